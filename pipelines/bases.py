@@ -1,0 +1,1 @@
+"""Where a base model's weights lie on this machine, and which they are."""

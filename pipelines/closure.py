@@ -1,0 +1,64 @@
+"""Which of the workspace's own files a Python file runs: its import closure, read from the source, not by importing."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+LOCAL_PACKAGES = ("flows", "pipelines", "registry", "serving")
+
+
+def closure(root: Path, *starts: Path) -> list[Path]:
+    """The files below `root` that the start files import, directly or not, themselves included; sorted.
+
+    Imports inside functions count; empty files (packages' __init__.py) and `if TYPE_CHECKING:` blocks do not.
+    """
+    found: set[Path] = set()
+    waiting = [start.resolve() for start in starts]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting.extend(_imports(root.resolve(), path))
+    return sorted(path for path in found if path.stat().st_size)
+
+
+def code_hash(root: Path, paths: Iterable[Path]) -> str:
+    """One sha256 over the names and contents of code files."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(path.resolve().relative_to(root.resolve()).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@cache
+def _imports(root: Path, path: Path) -> tuple[Path, ...]:
+    names: set[str] = set()
+    for node in _executed(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    files = (_file(root, name) for name in names if name.split(".")[0] in LOCAL_PACKAGES)
+    return tuple(sorted(file for file in files if file))
+
+
+def _executed(tree: ast.AST) -> Iterable[ast.AST]:
+    """Every node except those below `if TYPE_CHECKING:`."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _executed(child)
+
+
+def _file(root: Path, module: str) -> Path | None:
+    stem = root.joinpath(*module.split("."))
+    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if path.is_file():
+            return path
+    return None

@@ -1,0 +1,38 @@
+"""Faults a person can act on, and the exit code each one ends a command with.
+
+The codes are part of the interface (docs: "Exit codes"): 1 a stage failed, 2 the request or something it names
+is wrong, 3 the content of the data stopped it, 4 a gate refused.
+"""
+
+from __future__ import annotations
+
+GATE_REFUSED = 4
+
+
+class HeadraceError(Exception):
+    """A fault whose message says what, where, which value, what is allowed and what to do next."""
+
+    exit_code = 1
+    transient = False
+
+
+class BadRequest(HeadraceError):
+    """A settings file, or something that it names (a source, a base model), is wrong or cannot be read."""
+
+    exit_code = 2
+
+
+class BadData(HeadraceError):
+    """The content of the data broke the contract."""
+
+    exit_code = 3
+
+
+class Outage(HeadraceError):
+    """A server or a network did not answer; the same command may succeed later, so drivers retry it."""
+
+    transient = True
+
+
+class Unwritable(HeadraceError):
+    """The disk is full or the folder read-only; earlier outputs stand as they were."""

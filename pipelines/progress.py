@@ -1,0 +1,72 @@
+"""How a stage says how far it is: a rich bar on a terminal, plain lines elsewhere, marked lines for a driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+DRIVER_VARIABLE = "HEADRACE_DRIVER"  # set by flows/: stages then mark what the driver should read
+MARK = "@headrace "
+_PLAIN_EVERY_S = 10.0
+_MARKED_EVERY_S = 0.5
+
+T = TypeVar("T")
+
+
+def driven() -> bool:
+    return bool(os.environ.get(DRIVER_VARIABLE))
+
+
+def tell(**facts: Any) -> None:
+    """Send facts to the driver, if there is one."""
+    if driven():
+        print(MARK + json.dumps(facts), file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Counts work done. `with Progress("embed", total=900, unit="chunks") as progress: progress.advance(32)`."""
+
+    def __init__(self, what: str, *, total: float | None, unit: str) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, 0.0
+        self._last = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        if not driven() and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self.what, total=self.total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, amount: float = 1, **facts: Any) -> None:
+        self.done += amount
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done)
+            return
+        every = _MARKED_EVERY_S if driven() else _PLAIN_EVERY_S
+        if time.monotonic() - self._last >= every:
+            self._last = time.monotonic()
+            if driven():
+                tell(progress=self.what, done=self.done, total=self.total, unit=self.unit, **facts)
+            else:
+                of = f" of {self.total:,.0f}" if self.total else ""
+                print(f"{self.what}: {self.done:,.0f}{of} {self.unit}", file=sys.stderr, flush=True)
+
+
+def tracked(items: Iterable[T], what: str, *, total: float | None, unit: str) -> Iterator[T]:
+    """The items, counted as they go by."""
+    with Progress(what, total=total, unit=unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()

@@ -1,0 +1,28 @@
+"""NAME.lock: what the moving references of a settings file pointed at when it last ran. Committed, never edited."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from pipelines.schema.section import Section
+
+
+class BaseIdentity(Section):
+    """Which weights a reference stood for."""
+
+    sha256: str
+    version: Annotated[str | None, Field(description="of models:/NAME@ALIAS, or the hub's commit")] = None
+
+
+class Lock(Section):
+    source: Annotated[
+        dict[str, str | int | None],
+        Field(description="kind, and what identifies the content: checksum, ETag, version. A local path: only kind"),
+    ]
+    bases: dict[str, BaseIdentity] = {}
+    reference: Annotated[
+        dict[str, Any] | None,
+        Field(description="profile of the champion's data, for drift; moves only together with the source"),
+    ] = None

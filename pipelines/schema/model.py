@@ -1,0 +1,58 @@
+"""`model:`, `training:` and `compute:`: what is trained, how, and on what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipelines.schema.section import Section
+
+
+class Architecture(Section):
+    """A base with nothing pretrained: a transformers model type and its configuration's own settings."""
+
+    architecture: Annotated[str, Field(min_length=1, description="transformers' model_type: bert, resnet, vit ...")]
+    settings: dict[str, Any] = {}
+    tokenizer: Annotated[str | None, Field(description="reference of a tokenizer; by default one is trained")] = None
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al. 2021): weights move by alpha / rank times B A."""
+
+    rank: Annotated[int, Field(ge=1)] = 8
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Annotated[str | list[str], Field(description="module names or a regular expression")] = "all-linear"
+
+
+Method = Literal["pretrain", "full", "lora", "transfer"]
+
+
+class Model(Section):
+    base: Annotated[
+        str | Architecture, Field(description="hub id, path, package://, models:/NAME@ALIAS, or an architecture")
+    ]
+    method: Method = "full"
+    lora: Lora | None = None
+    dropout: Annotated[float | None, Field(ge=0, lt=1, description="in the base; by default the method's")] = None
+
+
+class Training(Section):
+    """Units: epochs over the training split, examples a batch, updates of weights."""
+
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    accumulate: Annotated[int, Field(ge=1, description="batches a weight update")] = 1
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-4
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the updates")] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    patience: Annotated[int | None, Field(ge=1, description="epochs without a better validation loss")] = None
+    seed: Annotated[int, Field(ge=0)] = 7
+
+
+class Compute(Section):
+    engine: Literal["local"] = "local"
+    threads: Annotated[int, Field(ge=1, le=256, description="they decide a result's last bits, so are part of it")] = 2

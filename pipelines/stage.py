@@ -1,0 +1,76 @@
+"""What every `python -m pipelines.<stage> NAME` does around its own work: one writer at a time, one clear message."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.errors import HeadraceError, Unwritable
+from pipelines.progress import tell
+from pipelines.workspace import Job, Kind, find_workspace
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = None) -> None:
+    """Run one stage of one recipe or index and end the process with its exit code.
+
+    kind: the only kind this stage works for; with None, `--index` chooses.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m pipelines.{stage}", description=run.__doc__)
+    parser.add_argument("name", help="name of a live recipe or index")
+    if kind is None:
+        parser.add_argument("--index", action="store_true", help="NAME is an index")
+    arguments = parser.parse_args()
+    chosen: Kind = kind or ("index" if arguments.index else "recipe")
+    try:
+        job = find_workspace().job(chosen, arguments.name)
+        with _only_writer(job, stage), readable_faults(job.folder):
+            run(job)
+    except HeadraceError as fault:
+        tell(fault=str(fault), code=fault.exit_code, transient=fault.transient)
+        print(f"{stage}@{arguments.name} stopped (exit {fault.exit_code}): {fault}", file=sys.stderr, flush=True)
+        sys.exit(fault.exit_code)
+
+
+@contextmanager
+def readable_faults(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a read-only folder into a message; anything else unforeseen keeps its traceback."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        place = error.filename or folder
+        raise Unwritable(
+            f"cannot write {place}: {error.strerror}. Free space or allow writing, then run again; "
+            "earlier outputs stand as they were."
+        ) from error
+
+
+@contextmanager
+def _only_writer(job: Job, stage: str) -> Iterator[None]:
+    """Hold this stage's lock: a stage left behind by a killed driver is waited for, not joined."""
+    locks = job.workspace.var / "locks"
+    with readable_faults(locks):
+        locks.mkdir(parents=True, exist_ok=True)
+        file = (locks / f"{job.kind}-{job.name}-{stage}.lock").open("a+", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            print(f"{stage}@{job.name}: waiting for {holder}, which is running it", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield

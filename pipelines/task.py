@@ -1,0 +1,118 @@
+"""What a task is: one file in pipelines/tasks/ whose `TASK` meets the Protocol below.
+
+The stages know tasks only through it, and find them by listing the folder. A file whose name starts with an
+underscore holds what several tasks share. Importing a task must be cheap: torch and the like are imported inside
+methods, so that reading a recipe starts nothing heavy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pipelines.contract import Contract
+from pipelines.errors import BadRequest
+from pipelines.schema.model import Architecture, Method, Model
+from pipelines.schema.section import Section
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from torch import Tensor, nn
+
+TASKS = Path(__file__).parent / "tasks"
+
+# Arrays whose first axis is the rows: what a model says about them ("probabilities": (rows, classes), ...)
+# and, in evaluation, what is true ("label": (rows,)). Metrics are computed from resampled rows of these alone.
+Predictions = Mapping[str, "np.ndarray[Any, Any]"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """What training starts from: a folder of weights on this machine, or an architecture to be initialised."""
+
+    reference: str | Architecture
+    folder: Path | None
+    sha256: str | None  # of the weights; None for an architecture
+
+    @property
+    def architecture(self) -> Architecture | None:
+        return self.reference if isinstance(self.reference, Architecture) else None
+
+
+class Predictor(Protocol):
+    """A trained model, loaded. Evaluation and serving both ask it, so they cannot differ."""
+
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        """Predictions for rows that hold the contract's content column; media paths are relative to `media`."""
+
+    def answers(self, predictions: Predictions) -> pd.DataFrame:
+        """The same as a person or an application wants it: one row an input (label, confidence ...)."""
+
+
+class Task(Protocol):
+    contract: Contract
+    methods: Sequence[Method]
+    metrics: Mapping[str, bool]  # name -> True when more is better
+    primary: str
+    Preprocess: type[Section]  # the options of a recipe's `preprocess:`
+    modules: Sequence[str]  # importable modules that need an extra of pyproject.toml (checked before work starts)
+
+    def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
+        """Sections of a recipe, as far as this task has defaults of its own for the method."""
+
+    def key(self, content: str) -> str:
+        """Normalised content: rows of equal key are duplicates and always on one side of the split.
+
+        content: a text, or for media the sha256 of the decoded file.
+        """
+
+    def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
+        """Learn from the training rows what encoding needs (labels, tokenizer ...) and write it into folder."""
+
+    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
+        """Features of the rows, one row each, as written into prepared/*.arrow; folder: as prepare() left it."""
+
+    def build(self, model: Model, *, base: Base, folder: Path, seed: int) -> nn.Module:
+        """The module to train; forward(**batch) returns something with .loss and .logits."""
+
+    def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        """What makes a batch of encoded rows."""
+
+    def save(self, module: nn.Module, *, folder: Path, prepared: Path) -> None:
+        """Write all that load() needs, weights as safetensors; reading it back needs no network and no base."""
+
+    def load(self, folder: Path) -> Predictor: ...
+
+    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
+        """What is true about the rows ("label" ...), in the numbering of prepare()."""
+
+    def score(self, predictions: Predictions) -> dict[str, float]:
+        """Every metric, from predictions joined with the truth. Fast: the bootstrap calls it a thousand times."""
+
+    def baselines(
+        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path
+    ) -> Mapping[str, Predictions]:
+        """What simple methods predict for the test rows; the first is the trivial one (majority class ...)."""
+
+    def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
+        """Write pictures (PNG) of the predictions into folder."""
+
+
+def task_names() -> list[str]:
+    return sorted(path.stem for path in TASKS.glob("*.py") if not path.stem.startswith("_"))
+
+
+def find_task(name: str) -> Task:
+    """The task of that name. Raises BadRequest when there is none, naming the nearest."""
+    names = task_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise BadRequest(f"no task {name!r}.{hint} Allowed: {', '.join(names)} (the files of pipelines/tasks/).")
+    return cast(Task, importlib.import_module(f"pipelines.tasks.{name}").TASK)

@@ -1,0 +1,170 @@
+"""Where things lie in a workspace, and how files are replaced so that a crash leaves the old or the new, never half."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter
+
+from pipelines.errors import BadRequest
+
+Kind = Literal["recipe", "index"]
+_SETTINGS_FOLDER = {"recipe": "recipes", "index": "indexes"}
+_OUTPUT_FOLDER = {"recipe": "data/models", "index": "data/indexes"}
+_EXPERIMENTS = Path(".dvc") / "tmp" / "exps"
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A git checkout that holds dvc.yaml and params.yaml."""
+
+    root: Path
+
+    @property
+    def var(self) -> Path:
+        """Local service state. DVC runs experiments in a copy below .dvc/tmp: theirs is the original's."""
+        head, found, _ = str(self.root).partition(f"{os.sep}{_EXPERIMENTS}{os.sep}")
+        return (Path(head) if found else self.root) / "var"
+
+    def job(self, kind: Kind, name: str) -> Job:
+        return Job(self, kind, name)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recipe or index of a workspace, and the files that its stages meet in."""
+
+    workspace: Workspace
+    kind: Kind
+    name: str
+
+    @property
+    def settings_file(self) -> Path:
+        return self.workspace.root / _SETTINGS_FOLDER[self.kind] / f"{self.name}.yaml"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.settings_file.with_suffix(".lock")
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.root / _OUTPUT_FOLDER[self.kind] / self.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """settings.json as the settings stage wrote it."""
+        settings: dict[str, Any] = read_json(self.folder / "settings.json")
+        return settings
+
+    def section(self, name: str, model: type[S]) -> S:
+        """One section of settings.json as a model or a dataclass; the settings stage has checked it already."""
+        return TypeAdapter(model).validate_json(json.dumps(self.settings[name]))
+
+
+def find_workspace(start: Path | None = None) -> Workspace:
+    """The workspace that holds `start` (default: the current directory).
+
+    Raises BadRequest outside one.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
+            return Workspace(folder)
+    raise BadRequest(f"{here} is not inside a Headrace workspace (a git checkout with dvc.yaml and params.yaml).")
+
+
+def read_json(path: Path) -> Any:
+    """The document in a JSON file. Raises BadRequest when it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadRequest(f"{path}: missing. Run the stage that writes it first (`dvc repro`, or `headrace run`).") from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"{path}:{error.lineno}: not JSON ({error.msg}). Delete it and run again.") from None
+
+
+def to_json(document: Any) -> str:
+    """Canonical JSON: sorted keys, so that equal content has equal bytes."""
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file, synced to disk before it takes its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    _sync(path.parent)
+
+
+def write_json(path: Path, document: Any) -> None:
+    write_text(path, to_json(document))
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, and put it in its place when the block ends well.
+
+    The files are on disk before the swap. When the block raises, `target` stands as it was.
+    """
+    beside, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if old.exists() and not target.exists():  # killed between the two renames below
+        os.replace(old, target)
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        for path in (*beside.rglob("*"), beside):
+            _sync(path)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(beside, target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    """Write manifest.json, the last file of a folder: its facts and the sha256 of every other file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    hashes = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    write_json(folder / "manifest.json", {**facts, "files": hashes})
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a stage's output. Raises BadRequest when the folder has none: nothing reads half an output."""
+    manifest: dict[str, Any] = read_json(folder / "manifest.json")
+    return manifest
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(document: Any) -> str:
+    return hashlib.sha256(to_json(document).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

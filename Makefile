@@ -1,0 +1,53 @@
+# What CI runs is what a person runs. `make run` first; the rest when you want it.
+PYTHON ?= python3
+BIN := .venv/bin
+QUESTION := Who won the Best Film award?
+DEBIAN := dataset-fashion-mnist chromium
+export DO_NOT_TRACK := 1
+
+.PHONY: run test quick lint bench docs install debian clean
+
+run: install  ## the default recipe and the default index, end to end, and one question
+	$(BIN)/headrace run
+	$(BIN)/headrace index
+	$(BIN)/headrace query bbc-news "$(QUESTION)" -k 3
+
+test: install debian  ## the whole suite
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+quick: install  ## the part that takes minutes, not tens of them
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## ratios against what a user would pick instead, measured in one run
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+
+docs: install  ## the published JSON Schemas
+	$(BIN)/headrace check --schema recipe > docs/recipe.schema.json
+	$(BIN)/headrace check --schema index > docs/index.schema.json
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
+	$(BIN)/python -m pip install --quiet --require-virtualenv -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+debian:  ## Debian packages that some tests need: installed where that is allowed, else named
+	@missing=""; for package in $(DEBIAN); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q "ok installed" || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else echo "Tests that need these Debian packages are skipped:$$missing"; fi; fi
+
+clean:  ## end this workspace's servers, and remove what can be made again (var/ keeps the registry: it stays)
+	-$(BIN)/headrace stop
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

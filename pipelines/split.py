@@ -1,0 +1,89 @@
+"""Which side of the split an example stands on: thresholds on a hash of its content, and of nothing else.
+
+So a new row never moves an old one, and equal content is never on two sides.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import BadRequest
+from pipelines.schema.data import SPLITS, Split, SplitName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def fraction(key: str, seed: int) -> float:
+    """A number in [0, 1) that depends on the seed and the key alone, evenly spread over keys."""
+    digest = hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def side(key: str, split: Split) -> SplitName:
+    """The split of the example, or group of examples, with this key."""
+    position = fraction(key, split.seed)
+    if position < split.train:
+        return "train"
+    return "validation" if position < split.train + split.validation else "test"
+
+
+def sides(rows: pd.DataFrame, split: Split) -> pd.Series[str]:
+    """The split of each row, by its `key` column, or by the value of `group_by` where it has one."""
+    import pandas as pd
+
+    names = rows["key"]
+    if split.group_by is not None:
+        names = pd.Series(
+            [
+                key if (group := group_name(value)) is None else f"group:{group}"
+                for key, value in zip(rows["key"], rows[split.group_by], strict=True)
+            ],
+            index=rows.index,
+            dtype="str",
+        )
+    return pd.Series([side(name, split) for name in names], index=rows.index, dtype="str")
+
+
+def group_name(value: Any) -> str | None:
+    """A group's value as text, the same whatever type a table gave its column; None for a missing value.
+
+    A column of whole numbers turns into floats as soon as one value is missing: 7 and 7.0 are one group.
+    """
+    if value is None or value != value or str(value) == "<NA>":
+        return None
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return str(value)
+
+
+def check_columns(split: Split, columns: Collection[str], settings_file: str) -> None:
+    """Raise BadRequest when stratify or group_by name a column that the data does not have."""
+    for key in ("stratify", "group_by"):
+        name = getattr(split, key)
+        if name is not None and name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise BadRequest(
+                f"{settings_file}: data.split.{key}: the data has no column {name!r}.{hint} "
+                f"Columns: {', '.join(sorted(columns))}"
+            )
+
+
+def missing_values(rows: pd.DataFrame, split: Split) -> Mapping[SplitName, list[str]]:
+    """For each split that should have rows, the values of `stratify` that do not stand in it.
+
+    rows: with columns `split` and the one that stratify names. Nothing is moved: this only tells.
+    """
+    if split.stratify is None:
+        return {}
+    values = rows[split.stratify].map(group_name)
+    every = set(values.dropna())
+    missing = {
+        name: sorted(every - set(values[rows["split"] == name].dropna())) for name in SPLITS if getattr(split, name) > 0
+    }
+    return {name: absent for name, absent in missing.items() if absent}

@@ -1,0 +1,101 @@
+"""split: by content alone, so that nothing that is added later moves what is there."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import BadRequest
+from pipelines.schema.data import SPLITS, Split
+from pipelines.split import check_columns, fraction, group_name, missing_values, side, sides
+
+SPLIT = Split(train=0.7, validation=0.1, test=0.2, seed=7)
+KEYS = st.lists(st.text(min_size=1), min_size=1, max_size=60, unique=True)
+
+
+def frame(keys: list[str], **columns: list[object]) -> pd.DataFrame:
+    return pd.DataFrame({"key": keys, **columns})
+
+
+@given(KEYS, KEYS)
+def test_a_new_row_never_moves_an_old_one(old: list[str], new: list[str]) -> None:
+    before = sides(frame(old), SPLIT)
+    after = sides(frame(new + old), SPLIT)
+    assert list(after[len(new) :]) == list(before)
+
+
+@given(KEYS, st.randoms())
+def test_the_order_of_rows_does_not_matter(keys: list[str], random: object) -> None:
+    shuffled = list(keys)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    before = dict(zip(keys, sides(frame(keys), SPLIT), strict=True))
+    assert dict(zip(shuffled, sides(frame(shuffled), SPLIT), strict=True)) == before
+
+
+@given(st.integers(0, 2**31), st.floats(0.05, 0.9))
+def test_shares_hold_within_sampling_error(seed: int, train: float) -> None:
+    rows = 2000
+    rest = (1 - train) / 2
+    split = Split(train=train, validation=rest, test=1 - train - rest, seed=seed)
+    shares = sides(frame([f"row {i}" for i in range(rows)]), split).value_counts(normalize=True)
+    for name in SPLITS:
+        share = getattr(split, name)
+        assert abs(shares.get(name, 0) - share) < 6 * (share * (1 - share) / rows) ** 0.5
+
+
+@given(st.lists(st.tuples(st.text(), st.sampled_from("abcdef")), min_size=1, max_size=80))
+def test_a_group_stays_together(rows: list[tuple[str, str]]) -> None:
+    split = SPLIT.model_copy(update={"group_by": "author"})
+    table = frame([key for key, _ in rows], author=[author for _, author in rows])
+    assert (table.assign(split=sides(table, split)).groupby("author")["split"].nunique() == 1).all()
+
+
+def test_a_group_is_the_same_in_a_column_of_integers_and_of_floats() -> None:
+    split = SPLIT.model_copy(update={"group_by": "author"})
+    keys = [f"k{i}" for i in range(40)]
+    whole = sides(frame(keys, author=list(range(40))), split)
+    with_a_gap = sides(frame([*keys, "new"], author=[*map(float, range(40)), None]), split)
+    assert list(whole) == list(with_a_gap[:40])
+    assert with_a_gap[40] == side("new", split)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(7, "7"), (7.0, "7"), (7.5, "7.5"), ("7", "7"), (None, None), (float("nan"), None), (pd.NA, None)],
+)
+def test_group_name(value: object, name: str | None) -> None:
+    assert group_name(value) == name
+
+
+def test_thresholds_are_on_sha256_of_seed_and_key() -> None:
+    """Against the definition, worked out by hand: sha256("7:a") starts with 0x... as `sha256sum` prints it."""
+    import hashlib
+
+    top = int(hashlib.sha256(b"7:a").hexdigest()[:16], 16) / 2**64
+    assert fraction("a", 7) == pytest.approx(top, abs=1e-15)
+    assert fraction("a", 7) != fraction("a", 8)
+
+
+def test_a_share_of_zero_gets_no_row() -> None:
+    split = Split(train=0.8, validation=0.0, test=0.2)
+    assert set(sides(frame([f"k{i}" for i in range(500)]), split)) == {"train", "test"}
+
+
+def test_stratify_reports_and_moves_nothing() -> None:
+    split = SPLIT.model_copy(update={"stratify": "label"})
+    keys = [f"k{i}" for i in range(200)]
+    rows = frame(keys, label=["rare" if i == 0 else "common" for i in range(200)])
+    rows["split"] = sides(rows, split)
+    assert list(rows["split"]) == list(sides(rows, SPLIT))
+    others = [name for name in SPLITS if name != rows["split"][0]]
+    assert missing_values(rows, split) == {name: ["rare"] for name in others}
+    assert missing_values(rows, SPLIT) == {}
+
+
+def test_a_column_that_is_not_there() -> None:
+    with pytest.raises(
+        BadRequest, match=r"tickets.yaml: data.split.group_by: the data has no column 'autor'. Did you mean 'author'\?"
+    ):
+        check_columns(SPLIT.model_copy(update={"group_by": "autor"}), ["author", "text"], "recipes/tickets.yaml")

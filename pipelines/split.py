@@ -54,7 +54,9 @@ def group_name(value: Any) -> str | None:
 
     A column of whole numbers turns into floats as soon as one value is missing: 7 and 7.0 are one group.
     """
-    if value is None or value != value or str(value) == "<NA>":
+    import pandas as pd
+
+    if pd.isna(value):
         return None
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         return str(int(value))

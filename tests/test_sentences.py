@@ -1,0 +1,57 @@
+"""Sentence borders. The expected sentences are written by hand, as a reader would cut them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.sentences import paragraph_ends, sentences
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        ["Payments vary.", "Some get £50 a week.", "Why?", "Nobody knows!"],
+        ["Dr. Smith met Mr. J. R. Jones at St. Paul's.", "They spoke."],
+        ["Profits rose 3.5% to $1.2bn.", "Shares fell."],
+        ["The U.S. Army said so.", "It lives in the U.S.", "The army left."],
+        ['"I am done," he said.', '"Next time I win."', "He smiled."],
+        ["He asked (why not?) and left.", "She stayed."],
+        ["Lucent Technologies Inc. Chairman Russo resigned.", "He joined Sony Corp. in 2001."],
+        ["It costs approx. 5 euros, e.g. Monday to Friday.", "See fig. 3 for more."],
+        ["Visit www.bbc.co.uk for more.", "Version 2.0.1 is out."],
+        ["So did I.", "Then we left…", "Later it rained."],
+        ["At 5 p.m. Tony Blair spoke.", "He left at 6 p.m.", "The crowd cheered."],
+        ["It is art.", "We saw No. 10 on Dec. 5.", "The answer is no.", "Thanks to Ant and Dec.", "She won."],
+        ["How? he asked himself.", "Then he knew."],
+    ],
+)
+def test_english(expected):
+    text = " ".join(expected)
+    assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+def test_chinese_marks_need_no_space():
+    expected = ["他说：“今天下雨。”", "我们走吧！", "真的吗？", "3.5万人参加。"]
+    text = "".join(expected)
+    assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+def test_lines_paragraphs_and_lists():
+    text = "A title\n\nHard wrapped\nlines go on.\n\n- first item\n- second item\n\n1. One thing.\n2. Another"
+    assert [text[start:end] for start, end in sentences(text)] == [
+        "A title",
+        "Hard wrapped\nlines go on.",
+        "- first item",
+        "- second item",
+        "1. One thing.",
+        "2. Another",
+    ]
+    assert paragraph_ends(text) == {text.index("\n\n"), text.index("\n\n- first"), text.index("\n\n1.")}
+
+
+@pytest.mark.parametrize("text", ["", " \n\n ", "...", "no mark at all", "?!", "\n.\n", "a.\u2028B."])
+def test_every_letter_stands_in_exactly_one_sentence(text):
+    spans = sentences(text)
+    covered = [place for start, end in spans for place in range(start, end)]
+    assert len(covered) == len(set(covered))
+    assert {place for place, letter in enumerate(text) if not letter.isspace()} <= set(covered)

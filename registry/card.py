@@ -1,0 +1,160 @@
+"""Facts of a version -> its model card in Markdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry.gate import Verdict
+
+_HASH_CHARACTERS = 12
+_MANY_SLICES = 40
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card is made of. metrics: evaluation/metrics.json as `evaluate` wrote it."""
+
+    name: str
+    task: str
+    recipe: str
+    primary: str
+    metrics: Mapping[str, Any]
+    verdict: Verdict
+    model: Mapping[str, Any]  # the recipe's `model:`
+    data: Mapping[str, Any]  # source, licence, reader
+    hashes: Mapping[str, str]  # what -> sha256 or commit
+    better: Mapping[str, bool] = field(default_factory=dict)  # metric -> True when more is better
+    content: str = "text"
+
+
+def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> list[str]:
+    """Baselines whose primary metric is better than the model's, the best one first."""
+    own = metrics.get(primary, {}).get("value")
+    found = [
+        (values[primary]["value"], name)
+        for name, values in metrics.get("baselines", {}).items()
+        if own is not None and primary in values and _beats(values[primary]["value"], own, more_is_better)
+    ]
+    return [name for _, name in sorted(found, reverse=more_is_better)]
+
+
+def baseline_line(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> str | None:
+    """The sentence to be said first when a baseline wins."""
+    names = winners(metrics, primary, more_is_better=more_is_better)
+    if not names:
+        return None
+    best = metrics["baselines"][names[0]][primary]["value"]
+    own = metrics[primary]["value"]
+    return f"A baseline wins: {names[0]} has {primary} {best:.4f}, this model {own:.4f}. Prefer the baseline."
+
+
+def card(facts: Facts) -> str:
+    """The model card."""
+    more = facts.better.get(facts.primary, True)
+    first = baseline_line(facts.metrics, facts.primary, more_is_better=more)
+    parts = [
+        f"# {facts.name}",
+        f"> **{first}**" if first else "",
+        _what(facts),
+        _gates(facts.verdict),
+        _metrics(facts),
+        _slices(facts.metrics.get("slices", {}), facts.primary),
+        _data(facts),
+        _training(facts),
+        _use(facts),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _what(facts: Facts) -> str:
+    base = facts.model["base"]
+    start = base if isinstance(base, str) else f"a new {base['architecture']} (no pretrained weights)"
+    return f"A model for {facts.task.replace('_', ' ')}, method `{facts.model['method']}`, from {start}."
+
+
+def _gates(verdict: Verdict) -> str:
+    if not verdict.reasons:
+        return "## Gates\n\nThe recipe has none."
+    lines = [f"- {reason}" for reason in verdict.reasons]
+    return "\n".join([f"## Gates: {'passed' if verdict.passed else 'FAILED'}", "", *lines])
+
+
+def _metrics(facts: Facts) -> str:
+    names = [name for name in facts.better if name in facts.metrics]
+    baselines: Mapping[str, Any] = facts.metrics.get("baselines", {})
+    head = _row(["metric", "this model", *baselines])
+    rows = [
+        _row(
+            [_label(name, facts), _interval(facts.metrics[name]), *(_interval(b.get(name)) for b in baselines.values())]
+        )
+        for name in names
+    ]
+    table = ["## Test split", "", head, _rule(2 + len(baselines)), *rows, "", "In brackets: 95 % bootstrap intervals."]
+    for name, differences in facts.metrics.get("differences", {}).items():
+        shown = "; ".join(f"{metric} {_interval(value)}" for metric, value in sorted(differences.items()))
+        table.append(f"Paired difference to {name}: {shown}.")
+    return "\n".join(table)
+
+
+def _slices(slices: Mapping[str, Any], primary: str) -> str:
+    rows = []
+    for column, values in sorted(slices.items()):
+        for value, metrics in sorted(values.items()):
+            count = metrics.get("rows")
+            rows.append(_row([column, value, "" if count is None else str(count), _interval(metrics.get(primary))]))
+    if not rows:
+        return ""
+    shown, left = rows[:_MANY_SLICES], len(rows) - _MANY_SLICES
+    more = [f"{left} more in evaluation/metrics.json."] if left > 0 else []
+    return "\n".join(["## Slices", "", _row(["column", "value", "rows", primary]), _rule(4), *shown, *more])
+
+
+def _data(facts: Facts) -> str:
+    lines = [
+        f"- source: `{facts.data['source']}`",
+        f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
+    ]
+    return "\n".join(["## Data", "", *lines, *_hash_lines(facts.hashes, ("raw", "validated", "prepared"))])
+
+
+def _training(facts: Facts) -> str:
+    others = [name for name in facts.hashes if name not in ("raw", "validated", "prepared")]
+    return "\n".join(["## How it was made", "", f"- recipe: `{facts.recipe}`", *_hash_lines(facts.hashes, others)])
+
+
+def _use(facts: Facts) -> str:
+    return (
+        "## Use\n\n```python\nimport mlflow, pandas\n"
+        f'model = mlflow.pyfunc.load_model("models:/{facts.name}@champion")\n'
+        f'model.predict(pandas.DataFrame({{"{facts.content}": [...]}}))\n```'
+    )
+
+
+def _hash_lines(hashes: Mapping[str, str], names: Sequence[str]) -> list[str]:
+    return [f"- {name}: `{hashes[name][:_HASH_CHARACTERS]}`" for name in names if hashes.get(name)]
+
+
+def _label(metric: str, facts: Facts) -> str:
+    mark = " (less is better)" if not facts.better[metric] else ""
+    return f"**{metric}**{mark}" if metric == facts.primary else f"{metric}{mark}"
+
+
+def _interval(value: Any) -> str:
+    if not isinstance(value, Mapping) or value.get("value") is None:
+        return ""
+    low, high = value.get("low"), value.get("high")
+    return f"{value['value']:.4f}" + (f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")
+
+
+def _beats(other: float, own: float, more_is_better: bool) -> bool:
+    return other > own if more_is_better else other < own
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _rule(columns: int) -> str:
+    return "|" + "---|" * columns

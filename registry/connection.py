@@ -1,0 +1,157 @@
+"""Which MLflow answers: MLFLOW_TRACKING_URI, or the SQLite store in var/mlflow, made by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from pipelines.errors import BadRequest, Outage
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EMBEDDED = "embedded"
+# MLflow's own: seven retries of two minutes each. A server that is down should be reported, not waited for.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def tracking_uri(var: Path) -> str:
+    """The user's MLFLOW_TRACKING_URI, or the SQLite file below `var`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database(var).resolve()}"
+
+
+def is_embedded() -> bool:
+    return not os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def database(var: Path) -> Path:
+    return var / "mlflow" / "mlflow.db"
+
+
+def artifacts(var: Path) -> Path:
+    """Where the embedded store keeps files."""
+    return var / "mlflow" / "artifacts"
+
+
+def server_name() -> str:
+    """What a receipt calls the server: its address without credentials, or "embedded"."""
+    if is_embedded():
+        return EMBEDDED
+    parts = urlsplit(os.environ["MLFLOW_TRACKING_URI"])
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")).rstrip("/")
+
+
+@contextmanager
+def locked(var: Path, name: str) -> Iterator[None]:
+    """Hold var/locks/NAME.lock; other processes of this workspace wait."""
+    folder = var / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def quiet() -> None:
+    """Set what MLflow reads from the environment, where the user has not: no telemetry, short time-outs."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def prepare_embedded(var: Path) -> str:
+    """Make the SQLite store if there is none, and return its URI. Safe from several processes at once.
+
+    MLflow's migrations race when two processes open an empty file, so the first opening is done under a lock.
+    """
+    quiet()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    uri = f"sqlite:///{database(var).resolve()}"
+    with locked(var, "mlflow"), answering():
+        artifacts(var).mkdir(parents=True, exist_ok=True)
+        SqlAlchemyStore(uri, artifacts(var).resolve().as_uri())  # type: ignore[no-untyped-call]
+    return uri
+
+
+def connect(var: Path) -> MlflowClient:
+    """A client of the server that is in charge. Raises Outage when it does not answer."""
+    quiet()
+    import logging
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs tracebacks of what we report
+
+    uri = prepare_embedded(var) if is_embedded() else tracking_uri(var)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def experiment_id(client: MlflowClient, name: str, var: Path) -> str:
+    """The experiment of that name, made or taken back from the bin when needed."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        place = (artifacts(var).resolve() / name).as_uri() if is_embedded() else None
+        try:
+            return client.create_experiment(name, artifact_location=place)
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)  # another process was quicker
+            if found is None:
+                raise error
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn a server that does not answer into an Outage, one that refuses into a BadRequest; the rest passes."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except (RequestException, DBAPIError) as error:
+        raise _outage(error) from error
+    except MlflowException as error:
+        if error.error_code in _UNREACHABLE:
+            raise _outage(error) from error
+        if error.error_code in _REFUSED:
+            raise BadRequest(
+                f"the MLflow server {server_name()} refuses: {_first_line(error)}. "
+                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+            ) from error
+        raise
+
+
+_UNREACHABLE = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
+_REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
+
+
+def _outage(error: Exception) -> Outage:
+    if is_embedded():
+        return Outage(f"MLflow's store var/mlflow/mlflow.db cannot be used: {_first_line(error)}. Run the same again.")
+    return Outage(
+        f"the MLflow server {server_name()} (MLFLOW_TRACKING_URI) does not answer: {_first_line(error)}. "
+        "Start it, or unset the variable to use the embedded store, and run again."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300].rstrip(".")

@@ -1,0 +1,218 @@
+"""A training run on MLflow's page while it trains. A server that fails costs curves for a while, never the training."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import HeadraceError
+from registry.connection import answering, connect, experiment_id, quiet
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+MODEL_HASH = "headrace.model_hash"
+RECIPE = "headrace.recipe"
+EXPERIMENT = "headrace.experiment"  # name of the DVC experiment; such runs register nothing
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "mlflow", "numpy")
+_SAMPLE_EVERY_S = 5.0  # system metrics
+_RETRY_AFTER_S = 15.0  # doubled after every failure, so that a dead server's time-outs do not slow training
+_RETRY_AFTER_AT_MOST_S = 300.0
+_BATCH = 900  # MLflow takes 1,000 metrics a call
+_DIGEST_CHARACTERS = 36  # MLflow's limit
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was trained on. digest: of the prepared rows; source: where they came from, as a person reads it."""
+
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass
+class TrainingRun:
+    """Collects metrics and hands them to MLflow, in order; what it did not take is handed over at the next call."""
+
+    var: Path
+    recipe: str
+    name: str
+    params: Mapping[str, str | float | int]
+    tags: Mapping[str, str]
+    dataset: Dataset
+    started_ms: int = field(default_factory=lambda: _now_ms())
+    run_id: str | None = None
+    _client: MlflowClient | None = None
+    _waiting: list[Metric] = field(default_factory=list)
+    _described: bool = False
+    _warned: bool = False
+    _failed: bool = False
+    _next_try: float = 0.0
+    _pause_s: float = _RETRY_AFTER_S
+    _monitor: Any = None
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics of one step. Never raises for MLflow's sake."""
+        from mlflow.entities import Metric
+
+        now = _now_ms()
+        self._waiting += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self._try(lambda: self._hand_over(watch=True))
+
+    def finish(self, model_hash: str) -> None:
+        """Say which model came out: `register` finds the run by it. Called inside the block, last."""
+        self.tags = {**self.tags, MODEL_HASH: model_hash}
+        self._described = False
+
+    def start(self) -> None:
+        """Make the run, so that it stands on the page from the first step on."""
+        self._try(lambda: self._hand_over(watch=True))
+
+    def end(self, status: str) -> None:
+        """Hand over what is left and close the run as FINISHED, FAILED or KILLED."""
+        self._stop_watching()
+        self._next_try = 0.0
+        self._try(lambda: self._close(status))
+
+    def _close(self, status: str) -> None:
+        client, run_id = self._hand_over()
+        client.set_terminated(run_id, status)
+
+    def _hand_over(self, *, watch: bool = False) -> tuple[MlflowClient, str]:
+        client = self._client or connect(self.var)
+        self._client = client
+        self.run_id = self.run_id or self._create(client)
+        if not self._described:
+            self._describe(client, self.run_id)
+        if watch:
+            self._watch_system(client, self.run_id)
+        while self._waiting:
+            batch = self._waiting[:_BATCH]
+            client.log_batch(self.run_id, metrics=batch)
+            del self._waiting[: len(batch)]
+        return client, self.run_id
+
+    def _create(self, client: MlflowClient) -> str:
+        experiment = experiment_id(client, self.recipe, self.var)
+        run = client.create_run(experiment, start_time=self.started_ms, tags=dict(self.tags), run_name=self.name)
+        return str(run.info.run_id)
+
+    def _describe(self, client: MlflowClient, run_id: str) -> None:
+        from mlflow.entities import Dataset as LoggedDataset
+        from mlflow.entities import DatasetInput, InputTag, Param, RunTag
+
+        data = LoggedDataset(
+            name=self.dataset.name,
+            digest=self.dataset.digest[:_DIGEST_CHARACTERS],
+            source_type="headrace",
+            source=to_source(self.dataset),
+        )
+        client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        params = [Param(key, str(value)) for key, value in self.params.items()]
+        client.log_batch(run_id, params=params, tags=[RunTag(key, value) for key, value in self.tags.items()])
+        self._described = True
+
+    def _watch_system(self, client: MlflowClient, run_id: str) -> None:
+        """MLflow's sampling thread ends for good when one request fails: after an outage, start another."""
+        if self._monitor is None or self._failed:
+            resumed = self._monitor is not None
+            self._stop_watching()
+            self._monitor = _system_metrics(client, run_id, resume=resumed)
+
+    def _stop_watching(self) -> None:
+        if self._monitor is not None:
+            self._monitor.finish()
+
+    def _try(self, action: Callable[[], object]) -> None:
+        """Do it, or keep everything for the next call and warn once."""
+        from mlflow.exceptions import MlflowException
+
+        if time.monotonic() < self._next_try:
+            return
+        try:
+            with answering():
+                action()
+            self._failed = False
+        except (HeadraceError, MlflowException, OSError) as error:
+            self._failed = True
+            self._next_try = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _RETRY_AFTER_AT_MOST_S)
+            if not self._warned:
+                self._warned = True
+                print(f"MLflow: training goes on without its page for now: {error}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def training_run(
+    *,
+    var: Path,
+    recipe: str,
+    experiment: bool,
+    params: Mapping[str, str | float | int],
+    tags: Mapping[str, str],
+    dataset: Dataset,
+) -> Iterator[TrainingRun]:
+    """A run in MLflow's experiment `recipe`: FINISHED when the block ends, FAILED or KILLED when it raises.
+
+    experiment: this is a DVC experiment; the run carries its name (DVC_EXP_NAME) as a tag.
+    """
+    quiet()
+    name = os.environ.get("DVC_EXP_NAME", "experiment") if experiment else ""
+    marks = {EXPERIMENT: name} if experiment else {}
+    all_tags = {**tags, **marks, RECIPE: recipe, "mlflow.source.name": "pipelines.train", **versions(_LIBRARIES)}
+    run = TrainingRun(var, recipe, name or f"{recipe} training", params, all_tags, dataset)
+    run.start()
+    try:
+        yield run
+    except (KeyboardInterrupt, SystemExit):
+        run.end("KILLED")
+        raise
+    except BaseException:
+        run.end("FAILED")
+        raise
+    run.end("FINISHED")
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Tags that say which versions are installed."""
+    found = {"version.python": platform.python_version()}
+    for library in libraries:
+        try:
+            found[f"version.{library}"] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def to_source(dataset: Dataset) -> str:
+    """A data set's source as MLflow's page shows it: JSON with the whole digest."""
+    return json.dumps({"uri": dataset.source, "sha256": dataset.digest})
+
+
+def _system_metrics(client: MlflowClient, run_id: str, *, resume: bool) -> Any:
+    """Start sampling CPU, memory, disk and network in a thread of MLflow's."""
+    import logging
+
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
+    monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+        run_id, sampling_interval=_SAMPLE_EVERY_S, tracking_uri=client.tracking_uri, resume_logging=resume
+    )
+    monitor.start()  # type: ignore[no-untyped-call]
+    return monitor
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -12,19 +12,20 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines.closure import closure, code_hash
-from pipelines.contract import ADDED, DOCUMENTS, Contract
+from pipelines.contract import DOCUMENTS, Contract
 from pipelines.errors import BadRequest
-from pipelines.schema.data import Data, SqlSource
+from pipelines.schema.combinations import PAIRED_GATES, impossible_index, impossible_recipe
 from pipelines.schema.index import Index
 from pipelines.schema.lock import Lock
-from pipelines.schema.reading import BadSettings, Document, Location, Mistake, parse, read_document
+from pipelines.schema.model import Method
+from pipelines.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document
 from pipelines.schema.recipe import Recipe
 from pipelines.sources import source_file
 from pipelines.stage import stage_main
 from pipelines.task import TASKS, Task, find_task
 from pipelines.workspace import Job, write_json
 
-_PAIRED_GATES = ("against_baseline", "against_champion")
+CONFIDENCE = 0.95  # one-sided, of the paired gates, where a recipe gives none
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -33,38 +34,28 @@ def read_recipe(path: Path) -> Recipe:
     Raises BadSettings with every mistake of the file: file, line, value, what is allowed.
     """
     document = read_document(path)
-    values = document.plain()
-    task = _task_of(document, values)
-    method = _mapping(values.get("model")).get("method", "full")
-    if task is not None and method in task.methods:
-        values = _filled(task.defaults(method), values)
-    recipe = parse(document, Recipe, values)
-    assert task is not None  # parse() would have refused a recipe without one
-    mistakes = _impossible(document, recipe, task)
-    try:
-        options = parse(document, task.Preprocess, recipe.preprocess, at=("preprocess",))
-    except BadSettings as error:
-        mistakes += error.mistakes
-    if mistakes:
+    task, mistakes = _task_of(document)
+    values = dict(document.values)
+    if task is not None:
+        values = _filled(task.defaults(_method(values, task)), values)
+        options = values.get("preprocess", {})
+        if isinstance(options, Mapping):
+            mistakes += mistakes_of(document, task.Preprocess, options, at=("preprocess",))
+    mistakes += mistakes_of(document, Recipe, values)
+    mistakes += [*impossible_recipe(document, values, task), *_unknown_source(document, "data")]
+    if mistakes or task is None:
         raise BadSettings(path, mistakes)
-    name = recipe.registry.name or path.stem
-    return recipe.model_copy(
-        update={
-            "preprocess": options.model_dump(),
-            "evaluation": recipe.evaluation.model_copy(update={"primary": recipe.evaluation.primary or task.primary}),
-            "registry": recipe.registry.model_copy(update={"name": name}),
-        }
-    )
+    return _completed(parse(document, Recipe, values), task, name=path.stem)
 
 
 def read_index(path: Path) -> Index:
     """An index's settings. Raises BadSettings with every mistake of the file."""
     document = read_document(path)
-    index = parse(document, Index, document.plain())
-    mistakes = _source_mistakes(document, index.documents, ("documents",))
+    mistakes = mistakes_of(document, Index, document.values)
+    mistakes += [*impossible_index(document, document.values), *_unknown_source(document, "documents")]
     if mistakes:
         raise BadSettings(path, mistakes)
-    return index
+    return parse(document, Index, document.values)
 
 
 def read_lock(job: Job) -> Lock:
@@ -72,7 +63,7 @@ def read_lock(job: Job) -> Lock:
     if not job.lock_file.exists():
         raise BadRequest(f"{job.lock_file} is missing. `headrace lock {job.name}` writes it.")
     document = read_document(job.lock_file)
-    return parse(document, Lock, document.plain())
+    return parse(document, Lock, document.values)
 
 
 def settings(job: Job) -> dict[str, Any]:
@@ -114,14 +105,21 @@ def references(recipe: Recipe) -> list[str]:
     return [base.tokenizer] if base.tokenizer else []
 
 
-def _task_of(document: Document, values: Mapping[str, Any]) -> Task | None:
-    name = values.get("task")
+def _task_of(document: Document) -> tuple[Task | None, list[Mistake]]:
+    name = document.values.get("task")
     if not isinstance(name, str):
-        return None  # reported by parse()
+        return None, []  # the schema says so
     try:
-        return find_task(name)
+        return find_task(name), []
     except BadRequest as error:
-        raise BadSettings(document.path, [document.mistake(("task",), str(error))]) from None
+        return None, [document.mistake(("task",), str(error))]
+
+
+def _method(values: Mapping[str, Any], task: Task) -> Method:
+    """The method whose defaults count; of a file that names none of the task's, any: it will be refused."""
+    model = values.get("model")
+    wanted = model.get("method", "full") if isinstance(model, Mapping) else "full"
+    return next((method for method in task.methods if method == wanted), task.methods[0])
 
 
 def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,55 +131,36 @@ def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return merged
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _completed(recipe: Recipe, task: Task, *, name: str) -> Recipe:
+    """With the defaults that depend on the task or on the file's name."""
+    evaluation, registry = recipe.evaluation, recipe.registry
+    gates = {
+        key: gate.model_copy(update={"confidence": CONFIDENCE})
+        if key in PAIRED_GATES and gate.confidence is None
+        else gate
+        for key, gate in recipe.gates.items()
+    }
+    return recipe.model_copy(
+        update={
+            "preprocess": task.Preprocess.model_validate(recipe.preprocess).model_dump(),
+            "evaluation": evaluation.model_copy(update={"primary": evaluation.primary or task.primary}),
+            "gates": gates,
+            "registry": registry.model_copy(update={"name": registry.name or name}),
+        }
+    )
 
 
-def _impossible(document: Document, recipe: Recipe, task: Task) -> list[Mistake]:
-    """Combinations that are each well-formed and cannot work together."""
-    found = _source_mistakes(document, recipe.data, ("data",))
-
-    def wrong(at: Location, message: str) -> None:
-        found.append(document.mistake(at, message))
-
-    model = recipe.model
-    if model.method not in task.methods:
-        wrong(("model", "method"), f"{recipe.task} has no method {model.method!r}. Allowed: {', '.join(task.methods)}")
-    if isinstance(model.base, str) and model.method == "pretrain":
-        wrong(("model", "base"), "pretrain starts from an architecture: {architecture: ..., settings: {...}}, "
-              f"got {model.base!r}")
-    if not isinstance(model.base, str) and model.method in ("lora", "transfer"):
-        wrong(("model", "base"), f"{model.method} needs pretrained weights (a hub id, path, package:// or models:/)")
-    if model.lora is not None and model.method != "lora":
-        wrong(("model", "lora"), f"only method lora reads this section, got method {model.method!r}")
-    columns = {*task.contract.columns, *recipe.data.columns}
-    for column in task.contract.columns.keys() & set(ADDED) | (recipe.data.columns.keys() & set(ADDED)):
-        wrong(("data", "columns", column), f"the name is taken. Columns that Headrace adds: {', '.join(ADDED)}")
-    if recipe.evaluation.primary is not None and recipe.evaluation.primary not in task.metrics:
-        wrong(("evaluation", "primary"), f"{recipe.task} has no metric {recipe.evaluation.primary!r}. "
-              f"Allowed: {', '.join(task.metrics)}")
-    if recipe.data.split.stratify is not None and recipe.data.split.stratify not in columns:
-        wrong(("data", "split", "stratify"), f"no column {recipe.data.split.stratify!r}. Allowed: {', '.join(sorted(columns))}")
-    for name, gate in recipe.gates.items():
-        if name not in task.metrics and name not in _PAIRED_GATES:
-            wrong(("gates", name), f"{recipe.task} has no metric {name!r}. "
-                  f"Allowed: {', '.join([*task.metrics, *_PAIRED_GATES])}")
-        if gate.at_least is None and gate.at_most is None:
-            wrong(("gates", name), "needs at_least or at_most: a gate without a bound gates nothing")
-        if gate.confidence is not None and name not in _PAIRED_GATES:
-            wrong(("gates", name, "confidence"), f"belongs to {' and '.join(_PAIRED_GATES)} only")
-    return found
-
-
-def _source_mistakes(document: Document, data: Data, at: Location) -> list[Mistake]:
-    found = []
+def _unknown_source(document: Document, section: str) -> list[Mistake]:
+    """A source of a kind that no file of pipelines/sources/ reads."""
+    data = document.values.get(section)
+    source = data.get("source") if isinstance(data, Mapping) else None
+    if not isinstance(source, str) or not source:
+        return []
     try:
-        source_file(data.source)
+        source_file(source)
     except BadRequest as error:
-        found.append(document.mistake((*at, "source"), str(error)))
-    if data.sha256 and (isinstance(data.source, SqlSource) or not data.source.startswith(("http://", "https://"))):
-        found.append(document.mistake((*at, "sha256"), "belongs to an http(s):// source only"))
-    return found
+        return [document.mistake((section, "source"), str(error))]
+    return []
 
 
 def run(job: Job) -> None:

@@ -29,7 +29,9 @@ class Data(Section):
         str | SqlSource,
         Field(description="path or glob, file://, package://, http(s)://, s3:// and other fsspec URLs, hub://, sql"),
     ]
-    reader: Annotated[str | None, Field(description="csv, jsonl, parquet, folders ...; by default from the name")] = None
+    reader: Annotated[str | None, Field(description="csv, jsonl, parquet, folders ...; by default from the name")] = (
+        None
+    )
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="of the file behind a URL")] = None
     encoding: Annotated[str, Field(description="of text files; never guessed")] = "utf-8"
     columns: dict[str, str] = {}
@@ -40,12 +42,6 @@ class Data(Section):
     id: Annotated[str | None, Field(description="column with a stable row id; by default the content's hash")] = None
     licence: Annotated[str | None, Field(description="recorded in the manifest")] = None
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
-
-    @model_validator(mode="after")
-    def _has_source(self) -> Data:
-        if self.source == "":
-            raise ValueError("must not be empty")
-        return self
 
 
 class Split(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.schema.section import Section
 
@@ -21,7 +21,17 @@ class Gate(Section):
 
     at_least: float | None = None
     at_most: float | None = None
-    confidence: Annotated[float | None, Field(gt=0.5, lt=1)] = None
+    confidence: Annotated[
+        float | None, Field(gt=0.5, lt=1, description="of against_baseline and against_champion; by default 0.95")
+    ] = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Gate:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("needs at_least or at_most: a gate without a bound gates nothing")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least must not exceed at_most ({self.at_most:g}), got {self.at_least:g}")
+        return self
 
 
 class Registry(Section):

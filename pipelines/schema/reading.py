@@ -1,24 +1,23 @@
-"""Reading a settings file: every mistake at once, each with its line, its value and what is allowed."""
+"""Reading a settings file: YAML -> values and the line of each; and every mistake of a file at once."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from pipelines.errors import BadRequest
+from pipelines.schema.messages import messages
 
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[str | int, ...]
-_ALIKE = 0.6
 
 
 @dataclass(frozen=True, order=True)
@@ -30,60 +29,51 @@ class Mistake:
 class BadSettings(BadRequest):
     """All mistakes of one settings file."""
 
-    def __init__(self, path: Path, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, path: Path, mistakes: Iterable[Mistake]) -> None:
         self.path, self.mistakes = path, sorted(set(mistakes))
-        super().__init__("\n".join(f"{path}:{mistake.line}: {mistake.message}" for mistake in self.mistakes))
+        super().__init__("\n".join(f"{shown(path)}:{mistake.line}: {mistake.message}" for mistake in self.mistakes))
 
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML mapping that remembers the line of every key."""
+    """A YAML mapping, and the 1-based line of each of its keys and items."""
 
     path: Path
-    tree: CommentedMap
-
-    def plain(self) -> dict[str, Any]:
-        return dict(_plain(self.tree))
+    values: Mapping[str, Any]
+    lines: Mapping[Location, int]
 
     def line(self, location: Location) -> int:
-        """The 1-based line of the deepest part of `location` that the file has."""
-        node: Any = self.tree
-        line = 1
-        for part in location:
-            if isinstance(node, CommentedMap) and part in node:
-                line = node.lc.key(part)[0] + 1
-            elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
-                line = node.lc.item(part)[0] + 1
-            else:
-                continue  # a step of pydantic's own, such as a union's branch
-            node = node[part]
-        return line
+        """The line of the deepest part of `location` that the file has."""
+        ends = range(len(location), 0, -1)
+        return next((self.lines[location[:end]] for end in ends if location[:end] in self.lines), 1)
 
     def mistake(self, location: Location, message: str) -> Mistake:
         where = ".".join(str(part) for part in location)
         return Mistake(self.line(location), f"{where}: {message}" if where else message)
 
 
+def shown(path: Path) -> str:
+    """A path as its reader would type it: from the current directory, when it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def read_document(path: Path) -> Document:
     """Parse a YAML mapping, safely. Raises BadRequest for a missing file, BadSettings for text that is not YAML."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadRequest(f"{path}: no such file. `headrace new NAME --from examples/FILE` makes one.") from None
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"{path}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-    except OSError as error:
-        raise BadRequest(f"{path}: cannot be read ({error.strerror}).") from None
+    text = _text(path)
     try:
         tree = YAML(typ="rt").load(text)
+        if isinstance(tree, CommentedMap):
+            return Document(path, _plain(tree), dict(_lines(tree, ())))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadSettings(path, [Mistake(line, f"not YAML: {error.problem or error.context}")]) from None
     except (YAMLError, ValueError) as error:
-        raise BadSettings(path, [Mistake(1, f"not YAML: {error}")]) from None
-    if not isinstance(tree, CommentedMap):
-        raise BadSettings(path, [Mistake(1, f"must be a mapping of sections, got {type(tree).__name__}")])
-    return Document(path, tree)
+        raise BadSettings(path, [Mistake(1, f"not YAML: {str(error).splitlines()[0]}")]) from None
+    except RecursionError:
+        raise BadSettings(path, [Mistake(1, "an alias refers to itself, or lists nest too deeply")]) from None
+    got = "an empty file" if tree is None else "a list" if isinstance(tree, list) else f"{tree!r}"
+    raise BadSettings(path, [Mistake(1, f"must be a mapping of sections (`section: ...`), got {got}")])
 
 
 def parse(document: Document, model: type[M], values: Mapping[str, Any], *, at: Location = ()) -> M:
@@ -94,81 +84,55 @@ def parse(document: Document, model: type[M], values: Mapping[str, Any], *, at: 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise BadSettings(
-            document.path, [_mistake(document, at, detail, model) for detail in _worst(error.errors())]
-        ) from None
+        found = messages(error.errors(), model, values)
+        raise BadSettings(document.path, [document.mistake((*at, *place), text) for place, text in found]) from None
 
 
-def _worst(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Of a union's branches, keep those that got furthest: the one the writer meant."""
-    kept: dict[Location, list[ErrorDetails]] = {}
-    for detail in details:
-        root = next((at for at in kept if detail["loc"][: len(at)] == at or at[: len(detail["loc"])] == detail["loc"]), None)
-        kept.setdefault(root or detail["loc"], []).append(detail)
-    return details if all(len(group) == 1 for group in kept.values()) else [d for group in kept.values() for d in group]
+def mistakes_of(
+    document: Document, model: type[BaseModel], values: Mapping[str, Any], *, at: Location
+) -> list[Mistake]:
+    """The mistakes that parse() would raise, for a caller that has others to add."""
+    try:
+        parse(document, model, values, at=at)
+    except BadSettings as error:
+        return error.mistakes
+    return []
 
 
-def _mistake(document: Document, at: Location, detail: ErrorDetails, model: type[BaseModel]) -> Mistake:
-    location = (*at, *_real(document, at, detail["loc"]))
-    if detail["type"] == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        allowed = _allowed(model, detail["loc"][:-1])
-        near = difflib.get_close_matches(key, allowed, n=1, cutoff=_ALIKE)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return document.mistake(location, f"unknown key.{hint} Allowed: {', '.join(allowed)}")
-    if detail["type"] == "missing":
-        return document.mistake(location, "required, but missing")
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    return document.mistake(location, f"{message}, got {detail['input']!r}" if ", got" not in message else message)
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadRequest(f"{shown(path)}: no such file. `headrace new NAME --from FILE` makes one.") from None
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{shown(path)}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+    except OSError as error:
+        raise BadRequest(f"{shown(path)}: cannot be read ({error.strerror}).") from None
 
 
-def _real(document: Document, at: Location, location: Location) -> Location:
-    """The location without pydantic's own steps (names of a union's branches), unless it is the missing key itself."""
-    node: Any = document.tree
-    for part in at:
-        node = node.get(part, {}) if isinstance(node, Mapping) else {}
-    real: list[str | int] = []
-    for index, part in enumerate(location):
-        known = (isinstance(node, Mapping) and part in node) or (
-            isinstance(node, Sequence) and not isinstance(node, str) and isinstance(part, int) and part < len(node)
-        )
-        if known:
-            real.append(part)
-            node = node[part]
-        elif index == len(location) - 1 and isinstance(node, Mapping):
-            real.append(part)
-    return tuple(real)
-
-
-def _allowed(model: type[BaseModel], location: Location) -> list[str]:
-    """The keys that the section at `location` knows."""
-    current: Any = model
-    for part in location:
-        fields = getattr(current, "model_fields", {})
-        if part in fields:
-            current = _model_of(fields[part].annotation)
-        elif isinstance(part, str) and getattr(current, "__name__", "") != part:
-            current = _model_of(current)
-    return sorted(getattr(current, "model_fields", {}))
-
-
-def _model_of(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _model_of(argument)
-        if found is not None:
-            return found
-    return None
+def _lines(node: Any, location: Location) -> Iterator[tuple[Location, int]]:
+    """Where each key of a mapping and each item of a list stands; keys merged from an anchor stand nowhere."""
+    if isinstance(node, CommentedMap):
+        for key, value in node.items():
+            if key in (node.lc.data or {}):
+                yield (*location, str(key)), node.lc.data[key][0] + 1
+            yield from _lines(value, (*location, str(key)))
+    elif isinstance(node, CommentedSeq):
+        for index, value in enumerate(node):
+            yield (*location, index), node.lc.data[index][0] + 1
+            yield from _lines(value, (*location, index))
 
 
 def _plain(node: Any) -> Any:
+    """The same without ruamel's own types."""
     if isinstance(node, Mapping):
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, Sequence) and not isinstance(node, str | bytes):
         return [_plain(value) for value in node]
-    if isinstance(node, bool) or node is None:
-        return node
+    if isinstance(node, bool | ScalarBoolean):
+        return bool(node)
+    if node is None:
+        return None
     for kind in (int, float, str):
         if isinstance(node, kind):
             return kind(node)

@@ -1,0 +1,96 @@
+"""What the sections of a settings file must be together; each may be well-formed and still be impossible.
+
+Works on the file's plain values, sound or not, so that these mistakes are reported beside those of single keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.contract import DOCUMENTS, Contract
+from pipelines.schema.messages import near
+from pipelines.schema.reading import Document, Location, Mistake
+
+if TYPE_CHECKING:
+    from pipelines.task import Task
+
+PAIRED_GATES = ("against_baseline", "against_champion")
+_HTTP = ("http://", "https://")
+
+
+def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task | None) -> list[Mistake]:
+    """Combinations that cannot work; without a task (the file names an unknown one), those that need none."""
+    found = [*_source(values, "data"), *_model(values)]
+    if task is not None:
+        found += [*_columns(values, "data", task.contract), *_method(values, task)]
+        found += [*_metrics(values, task), *_gates(values, task)]
+    return [document.mistake(at, message) for at, message in found]
+
+
+def impossible_index(document: Document, values: Mapping[str, Any]) -> list[Mistake]:
+    """The same for an index."""
+    found = [*_source(values, "documents"), *_columns(values, "documents", DOCUMENTS)]
+    return [document.mistake(at, message) for at, message in found]
+
+
+def _source(values: Mapping[str, Any], section: str) -> Iterator[tuple[Location, str]]:
+    source = _at(values, section, "source")
+    if source == "":
+        yield (section, "source"), "must not be empty"
+    remote = isinstance(source, str) and source.startswith(_HTTP)
+    if _at(values, section, "sha256") is not None and not remote:
+        yield (section, "sha256"), "belongs to an http(s):// source only"
+
+
+def _model(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    base, method = _at(values, "model", "base"), _at(values, "model", "method") or "full"
+    if isinstance(base, str) and method == "pretrain":
+        yield ("model", "base"), f"pretrain starts from {{architecture: ..., settings: {{...}}}}, got {base!r}"
+    if isinstance(base, Mapping) and method in ("lora", "transfer"):
+        yield ("model", "base"), f"{method} needs pretrained weights: a hub id, path, package:// or models:/NAME@ALIAS"
+    if _at(values, "model", "lora") is not None and method != "lora":
+        yield ("model", "lora"), f"only method lora reads this section, got method {method!r}"
+
+
+def _method(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:
+    method = _at(values, "model", "method") or "full"
+    if isinstance(method, str) and method not in task.methods:
+        yield ("model", "method"), _not_one(values, "method", method, task.methods)
+
+
+def _columns(values: Mapping[str, Any], section: str, contract: Contract) -> Iterator[tuple[Location, str]]:
+    names = _at(values, section, "columns")
+    for name in names if isinstance(names, Mapping) else ():
+        if name not in contract.columns:
+            allowed = list(contract.columns)
+            hint = f"{near(name, allowed)}Allowed: {', '.join(allowed)}; others keep the source's names"
+            yield (section, "columns", name), f"not a column that is asked for. {hint}"
+
+
+def _metrics(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:
+    primary = _at(values, "evaluation", "primary")
+    if isinstance(primary, str) and primary not in task.metrics:
+        yield ("evaluation", "primary"), _not_one(values, "metric", primary, list(task.metrics))
+
+
+def _gates(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:
+    gates = _at(values, "gates")
+    for name, gate in gates.items() if isinstance(gates, Mapping) else ():
+        if name not in task.metrics and name not in PAIRED_GATES:
+            yield ("gates", name), _not_one(values, "metric", name, [*task.metrics, *PAIRED_GATES])
+        if name not in PAIRED_GATES and _at(gate, "confidence") is not None:
+            yield ("gates", name, "confidence"), f"belongs to {' and '.join(PAIRED_GATES)} only"
+        if name in PAIRED_GATES and _at(gate, "at_most") is not None:
+            yield ("gates", name, "at_most"), "a paired gate bounds the lower end of the difference: use at_least"
+
+
+def _not_one(values: Mapping[str, Any], kind: str, name: str, allowed: Sequence[str]) -> str:
+    return f"{values['task']} has no {kind} {name!r}. {near(name, allowed)}Allowed: {', '.join(allowed)}"
+
+
+def _at(values: Any, *keys: str) -> Any:
+    """What stands there, or None: also where something else than a mapping stands on the way."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values

@@ -81,8 +81,18 @@ class Task(Protocol):
     def build(self, model: Model, *, base: Base, folder: Path, seed: int) -> nn.Module:
         """The module to train; forward(**batch) returns something with .loss and .logits."""
 
+    def features(self, module: nn.Module, table: pa.Table, *, base: Base, folder: Path, cache: Path) -> pa.Table:
+        """What the module trains on: the encoded rows themselves, or what a frozen base makes of them.
+
+        cache: a folder outside the outputs, for what is costly to compute; entries are named by their content.
+        A column `length`, if there is one, makes batches of rows of like length.
+        """
+
     def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
         """What makes a batch of encoded rows."""
+
+    def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
+        """What training reports of the validation rows beside the loss; logits and labels as forward() has them."""
 
     def save(self, module: nn.Module, *, folder: Path, prepared: Path) -> None:
         """Write all that load() needs, weights as safetensors; reading it back needs no network and no base."""
@@ -99,6 +109,9 @@ class Task(Protocol):
         self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path
     ) -> Mapping[str, Predictions]:
         """What simple methods predict for the test rows; the first is the trivial one (majority class ...)."""
+
+    def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
+        """Names along the second axis of two-dimensional predictions: they name columns of predictions.parquet."""
 
     def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
         """Write pictures (PNG) of the predictions into folder."""

@@ -1,0 +1,120 @@
+"""A transformers configuration and module from a recipe's base, every way it can be wrong said in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers.utils import logging
+
+from pipelines.errors import BadRequest
+from pipelines.schema.model import Architecture
+from pipelines.task import Base
+
+
+def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTrainedConfig:
+    """The configuration of an architecture; `defaults` count where the recipe is silent and the architecture has them.
+
+    Raises BadRequest for an unknown architecture or setting, or a value it refuses.
+    """
+    name = architecture.architecture
+    if name not in CONFIG_MAPPING:
+        raise BadRequest(
+            f"model.base.architecture: {name!r} is no model type of transformers.{_near(name, CONFIG_MAPPING)}"
+        )
+    kind = CONFIG_MAPPING[name]
+    known = {*kind().to_dict(), *getattr(kind, "attribute_map", {})}
+    for key in architecture.settings:
+        if key not in known:
+            raise BadRequest(f"model.base.settings.{key}: {name} has no such setting.{_near(key, known)}")
+    values = {key: value for key, value in defaults.items() if key in known} | architecture.settings
+    with _as_request(f"model.base.settings: {name} refuses them"):
+        return kind(**values)
+
+
+def stored_config(base: Base) -> PreTrainedConfig:
+    """The configuration in a base's folder. Raises BadRequest when it has none that transformers knows."""
+    assert base.folder is not None
+    if not (base.folder / "config.json").is_file():
+        raise BadRequest(
+            f"model.base {base.reference!r}: {base.folder} has no config.json, so it is no transformers model. "
+            "Allowed: a folder as save_pretrained() writes it, a hub id, package://NAME, models:/NAME@ALIAS."
+        )
+    with _as_request(f"model.base {base.reference!r}: its config.json is not one that transformers reads"):
+        return AutoConfig.from_pretrained(base.folder, local_files_only=True)
+
+
+def set_dropout(config: PreTrainedConfig, share: float) -> None:
+    """Set every dropout that the architecture has; each names its own (hidden_dropout_prob, attention_dropout ...)."""
+    for name, value in config.to_dict().items():
+        if "dropout" in name and isinstance(value, float):
+            setattr(config, name, share)
+
+
+def initialise(kind: Any, config: PreTrainedConfig, **options: bool) -> Any:
+    """A module with fresh weights; `kind` is AutoModel or one of its relatives.
+
+    Raises BadRequest when the architecture does not fit the kind, or its settings do not fit each other.
+    """
+    name = config.model_type
+    with _as_request(f"model.base.settings: no {name} can be built from them"):
+        return kind.from_config(config, **options)
+
+
+def pretrained(kind: Any, base: Base, config: PreTrainedConfig, *, fresh: Callable[[str], bool], **options: Any) -> Any:
+    """A module with the base's weights.
+
+    fresh: whether a parameter of that name may be missing in the base. Raises BadRequest when the weights are missing,
+    torn, or of other shapes than the configuration says.
+    """
+    assert base.folder is not None
+    what = f"model.base {base.reference!r}: the weights in {base.folder} cannot be used"
+    with _as_request(what), _quietly():
+        module, report = kind.from_pretrained(
+            base.folder, config=config, local_files_only=True, output_loading_info=True, **options
+        )
+    missing = sorted(name for name in report["missing_keys"] if not fresh(name))
+    if missing:
+        raise BadRequest(f"{what}: they lack {missing[0]} and {len(missing) - 1} more that {config.model_type} needs.")
+    return module
+
+
+def portable(config: PreTrainedConfig) -> dict[str, Any]:
+    """What config.json should say: no path of this machine, and no version (versions are recorded, not keyed)."""
+    left_out = ("_name_or_path", "transformers_version")
+    return {key: value for key, value in config.to_diff_dict().items() if key not in left_out}
+
+
+@contextmanager
+def _as_request(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (
+        TypeError, ValueError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, OSError,
+        SafetensorError, StrictDataclassError,
+    ) as error:  # fmt: skip
+        raise BadRequest(f"{what}: {' '.join(str(error).split())[:400]}") from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' report of unused weights: what matters of it is checked here."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
+
+
+def _near(name: str, allowed: Iterable[str]) -> str:
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else f" Allowed: {', '.join(names[:40])} ..."

@@ -1,0 +1,82 @@
+"""Tokenizers as tokenizer.json: taken from a base, or learnt from the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import BadRequest
+from pipelines.workspace import read_json, write_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+_FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
+
+
+def take(base: Path, folder: Path, *, reference: str) -> None:
+    """Copy a base's tokenizer. Raises BadRequest when the base has none, or none that can pad."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadRequest(f"model.base {reference!r}: no tokenizer can be read from {base} ({reason}).") from error
+    special = {name: str(getattr(tokenizer, name)) for name in _SPECIAL if getattr(tokenizer, name, None) is not None}
+    special.setdefault("pad_token", special.get("sep_token", str(tokenizer.eos_token or "")))
+    if not tokenizer.is_fast or not special["pad_token"]:
+        raise BadRequest(f"model.base {reference!r}: its tokenizer is no fast one with a padding token.")
+    _store(tokenizer.backend_tokenizer, special, folder)
+
+
+def learn(texts: Iterable[str], folder: Path, *, size: int) -> None:
+    """Byte-level BPE, lower case. Equal texts give an equal tokenizer, whatever their order.
+
+    WordPiece would not: tokenizers 0.23 numbers its pieces in the order of a hash map that differs in each process.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token=_SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(_SPECIAL.values()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(texts), trainer)
+    start, end = _SPECIAL["cls_token"], _SPECIAL["sep_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", special_tokens=[(token, tokenizer.token_to_id(token)) for token in (start, end)]
+    )
+    _store(tokenizer, _SPECIAL, folder)
+
+
+def read(folder: Path, *, max_tokens: int) -> Tokenizer:
+    """The tokenizer of a folder, cutting texts at max_tokens, special tokens included."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / _FILE))
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def pad_id(tokenizer: Tokenizer, folder: Path) -> int:
+    number = tokenizer.token_to_id(read_json(folder / _CONFIG)["pad_token"])
+    assert number is not None
+    return number
+
+
+def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def _store(tokenizer: Tokenizer, special: dict[str, Any], folder: Path) -> None:
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(folder / _FILE))
+    write_json(folder / _CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast", **special})

@@ -1,0 +1,234 @@
+"""Any transformers text encoder with a mean-pooled head: building, adapters, frozen features, saving. Imports torch."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from pipelines.errors import BadRequest
+from pipelines.progress import Progress
+from pipelines.schema.model import Lora, Model
+from pipelines.task import Base
+from pipelines.tasks._architecture import initialise, new_config, portable, pretrained, set_dropout, stored_config
+from pipelines.workspace import write_json
+
+WEIGHTS = "model.safetensors"
+HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
+_HEAD = "head."
+
+
+class MeanPooledClassifier(nn.Module):
+    """Encoder -> mean of the token vectors -> tanh layer -> logits.
+
+    Mean, not [CLS]: on a frozen MiniLM the same head reaches .75 on film reviews with it and .71 without
+    (sentence encoders are trained on the mean; Reimers & Gurevych 2019, section 3).
+    """
+
+    def __init__(self, encoder: Any, *, width: int, classes: int, frozen: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(
+            nn.Linear(width, width), nn.Tanh(), nn.Dropout(HEAD_DROPOUT), nn.Linear(width, classes)
+        )
+        self.frozen = frozen
+        if frozen:
+            self.encoder.requires_grad_(False)
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector a text: (texts, width)."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return mean_pool(hidden, attention_mask)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        features: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """From tokens, or from the features that pooled() made of them before."""
+        if features is None:
+            assert input_ids is not None
+            assert attention_mask is not None
+            features = self.pooled(input_ids, attention_mask)
+        logits = self.head(features)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Average token vectors into one vector a text, padding left out.
+
+    hidden: (texts, tokens, width). mask: (texts, tokens), 1 = token, 0 = padding; each text has a token.
+    Source: Reimers & Gurevych 2019, section 3.
+    """
+    weight = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:
+    """The encoder's configuration, checked against the tokenizer. Raises BadRequest where they cannot work together."""
+    architecture = base.architecture
+    if architecture is None:
+        config = stored_config(base)
+    else:
+        config = new_config(architecture, {"vocab_size": vocabulary, "pad_token_id": pad})
+    if type(config) not in AutoModel._model_mapping or config.is_encoder_decoder or not hasattr(config, "vocab_size"):
+        raise BadRequest(
+            f"model.base: {config.model_type} does not read text into one vector a token. Allowed: bert, distilbert, "
+            "roberta, electra, deberta-v2, modernbert and other encoders (or decoders) of transformers."
+        )
+    if config.vocab_size < vocabulary:
+        raise BadRequest(
+            f"model.base: vocab_size is {config.vocab_size:,}, and the tokenizer has {vocabulary:,} entries. "
+            "Leave vocab_size out, or lower preprocess.vocabulary."
+        )
+    return config
+
+
+def build(model: Model, base: Base, config: PreTrainedConfig, *, classes: int) -> MeanPooledClassifier:
+    """The module that `model.method` trains: all of it, adapters and head, or the head alone."""
+    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
+    if share is not None:
+        set_dropout(config, share)
+    options = _no_pooler(config)
+    if base.architecture is not None:
+        encoder = initialise(AutoModel, config, **options)
+    else:
+        encoder = pretrained(AutoModel, base, config, fresh=lambda name: name.startswith("pooler."), **options)
+    if model.method == "lora":
+        encoder = _with_adapters(encoder, model.lora or Lora(), reference=str(base.reference))
+    return MeanPooledClassifier(encoder, width=config.hidden_size, classes=classes, frozen=model.method == "transfer")
+
+
+def save(module: MeanPooledClassifier, folder: Path) -> None:
+    """config.json and model.safetensors, adapters merged: AutoModel.from_pretrained(folder) reads the encoder as well.
+
+    The adapters alone go to adapter/, as peft writes them.
+    """
+    encoder = module.encoder
+    if isinstance(encoder, PeftModel):
+        _save_adapters(encoder, folder / "adapter")
+        encoder = copy.deepcopy(encoder).merge_and_unload()
+    weights = encoder.state_dict() | {_HEAD + name: value for name, value in module.head.state_dict().items()}
+    save_file(_on_disk(weights), folder / WEIGHTS, {"format": "pt"})
+    write_json(folder / "config.json", portable(encoder.config))
+
+
+def load(folder: Path, *, classes: int) -> MeanPooledClassifier:
+    """What save() wrote, ready to predict."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    weights = load_file(folder / WEIGHTS)
+    encoder = AutoModel.from_config(config, **_no_pooler(config))
+    module = MeanPooledClassifier(encoder, width=config.hidden_size, classes=classes)
+    heads = {name for name in weights if name.startswith(_HEAD)}
+    module.head.load_state_dict({name.removeprefix(_HEAD): weights.pop(name) for name in heads})
+    encoder.load_state_dict(weights)
+    return module.eval()
+
+
+def cached_features(
+    path: Path, module: MeanPooledClassifier, tokens: list[list[int]], *, pad: int, batch_size: int
+) -> Tensor:
+    """pooled() of every text, read from `path` when an earlier run left it there."""
+    if not path.is_file():
+        vectors = _in_batches(module, module.pooled, tokens, pad=pad, batch_size=batch_size, what="features")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        save_file({"vectors": vectors}, beside)
+        beside.replace(path)
+    return load_file(path)["vectors"]
+
+
+def logits(module: MeanPooledClassifier, tokens: list[list[int]], *, pad: int, batch_size: int) -> Tensor:
+    """(texts, classes), on the CPU."""
+
+    def forward(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        answer: Tensor = module(input_ids=input_ids, attention_mask=attention_mask).logits
+        return answer
+
+    return _in_batches(module, forward, tokens, pad=pad, batch_size=batch_size, what="predict")
+
+
+def _in_batches(
+    module: nn.Module,
+    forward: Callable[..., Tensor],
+    tokens: list[list[int]],
+    *,
+    pad: int,
+    batch_size: int,
+    what: str,
+) -> Tensor:
+    """What `forward` says of every text, asked in batches of like length, given back in the order of the texts."""
+    module.eval()
+    device = next(module.parameters()).device
+    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+    parts = []
+    with torch.inference_mode(), Progress(what, total=len(order), unit="texts") as progress:
+        for start in range(0, len(order), batch_size):
+            batch = pad_tokens([tokens[row] for row in order[start : start + batch_size]], pad)
+            parts.append(forward(**{name: value.to(device) for name, value in batch.items()}).cpu())
+            progress.advance(len(parts[-1]))
+    back = torch.empty(len(order), dtype=torch.int64)
+    back[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(parts)[back]
+
+
+def pad_tokens(tokens: list[list[int]], pad: int) -> dict[str, Tensor]:
+    """Token ids of unequal length as one rectangle, as wide as the longest, and its mask."""
+    width = max(len(ids) for ids in tokens)
+    input_ids = torch.full((len(tokens), width), pad, dtype=torch.int64)
+    mask = torch.zeros((len(tokens), width), dtype=torch.int64)
+    for row, ids in enumerate(tokens):
+        input_ids[row, : len(ids)] = torch.as_tensor(ids)
+        mask[row, : len(ids)] = 1
+    return {"input_ids": input_ids, "attention_mask": mask}
+
+
+def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> PeftModel:
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets,
+        base_model_name_or_path=reference,
+    )  # fmt: skip
+    try:
+        return get_peft_model(encoder, config)
+    except ValueError as error:
+        linear = (name for name, part in encoder.named_modules() if isinstance(part, nn.Linear))
+        kinds = sorted({name.rpartition(".")[2] for name in linear})
+        raise BadRequest(
+            f"model.lora.targets: {lora.targets!r} fits this base not ({' '.join(str(error).split())[:200]}). "
+            f"Its linear layers: {', '.join(kinds)}; or all-linear."
+        ) from None
+
+
+def _save_adapters(encoder: PeftModel, folder: Path) -> None:
+    folder.mkdir()
+    save_file(_on_disk(get_peft_model_state_dict(encoder)), folder / "adapter_model.safetensors")
+    config = {key: _ordered(value) for key, value in encoder.peft_config["default"].to_dict().items()}
+    write_json(folder / "adapter_config.json", {key: config[key] for key in config if key != "peft_version"})
+
+
+def _on_disk(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+
+
+def _ordered(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else value
+
+
+def _no_pooler(config: PreTrainedConfig) -> dict[str, bool]:
+    """The option that leaves out BERT's pooler, which mean pooling does not use, for architectures that have it."""
+    kind = AutoModel._model_mapping[type(config)]
+    kind = kind[0] if isinstance(kind, list | tuple) else kind
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}

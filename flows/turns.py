@@ -1,0 +1,110 @@
+"""One run a recipe or index at a time: a lock in var/locks that says who holds it, since when, with which command."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from pipelines.stage import readable_faults
+from pipelines.workspace import Kind, Workspace
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has the turn."""
+
+    pid: int
+    command: str
+    since: str  # ISO 8601, local time
+
+    def __str__(self) -> str:
+        return f"process {self.pid} (`{self.command}`, since {self.since[11:19]})"
+
+
+@contextmanager
+def turns(
+    workspace: Workspace, jobs: Collection[tuple[Kind, str]], *, command: str, say: Callable[[str], None]
+) -> Iterator[bool]:
+    """Hold the turn of each recipe or index; yields whether it had to wait for one.
+
+    Locks are taken in one order everywhere, so no two runs wait for each other. A holder's death frees its turn.
+    """
+    waited = False
+    with ExitStack() as held:
+        for kind, name in sorted(jobs):
+            file = held.enter_context(_open(workspace, f"{kind}-{name}.run"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                say(f"{name}: waiting for {_read(file) or 'another process'}, which is running it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            _write(file, command)
+        yield waited
+
+
+def holder(workspace: Workspace, kind: Kind, name: str) -> Holder | None:
+    """Who runs this recipe or index now, if anybody."""
+    if not _path(workspace, f"{kind}-{name}.run").exists():
+        return None
+    with _open(workspace, f"{kind}-{name}.run") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read(file)
+    return None
+
+
+@contextmanager
+def only_one(workspace: Workspace, what: str, *, command: str) -> Iterator[Holder | None]:
+    """Yield None and hold the lock called `what`, or yield who holds it."""
+    with _open(workspace, what) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield _read(file) or Holder(0, "another process", " " * 19)
+            return
+        _write(file, command)
+        yield None
+
+
+@contextmanager
+def locked(workspace: Workspace, what: str) -> Iterator[None]:
+    """Hold the lock called `what`, waiting for it."""
+    with _open(workspace, what) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _path(workspace: Workspace, what: str) -> Path:
+    return workspace.var / "locks" / f"{what}.lock"
+
+
+def _open(workspace: Workspace, what: str) -> IO[str]:
+    path = _path(workspace, what)
+    with readable_faults(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+", encoding="utf-8")
+
+
+def _write(file: IO[str], command: str) -> None:
+    file.seek(0)
+    file.truncate()
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    file.write(json.dumps({"pid": os.getpid(), "command": command, "since": since}))
+    file.flush()
+
+
+def _read(file: IO[str]) -> Holder | None:
+    file.seek(0)
+    try:
+        return Holder(**json.loads(file.read()))
+    except (json.JSONDecodeError, TypeError):  # its holder is between truncating and writing
+        return None

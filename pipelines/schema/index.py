@@ -28,7 +28,7 @@ class Chunk(Section):
 
 class Embed(Section):
     model: Annotated[str, Field(min_length=1, description="hub id, path, package:// or models:/NAME@ALIAS")]
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1, description="texts a forward pass; decides a vector's last bits")] = 8
 
 
 class Search(Section):

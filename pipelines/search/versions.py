@@ -1,0 +1,112 @@
+"""Folders of which one is live: ROOT/INDEX/VERSION/, and CURRENT with the live one's name.
+
+A version is written beside, recorded (each file's size), renamed into place, and never changed after that. Readers
+hold a shared lock on their version, so that it is removed only when the last of them is done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pipelines.errors import BadRequest
+from pipelines.workspace import read_json, replacing, write_json, write_text
+
+VERSION = re.compile(r"[0-9a-f]{16}")
+_RECORD = "whole.json"
+
+
+@dataclass(frozen=True)
+class Versions:
+    root: Path
+
+    def live(self, index: str) -> str | None:
+        """What CURRENT names."""
+        with suppress(FileNotFoundError):
+            version = (self.root / index / "CURRENT").read_text(encoding="utf-8").strip()
+            return version if VERSION.fullmatch(version) else None
+        return None
+
+    def activate(self, index: str, version: str) -> None:
+        write_text(self.root / index / "CURRENT", version + "\n")
+
+    @contextmanager
+    def reading(self, index: str, version: str | None = None) -> Iterator[Path | None]:
+        """A version's folder (by default the live one's), kept from being removed; None when missing or damaged."""
+        while True:
+            name = version or self.live(index)
+            folder = self.root / index / name if name else None
+            if folder is None or not folder.is_dir():
+                yield None
+                return
+            with _lock_file(folder).open("a") as file:
+                _flock(file, fcntl.LOCK_SH)
+                if folder.is_dir():
+                    yield folder if _sizes(folder) == _recorded(folder) else None
+                    return
+            # removed between reading CURRENT and locking: look again
+
+    @contextmanager
+    def building(self, index: str) -> Iterator[None]:
+        """One process at a time; others wait and say so."""
+        (self.root / index).mkdir(parents=True, exist_ok=True)
+        with (self.root / index / "build.lock").open("a") as file:
+            if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                print(f"{index}: waiting for another process that is building it", file=sys.stderr, flush=True)
+                _flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def new(self, index: str, version: str) -> Iterator[Path]:
+        """An empty folder that becomes the version when the block ends well, in place of a damaged one."""
+        with replacing(self.root / index / version) as folder:
+            yield folder
+            write_json(folder / _RECORD, {"sizes": _sizes(folder)})
+
+    def prune(self, index: str) -> list[str]:
+        """Remove the versions that are neither live nor read; within building()."""
+        live = self.live(index)
+        folders = [folder for folder in sorted((self.root / index).iterdir()) if VERSION.fullmatch(folder.name)]
+        return [folder.name for folder in folders if folder.name != live and _removed(folder)]
+
+
+def _removed(folder: Path) -> bool:
+    with _lock_file(folder).open("a") as file:
+        if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
+        shutil.rmtree(folder)
+        _lock_file(folder).unlink()
+    return True
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _flock(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Each file's size: a torn or missing file shows without reading any."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(paths)}
+
+
+def _recorded(folder: Path) -> dict[str, int] | None:
+    try:
+        sizes: dict[str, int] = read_json(folder / _RECORD)["sizes"]
+    except (BadRequest, KeyError):
+        return None
+    return sizes

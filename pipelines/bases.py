@@ -1,1 +1,184 @@
-"""Where a base model's weights lie on this machine, and which they are."""
+"""Where a base model's weights lie on this machine, and which they are.
+
+A reference is a path, package://PACKAGE, a hub id, models:/NAME@ALIAS or models:/NAME/VERSION. Weights are safetensors
+only: other formats are pickles, which run code when they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import BadRequest, Outage
+from pipelines.schema.lock import BaseIdentity
+from pipelines.schema.model import Model
+from pipelines.sources.package import PREFIX, package_path
+from pipelines.task import Base
+from pipelines.workspace import Workspace, sha256_file
+
+MODELS = "models:/"
+_READ = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, configurations, vocabularies (SentencePiece's too)
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5")
+_MODEL_NAME = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HEAD_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A folder with config.json and safetensors. version: of models:/, or the hub's commit."""
+
+    folder: Path
+    sha256: str
+    version: str | None
+
+
+def resolve(reference: str, root: Path, *, version: str | None = None, weights: bool = True) -> Resolved:
+    """Find (or fetch) what a reference stands for.
+
+    version: the one that the lock names, of a reference that moves. weights: False for a tokenizer alone.
+    Raises BadRequest when there is no such model or its weights are not safetensors, Outage when a server is away.
+    """
+    folder, found = _place(reference, root, version)
+    folder = _model_folder(folder, reference)
+    if weights:
+        _check_weights(folder, reference)
+    return Resolved(folder, _sha256(folder), found)
+
+
+def identify(reference: str, root: Path, *, weights: bool = True) -> BaseIdentity:
+    """Which weights the reference stands for now; NAME.lock keeps it."""
+    found = resolve(reference, root, weights=weights)
+    return BaseIdentity(sha256=found.sha256, version=found.version)
+
+
+def check(found: Resolved, sha256: str, reference: str) -> None:
+    """Raise BadRequest when the weights are not those that the lock names."""
+    if found.sha256 != sha256:
+        raise BadRequest(
+            f"base {reference}: {found.folder} holds {found.sha256[:12]}, the lock names {sha256[:12]}. "
+            "Bring the old files back, or run `headrace lock`."
+        )
+
+
+def locked(reference: str, identity: BaseIdentity, root: Path, *, weights: bool = True) -> Resolved:
+    """What a reference stands for by its lock, found and checked."""
+    found = resolve(reference, root, version=identity.version, weights=weights)
+    check(found, identity.sha256, reference)
+    return found
+
+
+def base_of(model: Model, bases: Mapping[str, BaseIdentity], root: Path) -> Base:
+    """What training starts from; the folder of an architecture is that of its tokenizer, if it names one."""
+    if isinstance(model.base, str):
+        found = locked(model.base, bases[model.base], root)
+        return Base(model.base, found.folder, found.sha256)
+    tokenizer = model.base.tokenizer
+    if tokenizer is None:
+        return Base(model.base, None, None)
+    return Base(model.base, locked(tokenizer, bases[tokenizer], root, weights=False).folder, None)
+
+
+def _place(reference: str, root: Path, version: str | None) -> tuple[Path, str | None]:
+    if reference.startswith(MODELS):
+        return _registered(reference, root, version)
+    if reference.startswith(PREFIX):
+        return package_path(reference), None
+    path = root / Path(reference).expanduser()
+    if path.is_dir():
+        return path, None
+    if _HUB_ID.fullmatch(reference):
+        return _from_hub(reference, version, tried=path)
+    raise BadRequest(
+        f"base {reference!r}: no folder {path}, and no hub id, package:// or models:/NAME@ALIAS either. Correct it."
+    )
+
+
+def _registered(reference: str, root: Path, version: str | None) -> tuple[Path, str]:
+    named = _MODEL_NAME.fullmatch(reference)
+    if named is None:
+        raise BadRequest(f"base {reference!r}: allowed are models:/NAME@ALIAS and models:/NAME/VERSION.")
+    from registry.store import model_folder
+
+    return model_folder(named["name"], version or named["version"] or named["alias"], Workspace(root).var)
+
+
+def _from_hub(name: str, revision: str | None, *, tried: Path) -> tuple[Path, str]:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_READ)))
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise BadRequest(
+            f"base {name!r}: no folder {tried}, and the Hugging Face hub has no such model (or it needs HF_TOKEN)."
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.TransportError, OSError) as error:
+        raise Outage(
+            f"base {name!r}: no folder {tried}, and the Hugging Face hub cannot be reached ({type(error).__name__}). "
+            "Run again when it can, or name a folder or a package://."
+        ) from None
+    return folder, folder.name  # snapshots/COMMIT
+
+
+def _model_folder(folder: Path, reference: str) -> Path:
+    """The folder itself, or the only one below it, that holds config.json."""
+    if (folder / "config.json").is_file():
+        return folder
+    below = sorted(path.parent for path in folder.glob("*/config.json"))
+    if len(below) == 1:
+        return below[0]
+    what = f"several models: {', '.join(path.name for path in below)}" if below else "no config.json"
+    raise BadRequest(f"base {reference!r}: {folder} holds {what}. Name a model's own folder.")
+
+
+def _check_weights(folder: Path, reference: str) -> None:
+    """Safetensors there are, and each is as long as its head says."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+        instead = f" but {', '.join(pickles)}, which runs code when it is read" if pickles else ""
+        raise BadRequest(
+            f"base {reference!r}: {folder} holds no *.safetensors{instead}. Only safetensors are read: "
+            "save the model with `save_pretrained(folder, safe_serialization=True)`."
+        )
+    for path in weights:
+        if not _whole(path):
+            raise BadRequest(f"base {reference!r}: {path} is no safetensors file, or cut off. Fetch it again.")
+
+
+def _whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its head says (8 bytes of length, JSON, tensors)."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        size = path.stat().st_size
+        if len(head) < _HEAD_BYTES or (length := struct.unpack("<Q", head)[0]) > size - _HEAD_BYTES:
+            return False
+        try:
+            tensors = json.loads(file.read(length))
+        except ValueError:
+            return False
+    ends = [value["data_offsets"][1] for key, value in tensors.items() if key != "__metadata__"]
+    return bool(size == _HEAD_BYTES + length + max(ends, default=0))
+
+
+def _sha256(folder: Path) -> str:
+    """One sha256 over weights, configurations and vocabularies, by name."""
+    digest = hashlib.sha256()
+    files = {path for pattern in _READ for path in folder.rglob(pattern) if path.is_file()}
+    for path in sorted(files):
+        digest.update(f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n".encode())
+    return digest.hexdigest()

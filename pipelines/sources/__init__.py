@@ -1,0 +1,85 @@
+"""Where examples come from: one file here is one kind of source, found by listing the folder.
+
+A source says what identifies its content (NAME.lock keeps that) and fetches it: as local files, which a reader of
+readers/ turns into rows, or as rows. A file whose name starts with an underscore holds what several share. Importing
+a source is cheap: what it stands on (fsspec, SQLAlchemy ...) is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, cast
+
+from pipelines.errors import BadRequest
+from pipelines.schema.data import Data, SqlSource
+from pipelines.sources._files import Files
+from pipelines.sources._records import Table
+
+SOURCES = Path(__file__).parent
+Identity = dict[str, str | int | None]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_LAST = "remote"  # asks fsspec what it can open, so it is asked last
+
+
+class Source(Protocol):
+    """One kind of source."""
+
+    def schemes(self) -> Iterable[str]:
+        """What may stand before `://`; "" is a bare path, "sql" a query."""
+
+    def identify(self, data: Data, root: Path) -> Identity:
+        """What the content is now: kind, and checksum, ETag or version. Reads no more than it must.
+
+        Raises BadRequest when there is no such source, Outage when a server did not answer.
+        """
+
+    def fetch(self, data: Data, root: Path, *, downloads: Path, identity: Identity) -> Files | Table:
+        """Local files for a reader, or rows; downloads: where copies of remote files are kept."""
+
+    def watch(self, data: Data) -> str | None:
+        """The local file or folder that is read, as it was written; None for a source elsewhere."""
+
+
+def scheme(source: str | SqlSource) -> str:
+    """The part before `://`, in lower case; "" for a path."""
+    if isinstance(source, SqlSource):
+        return "sql"
+    found = _SCHEME.match(source)
+    return found[1].lower() if found else ""
+
+
+def source_names() -> list[str]:
+    """Every kind of source, the one that knows its schemes only by asking last."""
+    names = (path.stem for path in SOURCES.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(names, key=lambda name: (name == _LAST, name))
+
+
+def source_file(source: str | SqlSource) -> Path:
+    """The file of this folder that reads `source`. Raises BadRequest when there is none, naming what there is."""
+    wanted = scheme(source)
+    known: list[str] = []
+    for name in source_names():
+        offered = list(_load(name).schemes())
+        if wanted in offered:
+            return SOURCES / f"{name}.py"
+        known += offered
+    schemes = ", ".join(f"{each}://" for each in sorted(known) if each not in ("", "sql"))
+    raise BadRequest(f"no source reads {wanted}://. Allowed: a path or glob, sql: {{url_env, query}}, {schemes}")
+
+
+def find_source(source: str | SqlSource) -> Source:
+    """What reads `source`. Raises BadRequest when nothing does."""
+    return _load(source_file(source).stem)
+
+
+def watch_path(data: Data) -> str | None:
+    """The local file or folder that a local source reads (of a glob: the folder above its first `*`), else None."""
+    return find_source(data.source).watch(data)
+
+
+def _load(name: str) -> Source:
+    return cast(Source, importlib.import_module(f"pipelines.sources.{name}"))

@@ -1,0 +1,192 @@
+"""collect: a source -> raw/: a table of examples, media files by their hash, and a manifest.
+
+One row an example, whatever it is; rows that cannot be read stay, with their fault, for validate to judge. The same
+source gives the same bytes, and when nothing changed the files that are there are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.contract import CONTENT_HASH, FAULT, PLACE, ROW_ID, Contract
+from pipelines.errors import BadData, BadRequest
+from pipelines.examples import Example, Shape
+from pipelines.progress import tracked
+from pipelines.schema.data import Data
+from pipelines.sources import Identity, find_source
+from pipelines.sources._files import Files
+from pipelines.sources._records import Table
+from pipelines.sources.readers import find_reader, reader_file
+from pipelines.spool import Sample, Seen, Spool
+from pipelines.stage import stage_main
+from pipelines.workspace import Job, read_manifest, replacing, sha256_file, write_manifest
+
+EXAMPLES = "examples.parquet"
+
+
+@dataclass
+class Counts:
+    """Rows: read from the source, left by `where`, kept by `sample`, and how many of these have a fault."""
+
+    read: int = 0
+    wanted: int = 0
+    kept: int = 0
+    faults: int = 0
+
+
+@dataclass
+class Collected:
+    """What one pass over a source's tables has found so far."""
+
+    counts: Counts = field(default_factory=Counts)
+    columns: dict[str, None] = field(default_factory=dict)  # of the source, in order
+
+
+class _Unchanged(Exception):
+    """The new folder equals the old one."""
+
+
+def collect(tables: Iterable[Table], shape: Shape, folder: Path) -> Collected:
+    """Write examples.parquet and media/ into folder.
+
+    Raises BadRequest for a missing column, BadData when no row is left.
+    """
+    found = Collected()
+    sample, work = Sample(shape.data.sample), folder / ".parts"
+    kinds = {name: column.kind for name, column in shape.contract.columns.items()}
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    strings = [ROW_ID, CONTENT_HASH, PLACE, FAULT, *(name for name in kinds if name not in numbers)]
+    with Spool(work, first=shape.first, strings=strings, numbers=numbers) as spool:
+        seen = Seen(work / "seen.sqlite")
+        for sequence, example in enumerate(_examples(tables, shape, found)):
+            row_id, fault = _row_id(example, seen, explicit=shape.data.id)
+            if sample.takes(example.content_hash, sequence):
+                spool.add(_row(example, row_id, fault, folder, shape.contract), sequence)
+        seen.close()
+        found.counts.kept = spool.write(folder / EXAMPLES, sample.kept())
+    found.counts.faults = _tidy(folder, shape.contract)
+    return found
+
+
+def _examples(tables: Iterable[Table], shape: Shape, found: Collected) -> Iterator[Example]:
+    names = []
+    for table in tables:
+        names.append(table.name)
+        if table.columns is not None:
+            shape.check(table.columns, table.name)
+            found.columns.update(dict.fromkeys(table.columns))
+        for record in tracked(table.records, f"collect {table.name}", total=None, unit="rows"):
+            found.counts.read += 1
+            if table.columns is None:
+                found.columns.update(dict.fromkeys(record.values))
+            if shape.wanted(record):
+                found.counts.wanted += 1
+                yield shape.example(record)
+    if not found.counts.read:
+        raise BadData(f"{', '.join(names) or shape.data.source}: no rows.")
+    shape.check(list(found.columns), ", ".join(names[:3]))
+    if not found.counts.wanted:
+        raise BadData(f"`where` {shape.data.where} keeps none of the {found.counts.read:,} rows of {names[0]}.")
+
+
+def _row_id(example: Example, seen: Seen, *, explicit: str | None) -> tuple[str, str | None]:
+    """A unique and stable name of the row, and its fault, to which a missing or repeated id belongs."""
+    fault = example.fault
+    if explicit is not None and example.id is not None:
+        times, first = seen.add(f"id {example.id}", example.place)
+        if times == 1:
+            return example.id, fault
+        fault = fault or f"{explicit}: {example.id!r} stands at {first} already"
+    elif explicit is not None:
+        fault = fault or f"{explicit}: no id"
+    times, _ = seen.add(example.content_hash, example.place)
+    return example.content_hash if times == 1 else f"{example.content_hash}-{times}", fault
+
+
+def _row(example: Example, row_id: str, fault: str | None, folder: Path, contract: Contract) -> dict[str, Any]:
+    values = example.values
+    if example.media is not None:
+        path, measures, wrong = example.media.keep(folder, example.content_hash)
+        values = {**values, **measures, contract.content: path}
+        fault = fault or wrong
+    return {ROW_ID: row_id, CONTENT_HASH: example.content_hash, PLACE: example.place, FAULT: fault, **values}
+
+
+def _tidy(folder: Path, contract: Contract) -> int:
+    """Delete media that no row of the sample names; returns the number of rows with a fault."""
+    import pyarrow.parquet as pq
+
+    faults = 0
+    named: set[str] = set()
+    columns = [FAULT, *([contract.content] if contract.media else [])]
+    for batch in pq.ParquetFile(folder / EXAMPLES).iter_batches(columns=columns):
+        faults += len(batch) - batch.column(FAULT).null_count
+        if contract.media:
+            named.update(batch.column(contract.content).to_pylist())
+    for path in (folder / "media").rglob("*.*"):
+        if path.relative_to(folder).as_posix() not in named:
+            path.unlink()
+    return faults
+
+
+def run(job: Job) -> None:
+    """Read the source of a recipe or an index into raw/."""
+    data, contract = job.section("data", Data), job.section("examples", Contract)
+    source, root = find_source(data.source), job.workspace.root
+    locked: Identity = job.settings["source"]
+    _same_source(source.identify(data, root), locked, job)
+    fetched = source.fetch(data, root, downloads=job.workspace.var / "downloads", identity=locked)
+    with suppress(_Unchanged), replacing(job.folder / "raw") as folder:
+        if isinstance(fetched, Files):
+            reader = reader_file(data.source, data.reader)
+            assert reader is not None  # of a source that fetches files
+            tables: Iterable[Table] = find_reader(reader).read(fetched, data=data, contract=contract)
+            sha256, count = fetched.checksum()
+            facts: dict[str, Any] = {
+                "reader": reader.stem,
+                "checksums": {"files": count, "sha256": sha256},
+            }
+            shape = Shape(contract, data, fetched.folder)
+        else:
+            tables, facts, shape = [fetched], {"reader": None, "checksums": {}}, Shape(contract, data, root)
+        found = collect(tables, shape, folder)
+        write_manifest(
+            folder,
+            {
+                **facts,
+                "source": data.model_dump(mode="json")["source"],
+                "identity": locked,
+                "licence": data.licence,
+                "counts": vars(found.counts),
+                "columns": list(found.columns),
+                "left_out": shape.left_out(found.columns),
+            },
+        )
+        if _equal(job.folder / "raw", folder):
+            raise _Unchanged
+
+
+def _same_source(found: Identity, locked: Identity, job: Job) -> None:
+    """Raise BadRequest when the source is not the one that the lock names."""
+    moved = sorted(key for key in {*found, *locked} if found.get(key) != locked.get(key))
+    if moved:
+        changes = "; ".join(f"{key} was {locked.get(key)}, is {found.get(key)}" for key in moved)
+        raise BadRequest(f"{job.settings_file}: the source moved ({changes}). Run `headrace lock {job.name}`.")
+
+
+def _equal(old: Path, new: Path) -> bool:
+    """Whether the old folder is whole and says the same as the new one."""
+    if not (old / "manifest.json").exists():
+        return False
+    manifest = read_manifest(new)
+    return read_manifest(old) == manifest and all(
+        (old / name).is_file() and sha256_file(old / name) == sha256 for name, sha256 in manifest["files"].items()
+    )
+
+
+if __name__ == "__main__":
+    stage_main("collect", run)

@@ -1,0 +1,61 @@
+"""NAME.lock: what the moving references of a recipe or index point at now. Called by the command, never by a stage."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from pipelines.bases import identify
+from pipelines.schema.lock import Lock
+from pipelines.settings import read_index, read_lock, read_recipe, references
+from pipelines.sources import find_source
+from pipelines.workspace import Job, write_text
+
+_HEAD = "# What the moving references pointed at when this last ran. Written by `headrace lock`; commit it.\n"
+
+
+def observe(job: Job) -> Lock:
+    """Look where the source and the bases stand now; the reference profile stays as the lock has it.
+
+    Raises BadSettings for a mistake in the settings, BadRequest for a source or base that is not there, Outage when a
+    server did not answer.
+    """
+    root = job.workspace.root
+    if job.kind == "index":
+        index = read_index(job.settings_file)
+        data, names, tokenizer = index.documents, [index.embed.model], None
+    else:
+        recipe = read_recipe(job.settings_file)
+        data, names = recipe.data, references(recipe)
+        tokenizer = None if isinstance(recipe.model.base, str) else recipe.model.base.tokenizer
+    return Lock(
+        source=find_source(data.source).identify(data, root),
+        bases={name: identify(name, root, weights=name != tokenizer) for name in names},
+        reference=read_lock(job).reference if job.lock_file.exists() else None,
+    )
+
+
+def write_lock(job: Job, lock: Lock) -> bool:
+    """Write NAME.lock, unless it says this already. Returns whether it was written."""
+    text = _to_yaml(lock)
+    if job.lock_file.exists() and job.lock_file.read_text(encoding="utf-8") == text:
+        return False
+    write_text(job.lock_file, text)
+    return True
+
+
+def _to_yaml(lock: Lock) -> str:
+    yaml = YAML()
+    yaml.width = 4096  # one line a value
+    yaml.representer.add_representer(type(None), _null)
+    out = StringIO()
+    yaml.dump(lock.model_dump(mode="json"), out)
+    return _HEAD + out.getvalue()
+
+
+def _null(representer: RoundTripRepresenter, _: None) -> ScalarNode:
+    node: ScalarNode = representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    return node

@@ -1,0 +1,94 @@
+"""Local files of a source, in a fixed order, and one checksum over all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import BadRequest
+from pipelines.workspace import sha256_file
+
+_CACHE = "__pycache__"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, and its name below the source ("sport/001.txt")."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a source: those listed (files, or folders with all below them), or all below `folder`.
+
+    Names are relative to `folder`. Names that start with a dot are left out, as `ls` and the shell do,
+    and __pycache__, which Python writes when it likes.
+    """
+
+    folder: Path
+    listed: Sequence[Path] | None = None
+
+    @property
+    def single(self) -> Path | None:
+        """The file, when the source is one file."""
+        if self.listed is not None and len(self.listed) == 1 and self.listed[0].is_file():
+            return self.listed[0]
+        return None
+
+    def __iter__(self) -> Iterator[Found]:
+        for path in self.listed if self.listed is not None else (self.folder,):
+            for file in _walk(path, ()):
+                yield Found(_text(file.relative_to(self.folder).as_posix()), file)
+
+    def checksum(self) -> tuple[str, int]:
+        """sha256 and count of the files. Of one file: its own; of several: of `sha256sum`'s lines about them."""
+        if self.single:
+            return sha256_file(self.single), 1
+        digest, count = hashlib.sha256(), 0
+        for found in self:
+            digest.update(f"{sha256_file(found.path)}  {found.name}\n".encode())
+            count += 1
+        return digest.hexdigest(), count
+
+
+def local(path: Path, *, named: str) -> Files:
+    """The file or folder at `path`. Raises BadRequest when it is not there or may not be read; named: as written."""
+    try:
+        if path.is_dir():
+            next(os.scandir(path), None)
+            return Files(path)
+        if path.is_file():
+            path.open("rb").close()
+            return Files(path.parent, (path,))
+    except OSError as error:
+        raise BadRequest(f"source {named}: {path} cannot be read ({error.strerror}).") from None
+    if path.exists():
+        raise BadRequest(f"source {named}: {path} is neither a file nor a folder.")
+    raise BadRequest(f"source {named}: no such file or folder ({path}). A relative path starts at the workspace.")
+
+
+def _walk(path: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Files at and below `path`, sorted by name folder by folder; a link that leads back up is not followed."""
+    status = path.stat()
+    here = (status.st_dev, status.st_ino)
+    if path.is_file():
+        yield path
+    elif path.is_dir() and here not in above:
+        for name in sorted(child.name for child in path.iterdir() if _counts(child.name)):
+            child = path / name
+            if child.exists():  # not a link to nowhere
+                yield from _walk(child, (*above, here))
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".") and name != _CACHE
+
+
+def _text(name: str) -> str:
+    """A file name as text: bytes that are not UTF-8 are spelt out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

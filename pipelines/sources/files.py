@@ -1,0 +1,56 @@
+"""A path, a glob or file://: files on this machine. DVC itself watches them, so the lock says no more than that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote
+
+from pipelines.errors import BadRequest
+from pipelines.schema.data import Data
+from pipelines.sources import Identity
+from pipelines.sources._files import Files, local
+
+_MAGIC = re.compile(r"[*?[]")
+
+
+def schemes() -> Iterable[str]:
+    return ("", "file")
+
+
+def identify(data: Data, root: Path) -> Identity:
+    _files(data, root)
+    return {"kind": "path"}
+
+
+def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Files:
+    return _files(data, root)
+
+
+def watch(data: Data) -> str:
+    text = _path(data)
+    parts = Path(text).parts
+    fixed = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    return str(Path(*parts[:fixed]))
+
+
+def _files(data: Data, root: Path) -> Files:
+    text = _path(data)
+    path = root / text
+    if not _MAGIC.search(text) or path.exists():
+        return local(path, named=text)
+    folder = root / watch(data)
+    inside = ((match, match.relative_to(folder).parts) for match in folder.glob(str(path.relative_to(folder))))
+    found = sorted(match for match, parts in inside if not any(part.startswith(".") for part in parts))
+    if not found:
+        raise BadRequest(f"source {text}: nothing matches below {folder}. Correct the pattern, or add the files.")
+    return Files(folder, tuple(found) if "**" not in text else tuple(file for file in found if file.is_file()))
+
+
+def _path(data: Data) -> str:
+    """The path as written, file:// and its %20 taken away, `~` spelt out."""
+    text = str(data.source)
+    if text[:7].lower() == "file://":
+        text = unquote(text[7:].removeprefix("localhost"))
+    return str(Path(text).expanduser())

@@ -1,0 +1,75 @@
+"""How files are read into rows: one file here is one format, found by listing the folder.
+
+A file whose name starts with an underscore holds what several share. Heavy libraries are imported when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from pipelines.contract import Contract
+from pipelines.errors import BadRequest
+from pipelines.schema.data import Data, SqlSource
+from pipelines.sources import scheme
+from pipelines.sources._files import Files
+from pipelines.sources._records import Table
+
+READERS = Path(__file__).parent
+_PACKED = (".gz",)
+_ROWS_BY_THEMSELVES = ("sql", "hub")
+
+
+class Reader(Protocol):
+    """One format of files."""
+
+    SUFFIXES: Sequence[str]  # lower case, with the dot; empty for a reader of whole folders
+
+    def read(self, files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
+        """Tables of rows, in the order of the files. A row that cannot be read is a Record with a fault.
+
+        Raises BadRequest for a file that is not of this format at all, BadData for one with nothing in it.
+        """
+
+
+def reader_names() -> list[str]:
+    return sorted(path.stem for path in READERS.glob("*.py") if not path.stem.startswith("_"))
+
+
+def reader_file(source: str | SqlSource, reader: str | None) -> Path | None:
+    """The file of this folder that reads the source's files: the one named `reader`, or by the source's own name.
+
+    None for a source that hands over rows by itself. Raises BadRequest when nothing fits, naming what is allowed.
+    """
+    names = reader_names()
+    if scheme(source) in _ROWS_BY_THEMSELVES:
+        if reader:
+            raise BadRequest(f"{scheme(source)} hands over rows: it takes no reader, got {reader!r}")
+        return None
+    if reader:
+        if reader not in names:
+            raise BadRequest(f"no reader {reader!r}. Allowed: {', '.join(names)}")
+        return READERS / f"{reader}.py"
+    suffix = suffix_of(urlsplit(str(source)).path)
+    for name in names:
+        if suffix in _load(name).SUFFIXES:
+            return READERS / f"{name}.py"
+    raise BadRequest(f"the name {source!r} does not say how to read it: add `reader:`. Allowed: {', '.join(names)}")
+
+
+def find_reader(file: Path) -> Reader:
+    """The reader in a file that reader_file() found."""
+    return _load(file.stem)
+
+
+def suffix_of(name: str) -> str:
+    """The suffix that says the format, in lower case: ".csv" of "rows.CSV.gz"."""
+    path = PurePosixPath(name.lower())
+    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix
+
+
+def _load(name: str) -> Reader:
+    return cast(Reader, importlib.import_module(f"pipelines.sources.readers.{name}"))

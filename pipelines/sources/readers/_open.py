@@ -1,0 +1,122 @@
+"""Opening files of rows: which ones there are, packed or not, capped lines, and what is refused at once."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, BinaryIO, cast
+
+from pipelines.errors import BadData, BadRequest
+from pipelines.sources._files import Files, Found
+from pipelines.sources.readers import suffix_of
+
+MAX_CHARS = 10 * 2**20  # of a line or a document; a longer one is a fault, not a crash
+_HEAD_BYTES = 1024
+_HTML = (b"<!doctype html", b"<html")
+
+
+def files_of(files: Files, suffixes: Sequence[str]) -> Iterator[Found]:
+    """The source's one file, or those of several whose names have the suffixes. Raises BadRequest without any."""
+    some = False
+    for found in files:
+        if files.single or suffix_of(found.name) in suffixes:
+            some = True
+            yield found
+    if not some:
+        raise BadRequest(f"{files.folder} holds no file that ends in {' or '.join(suffixes)}.")
+
+
+@contextmanager
+def readable(found: Found, encoding: str = "utf-8") -> Iterator[None]:
+    """Around all reading of a file: turns a torn or unreadable one into a message."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise BadRequest(f"{found.name}: broken gzip ({error}). Fetch {found.path} again.") from None
+    except UnicodeDecodeError as error:  # an encoding of two bytes a character, cut in the middle
+        raise BadRequest(f"{found.name}: not {encoding} ({error.reason}, byte {error.start}).") from None
+    except OSError as error:
+        raise BadRequest(f"{found.name}: {found.path} cannot be read ({error.strerror or error}).") from None
+
+
+@contextmanager
+def open_binary(found: Found) -> Iterator[BinaryIO]:
+    """The bytes of a file of data, unpacked. Raises BadData for an empty file, BadRequest for a web page."""
+    with readable(found), _unpacked(found) as file:
+        head = file.read(_HEAD_BYTES)
+        if not head:
+            raise BadData(f"{found.name}: the file is empty ({found.path}).")
+        if is_html(head):
+            raise BadRequest(f"{found.name}: an HTML page where data was expected ({found.path}). Check the address.")
+        file.seek(0)
+        yield file
+
+
+def _unpacked(found: Found) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(found.path)) if found.path.suffix == ".gz" else found.path.open("rb")
+
+
+@contextmanager
+def open_text(found: Found, encoding: str) -> Iterator[IO[str]]:
+    """The text of a file; bytes that the encoding does not know are kept as surrogates, so that a row can be told."""
+    with open_binary(found) as file:
+        try:
+            text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+        except LookupError:
+            raise BadRequest(
+                f"encoding {encoding!r} is not known to Python. Examples: utf-8, latin-1, cp1252."
+            ) from None
+        with readable(found, encoding):
+            yield text
+
+
+def is_html(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML)
+
+
+class TooLong(Exception):
+    """A line beyond MAX_CHARS; the rest of it has been skipped."""
+
+
+class Lines:
+    """Lines with their ends, numbered from 1; reading goes on after a TooLong."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self.number = 0
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(MAX_CHARS + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) <= MAX_CHARS:
+            return line
+        length = len(line)
+        while line and not line.endswith(("\n", "\r")):
+            line = self._file.readline(MAX_CHARS)
+            length += len(line)
+        raise TooLong(f"a line of {length:,} characters; at most {MAX_CHARS:,} are read")
+
+
+def undecoded(text: str, encoding: str) -> str | None:
+    """What is wrong with text that open_text() could not decode in full: "not utf-8 (byte 17)"; else None."""
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        try:
+            text.encode(encoding, "surrogateescape").decode(encoding)
+        except UnicodeDecodeError as error:
+            return f"not {encoding.upper()} (byte {error.start})"
+        except UnicodeEncodeError:
+            pass
+        return f"not {encoding.upper()}"
+    return None

@@ -1,0 +1,54 @@
+"""parquet: a table in Apache Parquet, read a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.contract import Contract
+from pipelines.errors import BadRequest
+from pipelines.schema.data import Data
+from pipelines.sources._files import Files, Found
+from pipelines.sources._records import Record, Table
+from pipelines.sources.readers._open import files_of, open_binary
+
+SUFFIXES = (".parquet", ".pq")
+_BATCH_ROWS = 1000
+_BUFFER_BYTES = 2**20  # pages are read through it, rather than whole column chunks
+
+
+def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for found in files_of(files, SUFFIXES):
+        with open_binary(found) as file:
+            try:
+                table = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            except (pa.ArrowException, OSError) as error:
+                raise _broken(found, error) from None
+            yield Table(found.name, table.schema_arrow.names, _records(table, found))
+
+
+def _records(table: Any, found: Found) -> Iterator[Record]:
+    import pyarrow as pa
+
+    number = 0
+    batches = table.iter_batches(batch_size=_BATCH_ROWS)
+    while True:
+        try:
+            rows = next(batches).to_pylist()
+        except StopIteration:
+            return
+        except (pa.ArrowException, OSError) as error:
+            raise _broken(found, error) from None
+        for row in rows:
+            number += 1
+            yield Record(row, f"{found.name}:{number}")
+
+
+def _broken(found: Found, error: Exception) -> BadRequest:
+    reason = str(error).splitlines()[0]
+    return BadRequest(
+        f"{found.name}: not a Parquet file, or one that was cut off ({reason}). Fetch {found.path} again."
+    )

@@ -1,0 +1,186 @@
+"""Rows -> one Parquet file, in memory that does not grow with them.
+
+Rows wait in numbered parts, each with the types that its own values have; at the end the parts are given one schema
+and written as row groups. Row ids and what has been seen stand in a temporary SQLite file.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART_ROWS = 5000
+PART_BYTES = 32 * 2**20  # of text in a part, roughly: long documents make smaller parts
+_SEQUENCE = "\0sequence"  # no source's column: CSV, JSON and SQL names with NUL do not occur
+
+
+class Seen:
+    """How often each key has been seen, and where first; on disk."""
+
+    def __init__(self, file: Path) -> None:
+        self._database = sqlite3.connect(file, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, times INTEGER, place TEXT) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+
+    def add(self, key: str, place: str) -> tuple[int, str]:
+        """Count the key once more. Returns how often it has been seen now, and the place of the first."""
+        statement = (
+            "INSERT INTO seen VALUES (?, 1, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1 RETURNING times, place"
+        )
+        times, first = self._database.execute(statement, (key, place)).fetchone()
+        return int(times), str(first)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+class Sample:
+    """The rows of lowest content hash, in memory that grows with the sample only. size None: every row."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._worst: list[tuple[int, int]] = []  # a heap of negated (hash, sequence): the highest kept comes first
+
+    def takes(self, content_hash: str, sequence: int) -> bool:
+        """Whether the row is among the lowest so far; a later row may still push it out."""
+        if self._size is None:
+            return True
+        entry = (-int(content_hash, 16), -sequence)
+        if len(self._worst) < self._size:
+            heapq.heappush(self._worst, entry)
+            return True
+        return heapq.heappushpop(self._worst, entry) != entry
+
+    def kept(self) -> set[int] | None:
+        """The sequence numbers of the rows that stayed, or None for all."""
+        return None if self._size is None else {-sequence for _, sequence in self._worst}
+
+
+class Spool:
+    """Collects rows in parts below `folder`, which is emptied in the end."""
+
+    def __init__(self, folder: Path, *, first: Sequence[str], strings: Sequence[str], numbers: Sequence[str]) -> None:
+        import pyarrow as pa
+
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._fixed = {**dict.fromkeys(strings, pa.string()), **dict.fromkeys(numbers, pa.float64())}
+        self._columns = dict.fromkeys(first)  # an ordered set
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._parts: list[pa.Schema] = []
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(self, row: dict[str, Any], sequence: int) -> None:
+        self._columns.update(dict.fromkeys(row))
+        self._rows.append({**row, _SEQUENCE: sequence})
+        self._bytes += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
+        if len(self._rows) >= PART_ROWS or self._bytes >= PART_BYTES:
+            self._flush()
+
+    def write(self, target: Path, kept: set[int] | None) -> int:
+        """Write the rows (with `kept`: those of these sequence numbers) into one file; returns how many."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._flush()
+        schema = pa.schema([(name, self._type(name)) for name in self._columns])
+        written = 0
+        with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+            for batch in self._batches(schema, kept):
+                writer.write_table(batch, row_group_size=PART_ROWS)
+                written += batch.num_rows
+        return written
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self._rows:
+            return
+        names = [*self._columns, _SEQUENCE]
+        arrays = [_array([row.get(name) for row in self._rows], self._fixed.get(name)) for name in names]
+        part = pa.table(arrays, names=names)
+        pq.write_table(part, self._part(len(self._parts)), compression="lz4")
+        self._parts.append(part.schema)
+        self._rows, self._bytes = [], 0
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"{number:06}.parquet"
+
+    def _type(self, name: str) -> pa.DataType:
+        """One type for the parts' types; text when they have nothing in common."""
+        import pyarrow as pa
+
+        if name in self._fixed:
+            return self._fixed[name]
+        fields = [pa.schema([part.field(name)]) for part in dict.fromkeys(self._parts) if name in part.names]
+        try:
+            found = pa.unify_schemas(fields, promote_options="permissive").field(name).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return pa.string()
+        return pa.string() if pa.types.is_null(found) else found
+
+    def _batches(self, schema: pa.Schema, kept: set[int] | None) -> Iterator[pa.Table]:
+        """The parts under the common schema; small ones (of a sample) joined to row groups of full size."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        waiting: list[pa.Table] = []
+        for number in range(len(self._parts)):
+            part = pq.read_table(self._part(number))
+            if kept is not None:
+                part = part.filter(pa.array(sequence in kept for sequence in part[_SEQUENCE].to_pylist()))
+            waiting.append(pa.table([_column(part, field) for field in schema], schema=schema))
+            if kept is None or sum(table.num_rows for table in waiting) >= PART_ROWS:
+                yield pa.concat_tables(waiting)
+                waiting = []
+        if waiting:
+            yield pa.concat_tables(waiting)
+
+
+def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, type=kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        return pa.array([_as_text(value) for value in values], type=pa.string())
+
+
+def _column(part: pa.Table, field: pa.Field) -> pa.Array:
+    import pyarrow as pa
+
+    if field.name not in part.schema.names:
+        return pa.nulls(part.num_rows, field.type)
+    column = part[field.name]
+    if column.type == field.type:
+        return column
+    values = column.to_pylist()
+    if pa.types.is_string(field.type):
+        values = [_as_text(value) for value in values]
+    return pa.array(values, type=field.type)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str, sort_keys=True)

@@ -172,7 +172,7 @@ def run(job: Job) -> None:
 
 def _same_source(found: Identity, locked: Identity, job: Job) -> None:
     """Raise BadRequest when the source is not the one that the lock names."""
-    moved = sorted(key for key in {*found, *locked} if found.get(key) != locked.get(key))
+    moved = sorted(key for key, value in found.items() if locked.get(key) != value)
     if moved:
         changes = "; ".join(f"{key} was {locked.get(key)}, is {found.get(key)}" for key in moved)
         raise BadRequest(f"{job.settings_file}: the source moved ({changes}). Run `headrace lock {job.name}`.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from pipelines.errors import BadRequest, Outage
+from pipelines.errors import BadRequest, HeadraceError, Outage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,7 +119,7 @@ def experiment_id(client: MlflowClient, name: str, var: Path) -> str:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn a server that does not answer into an Outage, one that refuses into a BadRequest; the rest passes."""
+    """Turn MLflow's exceptions into ours: no answer is an Outage, a refused login a BadRequest."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import DBAPIError
@@ -136,7 +136,7 @@ def answering() -> Iterator[None]:
                 f"the MLflow server {server_name()} refuses: {_first_line(error)}. "
                 "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
             ) from error
-        raise
+        raise HeadraceError(f"MLflow ({server_name()}): {_first_line(error)}.") from error
 
 
 _UNREACHABLE = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}

@@ -1,4 +1,4 @@
-"""Evidence + the bounds of a recipe's `gates:` -> a verdict with a reason for every gate. Pure; what is unknown fails."""
+"""Evidence + the bounds of a recipe's `gates:` -> a verdict with a reason a gate. Pure; what is unknown fails."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def _judge_paired(name: str, gate: Gate, rival: Paired | NoRival) -> Reason:
         return Reason(name, None, _bound(gate), rival.in_order and _has_bound(gate), rival.why)
     if not rival.common >= LEAST_COMMON:
         why = (
-            f"{rival.other} answered only {rival.common:.0%} of these test rows, {LEAST_COMMON:.0%} are needed. Put the "
-            "data or its split back, or promote by hand: `headrace promote`"
+            f"{rival.other} answered only {rival.common:.0%} of these test rows, {LEAST_COMMON:.0%} are needed. "
+            "Put the data or its split back, or promote by hand: `headrace promote`"
         )
         return Reason(name, None, _bound(gate), False, why)
     level = CONFIDENCE if gate.confidence is None else gate.confidence

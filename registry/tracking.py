@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-MODEL_HASH = "headrace.model_hash"
-RECIPE = "headrace.recipe"
-EXPERIMENT = "headrace.experiment"  # name of the DVC experiment; such runs register nothing
+MODEL_HASH = "model_hash"
+RECIPE = "recipe"
+EXPERIMENT = "dvc_experiment"  # name of the DVC experiment; such runs register nothing
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "mlflow", "numpy")
 _SAMPLE_EVERY_S = 5.0  # system metrics
 _RETRY_AFTER_S = 15.0  # doubled after every failure, so that a dead server's time-outs do not slow training
@@ -136,15 +136,13 @@ class TrainingRun:
 
     def _try(self, action: Callable[[], object]) -> None:
         """Do it, or keep everything for the next call and warn once."""
-        from mlflow.exceptions import MlflowException
-
         if time.monotonic() < self._next_try:
             return
         try:
             with answering():
                 action()
             self._failed = False
-        except (HeadraceError, MlflowException, OSError) as error:
+        except (HeadraceError, OSError) as error:
             self._failed = True
             self._next_try = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _RETRY_AFTER_AT_MOST_S)

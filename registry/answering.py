@@ -1,0 +1,53 @@
+"""Inputs -> answers of a registered version, in this process: what `headrace predict` and serving ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
+
+if TYPE_CHECKING:
+    from registry.served import Answerer
+
+
+@dataclass(frozen=True)
+class Answers:
+    """version: which one answered. rows: one an input."""
+
+    version: Version
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version in memory."""
+
+    version: Version
+    answerer: Answerer
+
+    def answer(self, inputs: Sequence[str]) -> Answers:
+        """inputs: texts; for media paths of files, or files in base64."""
+        import pandas as pd
+
+        if not inputs:
+            return Answers(self.version, [])
+        frame = pd.DataFrame({self.answerer.about.content: list(inputs)})
+        answers = self.answerer.answer(frame).to_dict(orient="records")
+        return Answers(self.version, [{str(key): value for key, value in row.items()} for row in answers])
+
+
+def load(name: str, version_or_alias: str, var: Path) -> Loaded:
+    """Load a version with this workspace's code of its task. Raises BadRequest when there is no such version."""
+    version = resolve(name, version_or_alias, var)
+    folder = packed_folder(version, var)
+    from registry.served import load_answerer
+
+    return Loaded(version, load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE))
+
+
+def predict(name: str, inputs: Sequence[str], var: Path, version_or_alias: str = CHAMPION) -> Answers:
+    """Ask the champion, or another version. The alias is looked up now, so what people promoted is what answers."""
+    return load(name, version_or_alias, var).answer(inputs)

@@ -1,0 +1,114 @@
+"""A model's files + its task's code -> a folder that MLflow loads anywhere, without this project installed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.closure import LOCAL_PACKAGES, closure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import Model
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVED = ROOT / "registry" / "served.py"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a version. example: a few inputs, in the column that the contract calls content."""
+
+    model: Path
+    task: str
+    content: str
+    media: str | None
+    example: pd.DataFrame
+
+
+def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
+    """Write the MLflow model into `folder`, which must not exist yet. The example is answered, for the signature."""
+    import mlflow
+
+    from registry.served import load_answerer
+
+    files = code_files(contents.task)
+    with _code_tree(files) as tree, tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+        about = Path(scratch) / "about.json"
+        about.write_text(_about(contents), encoding="utf-8")
+        answers = load_answerer(contents.model, about).answer(contents.example)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            python_model=str(SERVED),
+            artifacts={"model": str(contents.model), "about": str(about)},
+            code_paths=[str(path) for path in sorted(tree.iterdir())],
+            signature=signature(contents.example, answers),
+            input_example=contents.example,
+            pip_requirements=requirements([*files, SERVED]),
+            mlflow_model=mlflow_model,
+        )
+    for cache in folder.rglob("__pycache__"):
+        shutil.rmtree(cache)
+
+
+def code_files(task: str) -> list[Path]:
+    """The files of this project that a served version of the task runs, beside served.py itself."""
+    return [path for path in closure(ROOT, SERVED, ROOT / "pipelines" / "tasks" / f"{task}.py") if path != SERVED]
+
+
+def signature(example: pd.DataFrame, answers: pd.DataFrame) -> object:
+    """Which columns go in and come out."""
+    import warnings
+
+    from mlflow.models import infer_signature
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it advises on integer columns with gaps
+        return infer_signature(example, answers)
+
+
+def requirements(files: Iterable[Path]) -> list[str]:
+    """The installed distributions that these files import, pinned, and mlflow."""
+    names = {"mlflow"}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    known = packages_distributions()
+    third_party = names - set(sys.stdlib_module_names) - set(LOCAL_PACKAGES)
+    found = {min(known[name]) for name in third_party if name in known}
+    return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(found, key=str.lower)]
+
+
+def _about(contents: Contents) -> str:
+    return json.dumps({"task": contents.task, "content": contents.content, "media": contents.media}, sort_keys=True)
+
+
+@contextmanager
+def _code_tree(files: Iterable[Path]) -> Iterator[Path]:
+    """A folder with copies of the files at their places, and the __init__.py of every package on the way."""
+    with tempfile.TemporaryDirectory(prefix="headrace-code-") as folder:
+        tree = Path(folder)
+        for file in files:
+            for parent in file.relative_to(ROOT).parents:
+                if (ROOT / parent / "__init__.py").is_file():
+                    _copy(ROOT / parent / "__init__.py", tree)
+            _copy(file, tree)
+        yield tree
+
+
+def _copy(file: Path, tree: Path) -> None:
+    target = tree / file.relative_to(ROOT)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)

@@ -1,0 +1,66 @@
+"""Is what registered.json says still true? Asked before every run, so the embedded store is read without MLflow."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import Outage
+from registry.connection import answering, connect, database, is_embedded, server_name
+from registry.versions import MODEL_HASH, read_versions
+
+# MLflow keeps a deleted version's row and marks it (mlflow/entities/model_registry/model_version_stages.py).
+_VERSION = (
+    "SELECT t.value FROM model_versions v LEFT JOIN model_version_tags t"
+    " ON t.name = v.name AND t.version = v.version AND t.workspace = v.workspace AND t.key = ?"
+    " WHERE v.name = ? AND v.version = ? AND v.current_stage IS NOT 'Deleted_Internal'"
+)
+_ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ?"
+
+
+def receipt_holds(receipt: Mapping[str, Any], var: Path) -> str | None:
+    """Why a receipt is no longer true, or None when it is.
+
+    An alias that people gave to another version is no reason; one that nothing has any more is.
+    Raises Outage when the server does not answer: then nobody knows.
+    """
+    if receipt.get("experiment"):
+        return None if os.environ.get("DVC_EXP_NAME") else "an experiment wrote it, and experiments register nothing"
+    if receipt["server"] != server_name():
+        return f"it is of {receipt['server']}, and {server_name()} is in charge"
+    name, version = receipt["model"], str(receipt["version"])
+    read = _read_file if is_embedded() else _ask_server
+    model_hash, standing = read(name, version, var)
+    if model_hash is None:
+        return f"{name}/{version} is not in {server_name()}"
+    if model_hash != receipt["model_hash"]:
+        return f"{name}/{version} in {server_name()} is another model"
+    lost = sorted(set(receipt["aliases"]) - standing)
+    return f"no version of {name} is @{lost[0]} any more" if lost else None
+
+
+def _read_file(name: str, version: str, var: Path) -> tuple[str | None, set[str]]:
+    """The version's model hash (None: no such version), and the aliases that any version has."""
+    file = database(var)
+    if not file.is_file():
+        return None, set()
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=20)) as store:
+            found = store.execute(_VERSION, (MODEL_HASH, name, int(version))).fetchone()
+            standing = {alias for (alias,) in store.execute(_ALIASES, (name,))}
+    except sqlite3.DatabaseError as error:
+        raise Outage(
+            f"{file} cannot be read ({error}). Run again; if it stays, put a copy of it in its place."
+        ) from None
+    return (found[0] or "") if found else None, standing
+
+
+def _ask_server(name: str, version: str, var: Path) -> tuple[str | None, set[str]]:
+    with answering():
+        found = read_versions(connect(var), name)
+    mine = next((entry for entry in found if entry.version == version), None)
+    return (mine.model_hash or "") if mine else None, {alias for entry in found for alias in entry.aliases}

@@ -1,0 +1,144 @@
+"""The run behind a version: found or made, with the evaluation, the evidence and MLflow's copy of the files in it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.connection import experiment_id
+from registry.gate import Verdict
+from registry.packing import Contents, pack
+from registry.versions import EVIDENCE, MODEL_FILES, MODEL_HASH, RECIPE, Version, local_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CARD = "model-card.md"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """All that a version is made of.
+
+    evidence: name of an artifact -> the file or folder kept under it. history: {"step": ..., metric: ...} by step,
+    for a run that the server does not have. rival: the champion's version that the gates compared it with.
+    promote: whether passing its gates makes it champion.
+    """
+
+    name: str
+    recipe: str
+    model_hash: str
+    contents: Contents
+    verdict: Verdict
+    card: str
+    tags: Mapping[str, str]
+    evidence: Mapping[str, Path]
+    metrics: Mapping[str, float]
+    history: Sequence[Mapping[str, float]]
+    params: Mapping[str, str]
+    rival: str | None
+    promote: bool
+
+
+def run_of(client: MlflowClient, candidate: Candidate, existing: Version | None, var: Path) -> str:
+    """The run that trained this model, or one made from its history when the server has none."""
+    if existing is not None and _usable(client, existing.run_id):
+        return existing.run_id
+    experiment = experiment_id(client, candidate.recipe, var)
+    found = client.search_runs(
+        [experiment],
+        f"tags.{MODEL_HASH} = '{candidate.model_hash}' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return str(found[0].info.run_id) if found else _run_of_history(client, candidate, experiment)
+
+
+def _usable(client: MlflowClient, run_id: str) -> bool:
+    """Whether the run is there; one in the bin is taken out again."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False
+        raise
+    if run.info.lifecycle_stage == "deleted":
+        client.restore_run(run_id)
+    return True
+
+
+def _run_of_history(client: MlflowClient, candidate: Candidate, experiment: str) -> str:
+    from mlflow.entities import Metric, Param
+
+    tags = {MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe, "mlflow.source.name": "pipelines.register"}
+    run = client.create_run(experiment, tags=tags, run_name=f"{candidate.recipe} from history")
+    run_id, at = str(run.info.run_id), run.info.start_time
+    client.log_batch(run_id, params=[Param(key, value) for key, value in candidate.params.items()])
+    metrics = [
+        Metric(key, float(value), at, int(entry["step"]))
+        for entry in candidate.history
+        for key, value in entry.items()
+        if key != "step"
+    ]
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+    client.set_terminated(run_id)
+    return run_id
+
+
+def logged_model(client: MlflowClient, candidate: Candidate, run_id: str, existing: Version | None) -> str:
+    """The id of MLflow's copy of the model's files, written once; one that was cut short is written to its end."""
+    from mlflow.entities import LoggedModelStatus
+    from mlflow.entities.logged_model_output import LoggedModelOutput
+
+    experiment = client.get_run(run_id).info.experiment_id
+    found = client.search_logged_models(
+        [experiment], f"tags.{MODEL_HASH} = '{candidate.model_hash}' and name = '{candidate.name}'", max_results=1
+    )
+    if existing is not None:
+        model = client.get_logged_model(existing.model_id)
+    elif found:
+        model = found[0]
+    else:
+        model = client.create_logged_model(
+            experiment, candidate.name, run_id, tags={MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe}
+        )
+    folder = local_folder(model.artifact_location)
+    gone = folder is not None and not (folder / MODEL_FILES).is_dir()
+    if model.status != LoggedModelStatus.READY or gone:
+        _write_files(client, candidate, run_id, model.model_id, model.artifact_location)
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        if model.status != LoggedModelStatus.READY:
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def _write_files(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, location: str) -> None:
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+        packed = Path(scratch) / "packed"
+        about = Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
+        pack(candidate.contents, packed, about)
+        client.log_model_artifacts(model_id, str(packed))
+
+
+def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str) -> None:
+    """Metrics and evidence into the run. Its start is their time, so that logging them again adds nothing."""
+    from mlflow.entities import Metric
+
+    at = client.get_run(run_id).info.start_time
+    metrics = [Metric(f"test.{key}", value, at, 0, model_id=model_id) for key, value in candidate.metrics.items()]
+    client.log_batch(run_id, metrics=metrics)
+    with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+        folder = Path(scratch)
+        (folder / CARD).write_text(candidate.card, encoding="utf-8")
+        for name, source in candidate.evidence.items():
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)
+        client.log_artifacts(run_id, str(folder), EVIDENCE)

@@ -1,0 +1,237 @@
+"""What the registry holds: versions, aliases, and the files of a version on this machine. Reads only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from pipelines.errors import BadRequest
+from pipelines.workspace import replacing
+from registry.connection import answering, connect, is_embedded, server_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+MODEL_HASH = "model_hash"  # tags of a version
+RECIPE = "recipe"
+GATE = "gate"
+PASSED = "passed"
+FAILED = "failed"
+EVIDENCE = "evidence"  # folder of a run's artifacts
+PREDICTIONS = "predictions.parquet"
+PROFILE = "profile.json"
+MODEL_FILES = "artifacts/model"  # below a version's MLflow model: the files as the task saved them
+ABOUT_FILE = "artifacts/about.json"
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    name: str
+    version: str
+    run_id: str
+    model_id: str
+    created_ms: int
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        return int(self.version)
+
+    @property
+    def passed(self) -> bool:
+        """Whether its gates passed when it was last registered."""
+        return self.tags.get(GATE) == PASSED
+
+    @property
+    def model_hash(self) -> str | None:
+        return self.tags.get(MODEL_HASH)
+
+
+def versions(name: str, var: Path) -> list[Version]:
+    """Every version of a model, the newest first; none when the model is unknown."""
+    with answering():
+        return read_versions(connect(var), name)
+
+
+def aliases(name: str, var: Path) -> dict[str, str]:
+    """Alias -> version; empty when the model is unknown."""
+    with answering():
+        return read_aliases(connect(var), name)
+
+
+def champion(name: str, var: Path) -> Version | None:
+    """The version that is served."""
+    return next((version for version in versions(name, var) if CHAMPION in version.aliases), None)
+
+
+def resolve(name: str, version_or_alias: str, var: Path) -> Version:
+    """A version by number or alias ("3", "champion", "@champion").
+
+    Raises BadRequest that lists what there is.
+    """
+    wanted = version_or_alias.removeprefix("@")
+    with answering():
+        client = connect(var)
+        found = read_versions(client, name)
+        if not found:
+            raise BadRequest(_unknown_model(client, name))
+    for version in found:
+        if wanted == version.version or wanted in version.aliases:
+            return version
+    kind = "version" if wanted.isdigit() else "alias"
+    shown = ", ".join(version.version for version in found[:_SHOWN])
+    named = ", ".join(f"@{alias} = {v.version}" for v in found for alias in v.aliases) or "none"
+    raise BadRequest(f"{name} has no {kind} {wanted!r} in {server_name()}. Versions: {shown}. Aliases: {named}.")
+
+
+def model_folder(name: str, version_or_alias: str, var: Path) -> tuple[Path, str]:
+    """The folder with a version's files as its task saved them (weights, config, tokenizer ...), and the version.
+
+    The embedded store's own files; those of a server are downloaded once, into var/mlflow/downloads.
+    """
+    version = resolve(name, version_or_alias, var)
+    return packed_folder(version, var) / MODEL_FILES, version.version
+
+
+def packed_folder(version: Version, var: Path) -> Path:
+    """The MLflow model of a version on this machine. Raises BadRequest when its files are gone."""
+    with answering():
+        client = connect(var)
+        place = client.get_logged_model(version.model_id).artifact_location
+    folder = local_folder(place)
+    if folder is None:
+        folder = var / "mlflow" / "downloads" / version.model_id
+        if not folder.is_dir():
+            _download(client, version.model_id, folder)
+    if not (folder / MODEL_FILES).is_dir():
+        raise BadRequest(
+            f"{version.name}/{version.version}: its files are gone from {folder}. Register the model again."
+        )
+    return folder
+
+
+def champion_profile(name: str, var: Path) -> dict[str, Any] | None:
+    """The profile of the champion's data, for drift; None without a champion or when it has none."""
+    version = champion(name, var)
+    file = evidence(version, PROFILE, var) if version else None
+    return json.loads(file.read_text(encoding="utf-8")) if file else None
+
+
+def evidence(version: Version, file: str, var: Path) -> Path | None:
+    """A file that was kept as evidence for a version; None when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    with answering():
+        client = connect(var)
+        try:
+            run = client.get_run(version.run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        place = f"{run.info.artifact_uri}/{EVIDENCE}"
+        folder = local_folder(place)
+        if folder is None:
+            if not any(entry.path == f"{EVIDENCE}/{file}" for entry in client.list_artifacts(version.run_id, EVIDENCE)):
+                return None
+            folder = var / "mlflow" / "downloads" / version.run_id
+            folder.mkdir(parents=True, exist_ok=True)
+            client.download_artifacts(version.run_id, f"{EVIDENCE}/{file}", str(folder))
+            return folder / EVIDENCE / file
+    path = folder / file
+    return path if path.is_file() else None
+
+
+def page_link(base: str | None, *, version: Version | None = None, run: tuple[str, str] | None = None) -> str | None:
+    """The address of a version's or a run's page.
+
+    base: address of the page over the embedded store, when one runs; a server's own address is known.
+    run: (experiment id, run id).
+    """
+    root = base if is_embedded() else server_name()
+    if root is None:
+        return None
+    if version is not None:
+        return f"{root.rstrip('/')}/#/models/{version.name}/versions/{version.version}"
+    if run is not None:
+        return f"{root.rstrip('/')}/#/experiments/{run[0]}/runs/{run[1]}"
+    return root
+
+
+def read_versions(client: MlflowClient, name: str) -> list[Version]:
+    """As versions(), with a client at hand."""
+    registered = _registered(client, name)
+    if registered is None:
+        return []
+    named = _aliases(registered)
+    found: list[Version] = []
+    token = None
+    while True:
+        page = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
+        found += [_version(entry, named) for entry in page]
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: -version.number)
+
+
+def read_aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    """As aliases(), with a client at hand."""
+    registered = _registered(client, name)
+    return _aliases(registered) if registered else {}
+
+
+def _registered(client: MlflowClient, name: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _aliases(registered: Any) -> dict[str, str]:
+    return {alias: str(version) for alias, version in registered.aliases.items()}
+
+
+def _version(entry: Any, named: Mapping[str, str]) -> Version:
+    number = str(entry.version)
+    return Version(
+        name=entry.name,
+        version=number,
+        run_id=entry.run_id or "",
+        model_id=entry.model_id or str(entry.source).removeprefix("models:/"),
+        created_ms=entry.creation_timestamp,
+        tags=dict(entry.tags),
+        aliases=tuple(sorted(alias for alias, of in named.items() if of == number)),
+    )
+
+
+def _unknown_model(client: MlflowClient, name: str) -> str:
+    names = sorted(model.name for model in client.search_registered_models(max_results=_SHOWN))
+    known = f"Registered: {', '.join(names)}" if names else "Nothing is registered yet: `headrace run` does it"
+    return f"no model {name!r} with a version in {server_name()}. {known}."
+
+
+def local_folder(place: str) -> Path | None:
+    """The folder behind an artifact location, if it is one of this machine; None for a server's."""
+    parts = urlsplit(place)
+    return Path(unquote(parts.path)) if parts.scheme in ("file", "") else None
+
+
+def _download(client: MlflowClient, model_id: str, folder: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    with replacing(folder) as fresh, answering():
+        download_artifacts(artifact_uri=f"models:/{model_id}", dst_path=str(fresh), tracking_uri=client.tracking_uri)

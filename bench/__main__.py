@@ -1,0 +1,15 @@
+"""`python -m bench [overhead] [training]`: all of them without an argument."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = ("overhead", "training")
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or BENCHMARKS:
+        if name not in BENCHMARKS:
+            sys.exit(f"no benchmark {name!r}. Allowed: {', '.join(BENCHMARKS)}")
+        print(f"== {name}", flush=True)
+        importlib.import_module(f"bench.{name}").main()

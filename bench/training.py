@@ -1,0 +1,143 @@
+"""Training throughput beside the stock Trainer (+ peft) script: same model, data, steps, batch and threads, in one run.
+
+Three comparisons: padding to a fixed 128 tokens, padding to the longest of a random batch, and texts that all reach
+the limit, where grouping by length can gain nothing. Then whole trainings, for the accuracy of both.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from bench import stock
+from bench.measure import ratio
+from pipelines import bases, fit
+from pipelines.schema.model import Compute, Training
+from pipelines.task import find_task
+from pipelines.train import start
+from pipelines.workspace import Job, find_workspace
+from tests.conftest import ROOT, Workspace, make_workspace
+
+STEPS = 14
+ROUNDS = 3
+PAIRS_AT_LIMIT = 10
+METHODS = {"lora": 1e-3, "full": 5e-5}  # and the learning rate of each
+LIMIT_ROWS = 600  # long reviews, every one cut at the limit
+STOCK_TOKENS = 128  # what the example of transformers pads to
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for method in METHODS:
+            short = _prepared(Path(folder) / method, method, "rotten_tomatoes")
+            _throughput(short, method)
+            _accuracy(short, method)
+        _at_limit(_prepared(Path(folder) / "long", "lora", "imdb"))
+
+
+def _prepared(folder: Path, method: str, reviews: str) -> Workspace:
+    """The default recipe with another method, or on the long reviews, up to `preprocess`."""
+    workspace = make_workspace(folder)
+    recipe = (ROOT / "recipes/film-reviews.yaml").read_text()
+    recipe = recipe.replace("source: rotten_tomatoes", f"source: {reviews}").replace("max_value: 5000", "max_value: 99999")
+    if method != "lora":
+        recipe = recipe.replace("method: lora ", f"method: {method} ").replace("  lora: {rank: 8, alpha: 16}\n", "")
+        recipe = recipe.replace("learning_rate: 1.0e-3", f"learning_rate: {METHODS[method]}")
+    workspace.write("recipes/film-reviews.yaml", recipe)
+    workspace.live(recipes={"film-reviews": {"task": "text_classification", "watch": "recipes/film-reviews.lock"}})
+    _must(workspace.headrace("lock"))
+    _must(workspace.dvc("repro", "preprocess@film-reviews", timeout=900))
+    return workspace
+
+
+def _must(done: object) -> None:
+    if getattr(done, "returncode", 1):
+        raise SystemExit(f"{done}")
+
+
+def _job(workspace: Workspace) -> Job:
+    return find_workspace(workspace.root).job("recipe", "film-reviews")
+
+
+def _ours(job: Job, steps: int, *, rows: int | None = None) -> float:
+    """Examples a second of our own training loop, the first steps left out."""
+    task, base = find_task("text_classification"), bases.pinned(job)
+    module = start(job, task, base)
+    prepared = job.folder / "prepared"
+    table = pa.ipc.open_file(pa.memory_map(str(prepared / "train.arrow"))).read_all()
+    table = table if rows is None else table.slice(0, rows)
+    training = job.section("training", Training)
+    training = training.model_copy(update={"epochs": steps * training.batch_size / table.num_rows})
+    plan = fit.Plan(training, task.collator(prepared / "encoder"), task.validation, scratch=job.folder / "scratch")
+    ends: list[float] = []
+    fit.fit(module, table, table.slice(0, 0), plan, listen=lambda step, metrics: ends.append(time.perf_counter()))
+    return training.batch_size * (steps - 3) / (ends[steps - 1] - ends[2])
+
+
+def _rows(job: Job, split: str) -> pd.DataFrame:
+    rows = pd.read_parquet(job.folder / "prepared/rows.parquet")
+    rows = rows[rows["split"] == split]
+    return pd.DataFrame({"text": rows["text"], "label": rows["label"].astype("category").cat.codes.astype(int)})
+
+
+def _theirs(job: Job, method: str, padding: str, steps: int, *, max_tokens: int = STOCK_TOKENS, rows: int | None = None):
+    torch.set_num_threads(job.section("compute", Compute).threads)
+    folder = bases.pinned(job).folder
+    assert folder is not None
+    train = _rows(job, "train")
+    return stock.train(
+        train if rows is None else train.head(rows),
+        base=folder, method=method, padding=padding, max_tokens=max_tokens, batch_size=32,
+        learning_rate=METHODS[method], steps=steps, seed=7,
+    )[0]  # fmt: skip
+
+
+def _throughput(workspace: Workspace, method: str) -> None:
+    job = _job(workspace)
+    figures: dict[str, list[float]] = {"ours": [], "fixed": [], "longest": []}
+    for _ in range(ROUNDS):
+        figures["ours"].append(_ours(job, STEPS))
+        for padding in ("fixed", "longest"):
+            figures[padding].append(_theirs(job, method, padding, STEPS))
+    for padding, what in (("fixed", f"padded to {STOCK_TOKENS}"), ("longest", "padded to the longest of a random batch")):
+        print(
+            f"{method}: {_mean(figures['ours']):.1f} examples/s; stock, {what}: {_mean(figures[padding]):.1f}; "
+            f"ratio {ratio(figures['ours'], figures[padding])}",
+            flush=True,
+        )
+
+
+def _at_limit(workspace: Workspace) -> None:
+    job = _job(workspace)
+    limit = job.settings["preprocess"]["max_tokens"]
+    ours, theirs = [], []
+    for _ in range(PAIRS_AT_LIMIT):
+        ours.append(_ours(job, 8, rows=LIMIT_ROWS))
+        theirs.append(_theirs(job, "lora", "longest", 8, max_tokens=limit, rows=LIMIT_ROWS))
+    print(f"texts at the limit of {limit} tokens, lora: {_mean(ours):.1f} examples/s, stock {_mean(theirs):.1f}; "
+          f"ratio {ratio(ours, theirs)} ({PAIRS_AT_LIMIT} alternated pairs)", flush=True)  # fmt: skip
+
+
+def _accuracy(workspace: Workspace, method: str) -> None:
+    _must(workspace.dvc("repro", "evaluate@film-reviews", timeout=3600))
+    job = _job(workspace)
+    ours = json.loads((job.folder / "evaluation/metrics.json").read_text())["accuracy"]
+    folder = bases.pinned(job).folder
+    assert folder is not None
+    train = _rows(job, "train")
+    epochs = job.section("training", Training).epochs
+    _, theirs = stock.train(
+        train, base=folder, method=method, padding="longest", max_tokens=STOCK_TOKENS, batch_size=32,
+        learning_rate=METHODS[method], steps=round(epochs * len(train) / 32), seed=7, test=_rows(job, "test"),
+    )  # fmt: skip
+    print(f"{method}: accuracy {ours['value']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]; stock {theirs:.3f}", flush=True)
+
+
+def _mean(figures: list[float]) -> float:
+    return sum(figures) / len(figures)

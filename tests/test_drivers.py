@@ -1,0 +1,186 @@
+"""One graph, two drivers: what one has done, the other finds done; and a change re-runs exactly what depends on it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["settings", "collect", "validate", "preprocess", "train", "evaluate", "register"]
+
+
+def tiny_workspace(folder: Path) -> Workspace:
+    made = make_workspace(folder)
+    made.write_rows(film_rows(240))
+    made.write("recipes/tiny.yaml", TINY_RECIPE)
+    made.write("recipes/tiny.lock", "source: {kind: path}\nbases: {}\nreference: null\n")
+    made.live(recipes={"tiny": {"task": "text_classification", "watch": "rows.csv"}})
+    return made
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory):
+    """Two clones of one state: the first driven by headrace, the second by DVC."""
+    folder = tmp_path_factory.mktemp("drivers")
+    by_headrace, by_dvc = tiny_workspace(folder / "a"), tiny_workspace(folder / "b")
+    done = by_headrace.headrace("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = by_dvc.dvc("repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield by_headrace, by_dvc
+    for made in (by_headrace, by_dvc):
+        made.headrace("stop")
+
+
+def entries(workspace: Workspace) -> dict[str, object]:
+    stages = YAML(typ="safe").load(workspace.path("dvc.lock").read_text())["stages"]
+    return {name: stages[name] for name in stages if name.split("@")[0] in STAGES[:5]}
+
+
+def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The stages that a `dvc repro` ran."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return re.findall(r"Running stage '(\w+)@tiny'", done.stdout)
+
+
+def test_two_clones_two_drivers_one_lock(pair) -> None:
+    by_headrace, by_dvc = pair
+    assert len(entries(by_headrace)) == 5
+    assert entries(by_headrace) == entries(by_dvc)
+    metrics = [json.loads(made.path("data/models/tiny/evaluation/metrics.json").read_text()) for made in pair]
+    assert metrics[0] == metrics[1]
+
+
+def test_what_one_driver_did_the_other_finds_done(pair) -> None:
+    by_headrace, by_dvc = pair
+    assert ran(by_headrace.dvc("repro")) == []
+    assert "up to date" in by_headrace.dvc("status").stdout
+    done = by_dvc.headrace("run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["nothing_to_do"] is True
+
+
+def edit(path: str, change: Callable[[str], str]) -> Callable[[Workspace], None]:
+    def do(workspace: Workspace) -> None:
+        old = workspace.path(path).read_text()
+        assert change(old) != old
+        workspace.write(path, change(old))
+
+    return do
+
+
+def more_epochs(old: str) -> str:
+    return old.replace("epochs: 1", "epochs: 2")
+
+
+COMMENT = "\n# changed\n"
+CHANGES = {
+    "a row": (lambda workspace: workspace.write_rows(film_rows(242)), STAGES),
+    "the title": (edit("recipes/tiny.yaml", lambda old: old.replace("title: tiny", "title: Tiny!")), ["settings"]),
+    "a training key": (
+        edit("recipes/tiny.yaml", more_epochs), ["settings", "train", "evaluate", "register"],
+    ),
+    "a gate": (
+        edit("recipes/tiny.yaml", lambda old: old + "gates: {accuracy: {at_least: 0.01}}\n"), ["settings", "register"],
+    ),
+    "a schedule": (edit("recipes/tiny.yaml", lambda old: old + "schedule: {cron: '0 3 * * *'}\n"), ["settings"]),
+    "the task file": (
+        edit("pipelines/tasks/text_classification.py", lambda old: old + COMMENT),
+        ["settings", "validate", "preprocess", "train", "evaluate", "register"],
+    ),
+    "a file that the task imports": (
+        edit("pipelines/tasks/_classification.py", lambda old: old + COMMENT),
+        ["settings", "validate", "preprocess", "train", "evaluate", "register"],
+    ),
+    "a file of another task": (
+        edit("pipelines/tasks/image_classification.py", lambda old: old + COMMENT), ["settings"],
+    ),
+    "the code of one stage": (
+        edit("pipelines/evaluate.py", lambda old: old + COMMENT), ["evaluate", "register"],  # serving.json: latency
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_change_reruns_exactly_what_depends_on_it(pair, kind: str) -> None:
+    workspace = pair[1]
+    change, expected = CHANGES[kind]
+    change(workspace)
+    assert ran(workspace.dvc("repro")) == expected
+    assert "up to date" in workspace.dvc("status").stdout
+
+
+def test_other_base_weights_rerun_what_reads_them(pair) -> None:
+    from safetensors.torch import load_file, save_file
+
+    workspace = pair[1]
+    shutil.copytree(workspace.path("data/models/tiny/model"), workspace.path("base"))
+    start = TINY_RECIPE.index("  base:")
+    rest = TINY_RECIPE[TINY_RECIPE.index("training:") :]
+    workspace.write("recipes/tiny.yaml", TINY_RECIPE[:start] + "  base: ./base\n  method: full\n" + rest)
+    assert workspace.headrace("lock").returncode == 0
+    assert ran(workspace.dvc("repro"))[0] == "settings"
+    file = workspace.path("base/model.safetensors")
+    save_file({name: weight * 1.01 for name, weight in load_file(file).items()}, file, {"format": "pt"})
+    assert workspace.headrace("lock").returncode == 0
+    assert ran(workspace.dvc("repro")) == ["settings", "preprocess", "train", "evaluate", "register"]
+
+
+def test_an_experiment_registers_nothing(pair) -> None:
+    workspace = pair[1]
+    receipt = workspace.path("data/models/tiny/registered.json").read_text()
+    versions = workspace.headrace("status", "--json").stdout
+    workspace.git("add", "-A")
+    workspace.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "before the experiment")
+    done = workspace.dvc("exp", "run", "--temp", "-S", "recipes/tiny.yaml:training.epochs=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = workspace.dvc("exp", "show", "--csv").stdout
+    assert "accuracy" in shown
+    assert workspace.path("data/models/tiny/registered.json").read_text() == receipt
+    assert json.loads(workspace.headrace("status", "--json").stdout) == json.loads(versions)
+
+
+def test_eight_at_once(tmp_path: Path) -> None:
+    """None does a stage twice, none corrupts another, the runs wait rather than fail, one new version."""
+    workspace = tiny_workspace(tmp_path / "workspace")
+    try:
+        results: list[subprocess.CompletedProcess[str]] = []
+        commands = [("flows.cli", "run", "--json")] * 7 + [("dvc", "repro")]
+
+        def start(command: tuple[str, ...]) -> None:
+            results.append(workspace.run(sys.executable, "-m", *command, timeout=550))
+
+        threads = [threading.Thread(target=start, args=(command,)) for command in commands]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        runs = [done for done in results if "--json" in done.args]
+        assert len(runs) == 7
+        for done in runs:
+            assert done.returncode == 0, done.stdout + done.stderr
+        (bare,) = (done for done in results if "--json" not in done.args)
+        assert bare.returncode == 0 or "busy" in bare.stderr, bare.stderr
+        did = [
+            stage["address"] for done in runs for stage in json.loads(done.stdout)["stages"] if stage["state"] == "ran"
+        ]
+        did += [f"{stage}@tiny" for stage in re.findall(r"Running stage '(\w+)@tiny'", bare.stdout)]
+        assert sorted(did) == sorted(f"{stage}@tiny" for stage in STAGES)
+        assert "up to date" in workspace.dvc("status").stdout
+        receipt = json.loads(workspace.path("data/models/tiny/registered.json").read_text())
+        assert str(receipt["version"]) == "1"
+    finally:
+        workspace.headrace("stop")
+        shutil.rmtree(workspace.root)

@@ -1,0 +1,39 @@
+"""Great Expectations' pages as files that are equal whenever their content is, and that need no network."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+
+# What its pages load from elsewhere: style sheets, scripts, its logo, its newsletter.
+_ELSEWHERE = re.compile(
+    r"<link\b[^>]*>|<script\b.*?</script>|<img\b[^>]*>|<footer\b.*?</footer>|<!--.*?-->", re.DOTALL | re.IGNORECASE
+)
+_RANDOM_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_LINKS = {r'href="(?:\.\./)+index\.html"': 'href="index.html"',
+          r'href="(?:\.\./)*expectations/[^"]*\.html"': 'href="expectations.html"'}  # fmt: skip
+# Enough of Bootstrap for these pages to read as meant, without loading it.
+_STYLE = """
+body { font-family: system-ui, sans-serif; margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; }
+th, td { border: 1px solid #ccc; padding: .35rem .5rem; text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; }
+ol.ge-breadcrumbs { list-style: none; padding: 0; } .nav { list-style: none; padding: 0; }
+.fa-check-circle::before { content: "\\2713"; color: #1a7f37; }
+.fa-times::before { content: "\\2717"; color: #b42318; }
+.fa-exclamation-triangle::before { content: "\\26A0"; color: #b25e00; }
+.text-success, .fa-check-circle { color: #1a7f37; } .text-danger { color: #b42318; }
+.badge { background: #eee; border-radius: .25rem; padding: 0 .3rem; font-family: ui-monospace, monospace; }
+.btn-group, .card-header + .card-body .mb-2 { display: none; } .sticky { position: static; }
+"""
+
+
+def offline(page: str) -> str:
+    """One of Great Expectations' pages without random ids and without anything loaded from the network."""
+    page = _ELSEWHERE.sub("", page)
+    numbers, seen = count(1), dict[str, str]()
+    page = _RANDOM_ID.sub(lambda match: seen.setdefault(match[0], f"id-{next(numbers)}"), page)
+    for pattern, link in _LINKS.items():
+        page = re.sub(pattern, link, page)
+    page = page.replace("</head>", f"<style>{_STYLE}</style>\n</head>")
+    return "\n".join(line.rstrip() for line in page.splitlines() if line.strip()) + "\n"

@@ -56,7 +56,7 @@ class _Heard:
         """Take one line; the worker's answer if it was that."""
         if text.startswith(ANSWER):
             facts: Facts = json.loads(text.removeprefix(ANSWER))
-            if "waiting" not in facts:
+            if "result" in facts:
                 return facts
             self.on_facts(facts)
         elif text.startswith(MARK):
@@ -134,11 +134,16 @@ class Worker:
         answers = [answer for line in lines if (answer := heard.line(line.decode(errors="replace").rstrip("\r")))]
         return answers[-1] if answers else None
 
+    def dismiss(self) -> None:
+        """Close its stdin: it ends the stage that it runs, if any, and goes."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
     def end(self) -> None:
         """Close its stdin, so that it ends its stage and goes; kill its whole session if it does not."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
-            self.process.stdin.close()
+        self.dismiss()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(INTERRUPT_S + UNWIND_S + 1)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -186,6 +191,11 @@ class Crew:
             raise
         finally:
             self._free.put(self._replaced(worker))
+
+    def dismiss(self) -> None:
+        """Let the workers go, without waiting for them: nothing is left to do."""
+        for worker in self._all:
+            worker.dismiss()
 
     def cancel(self) -> None:
         """End every stage that runs, with all its processes, and start no other. Idempotent."""

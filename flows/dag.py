@@ -5,6 +5,7 @@ The one owner of DVC's inner API (DVC is pinned; tests/test_dag.py compares with
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -173,6 +174,26 @@ def stages(root: Path, kind: Kind, names: Collection[str]) -> list[StageNode]:
 def stale(root: Path, addresses: Collection[str], *, say: Say | None = None) -> dict[str, list[str]]:
     """What is stale of these stages, and why (Graph.stale)."""
     return Graph(root).stale(addresses, say=say)
+
+
+@contextmanager
+def on_command(started: Callable[[], None]) -> Iterator[None]:
+    """Call `started` whenever DVC starts a stage's command in this process: it says so in its log."""
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if str(record.msg).startswith("Running stage"):
+                started()
+
+    logger, listener = logging.getLogger("dvc.stage.run"), Listener(logging.INFO)
+    level = logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
 
 
 def _reasons(facts: Iterable[Any]) -> Iterator[str]:

@@ -83,30 +83,37 @@ def prefect_api(workspace: Workspace) -> str:
 
 
 @contextmanager
-def prefect_settings(workspace: Workspace, url: str) -> Iterator[None]:
-    """Point Prefect in this process at a server; to be entered before the first import of prefect where possible."""
-    from_env = {
-        "PREFECT_API_URL": url,
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),
-        "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
+    """What Prefect reads when it is first imported, and hands to its child processes: which server, and to be quiet."""
+    given = {
+        "PREFECT_API_URL": api,
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),  # seconds
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # flows/screen.py says it in fewer words
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         **_QUIET,
     }
-    if "PREFECT_API_URL" not in os.environ:  # a user's own server may need their profile
-        from_env["PREFECT_HOME"] = str(workspace.var / "prefect")
-    before = {key: os.environ.get(key) for key in from_env}
-    os.environ.update(from_env)
+    if "PREFECT_API_URL" not in os.environ:  # else the user's profile may hold the key to their server
+        given["PREFECT_HOME"] = str(workspace.var / "prefect")
+    before = {key: os.environ.get(key) for key in given}
+    os.environ.update(given)
     try:
-        from prefect.settings import PREFECT_API_URL, temporary_settings
-
-        with temporary_settings({PREFECT_API_URL: url}):  # prefect may have been imported with another one
-            yield
+        yield
     finally:
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key)
             else:
                 os.environ[key] = value
+
+
+@contextmanager
+def prefect_settings(workspace: Workspace, api: str) -> Iterator[None]:
+    """Point Prefect at a server, also when this process imported it for another one before."""
+    with prefect_environment(workspace, api):
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: api}):
+            yield
 
 
 def start_mlflow_page(workspace: Workspace) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from flows.dag import CommandFailed, Graph
+from flows.dag import CommandFailed, Graph, on_command
 from pipelines.errors import HeadraceError
 
 ANSWER = "@headrace-worker "
@@ -47,7 +47,8 @@ def main() -> None:
 
 def _bring_up_to_date(graph: Graph, address: str, *, force: bool) -> dict[str, Any]:
     try:
-        return {"result": graph.reproduce(address, force=force, say=lambda text: _answer(waiting=text))}
+        with on_command(lambda: _answer(started=address)):
+            return {"result": graph.reproduce(address, force=force, say=lambda text: _answer(waiting=text))}
     except CommandFailed as failed:
         return {"result": "failed", "returncode": failed.returncode, "message": str(failed)}
     except HeadraceError as fault:

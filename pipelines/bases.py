@@ -111,26 +111,21 @@ def _registered(reference: str, root: Path, version: str | None) -> tuple[Path, 
 
 def _from_hub(name: str, revision: str | None, *, tried: Path) -> tuple[Path, str]:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import constants, errors, snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of httpx, or of its successor
 
+    where = f"base {name!r}: no folder {tried}, and the Hugging Face hub"
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_READ)))
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise BadRequest(
-            f"base {name!r}: no folder {tried}, and the Hugging Face hub has no such model (or it needs HF_TOKEN)."
-        ) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.TransportError, OSError) as error:
-        raise Outage(
-            f"base {name!r}: no folder {tried}, and the Hugging Face hub cannot be reached ({type(error).__name__}). "
-            "Run again when it can, or name a folder or a package://."
-        ) from None
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError):
+        raise BadRequest(f"{where} has no such model (or it needs HF_TOKEN). Correct the reference.") from None
+    except (errors.LocalEntryNotFoundError, HTTPError, ConnectionError, TimeoutError) as error:
+        if constants.HF_HUB_OFFLINE:
+            raise BadRequest(
+                f"{where} may not be asked: HF_HUB_OFFLINE is set, and its cache has no such model."
+            ) from None
+        said = f"{where} cannot be reached ({type(error).__name__})"
+        raise Outage(f"{said}. Run again when it can be, or name a folder or a package://.") from None
     return folder, folder.name  # snapshots/COMMIT
 
 

@@ -6,15 +6,16 @@ source gives the same bytes, and when nothing changed the files that are there a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.contract import CONTENT_HASH, FAULT, PLACE, ROW_ID, Contract
+from pipelines.contract import ADDED, CONTENT_HASH, FAULT, PLACE, ROW_ID, Contract
 from pipelines.errors import BadData, BadRequest
 from pipelines.examples import Example, Shape
+from pipelines.media import MEASURED, keep
 from pipelines.progress import tracked
 from pipelines.schema.data import Data
 from pipelines.sources import Identity, find_source
@@ -57,19 +58,31 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path) -> Collected:
     """
     found = Collected()
     sample, work = Sample(shape.data.sample), folder / ".parts"
-    kinds = {name: column.kind for name, column in shape.contract.columns.items()}
-    numbers = [name for name, kind in kinds.items() if kind == "number"]
-    strings = [ROW_ID, CONTENT_HASH, PLACE, FAULT, *(name for name in kinds if name not in numbers)]
-    with Spool(work, first=shape.first, strings=strings, numbers=numbers) as spool:
+    with Spool(work, _columns(shape)) as spool:
         seen = Seen(work / "seen.sqlite")
         for sequence, example in enumerate(_examples(tables, shape, found)):
-            row_id, fault = _row_id(example, seen, explicit=shape.data.id)
-            if sample.takes(example.content_hash, sequence):
-                spool.add(_row(example, row_id, fault, folder, shape.contract), sequence)
+            taken = sample.takes(example.content_hash, sequence)
+            if taken or shape.data.id is not None:  # an id may stand twice though one of the two is not in the sample
+                row_id, fault = _row_id(example, seen, explicit=shape.data.id)
+            if taken:
+                added = {ROW_ID: row_id, CONTENT_HASH: example.content_hash, PLACE: example.place, FAULT: fault}
+                spool.add({**added, **example.values}, sequence, example.media)
         seen.close()
-        found.counts.kept = spool.write(folder / EXAMPLES, sample.kept())
-    found.counts.faults = _tidy(folder, shape.contract)
+
+        def settle(row: Mapping[str, Any], media: Path | bytes) -> dict[str, Any]:
+            path, measures, fault = keep(media, row[CONTENT_HASH], folder)
+            return {shape.contract.content: path, **measures, FAULT: row[FAULT] or fault}
+
+        found.counts.kept = spool.write(folder / EXAMPLES, sample.kept(), settle)
+    found.counts.faults = _faults(folder / EXAMPLES)
     return found
+
+
+def _columns(shape: Shape) -> dict[str, str | None]:
+    """The columns that every such table starts with, and the types of those whose type does not depend on the rows."""
+    types = {name: "double" if column.kind == "number" else "string" for name, column in shape.contract.columns.items()}
+    types |= {**dict.fromkeys(ADDED, "string"), **(MEASURED if shape.contract.media else {})}
+    return {name: types.get(name) for name in shape.first}
 
 
 def _examples(tables: Iterable[Table], shape: Shape, found: Collected) -> Iterator[Example]:
@@ -107,30 +120,11 @@ def _row_id(example: Example, seen: Seen, *, explicit: str | None) -> tuple[str,
     return example.content_hash if times == 1 else f"{example.content_hash}-{times}", fault
 
 
-def _row(example: Example, row_id: str, fault: str | None, folder: Path, contract: Contract) -> dict[str, Any]:
-    values = example.values
-    if example.media is not None:
-        path, measures, wrong = example.media.keep(folder, example.content_hash)
-        values = {**values, **measures, contract.content: path}
-        fault = fault or wrong
-    return {ROW_ID: row_id, CONTENT_HASH: example.content_hash, PLACE: example.place, FAULT: fault, **values}
-
-
-def _tidy(folder: Path, contract: Contract) -> int:
-    """Delete media that no row of the sample names; returns the number of rows with a fault."""
+def _faults(examples: Path) -> int:
     import pyarrow.parquet as pq
 
-    faults = 0
-    named: set[str] = set()
-    columns = [FAULT, *([contract.content] if contract.media else [])]
-    for batch in pq.ParquetFile(folder / EXAMPLES).iter_batches(columns=columns):
-        faults += len(batch) - batch.column(FAULT).null_count
-        if contract.media:
-            named.update(batch.column(contract.content).to_pylist())
-    for path in (folder / "media").rglob("*.*"):
-        if path.relative_to(folder).as_posix() not in named:
-            path.unlink()
-    return faults
+    batches = pq.ParquetFile(examples).iter_batches(columns=[FAULT])
+    return sum(len(batch) - batch.column(0).null_count for batch in batches)
 
 
 def run(job: Job) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.contract import ADDED, Column, Contract
 from pipelines.errors import BadRequest
-from pipelines.media import MEASURED, Media, media_of
+from pipelines.media import MEASURED, media_of, sha256_of
 from pipelines.schema.data import Data, Scalar
 from pipelines.sources._records import Record
 
@@ -25,7 +25,7 @@ class Example:
     content_hash: str
     place: str
     fault: str | None
-    media: Media | None = None
+    media: Path | bytes | None = None
     id: str | None = None
 
 
@@ -95,9 +95,9 @@ class Shape:
         used = {self.source_name(name) for name in (*self.contract.columns, *self.data.columns)}
         return sorted(name for name in columns if name in self.first and name not in used)
 
-    def _hash(self, media: Media | None, record: Record, fault: str | None) -> str:
+    def _hash(self, media: Path | bytes | None, record: Record, fault: str | None) -> str:
         if media is not None:
-            return media.sha256()
+            return sha256_of(media)
         content = record.values.get(self.source_name(self.contract.content))
         text = content if isinstance(content, str) else record.raw
         if text is None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 PART_ROWS = 5000
 PART_BYTES = 32 * 2**20  # of text in a part, roughly: long documents make smaller parts
-_SEQUENCE = "\0sequence"  # no source's column: CSV, JSON and SQL names with NUL do not occur
+_SEQUENCE, _BYTES, _FILE = "\0sequence", "\0bytes", "\0file"  # names that no source's column has
+
+Settle = Callable[[Mapping[str, Any], Path | bytes], Mapping[str, Any]]
 
 
 class Seen:
@@ -68,17 +71,21 @@ class Sample:
 
 
 class Spool:
-    """Collects rows in parts below `folder`, which is emptied in the end."""
+    """Collects rows in parts below `folder`, which goes in the end.
 
-    def __init__(self, folder: Path, *, first: Sequence[str], strings: Sequence[str], numbers: Sequence[str]) -> None:
+    columns: those that stand first, each with its type ("string", "double", "int64") or None for that of its values.
+    """
+
+    def __init__(self, folder: Path, columns: Mapping[str, str | None]) -> None:
         import pyarrow as pa
 
         folder.mkdir(parents=True)
         self._folder = folder
-        self._fixed = {**dict.fromkeys(strings, pa.string()), **dict.fromkeys(numbers, pa.float64())}
-        self._columns = dict.fromkeys(first)  # an ordered set
+        self._fixed = {name: pa.type_for_alias(kind) for name, kind in columns.items() if kind}
+        self._fixed |= {_SEQUENCE: pa.int64(), _BYTES: pa.binary(), _FILE: pa.binary()}
+        self._columns = dict.fromkeys(columns)  # an ordered set
         self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._size = 0
         self._parts: list[pa.Schema] = []
 
     def __enter__(self) -> Spool:
@@ -89,15 +96,21 @@ class Spool:
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def add(self, row: dict[str, Any], sequence: int) -> None:
+    def add(self, row: Mapping[str, Any], sequence: int, media: Path | bytes | None = None) -> None:
+        """Take a row; media: its content, settled when the row is written."""
         self._columns.update(dict.fromkeys(row))
-        self._rows.append({**row, _SEQUENCE: sequence})
-        self._bytes += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
-        if len(self._rows) >= PART_ROWS or self._bytes >= PART_BYTES:
+        file = os.fsencode(media) if isinstance(media, Path) else None
+        waiting = {**row, _SEQUENCE: sequence, _BYTES: media if isinstance(media, bytes) else None, _FILE: file}
+        self._rows.append(waiting)
+        self._size += sum(len(value) for value in waiting.values() if isinstance(value, str | bytes))
+        if len(self._rows) >= PART_ROWS or self._size >= PART_BYTES:
             self._flush()
 
-    def write(self, target: Path, kept: set[int] | None) -> int:
-        """Write the rows (with `kept`: those of these sequence numbers) into one file; returns how many."""
+    def write(self, target: Path, kept: set[int] | None, settle: Settle) -> int:
+        """Write the rows (with `kept`: those of these sequence numbers) into one file; returns how many.
+
+        settle: given a row with media, and the media, the columns that say what became of it.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -105,7 +118,7 @@ class Spool:
         schema = pa.schema([(name, self._type(name)) for name in self._columns])
         written = 0
         with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-            for batch in self._batches(schema, kept):
+            for batch in self._batches(schema, kept, settle):
                 writer.write_table(batch, row_group_size=PART_ROWS)
                 written += batch.num_rows
         return written
@@ -116,12 +129,12 @@ class Spool:
 
         if not self._rows:
             return
-        names = [*self._columns, _SEQUENCE]
+        names = [*self._columns, _SEQUENCE, _BYTES, _FILE]
         arrays = [_array([row.get(name) for row in self._rows], self._fixed.get(name)) for name in names]
         part = pa.table(arrays, names=names)
         pq.write_table(part, self._part(len(self._parts)), compression="lz4")
         self._parts.append(part.schema)
-        self._rows, self._bytes = [], 0
+        self._rows, self._size = [], 0
 
     def _part(self, number: int) -> Path:
         return self._folder / f"{number:06}.parquet"
@@ -139,7 +152,7 @@ class Spool:
             return pa.string()
         return pa.string() if pa.types.is_null(found) else found
 
-    def _batches(self, schema: pa.Schema, kept: set[int] | None) -> Iterator[pa.Table]:
+    def _batches(self, schema: pa.Schema, kept: set[int] | None, settle: Settle) -> Iterator[pa.Table]:
         """The parts under the common schema; small ones (of a sample) joined to row groups of full size."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -149,12 +162,27 @@ class Spool:
             part = pq.read_table(self._part(number))
             if kept is not None:
                 part = part.filter(pa.array(sequence in kept for sequence in part[_SEQUENCE].to_pylist()))
+            part = _settled(part, settle)
             waiting.append(pa.table([_column(part, field) for field in schema], schema=schema))
             if kept is None or sum(table.num_rows for table in waiting) >= PART_ROWS:
                 yield pa.concat_tables(waiting)
                 waiting = []
         if waiting:
             yield pa.concat_tables(waiting)
+
+
+def _settled(part: pa.Table, settle: Settle) -> pa.Table:
+    """The part with what became of its media."""
+    import pyarrow as pa
+
+    if part[_BYTES].null_count == part[_FILE].null_count == part.num_rows:
+        return part
+    rows = part.to_pylist()
+    for row in rows:
+        media = row[_BYTES] if row[_FILE] is None else Path(os.fsdecode(row[_FILE]))
+        if media is not None:
+            row.update(settle(row, media))
+    return pa.Table.from_pylist(rows, schema=part.schema)
 
 
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:

@@ -23,6 +23,7 @@ Identity = dict[str, str | int | None]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LAST = "remote"  # asks fsspec what it can open, so it is asked last
+_STORES = ("s3", "gs", "az", "sftp")  # of those, what a message names
 
 
 class Source(Protocol):
@@ -66,9 +67,11 @@ def source_file(source: str | SqlSource) -> Path:
         offered = list(_load(name).schemes())
         if wanted in offered:
             return SOURCES / f"{name}.py"
-        known += offered
+        known += offered if name != _LAST else _STORES
     schemes = ", ".join(f"{each}://" for each in sorted(known) if each not in ("", "sql"))
-    raise BadRequest(f"no source reads {wanted}://. Allowed: a path or glob, sql: {{url_env, query}}, {schemes}")
+    raise BadRequest(
+        f"no source reads {wanted}://. Allowed: a path or glob, sql: {{url_env, query}}, {schemes} and others of fsspec"
+    )
 
 
 def find_source(source: str | SqlSource) -> Source:

@@ -1,0 +1,133 @@
+"""hub://DATASET: a data set of the Hugging Face hub, or a local folder of the same kind (hub://./folder), streamed.
+
+options: name, split (default: train), revision, data_files, data_dir, as `datasets.load_dataset` has them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import BadRequest, Outage
+from pipelines.schema.data import Data
+from pipelines.sources import Identity
+from pipelines.sources._files import Files
+from pipelines.sources._records import Record, Table
+
+PREFIX = "hub://"
+OPTIONS = ("name", "split", "revision", "data_files", "data_dir")
+
+
+def schemes() -> Iterable[str]:
+    return ("hub",)
+
+
+def identify(data: Data, root: Path) -> Identity:
+    folder = _folder(data, root)
+    if folder is not None:
+        return {"kind": "hub", "revision": None, "sha256": Files(folder).checksum()[0]}
+    import huggingface_hub
+
+    with _faults(data):
+        info = huggingface_hub.HfApi().dataset_info(_name(data), revision=_options(data).get("revision"))
+    return {"kind": "hub", "revision": info.sha}
+
+
+def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Table:
+    options, folder = _options(data), _folder(data, root)
+    split = options.get("split", "train")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    with _faults(data):
+        import datasets
+
+        rows = datasets.load_dataset(
+            _name(data) if folder is None else str(folder),
+            name=options.get("name"),
+            split=split,
+            revision=identity.get("revision"),
+            data_files=options.get("data_files"),
+            data_dir=options.get("data_dir"),
+            cache_dir=str(downloads / "hub"),
+            streaming=True,
+        )
+        columns = rows.column_names
+    return Table(f"{data.source} ({split})", columns, _records(data, _undecoded(rows)))
+
+
+def watch(data: Data) -> str | None:
+    name = _name(data)
+    return name if name.startswith((".", "/", "~")) else None
+
+
+def _undecoded(rows: Any) -> Any:
+    """The rows with pictures and sounds as the bytes that they are."""
+    import datasets
+
+    for name, feature in (rows.features or {}).items():
+        if isinstance(feature, datasets.Image | datasets.Audio):
+            rows = rows.cast_column(name, type(feature)(decode=False))
+    return rows
+
+
+def _records(data: Data, rows: Any) -> Iterator[Record]:
+    import datasets
+
+    names = {
+        name: feature for name, feature in (rows.features or {}).items() if isinstance(feature, datasets.ClassLabel)
+    }
+    with _faults(data):
+        for number, row in enumerate(rows, start=1):
+            labels = {name: _label(feature, row[name]) for name, feature in names.items()}
+            yield Record({**row, **labels}, f"row {number}")
+
+
+def _label(feature: Any, value: int | None) -> str | None:
+    """The class's name; -1 is the hub's way to say that there is none."""
+    return None if value is None or value < 0 else str(feature.int2str(value))
+
+
+def _name(data: Data) -> str:
+    name = str(data.source)[len(PREFIX) :].rstrip("/")
+    if not name:
+        raise BadRequest(f"source {data.source}: hub://ORGANISATION/DATASET or hub://./folder is meant.")
+    return name
+
+
+def _folder(data: Data, root: Path) -> Path | None:
+    """The local folder, when one is named."""
+    name = watch(data)
+    if name is None:
+        return None
+    folder = root / Path(name).expanduser()
+    if not folder.is_dir():
+        raise BadRequest(f"source {data.source}: no such folder ({folder}).")
+    return folder
+
+
+def _options(data: Data) -> dict[str, Any]:
+    unknown = sorted(data.options.keys() - set(OPTIONS))
+    if unknown:
+        raise BadRequest(f"source {data.source}: unknown option {unknown[0]!r}. Allowed: {', '.join(OPTIONS)}")
+    return data.options
+
+
+@contextmanager
+def _faults(data: Data) -> Iterator[None]:
+    """Faults of the hub and of `datasets` as messages."""
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError  # type: ignore[attr-defined]
+
+    try:
+        yield
+    except (RepositoryNotFoundError, RevisionNotFoundError, DatasetNotFoundError) as error:
+        said = str(error).splitlines()[0]
+        raise BadRequest(f"source {data.source}: no such data set, or it needs HF_TOKEN ({said}).") from None
+    except (HTTPError, ConnectionError, TimeoutError) as error:
+        said = type(error).__name__
+        raise Outage(f"source {data.source}: the hub cannot be reached ({said}). Run again later.") from None
+    except (DatasetsError, ValueError, FileNotFoundError) as error:
+        said = str(error).splitlines()[0]
+        raise BadRequest(f"source {data.source}: it cannot be read with {data.options}: {said}") from None

@@ -1,0 +1,153 @@
+"""s3://, gs://, az:// and whatever else fsspec opens: a file, or all files below a prefix or behind a glob.
+
+Who may read is up to each store's own variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL ...), never to a settings file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipelines.errors import BadRequest, Outage
+from pipelines.progress import tracked
+from pipelines.schema.data import Data
+from pipelines.sources import Identity, scheme
+from pipelines.sources._files import Files
+
+# fsspec's names for what other files here read, and for wrappers around other file systems.
+_NOT_STORES = {
+    "file", "local", "http", "https", "data", "async_wrapper", "asyncwrapper", "asynclocal", "blockcache", "cached",
+    "filecache", "simplecache", "dir", "generic", "reference", "root", "tar", "zip", "libarchive", "dvc",
+}  # fmt: skip
+# What stores call the checksum, version or date of a file, best first.
+_MARKS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "VersionId",
+    "sha",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "created",
+)
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of this machine, not of the store
+_DENIED = ("NoCredentialsError", "CredentialsError", "DefaultCredentialsError")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a store: its place there, its name below the source, and what says whether it changed."""
+
+    path: str
+    name: str
+    mark: str
+    size: int
+
+
+def schemes() -> Iterable[str]:
+    import fsspec
+
+    return sorted(set(fsspec.available_protocols()) - _NOT_STORES)
+
+
+def identify(data: Data, root: Path) -> Identity:
+    with _store(str(data.source)) as (store, path):
+        files = _listing(store, path, str(data.source))
+    marks = [f"{file.name} {file.size} {file.mark}" for file in files]
+    kind = scheme(data.source)
+    if len(files) == 1:
+        return {"kind": kind, "mark": files[0].mark, "length": files[0].size}
+    listing = hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    return {"kind": kind, "files": len(files), "listing": listing}
+
+
+def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Files:
+    source = str(data.source)
+    key = hashlib.sha256(f"{source}\n{json.dumps(identity, sort_keys=True)}".encode()).hexdigest()
+    folder = downloads / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with _store(source) as (store, path):
+        files = _listing(store, path, source)
+        for file in tracked(files, f"download {source}", total=len(files), unit="files"):
+            target = folder / file.name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise BadRequest(f"{source}: the name {file.name!r} leads out of the source.")
+            if not (target.is_file() and target.stat().st_size == file.size):
+                _copy(store, file, target)
+    return Files(folder, tuple(folder / file.name for file in files) if len(files) == 1 else None)
+
+
+def watch(data: Data) -> None:
+    return None
+
+
+def _copy(store: Any, file: Remote, target: Path) -> None:
+    """Bring one file here; it takes its name when all of it has come."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    store.get_file(file.path, str(part))
+    size = part.stat().st_size
+    if size != file.size:
+        raise Outage(f"{file.path}: {size:,} of {file.size:,} bytes came. Run again.")
+    part.replace(target)
+
+
+def _listing(store: Any, path: str, source: str) -> list[Remote]:
+    """The file at `path`, or all below it or behind the glob, by name."""
+    if any(mark in path for mark in "*?["):
+        found = {name: info for name, info in store.glob(path, detail=True).items() if info["type"] == "file"}
+        fixed = path[: min(path.index(mark) for mark in "*?[" if mark in path)].rpartition("/")[0]
+    elif store.isfile(path):
+        found, fixed = {path: store.info(path)}, str(PurePosixPath(path).parent)
+    else:
+        found, fixed = store.find(path, detail=True), path.rstrip("/")
+    if not found:
+        raise BadRequest(f"source {source}: no such file, and nothing below it. Check the name and who may read it.")
+    files = (
+        Remote(name, name.removeprefix(fixed).lstrip("/"), _mark(info), info["size"]) for name, info in found.items()
+    )
+    return sorted(files, key=lambda file: file.name)
+
+
+def _mark(info: Mapping[str, Any]) -> str:
+    return next((str(info[key]).strip('"') for key in _MARKS if info.get(key)), "")
+
+
+@contextmanager
+def _store(source: str) -> Iterator[tuple[Any, str]]:
+    """The file system behind a URL and the path in it; its faults become messages."""
+    import fsspec
+
+    try:
+        yield fsspec.core.url_to_fs(source, use_listings_cache=False, skip_instance_cache=True)
+    except ImportError as error:
+        raise BadRequest(f"source {source}: {error}. `pip install 'headrace[scale]'` brings s3fs.") from None
+    except FileNotFoundError:
+        raise BadRequest(f"source {source}: no such file or bucket. Check the name.") from None
+    except PermissionError as error:
+        raise BadRequest(f"source {source}: access denied ({error}). Set the store's own variables.") from None
+    except (OSError, TimeoutError) as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise
+        raise Outage(f"source {source}: no answer ({error or type(error).__name__}). Run again later.") from None
+    except _library_faults() as error:
+        if type(error).__name__ in _DENIED:
+            raise BadRequest(f"source {source}: {error}. Set the store's own variables.") from None
+        raise Outage(f"source {source}: no answer ({error}). Run again later.") from None
+
+
+def _library_faults() -> tuple[type[Exception], ...]:
+    """What the libraries below fsspec raise of their own, as far as they are installed."""
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+    except ImportError:
+        return ()
+    return (BotoCoreError, ClientError)

@@ -15,22 +15,26 @@ from pipelines.closure import closure, code_hash
 from pipelines.contract import DOCUMENTS, Contract
 from pipelines.errors import BadRequest
 from pipelines.schema.combinations import PAIRED_GATES, impossible_index, impossible_recipe
+from pipelines.schema.data import Data
 from pipelines.schema.index import Index
 from pipelines.schema.lock import Lock
-from pipelines.schema.model import Method
-from pipelines.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document
+from pipelines.schema.model import Lora, Method
+from pipelines.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document, shown
 from pipelines.schema.recipe import Recipe
-from pipelines.sources import source_file
+from pipelines.sources import find_source, source_file, watch_path
+from pipelines.sources._files import Files
+from pipelines.sources.readers import reader_file
 from pipelines.stage import stage_main
-from pipelines.task import TASKS, Task, find_task
+from pipelines.task import Task, find_task
 from pipelines.workspace import Job, write_json
 
 CONFIDENCE = 0.95  # one-sided, of the paired gates, where a recipe gives none
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, *, name: str | None = None) -> Recipe:
     """A recipe with the task's defaults under it, checked as a whole.
 
+    name: of the recipe, where it is not the file's.
     Raises BadSettings with every mistake of the file: file, line, value, what is allowed.
     """
     document = read_document(path)
@@ -45,7 +49,7 @@ def read_recipe(path: Path) -> Recipe:
     mistakes += [*impossible_recipe(document, values, task), *_unknown_source(document, "data")]
     if mistakes or task is None:
         raise BadSettings(path, mistakes)
-    return _completed(parse(document, Recipe, values), task, name=path.stem)
+    return _completed(parse(document, Recipe, values), task, name=name or path.stem)
 
 
 def read_index(path: Path) -> Index:
@@ -61,40 +65,63 @@ def read_index(path: Path) -> Index:
 def read_lock(job: Job) -> Lock:
     """What the moving references pointed at. Raises BadRequest when `headrace lock` has not written it yet."""
     if not job.lock_file.exists():
-        raise BadRequest(f"{job.lock_file} is missing. `headrace lock {job.name}` writes it.")
+        raise BadRequest(f"{shown(job.lock_file)} is missing. `headrace lock {job.name}` writes it.")
     document = read_document(job.lock_file)
     return parse(document, Lock, document.values)
 
 
 def settings(job: Job) -> dict[str, Any]:
-    """All that the later stages read, as one document."""
+    """All that the later stages read, as one document: equal files and locks give equal bytes."""
     lock = read_lock(job)
     if job.kind == "index":
         index = read_index(job.settings_file)
         document = index.model_dump(mode="json", exclude={"schedule", "title"})
         document["data"] = document.pop("documents")
-        bases, source, task_file, examples = [index.embed.model], index.documents.source, None, DOCUMENTS
+        data, bases, task, examples = index.documents, [index.embed.model], None, DOCUMENTS
     else:
         recipe = read_recipe(job.settings_file)
         document = recipe.model_dump(mode="json", exclude={"schedule", "title"})
         document["split"] = document["data"].pop("split")
-        bases, source, task_file = references(recipe), recipe.data.source, TASKS / f"{recipe.task}.py"
-        examples = find_task(recipe.task).contract
+        data, bases, task = recipe.data, references(recipe), recipe.task
+        examples = find_task(task).contract
     missing = [base for base in bases if base not in lock.bases]
     if missing:
-        raise BadRequest(f"{job.lock_file} does not say what {missing[0]} is. `headrace lock {job.name}` writes it.")
-    root = job.workspace.root
-    code = {"source": code_hash(root, closure(root, source_file(source)))}
-    if task_file:
-        code["task"] = code_hash(root, closure(root, task_file))
+        raise BadRequest(
+            f"{shown(job.lock_file)} does not say what {missing[0]} is. `headrace lock {job.name}` writes it."
+        )
     return {
         **document,
         "examples": TypeAdapter(Contract).dump_python(examples, mode="json"),
-        "code": code,
-        "source": lock.source,
+        "code": _code(job, data, task),
+        "source": identity(job, data, lock),
         "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
         "reference": lock.reference,
     }
+
+
+def _code(job: Job, data: Data, task: str | None) -> dict[str, str]:
+    """Hashes of the workspace's code that dvc.yaml cannot name: of the source's and reader's files, and the task's."""
+    package = job.workspace.root / "pipelines"
+    found = {"source": [package / "sources" / source_file(data.source).name]}
+    reader = reader_file(data.source, data.reader)
+    if reader is not None:
+        found["source"].append(package / "sources" / "readers" / reader.name)
+    if task is not None:
+        found["task"] = [package / "tasks" / f"{task}.py"]
+    root = job.workspace.root
+    return {key: code_hash(root, closure(root, *files)) for key, files in found.items()}
+
+
+def identity(job: Job, data: Data, lock: Lock) -> dict[str, str | int | None]:
+    """What the lock says; of a local source the lock says nothing, so its content is looked at here."""
+    if watch_path(data) is None:
+        return lock.source
+    found = find_source(data.source).fetch(
+        data, job.workspace.root, downloads=job.workspace.var / "downloads", identity=lock.source
+    )
+    assert isinstance(found, Files), "a local source is files"
+    sha256, count = found.checksum()
+    return {**lock.source, "sha256": sha256, "files": count}
 
 
 def references(recipe: Recipe) -> list[str]:
@@ -133,7 +160,7 @@ def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 def _completed(recipe: Recipe, task: Task, *, name: str) -> Recipe:
     """With the defaults that depend on the task or on the file's name."""
-    evaluation, registry = recipe.evaluation, recipe.registry
+    evaluation, registry, lora = recipe.evaluation, recipe.registry, recipe.model.method == "lora"
     gates = {
         key: gate.model_copy(update={"confidence": CONFIDENCE})
         if key in PAIRED_GATES and gate.confidence is None
@@ -146,20 +173,25 @@ def _completed(recipe: Recipe, task: Task, *, name: str) -> Recipe:
             "evaluation": evaluation.model_copy(update={"primary": evaluation.primary or task.primary}),
             "gates": gates,
             "registry": registry.model_copy(update={"name": registry.name or name}),
+            "model": recipe.model.model_copy(update={"lora": recipe.model.lora or Lora()} if lora else {}),
         }
     )
 
 
 def _unknown_source(document: Document, section: str) -> list[Mistake]:
-    """A source of a kind that no file of pipelines/sources/ reads."""
+    """A source or reader of a kind that no file of pipelines/sources/ reads."""
     data = document.values.get(section)
-    source = data.get("source") if isinstance(data, Mapping) else None
-    if not isinstance(source, str) or not source:
-        return []
+    source, reader = (data.get("source"), data.get("reader")) if isinstance(data, Mapping) else (None, None)
+    if not isinstance(source, str) or not source or not isinstance(reader, str | None):
+        return []  # the schema says so
     try:
         source_file(source)
     except BadRequest as error:
         return [document.mistake((section, "source"), str(error))]
+    try:
+        reader_file(source, reader)
+    except BadRequest as error:
+        return [document.mistake((section, "reader") if reader else (section, "source"), str(error))]
     return []
 
 

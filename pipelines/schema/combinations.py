@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.contract import DOCUMENTS, Contract
+from pipelines.contract import ADDED, DOCUMENTS, Contract
 from pipelines.schema.messages import near
 from pipelines.schema.reading import Document, Location, Mistake
 
@@ -60,12 +60,16 @@ def _method(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, s
 
 
 def _columns(values: Mapping[str, Any], section: str, contract: Contract) -> Iterator[tuple[Location, str]]:
+    """Names that Headrace adds itself, and names that look like a misspelling of one that is asked for."""
     names = _at(values, section, "columns")
-    for name in names if isinstance(names, Mapping) else ():
-        if name not in contract.columns:
-            allowed = list(contract.columns)
-            hint = f"{near(name, allowed)}Allowed: {', '.join(allowed)}; others keep the source's names"
-            yield (section, "columns", name), f"not a column that is asked for. {hint}"
+    names = names if isinstance(names, Mapping) else {}
+    free = [name for name in contract.columns if name not in names]
+    for name in names:
+        if name in ADDED:
+            yield (section, "columns", name), f"the name is taken. Columns that Headrace adds: {', '.join(ADDED)}"
+        elif name not in contract.columns and near(name, free):
+            asked = ", ".join(contract.columns)
+            yield (section, "columns", name), f"not a column that is asked for. {near(name, free)}Asked for: {asked}"
 
 
 def _metrics(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:

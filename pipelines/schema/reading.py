@@ -89,7 +89,7 @@ def parse(document: Document, model: type[M], values: Mapping[str, Any], *, at: 
 
 
 def mistakes_of(
-    document: Document, model: type[BaseModel], values: Mapping[str, Any], *, at: Location
+    document: Document, model: type[BaseModel], values: Mapping[str, Any], *, at: Location = ()
 ) -> list[Mistake]:
     """The mistakes that parse() would raise, for a caller that has others to add."""
     try:

@@ -1,0 +1,365 @@
+"""`headrace`: the verbs. Each imports what it needs when it is called, so that --help costs nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.workspace import Kind, Workspace
+
+app = typer.Typer(
+    name="headrace",
+    help="From data to a registered model, and from documents to a searchable index.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class KindOption(Enum):
+    RECIPE = "recipe"
+    INDEX = "index"
+
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; logs and progress go to stderr.")]
+Force = Annotated[
+    str | None, typer.Option(metavar="STAGE", help="Run this stage though nothing that it reads changed.")
+]
+Commit = Annotated[bool, typer.Option("--commit", help="Commit dvc.lock and the .lock files when it ends well.")]
+Push = Annotated[bool, typer.Option("--push", help="Commit, then dvc push and git push where remotes are set.")]
+
+
+@app.command()
+def run(
+    names: Names = None, force: Force = None, commit: Commit = False, push: Push = False, as_json: AsJson = False
+) -> None:
+    """Bring recipes up to date: every live one, or those named.
+
+    Ends with metrics and their intervals, the baselines', the model's version and what the gates say. Exit code 4: a
+    gate refused.
+
+    Example: headrace run film-reviews --force train
+    """
+    _run("recipe", names or [], force=force, commit=commit or push, push=push, as_json=as_json)
+
+
+@app.command()
+def index(
+    names: Names = None, force: Force = None, commit: Commit = False, push: Push = False, as_json: AsJson = False
+) -> None:
+    """Bring indexes up to date: every live one, or those named.
+
+    Example: headrace index bbc-news
+    """
+    _run("index", names or [], force=force, commit=commit or push, push=push, as_json=as_json)
+
+
+@app.command()
+def status(names: Names = None, as_json: AsJson = False) -> None:
+    """Say what is stale and why, what runs now, what is champion and what is live.
+
+    Example: headrace status film-reviews
+    """
+    from flows.output import show
+    from flows.status import lines
+    from flows.status import status as look
+
+    found = look(_workspace(), names or [])
+    show(found, lines(found), as_json=as_json)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What to call it.", show_default=False)],
+    file: Annotated[Path, typer.Option("--from", help="A recipe or an index; examples/ has some.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Make a recipe or an index live: copies FILE as it is, writes its .lock, adds it to params.yaml.
+
+    Example: headrace new fashion-mnist --from examples/fashion-mnist.yaml
+    """
+    from flows.live import new as add
+    from flows.output import show
+
+    job = add(_workspace(), name, file)
+    made = [_below(job.workspace, path) for path in (job.settings_file, job.lock_file)]
+    verb = "run" if job.kind == "recipe" else "index"
+    said = f"{job.kind} {name} is live: {', '.join(made)}, params.yaml. `headrace {verb} {name}` brings it up to date."
+    show({"name": name, "kind": job.kind, "files": [*made, "params.yaml"]}, [said], as_json=as_json)
+
+
+@app.command()
+def retire(
+    name: Annotated[str, typer.Argument(help="A live recipe or index.", show_default=False)],
+    kind: Annotated[KindOption | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a recipe or an index out of the live ones. Its files and its versions stay.
+
+    Example: headrace retire fashion-mnist
+    """
+    from flows.live import retire as remove
+    from flows.output import show
+
+    job = remove(_workspace(), name, kind.value if kind else None)
+    file = _below(job.workspace, job.settings_file)
+    said = (
+        f"{job.kind} {name} is not live any more; its files stay. `headrace new {name} --from {file}` brings it back."
+    )
+    show({"name": name, "kind": job.kind, "settings": file}, [said], as_json=as_json)
+
+
+@app.command()
+def lock(names: Names = None, as_json: AsJson = False) -> None:
+    """Look whether sources, bases and aliases moved, and refresh the .lock files. Starts nothing.
+
+    Example: headrace lock && dvc repro
+    """
+    from flows.live import chosen
+    from flows.locking import refresh
+    from flows.output import show
+
+    workspace = _workspace()
+    moved = {_below(workspace, job.lock_file): refresh(job) for job in chosen(workspace, names or [])}
+    lines = [f"{file}: {each}" for file, changes in moved.items() for each in changes]
+    show({"moved": moved}, lines or ["nothing moved"], as_json=as_json)
+
+
+@app.command()
+def check(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False)] = None,
+    schema: Annotated[
+        KindOption | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report all that can be known before work starts: settings, sources, bases, extras, disk, servers, params.yaml.
+
+    Without NAME every live recipe and index; FILE is one that is not live. Corrects params.yaml where it is behind.
+
+    Example: headrace check examples/fashion-mnist.yaml
+    """
+    from flows.output import show
+
+    if schema is not None:
+        from pipelines.schema.published import json_schema
+
+        show(json_schema(schema.value), [], as_json=True)
+        return
+    from flows.checks import as_document, exit_code, lines
+    from flows.checks import check as look
+
+    found = look(_workspace(), names or [])
+    show(as_document(found), lines(found), as_json=as_json)
+    raise typer.Exit(exit_code(found))
+
+
+@app.command()
+def query(
+    index: Annotated[str, typer.Argument(help="An index.", show_default=False)],
+    question: Annotated[str, typer.Argument(show_default=False)],
+    limit: Annotated[
+        int | None, typer.Option("-k", "--limit", metavar="N", help="How many passages.", show_default="search.limit")
+    ] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="K=V", help="Only passages with this; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the passages nearest to a question, best first, with their scores and sources.
+
+    Example: headrace query bbc-news "Who won the Best Film award?" -k 3 --filter section=entertainment
+    """
+    from dataclasses import asdict
+
+    from flows.output import show
+    from pipelines.search.query import query as ask
+
+    found = ask(_workspace(), index, question, limit, _pairs(filters or []))
+    lines = [
+        line
+        for rank, passage in enumerate(found, start=1)
+        for line in (
+            f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip(),
+            *_wrapped(passage.text),
+        )
+    ]
+    show({"passages": [asdict(each) for each in found]}, lines or ["no passage matches"], as_json=as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False)],
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a registered model: its champion, or the version or alias named.
+
+    INPUT is a text, or a picture's path. A .txt file gives an input a line, a .csv, .tsv or .jsonl one a row (of the
+    column that the task reads); so does @FILE, whatever its name. Without INPUT, or for -, the lines of stdin.
+
+    Example: headrace predict film-reviews "A quiet, moving film." reviews.csv
+    """
+    from flows.inputs import read_inputs
+    from flows.output import show
+    from registry.answering import load
+
+    name, version = _model(model)
+    loaded = load(name, version, _workspace().var)
+    about = loaded.answerer.about
+    given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
+    answers = loaded.answer(given)
+    rows = [{"input": one, **row} for one, row in zip(given, answers.rows, strict=True)]
+    document = {"model": name, "version": answers.version.version, "predictions": rows}
+    show(document, [_prediction(row) for row in rows], as_json=as_json)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="A registered model.", show_default=False)],
+    version: Annotated[str, typer.Argument(help="A version's number, or its alias.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Although its gates refused it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Move champion to a version: what `headrace predict` and the gates of later runs then use.
+
+    Example: headrace promote film-reviews 3
+    """
+    from flows.output import show
+    from flows.promotion import promote as move
+
+    moved = move(_workspace(), model, version, force=force)
+    said = f"{model}: champion moved from {moved.before or 'none'} to {moved.version.version}"
+    if moved.before == moved.version.version:
+        said = f"{model}: champion is version {moved.before} already"
+    show({"model": model, "from": moved.before, "to": moved.version.version}, [said], as_json=as_json)
+
+
+@app.command()
+def schedule() -> None:
+    """Serve the schedules of all live recipes and indexes, until Ctrl-C.
+
+    Example: headrace schedule
+    """
+    from flows.schedule import serve
+
+    serve(_workspace())
+
+
+@app.command()
+def stop(as_json: AsJson = False) -> None:
+    """End this workspace's servers.
+
+    Example: headrace stop
+    """
+    from flows.output import show
+    from flows.servers import stop as end
+
+    ended = end(_workspace())
+    show({"ended": ended}, [f"ended: {', '.join(ended)}" if ended else "no server was running"], as_json=as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb and end the process with its exit code; a person's mistake gets one message and no traceback."""
+    from flows.output import show_fault, tolerate_terminal
+    from pipelines.errors import HeadraceError
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    tolerate_terminal()
+    try:
+        _obey(given)
+    except HeadraceError as fault:
+        show_fault(str(fault), fault.exit_code, as_json="--json" in given)
+        sys.exit(fault.exit_code)
+
+
+def _obey(given: list[str]) -> None:
+    try:
+        app(args=given, prog_name="headrace")
+    except OSError:
+        from pipelines.stage import readable_faults
+
+        with readable_faults(Path.cwd()):  # a full disk or a read-only folder is said in words
+            raise
+
+
+def _run(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool, push: bool, as_json: bool) -> None:
+    from flows.live import chosen
+    from flows.locking import refresh
+    from flows.output import show
+    from flows.pipeline import run as bring_up_to_date
+    from flows.results import lines, result
+
+    workspace = _workspace()
+    jobs = chosen(workspace, names, kind)
+    for job in jobs:
+        for moved in refresh(job):
+            print(f"{_below(workspace, job.lock_file)}: {moved}", file=sys.stderr)
+    outcome = bring_up_to_date(workspace, kind, [job.name for job in jobs], force=force)
+    results = [result(job) for job in jobs]
+    document: dict[str, Any] = {**outcome.as_json(), "results": results}
+    said = [line for each in results for line in lines(each)] if outcome.exit_code in (0, 4) else []
+    said += [f"{name} page: {url}" for name, url in sorted(outcome.links.items())]
+    if commit and outcome.exit_code == 0:
+        from flows.schedule import commit_and_push
+
+        commit_and_push(workspace, kind, [job.name for job in jobs], push=push)
+    show(document, said, as_json=as_json)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _workspace() -> Workspace:
+    from pipelines.workspace import find_workspace
+
+    return find_workspace()
+
+
+def _below(workspace: Workspace, path: Path) -> str:
+    return path.relative_to(workspace.root).as_posix()
+
+
+def _model(reference: str) -> tuple[str, str]:
+    """Name, and version or alias, of MODEL, MODEL/VERSION or MODEL@ALIAS."""
+    from registry.versions import CHAMPION
+
+    for mark in ("@", "/"):
+        name, found, version = reference.partition(mark)
+        if found and name and version:
+            return name, version
+    return reference, CHAMPION
+
+
+def _pairs(filters: Sequence[str]) -> dict[str, str]:
+    from pipelines.errors import BadRequest
+
+    pairs = {}
+    for each in filters:
+        key, found, value = each.partition("=")
+        if not found or not key:
+            raise BadRequest(f"--filter {each}: must be KEY=VALUE.")
+        pairs[key] = value
+    return pairs
+
+
+def _prediction(row: dict[str, Any]) -> str:
+    said = [f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items() if key != "input"]
+    return "\t".join([*said, row["input"]])
+
+
+def _wrapped(text: str) -> list[str]:
+    import textwrap
+
+    return [*textwrap.wrap(text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""params.yaml: which recipes and indexes are live. Its comments and order stay as their writer left them."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines.errors import BadRequest
+from pipelines.schema.data import Data
+from pipelines.schema.messages import near
+from pipelines.schema.reading import read_document, shown
+from pipelines.settings import read_index, read_recipe
+from pipelines.sources import watch_path
+from pipelines.workspace import Job, Kind, Workspace, write_text
+
+SECTIONS: dict[Kind, str] = {"recipe": "recipes", "index": "indexes"}
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_OF_INDEX, _OF_RECIPE = {"documents", "chunk", "embed", "search"}, {"task", "data", "model", "training"}
+
+
+def live(workspace: Workspace, kind: Kind | None = None) -> list[Job]:
+    """The live recipes and indexes (or those of one kind), as params.yaml lists them."""
+    entries = _entries(workspace)
+    return [workspace.job(each, name) for each in SECTIONS if kind in (None, each) for name in entries[each]]
+
+
+def chosen(workspace: Workspace, names: Sequence[str], kind: Kind | None = None) -> list[Job]:
+    """The live ones of these names, or all of them without a name; a recipe and an index of one name are both meant.
+
+    Raises BadRequest for a name that is not live, with the nearest that is.
+    """
+    jobs = live(workspace, kind)
+    known = list(dict.fromkeys(job.name for job in jobs))
+    for name in names:
+        if name not in known:
+            what = kind or "recipe or index"
+            raise BadRequest(
+                f"no live {what} {name!r}. {near(name, known)}Live: {', '.join(known) or 'none'}. "
+                f"`headrace new {name} --from FILE` adds one."
+            )
+    return [job for job in jobs if not names or job.name in names]
+
+
+def entry(job: Job) -> dict[str, str]:
+    """What params.yaml should say about a recipe or index. Raises BadSettings for a file with mistakes."""
+    if job.kind == "index":
+        return {"watch": _watch(job, read_index(job.settings_file).documents)}
+    recipe = read_recipe(job.settings_file)
+    return {"task": recipe.task, "watch": _watch(job, recipe.data)}
+
+
+def correct(workspace: Workspace, entries: Mapping[Job, Mapping[str, str]]) -> list[str]:
+    """Make params.yaml say `entries`; returns what was changed, in words."""
+    changed: list[str] = []
+
+    def change(tree: dict[str, Any]) -> None:
+        for job, wanted in entries.items():
+            found = tree[SECTIONS[job.kind]][job.name]
+            for key, value in wanted.items():
+                if found.get(key) != value:
+                    changed.append(f"{SECTIONS[job.kind]}.{job.name}.{key}: {found.get(key)} -> {value}")
+                    found[key] = value
+
+    now = _entries(workspace)
+    if any(now[job.kind][job.name] != dict(wanted) for job, wanted in entries.items()):
+        _edit(workspace, change)
+    return changed
+
+
+def new(workspace: Workspace, name: str, file: Path) -> Job:
+    """Make a recipe or index live from a settings file, copied as it is. A mistake leaves the workspace as it was."""
+    from pipelines.locks import observe, write_lock
+
+    if not _NAME.fullmatch(name):
+        raise BadRequest(f"{name!r} cannot be a name. Allowed: a letter, then up to 63 letters, digits, '-' and '_'.")
+    job = workspace.job(kind_of(file), name)
+    _refuse_taken(workspace, job, file)
+    written: list[Path] = []
+    try:
+        if not job.settings_file.exists():
+            written.append(job.settings_file)
+            write_text(job.settings_file, file.read_text(encoding="utf-8"))
+        if not job.lock_file.exists():
+            written.append(job.lock_file)
+        write_lock(job, observe(job))
+        wanted = entry(job)
+        _edit(workspace, lambda tree: tree[SECTIONS[job.kind]].update({name: wanted}))
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return job
+
+
+def retire(workspace: Workspace, name: str, kind: Kind | None = None) -> Job:
+    """Take a recipe or index out of the live ones; its files and versions stay."""
+    jobs = chosen(workspace, [name], kind)
+    if len(jobs) > 1:
+        raise BadRequest(f"{name!r} is a recipe and an index. Say which: --kind recipe, or --kind index.")
+    _edit(workspace, lambda tree: tree[SECTIONS[jobs[0].kind]].pop(name))
+    return jobs[0]
+
+
+def kind_of(file: Path) -> Kind:
+    """Whether a settings file is a recipe or an index, by its keys."""
+    keys = read_document(file).values.keys()
+    index, recipe = len(keys & _OF_INDEX), len(keys & _OF_RECIPE)
+    if index == recipe:
+        raise BadRequest(
+            f"{shown(file)}: neither a recipe (task, data, model) nor an index (documents, embed); "
+            f"its keys are: {', '.join(sorted(keys))}"
+        )
+    return "index" if index > recipe else "recipe"
+
+
+def registered_names(workspace: Workspace) -> dict[str, list[Job]]:
+    """Which live recipes register under which name; those whose file cannot be read are left out."""
+    found: dict[str, list[Job]] = {}
+    for job in live(workspace, "recipe"):
+        try:
+            found.setdefault(str(read_recipe(job.settings_file).registry.name), []).append(job)
+        except BadRequest:
+            continue  # `check` reports it where it stands
+    return found
+
+
+def _refuse_taken(workspace: Workspace, job: Job, file: Path) -> None:
+    target = job.settings_file
+    if job.name in _entries(workspace)[job.kind]:
+        raise BadRequest(
+            f"{job.kind} {job.name!r} is live already ({shown(target)}). Choose another name, or edit that file."
+        )
+    if target.exists() and not target.samefile(file):
+        raise BadRequest(
+            f"{shown(target)} exists. `headrace new {job.name} --from {shown(target)}` makes it live again; "
+            "for another one choose another name."
+        )
+    if job.kind == "index":
+        read_index(file)
+        return
+    wanted = str(read_recipe(file, name=job.name).registry.name)
+    taken = registered_names(workspace).get(wanted)
+    if taken:
+        line = read_document(file).line(("registry", "name"))
+        raise BadRequest(
+            f"{shown(file)}:{line}: registry.name: {wanted!r} is what the live recipe {taken[0].name!r} registers as. "
+            f"Give this one a name of its own, such as registry: {{name: {job.name}}}."
+        )
+
+
+def _watch(job: Job, data: Data) -> str:
+    """The local path whose change makes a recipe or index stale: what its source reads, else its lock."""
+    root = job.workspace.root
+    watched = watch_path(data)
+    if watched is None:
+        return job.lock_file.relative_to(root).as_posix()
+    path = (root / watched).resolve()
+    if root.resolve().is_relative_to(path):
+        raise BadRequest(
+            f"{shown(job.settings_file)}: source {data.source!r} reads the workspace's own folder, where Headrace "
+            "writes. Put the files into a folder of their own, such as rows/*.csv."
+        )
+    return path.relative_to(root.resolve()).as_posix() if path.is_relative_to(root.resolve()) else watched
+
+
+def _entries(workspace: Workspace) -> dict[Kind, dict[str, dict[str, Any]]]:
+    document = read_document(workspace.root / "params.yaml")
+    found: dict[Kind, dict[str, dict[str, Any]]] = {}
+    for kind, section in SECTIONS.items():
+        entries = document.values.get(section) or {}
+        if not isinstance(entries, dict) or not all(isinstance(each, dict) for each in entries.values()):
+            raise BadRequest(f"params.yaml:{document.line((section,))}: {section}: must be NAME: {{watch: PATH, ...}}.")
+        found[kind] = entries
+    return found
+
+
+def _edit(workspace: Workspace, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change params.yaml in place of its parsed form, one writer at a time."""
+    path = workspace.root / "params.yaml"
+    yaml = YAML(typ="rt")
+    yaml.width, yaml.preserve_quotes = 4096, True
+    with _only_editor(workspace):
+        tree = yaml.load(path.read_text(encoding="utf-8"))
+        for section in SECTIONS.values():
+            tree[section] = tree.get(section) or {}
+        change(tree)
+        text = io.StringIO()
+        yaml.dump(tree, text)
+        write_text(path, text.getvalue())
+
+
+@contextmanager
+def _only_editor(workspace: Workspace) -> Iterator[None]:
+    locks = workspace.var / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / "params.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

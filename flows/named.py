@@ -1,0 +1,119 @@
+"""What a settings file names outside itself, with the lines where: source, columns, bases, modules."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.bases import identify
+from pipelines.contract import DOCUMENTS, Contract
+from pipelines.errors import BadRequest
+from pipelines.examples import Shape
+from pipelines.schema.data import Data
+from pipelines.schema.messages import near
+from pipelines.schema.reading import Location, read_document
+from pipelines.schema.recipe import Recipe
+from pipelines.settings import read_index, read_recipe, references
+from pipelines.sources import find_source, watch_path
+from pipelines.sources._files import Files
+from pipelines.sources.package import PREFIX
+from pipelines.sources.readers import find_reader, reader_file
+from pipelines.task import find_task
+from pipelines.workspace import Kind, Workspace
+
+
+@dataclass(frozen=True)
+class Named:
+    """weights: whether the bases must have weights (False: tokenizers). asked: further columns -> the key for them."""
+
+    data: Data
+    contract: Contract
+    bases: Sequence[str]
+    weights: bool
+    modules: Sequence[str]
+    asked: Mapping[str, str]
+    lines: Mapping[str, int]  # of "source", "columns", "base", "task"
+
+    def identify_source(self, root: Path) -> None:
+        """Raise BadRequest or Outage for a source that cannot be read."""
+        find_source(self.data.source).identify(self.data, root)
+
+    def identify_base(self, base: str, root: Path) -> None:
+        """Raise BadRequest or Outage for a base that is not there."""
+        identify(base, root, weights=self.weights)
+
+
+def named(file: Path, kind: Kind) -> Named:
+    """Raises BadSettings with every mistake of the file."""
+    document = read_document(file)
+    if kind == "index":
+        index = read_index(file)
+        at = {"source": ("documents", "source"), "columns": ("documents", "columns"), "base": ("embed", "model")}
+        lines = {key: document.line(place) for key, place in {**at, "task": ()}.items()}
+        return Named(index.documents, DOCUMENTS, [index.embed.model], True, (), {}, lines)
+    recipe = read_recipe(file)
+    task = find_task(recipe.task)
+    places: dict[str, Location] = {
+        "source": ("data", "source"), "columns": ("data", "columns"), "base": ("model", "base"), "task": ("task",),
+    }  # fmt: skip
+    return Named(
+        data=recipe.data,
+        contract=task.contract,
+        bases=references(recipe),
+        weights=isinstance(recipe.model.base, str),
+        modules=task.modules,
+        asked=_asked(recipe),
+        lines={key: document.line(place) for key, place in places.items()},
+    )
+
+
+def source_columns(names: Named, workspace: Workspace) -> None:
+    """Raise BadRequest for a column that the settings name and the source, when it lies here, does not have."""
+    data = names.data
+    here = watch_path(data) is not None or str(data.source).startswith(PREFIX)
+    reader = reader_file(data.source, data.reader)
+    if not here or reader is None:
+        return
+    source = find_source(data.source)
+    identity = source.identify(data, workspace.root)
+    files = source.fetch(data, workspace.root, downloads=workspace.var / "downloads", identity=identity)
+    assert isinstance(files, Files), "a local source is files"
+    first = next(iter(find_reader(reader).read(files, data=data, contract=names.contract)), None)
+    if first is None or first.columns is None:
+        return  # only its rows can tell
+    shape = Shape(names.contract, data, files.folder)
+    shape.check(first.columns, first.name)
+    there = [*names.contract.columns, *data.columns, *first.columns]
+    for column, key in names.asked.items():
+        if column not in there:
+            raise BadRequest(f"{key}: no column {column!r}. {near(column, there)}Columns: {', '.join(first.columns)}")
+
+
+def needed_extra(module: str, root: Path) -> str | None:
+    """What to install when a module is missing, by the extras of pyproject.toml; None when it is there."""
+    top = module.partition(".")[0]
+    if importlib.util.find_spec(top) is not None:
+        return None
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project.get("optional-dependencies", {}).items()
+    extra = next((name for name, wanted in extras if any(_same(each, top) for each in wanted)), None)
+    command = f"pip install 'headrace[{extra}]'" if extra else f"pip install {module}"
+    return f"this task needs the module {module!r}, which is not installed: {command}"
+
+
+def _same(requirement: str, module: str) -> bool:
+    return requirement.lower().replace("_", "-").startswith(module.lower().replace("_", "-"))
+
+
+def _asked(recipe: Recipe) -> dict[str, str]:
+    """Columns that are named outside `columns:` and `where:`."""
+    split = recipe.data.split
+    found = dict.fromkeys(recipe.evaluation.slices, "evaluation.slices")
+    if split.stratify is not None:
+        found[split.stratify] = "data.split.stratify"
+    if split.group_by is not None:
+        found[split.group_by] = "data.split.group_by"
+    return found

@@ -1,0 +1,89 @@
+"""What a run came to, for its last lines: metrics with intervals beside the baselines', version, aliases, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.task import find_task
+from pipelines.workspace import Job, read_json
+
+_BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
+
+
+def result(job: Job) -> dict[str, Any]:
+    """What stands in a recipe's or index's outputs now; keys whose stage has not run are null."""
+    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": _read(job, "evaluation/metrics.json")}
+    if job.kind == "index":
+        return {**document, "published": _read(job, "published.json")}
+    return {**document, "primary": _primary(job), "registered": _read(job, "registered.json"), "remark": _remark(job)}
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The same for a person."""
+    yield f"{found['name']}"
+    metrics = found["metrics"] or {}
+    baselines = metrics.get("baselines", {})
+    for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
+        if _is_metric(metrics[key]):
+            beside = [f"{name} {each[key]['value']:.4f}" for name, each in baselines.items() if key in each]
+            yield f"  {key:<18} {_interval(metrics[key]):<26} {', '.join(beside)}".rstrip()
+    if found.get("remark"):
+        yield f"  {found['remark']}"
+    if found.get("registered"):
+        yield from _registered(found["registered"])
+    if found.get("published"):
+        yield from _published(found["published"])
+
+
+def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
+    if not receipt["published"]:
+        yield "  an experiment: nothing was published"
+        return
+    yield f"  live: version {receipt['version']}, {receipt['points']:,} passages, in {receipt['place']}"
+
+
+def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
+    verdict = receipt["verdict"]
+    if receipt.get("experiment"):
+        yield "  an experiment: nothing was registered"
+    else:
+        named = "".join(f" @{alias}" for alias in receipt["aliases"])
+        yield f"  model {receipt['model']} version {receipt['version']}{named}"
+    yield f"  gates: {'passed' if verdict['passed'] else 'REFUSED'}"
+    for reason in verdict["reasons"]:
+        value = "no value" if reason["value"] is None else f"{reason['value']:.4f}"
+        word = "passed" if reason["passed"] else "REFUSED"
+        yield f"    {word:<7} {reason['gate']}: {value}, bound {reason['bound']} ({reason['why']})"
+
+
+def _primary(job: Job) -> str | None:
+    settings = _read(job, "settings.json")
+    return settings["evaluation"]["primary"] if settings else None
+
+
+def _remark(job: Job) -> str | None:
+    """The sentence to be said when a baseline is the better model."""
+    from registry.card import baseline_line
+
+    settings, metrics = _read(job, "settings.json"), _read(job, "evaluation/metrics.json")
+    if settings is None or metrics is None:
+        return None
+    primary = settings["evaluation"]["primary"]
+    more = find_task(settings["task"]).metrics[primary]
+    return baseline_line(metrics, primary, more_is_better=more)
+
+
+def _read(job: Job, path: str) -> Any:
+    file = job.folder / path
+    return read_json(file) if file.exists() else None
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, Mapping) and "value" in value
+
+
+def _interval(metric: Mapping[str, Any]) -> str:
+    if metric.get("low") is None or metric.get("high") is None:
+        return f"{metric['value']:.4f}"
+    return f"{metric['value']:.4f}  [{metric['low']:.4f}, {metric['high']:.4f}]"

@@ -24,6 +24,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -94,9 +95,24 @@ def connect(var: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs tracebacks of what we report
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 
     uri = prepare_embedded(var) if is_embedded() else tracking_uri(var)
     return MlflowClient(uri, registry_uri=uri)
+
+
+@contextmanager
+def as_default(client: MlflowClient) -> Iterator[None]:
+    """Make the client's server MLflow's default one: some of its calls ask that one, whatever the client."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = client.tracking_uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def experiment_id(client: MlflowClient, name: str, var: Path) -> str:

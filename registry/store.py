@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.connection import answering, connect, locked
+from registry.connection import answering, as_default, connect, locked
 from registry.runs import Candidate, log_evaluation, logged_model, run_of
 from registry.versions import (
     CHALLENGER,
@@ -103,9 +103,10 @@ def _create(client: MlflowClient, candidate: Candidate, run_id: str, model_id: s
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(
-        candidate.name, f"models:/{model_id}", run_id, tags=_tags(candidate), model_id=model_id
-    )
+    with as_default(client):
+        made = client.create_model_version(
+            candidate.name, f"models:/{model_id}", run_id, tags=_tags(candidate), model_id=model_id
+        )
     return str(made.version)
 
 

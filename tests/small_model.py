@@ -1,0 +1,60 @@
+"""A real text classifier, small and untrained, and what registers it: for the tests of the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.schema.model import Architecture, Model
+from pipelines.task import Base, find_task
+from pipelines.workspace import read_manifest, sha256_json, write_manifest
+from registry.gate import Reason, Verdict
+from registry.packing import Contents
+from registry.runs import Candidate
+from tests.conftest import film_rows
+
+TEXTS = ["a brilliant and moving film", "dull and clumsy from start to end"]
+
+
+def make_small_model(folder: Path, *, seed: int = 7) -> Path:
+    """One layer x 32 for made film reviews, as the stages would save it. Returns folder/model."""
+    rows = pd.DataFrame(film_rows(96))
+    task = find_task("text_classification")
+    settings = {
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
+        "max_position_embeddings": 32,
+    }  # fmt: skip
+    architecture = Architecture(architecture="bert", settings=settings)
+    base = Base(architecture, None, None)
+    encoder, model = folder / "encoder", folder / "model"
+    encoder.mkdir(parents=True)
+    model.mkdir()
+    options = task.Preprocess.model_validate({"max_tokens": 16, "vocabulary": 300})
+    task.prepare(rows, media=folder, options=options, base=base, folder=encoder)
+    module = task.build(Model(base=architecture, method="pretrain"), base=base, folder=encoder, seed=seed)
+    task.save(module, folder=model, prepared=encoder)
+    write_manifest(model, {})
+    return model
+
+
+def candidate(model: Path, evidence: Path, *, passed: bool = True, promote: bool = True, rival: str | None = None,
+              tags: Mapping[str, str] | None = None) -> Candidate:  # fmt: skip
+    """A small model as `register` hands it to the store."""
+    reason = Reason("accuracy", 0.9 if passed else 0.4, "at least 0.8", passed, "on the test split")
+    return Candidate(
+        name="films",
+        recipe="films",
+        model_hash=sha256_json(read_manifest(model)["files"]),
+        contents=Contents(model, "text_classification", "text", None, pd.DataFrame({"text": TEXTS})),
+        verdict=Verdict(passed, [reason]),
+        card="# films\n",
+        tags=dict(tags or {"data_raw": "r" * 64}),
+        evidence={path.name: path for path in sorted(evidence.iterdir())},
+        metrics={"accuracy": reason.value or 0.0, "log_loss": 0.3},
+        history=[{"step": 1, "loss": 0.7}, {"step": 2, "loss": 0.5}],
+        params={"training.epochs": "1"},
+        rival=rival,
+        promote=promote,
+    )

@@ -16,20 +16,27 @@ _FILES: dict[Kind, tuple[str, str]] = {
 
 
 def lost(workspace: Workspace, kind: Kind, names: Sequence[str]) -> dict[str, str]:
-    """The stages whose receipt says what its server does not hold (any more): address -> reason."""
-    stage, _ = _FILES[kind]
+    """The stages whose receipt says what its server does not hold (any more): address -> reason.
+
+    Raises Outage when a server does not answer: then nobody knows.
+    """
+    stage, file = _FILES[kind]
     found = {}
     for name in names:
         job = workspace.job(kind, name)
-        if (receipt := read_receipt(job)) is not None and not _holds(job, receipt):
-            found[f"{stage}@{name}"] = f"{_path(job).name} names what its server does not hold"
+        if (receipt := read_receipt(job)) is not None and (why := _untrue(job, receipt)):
+            found[f"{stage}@{name}"] = f"its receipt {file} does not hold: {why}"
     return found
 
 
 def refused(workspace: Workspace, kind: Kind, names: Sequence[str]) -> dict[str, list[str]]:
     """The recipes or indexes whose gates refused what they made last: name -> reasons."""
-    verdicts = {name: (read_receipt(workspace.job(kind, name)) or {}).get("verdict") or {} for name in names}
-    return {name: verdict.get("reasons", []) for name, verdict in verdicts.items() if verdict.get("passed") is False}
+    found = {}
+    for name in names:
+        verdict = (read_receipt(workspace.job(kind, name)) or {}).get("verdict") or {}
+        if verdict.get("passed") is False:
+            found[name] = [str(each.get("why")) for each in verdict.get("reasons", []) if not each.get("passed")]
+    return found
 
 
 def read_receipt(job: Job) -> dict[str, Any] | None:
@@ -45,5 +52,15 @@ def _path(job: Job) -> Path:
     return job.folder / _FILES[job.kind][1]
 
 
-def _holds(job: Job, receipt: dict[str, Any]) -> bool:
-    return True
+def _untrue(job: Job, receipt: dict[str, Any]) -> str | None:
+    """Why the receipt is no longer true; None when it is."""
+    try:
+        if job.kind == "index":
+            from pipelines.search.published import receipt_holds as index_receipt_holds
+
+            return index_receipt_holds(receipt, job.workspace)
+        from registry.receipts import receipt_holds
+
+        return receipt_holds(receipt, job.workspace.var)
+    except KeyError as key:
+        return f"it lacks {key}"

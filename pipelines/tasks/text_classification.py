@@ -109,7 +109,8 @@ class TextClassification:
         if not module.frozen:
             return table
         tokens = table["input_ids"].to_pylist()
-        identity = repr((base.sha256, torch.get_num_threads(), PREDICT_BATCH, tokens))
+        place = (str(_transformer.device_here()), torch.get_num_threads())  # they decide the last bits
+        identity = repr((base.sha256, module.layers, *place, PREDICT_BATCH, tokens))
         path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
         vectors = _transformer.cached_features(path, module, tokens, pad=_pad(folder), batch_size=PREDICT_BATCH)
         width = vectors.shape[1]

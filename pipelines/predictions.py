@@ -1,0 +1,98 @@
+"""predictions.parquet: what the model and each baseline said about every test row, for people and for the gates.
+
+For people: label, predicted, confidence, one probability column a class. For code: the schema's metadata say which
+columns make up which array, so that any task's predictions come back as they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.contract import ROW_ID
+from pipelines.task import Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_KEY = b"headrace"
+_TRUE = "true."
+
+Columns = dict[str, Any]  # name of an array -> its column, or its columns when it has two dimensions
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Test rows, what is true about them, and what each model said; every array has one entry a row."""
+
+    row_ids: Sequence[str]
+    truth: Predictions
+    model: Predictions
+    baselines: Mapping[str, Predictions]
+
+
+def write_predictions(
+    answered: Answered, path: Path, *, axes: Mapping[str, Sequence[str]], readable: Mapping[str, pd.DataFrame]
+) -> None:
+    """Write predictions.parquet.
+
+    axes: names along an array's second axis. readable: columns for people, by the prefix of their names.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {ROW_ID: pa.array(answered.row_ids, pa.string())}
+    for prefix, frame in readable.items():
+        columns |= {f"{prefix}{name}": pa.array(frame[name].to_numpy()) for name in frame.columns}
+    layout = {
+        "truth": _lay(answered.truth, _TRUE, axes, columns),
+        "model": _lay(answered.model, "", axes, columns),
+        "baselines": {name: _lay(said, f"{name}.", axes, columns) for name, said in answered.baselines.items()},
+    }
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(layout)})
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_predictions(path: Path) -> Answered:
+    """What write_predictions() was given."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    layout = json.loads(table.schema.metadata[_KEY])
+    return Answered(
+        table[ROW_ID].to_pylist(),
+        _gather(table, layout["truth"]),
+        _gather(table, layout["model"]),
+        {name: _gather(table, parts) for name, parts in layout["baselines"].items()},
+    )
+
+
+def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], columns: dict[str, Any]) -> Columns:
+    """Add the arrays to `columns`. Returns which column or columns each one became."""
+    import pyarrow as pa
+
+    layout: Columns = {}
+    for name, array in arrays.items():
+        if array.ndim == 1:
+            layout[name] = f"{prefix}{name}"
+            columns[layout[name]] = pa.array(array)
+        else:
+            names = axes.get(name, [str(at) for at in range(array.shape[1])])
+            layout[name] = [f"{prefix}{name}.{each}" for each in names]
+            columns |= {column: pa.array(array[:, at]) for at, column in enumerate(layout[name])}
+    return layout
+
+
+def _gather(table: pa.Table, layout: Columns) -> dict[str, np.ndarray[Any, Any]]:
+    return {
+        name: table[parts].to_numpy()
+        if isinstance(parts, str)
+        else np.stack([table[part].to_numpy() for part in parts], axis=1)
+        for name, parts in layout.items()
+    }

@@ -1,0 +1,97 @@
+"""train: prepared/ -> model/. Builds the task's module, trains it, and saves it with the history of its training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.bases import base_of
+from pipelines.errors import BadData, BadRequest
+from pipelines.prepared import ENCODER, read_features
+from pipelines.schema.lock import BaseIdentity
+from pipelines.schema.model import Compute, Model, Training
+from pipelines.stage import stage_main
+from pipelines.task import Base, Task, find_task
+from pipelines.workspace import Job, read_manifest, replacing, sha256_json, write_json, write_manifest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipelines.fit import Listener
+
+HISTORY = "history.json"
+_EXPERIMENT = "DVC_EXP_NAME"  # DVC sets it in `dvc exp run`
+
+
+def run(job: Job) -> None:
+    """Train a recipe's model."""
+    from registry.tracking import Dataset, training_run
+
+    settings, prepared = job.settings, job.folder / "prepared"
+    digest = sha256_json(read_manifest(prepared)["files"])
+    model, training = job.section("model", Model), job.section("training", Training)
+    task = find_task(settings["task"])
+    base = base_of(model, job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
+    module = start(job, task, base)
+    with (
+        training_run(
+            var=job.workspace.var,
+            recipe=job.name,
+            experiment=_EXPERIMENT in os.environ,
+            params=_flat({name: settings[name] for name in ("task", "model", "training", "compute")}),
+            tags={"data_sha256": digest, "base_sha256": base.sha256 or "none"},
+            dataset=Dataset(job.name, digest, f"data/models/{job.name}/prepared"),
+        ) as tracked,
+        replacing(job.folder / "model") as folder,
+    ):
+        history = train(module, task, base, training, prepared=prepared, var=job.workspace.var, listen=tracked.log)
+        task.save(module, folder=folder, prepared=prepared / ENCODER)
+        write_json(folder / HISTORY, history)
+        write_manifest(folder, {"base": base.sha256, "data": digest, "method": model.method})
+        tracked.finish(model_hash=sha256_json(read_manifest(folder)["files"]))
+
+
+def start(job: Job, task: Task, base: Base) -> nn.Module:
+    """The module before training, in a process that computes the same from the same from now on."""
+    from pipelines.determinism import steady
+
+    steady(threads=job.section("compute", Compute).threads)
+    seed = job.section("training", Training).seed
+    return task.build(job.section("model", Model), base=base, folder=job.folder / "prepared" / ENCODER, seed=seed)
+
+
+def train(
+    module: nn.Module, task: Task, base: Base, training: Training, *, prepared: Path, var: Path, listen: Listener
+) -> list[dict[str, float]]:
+    """Train the module in place on what preprocess left in `prepared`. Returns its metrics by step."""
+    from pipelines.fit import Plan, fit
+
+    encoder = prepared / ENCODER
+    rows, validation = read_features(prepared, "train"), read_features(prepared, "validation")
+    if not rows.num_rows:
+        raise BadData(f"{prepared / 'train.arrow'} has no rows. Widen data.where, or raise data.split.train.")
+    if training.patience is not None and not validation.num_rows:
+        raise BadRequest("training.patience needs validation rows, and data.split.validation left none.")
+    cache = var / "features"
+    rows = task.features(module, rows, base=base, folder=encoder, cache=cache)
+    if validation.num_rows:
+        validation = task.features(module, validation, base=base, folder=encoder, cache=cache)
+    plan = Plan(training, task.collator(encoder), task.validation, scratch=var / "checkpoints")
+    return fit(module, rows, validation, plan, listen=listen)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | int]:
+    """{"model": {"method": "lora"}} -> {"model.method": "lora"}."""
+    flat: dict[str, str | float | int] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, int | float) else str(value)
+    return flat
+
+
+if __name__ == "__main__":
+    stage_main("train", run, kind="recipe")

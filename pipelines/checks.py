@@ -12,7 +12,7 @@ from pipelines.contract import FAULT, PLACE, ROW_ID, Contract
 if TYPE_CHECKING:
     from pipelines.leakage import Numbers
 
-_SHOWN_CHARS = 80
+_SHOWN_CHARS = 120
 _SHOWN_ROWS = 5
 _SHOWN_REASONS = 8
 

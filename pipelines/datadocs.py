@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import re
 from itertools import count
+from typing import Any
 
 # What its pages load from elsewhere: style sheets, scripts, its logo, its newsletter.
 _ELSEWHERE = re.compile(
     r"<link\b[^>]*>|<script\b.*?</script>|<img\b[^>]*>|<footer\b.*?</footer>|<!--.*?-->", re.DOTALL | re.IGNORECASE
 )
 _RANDOM_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_LOGO = re.compile(r"url\(['\"]?https?:[^)]*\)")
 _LINKS = {r'href="(?:\.\./)+index\.html"': 'href="index.html"',
           r'href="(?:\.\./)*expectations/[^"]*\.html"': 'href="expectations.html"'}  # fmt: skip
 # Enough of Bootstrap for these pages to read as meant, without loading it.
@@ -24,13 +27,22 @@ ol.ge-breadcrumbs { list-style: none; padding: 0; } .nav { list-style: none; pad
 .fa-exclamation-triangle::before { content: "\\26A0"; color: #b25e00; }
 .text-success, .fa-check-circle { color: #1a7f37; } .text-danger { color: #b42318; }
 .badge { background: #eee; border-radius: .25rem; padding: 0 .3rem; font-family: ui-monospace, monospace; }
-.btn-group, .card-header + .card-body .mb-2 { display: none; } .sticky { position: static; }
+.sticky { position: static; } .sticky > .card:first-child { display: none; }
 """
+
+
+def escaped(value: Any) -> Any:
+    """The same with every text safe to stand in a page: Great Expectations puts values there as they are."""
+    if isinstance(value, dict):
+        return {key: escaped(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [escaped(part) for part in value]
+    return html.escape(value) if isinstance(value, str) else value
 
 
 def offline(page: str) -> str:
     """One of Great Expectations' pages without random ids and without anything loaded from the network."""
-    page = _ELSEWHERE.sub("", page)
+    page = _LOGO.sub("none", _ELSEWHERE.sub("", page))
     numbers, seen = count(1), dict[str, str]()
     page = _RANDOM_ID.sub(lambda match: seen.setdefault(match[0], f"id-{next(numbers)}"), page)
     for pattern, link in _LINKS.items():

@@ -80,7 +80,7 @@ def problems(judgement: Judgement, tally: Tally, places: Mapping[int, str], cont
         if not check.passed and not len(check.rows) and not check.keeps:
             yield check.words
     if bad == total:
-        yield f"none of {total:,} rows is left:{reasons}" if total else "the table of examples has no rows"
+        yield f"none of {total:,} rows is left:{reasons}"
         return
     if bad and contract.bad_rows == "stop":
         yield f"{bad:,} of {total:,} rows are bad, and `bad_rows: stop` allows none:{reasons}"

@@ -77,14 +77,14 @@ class Outcome:
         )  # fmt: skip
 
 
-def refuse_exceptions(rule: Rule, info: Mapping[str, Any]) -> None:
+def refuse_exceptions(rule: Rule, info: Mapping[str, Any], settings_file: str) -> None:
     """An expectation that cannot be computed is a mistake in the settings, never a pass or a bad row."""
     for said in [info] if "raised_exception" in info else info.values():
         if said["raised_exception"]:
             message = str(said["exception_message"]).strip().splitlines()[-1]
             raise BadRequest(
-                f"contract.expectations: {rule.title} cannot be computed by the pandas engine on these columns: "
-                f"{message}. Correct its arguments, or take it out."
+                f"{settings_file}: contract.expectations: {rule.title} cannot be computed by the pandas engine "
+                f"on these columns: {message}. Correct its arguments, or take it out."
             )
 
 

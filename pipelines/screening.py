@@ -38,6 +38,8 @@ def check_schema(path: Path, examples: Contract) -> list[str]:
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(path)
+    if not pq.read_metadata(path).num_rows:
+        raise BadData(f"{path}: the table of examples has no rows. Widen the source, or `data.where`.")
     wrong = [f"the column {name!r} is missing" for name in ADDED if name not in schema.names]
     for name, column in examples.columns.items():
         if name not in schema.names:

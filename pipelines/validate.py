@@ -11,14 +11,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.checks import Rule, Tally, built_in_rules, fault_rule
 from pipelines.content import text_key
 from pipelines.contract import ADDED, FAULT, Contract
-from pipelines.datadocs import offline
+from pipelines.datadocs import escaped, offline
 from pipelines.errors import BadData, BadRequest
 from pipelines.judgement import judge, problems, report, summary
 from pipelines.outcome import Outcome, refuse_exceptions
@@ -46,18 +47,20 @@ _AGAINST_OTHERS = {
 }
 _NOT_A_USERS = {"id", "rendered_content", "batch_id", "windows", "result_format", "catch_exceptions"}
 _LONG = {"unexpected_list", "unexpected_index_query", "partial_unexpected_index_list", "partial_unexpected_counts"}
-_RUN = {"run_name": "validate", "run_time": "1970-01-01T00:00:00Z"}  # equal data give equal pages
+_RUN = {"run_name": "validate", "run_time": "1970-01-01T00:00:00Z"}
+_NO_TIME = "no time: equal data give equal pages"
 
 
 class Engine:
     """Great Expectations with its pandas engine, an ephemeral context, and nothing sent or drawn."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings_file: str) -> None:
         import great_expectations as gx
 
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}
         asset = context.data_sources.add_pandas("examples").add_dataframe_asset("examples")
+        self._settings_file = settings_file
         self._definition = asset.add_batch_definition_whole_dataframe("rows")
 
     def look(self, rows: pd.DataFrame, outcomes: Sequence[Outcome]) -> None:
@@ -73,7 +76,7 @@ class Engine:
         batch = self._definition.get_batch(batch_parameters={"dataframe": rows})
         for result in batch.validate(suite, result_format={"result_format": "COMPLETE"}).results:
             outcome = outcomes[result.expectation_config.meta["rule"]]
-            refuse_exceptions(outcome.rule, result.exception_info)
+            refuse_exceptions(outcome.rule, result.exception_info, self._settings_file)
             said = {key: value for key, value in result.result.items() if key not in _LONG}
             plain = json.loads(json.dumps(convert_to_json_serializable(said)), parse_constant=str)  # NaN is not JSON
             outcome.add(plain, success=bool(result.success))
@@ -144,12 +147,13 @@ def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
     return None
 
 
-def scan(raw: Path, outcomes: Sequence[Outcome], facts_of_rows: Any) -> Facts:
+def scan(
+    raw: Path, engine: Engine, outcomes: Sequence[Outcome], facts_of_rows: Callable[[pd.DataFrame], Facts]
+) -> Facts:
     """Read the table once: every rule over its rows, and the facts of each row."""
     import pandas as pd
     import pyarrow.parquet as pq
 
-    engine = Engine()
     fault, *others = outcomes
     by_batch = [outcome for outcome in others if not outcome.whole]
     parts = []
@@ -193,7 +197,9 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
 
     results = [
         ExpectationValidationResult(
-            success=outcome.passed, expectation_config=outcome.expectation.configuration, result=outcome.result()
+            success=outcome.passed,
+            expectation_config=outcome.expectation.configuration,
+            result=escaped(outcome.result()),
         )
         for outcome in outcomes
     ]
@@ -206,7 +212,7 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
     }
     said = ExpectationSuiteValidationResult(
         success=passed == len(results), results=results, suite_name="contract", statistics=statistics,
-        meta={"run_id": _RUN},
+        meta={"run_id": _RUN, "active_batch_definition": {"data_asset_name": "examples.parquet"}},
     )  # fmt: skip
     suite = gx.ExpectationSuite("contract", expectations=[outcome.expectation for outcome in outcomes])
     pages = {
@@ -214,7 +220,7 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
         "expectations.html": ExpectationSuitePageRenderer().render(suite),
     }
     for name, page in pages.items():
-        write_text(folder / name, offline(DefaultJinjaPageView().render(page)))
+        write_text(folder / name, offline(DefaultJinjaPageView().render(page)).replace(_RUN["run_time"], _NO_TIME))
 
 
 def run(job: Job) -> None:
@@ -229,7 +235,8 @@ def run(job: Job) -> None:
     if split is not None:
         check_columns(split, columns, settings_file)
     outcomes = plan(examples, contract, columns, settings_file)
-    facts = scan(raw, outcomes, lambda rows: facts_of(rows, examples, key=key, split=split))
+    remember = partial(facts_of, contract=examples, key=key, split=split)
+    facts = scan(raw, Engine(settings_file), outcomes, remember)
     judged = judge(
         facts, [outcome.check() for outcome in outcomes],
         examples=examples, contract=contract, split=split is not None, reference=job.settings["reference"],

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import httpx
 
 _TIMEOUT_S = 30.0  # without a byte
-_CHUNK_BYTES = 2**18
 _HEAD_BYTES = 1024
 _RETRYABLE = (408, 425, 429)  # and all from 500
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
@@ -102,7 +101,7 @@ def _save(answer: httpx.Response, part: Path, there: int) -> None:
         file.truncate()
         bar.advance(there)
         with _outages(str(answer.url)):
-            for chunk in answer.iter_raw(_CHUNK_BYTES):
+            for chunk in answer.iter_raw():
                 file.write(chunk)
                 bar.advance(len(chunk))
         size = file.tell()

@@ -6,7 +6,7 @@ options: name, split (default: train), revision, data_files, data_dir, as `datas
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 from pipelines.errors import BadRequest, Outage
 from pipelines.schema.data import Data
 from pipelines.sources import Identity
-from pipelines.sources._files import Files
 from pipelines.sources._records import Record, Table
 
 PREFIX = "hub://"
 OPTIONS = ("name", "split", "revision", "data_files", "data_dir")
+_SAID_CHARS = 200  # of a message of `datasets`: some list every suffix there is
 
 
 def schemes() -> Iterable[str]:
@@ -26,9 +26,8 @@ def schemes() -> Iterable[str]:
 
 
 def identify(data: Data, root: Path) -> Identity:
-    folder = _folder(data, root)
-    if folder is not None:
-        return {"kind": "hub", "revision": None, "sha256": Files(folder).checksum()[0]}
+    if _folder(data, root) is not None:
+        return {"kind": "hub", "revision": None}
     import huggingface_hub
 
     with _faults(data):
@@ -59,7 +58,7 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Tab
 
 def watch(data: Data) -> str | None:
     name = _name(data)
-    return name if name.startswith((".", "/", "~")) else None
+    return str(Path(name).expanduser()) if name.startswith((".", "/", "~")) else None
 
 
 def _undecoded(rows: Any) -> Any:
@@ -75,18 +74,28 @@ def _undecoded(rows: Any) -> Any:
 def _records(data: Data, rows: Any) -> Iterator[Record]:
     import datasets
 
-    names = {
-        name: feature for name, feature in (rows.features or {}).items() if isinstance(feature, datasets.ClassLabel)
-    }
+    features = rows.features or {}
     with _faults(data):
         for number, row in enumerate(rows, start=1):
-            labels = {name: _label(feature, row[name]) for name, feature in names.items()}
-            yield Record({**row, **labels}, f"row {number}")
+            values = dict(row)
+            for name, feature in features.items():
+                if isinstance(feature, datasets.ClassLabel):
+                    values[name] = _label(feature, row[name])
+                elif isinstance(feature, datasets.Image | datasets.Audio):
+                    values[name] = _content(row[name])
+            yield Record(values, f"row {number}")
 
 
 def _label(feature: Any, value: int | None) -> str | None:
     """The class's name; -1 is the hub's way to say that there is none."""
     return None if value is None or value < 0 else str(feature.int2str(value))
+
+
+def _content(value: Mapping[str, Any] | None) -> bytes | Path | None:
+    """What stands for a picture that is not decoded: its bytes, or its file here."""
+    if value is None:
+        return None
+    return value["bytes"] if value["bytes"] is not None else Path(value["path"])
 
 
 def _name(data: Data) -> str:
@@ -101,7 +110,7 @@ def _folder(data: Data, root: Path) -> Path | None:
     name = watch(data)
     if name is None:
         return None
-    folder = root / Path(name).expanduser()
+    folder = root / name
     if not folder.is_dir():
         raise BadRequest(f"source {data.source}: no such folder ({folder}).")
     return folder
@@ -123,11 +132,11 @@ def _faults(data: Data) -> Iterator[None]:
     try:
         yield
     except (RepositoryNotFoundError, RevisionNotFoundError, DatasetNotFoundError) as error:
-        said = str(error).splitlines()[0]
+        said = str(error).splitlines()[0][:_SAID_CHARS]
         raise BadRequest(f"source {data.source}: no such data set, or it needs HF_TOKEN ({said}).") from None
     except (HTTPError, ConnectionError, TimeoutError) as error:
         said = type(error).__name__
         raise Outage(f"source {data.source}: the hub cannot be reached ({said}). Run again later.") from None
     except (DatasetsError, ValueError, FileNotFoundError) as error:
-        said = str(error).splitlines()[0]
+        said = str(error).splitlines()[0][:_SAID_CHARS]
         raise BadRequest(f"source {data.source}: it cannot be read with {data.options}: {said}") from None

@@ -212,7 +212,7 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
     }
     said = ExpectationSuiteValidationResult(
         success=passed == len(results), results=results, suite_name="contract", statistics=statistics,
-        meta={"run_id": _RUN, "active_batch_definition": {"data_asset_name": "examples.parquet"}},
+        meta={"run_id": _RUN, "batch_spec": {"data_asset_name": "examples.parquet"}},
     )  # fmt: skip
     suite = gx.ExpectationSuite("contract", expectations=[outcome.expectation for outcome in outcomes])
     pages = {

@@ -1,0 +1,226 @@
+"""preprocess, on validated/ as validate leaves it: one row a content, the split, the features on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pydantic import TypeAdapter
+
+from pipelines.content import text_key
+from pipelines.contract import Column, Contract
+from pipelines.errors import BadData, BadRequest
+from pipelines.prepared import read_features, read_rows
+from pipelines.preprocess import encode, keyed, run, split_rows
+from pipelines.schema.data import SPLITS, Split
+from pipelines.split import side
+from pipelines.task import Task, find_task
+from pipelines.workspace import Job, Workspace, write_json, write_manifest
+
+ROOT = Path(__file__).parents[1]
+SPLIT = Split(train=0.6, validation=0.2, test=0.2)
+BASE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+Row = dict[str, Any]
+
+
+def rows(count: int = 60) -> list[Row]:
+    return [{"text": f"Review {i} of a film.", "label": ("pos", "neg")[i % 2]} for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A workspace with one recipe whose validated/ a test writes."""
+
+    root: Path
+
+    @property
+    def job(self) -> Job:
+        return Workspace(self.root).job("recipe", "tickets")
+
+    @property
+    def folder(self) -> Path:
+        return self.job.folder / "prepared"
+
+    def given(self, table: Sequence[Row], *, split: Split = SPLIT) -> None:
+        task = find_task("text_classification")
+        settings = {
+            "examples": TypeAdapter(Contract).dump_python(task.contract, mode="json"),
+            "task": "text_classification",
+            "split": split.model_dump(mode="json"),
+            "preprocess": {"max_tokens": 16, "vocabulary": 400},
+            "model": {"base": {"architecture": "bert", "settings": BASE, "tokenizer": None}},
+            "bases": {},
+            "compute": {"engine": "local", "threads": 1},
+        }
+        write_json(self.job.folder / "settings.json", settings)
+        folder = self.job.folder / "validated"
+        folder.mkdir(parents=True, exist_ok=True)
+        added = [
+            {"row_id": f"r{i:04}", "content_hash": "", "place": f"tickets.csv:{i + 2}", "fault": None, **row}
+            for i, row in enumerate(table)
+        ]
+        pd.DataFrame(added).to_parquet(folder / "examples.parquet")
+        write_manifest(folder, {})
+
+    def run(self, table: Sequence[Row], *, split: Split = SPLIT) -> Row:
+        """Run the stage in this process; returns its statistics."""
+        self.given(table, split=split)
+        run(self.job)
+        statistics: Row = json.loads((self.folder / "statistics.json").read_text())
+        return statistics
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).touch()
+    return Stage(tmp_path)
+
+
+def test_rows_and_features_of_a_split_stand_in_one_order(stage: Stage) -> None:
+    statistics = stage.run(list(reversed(rows())))
+    assert sum(statistics["rows"].values()) == 60 == len(read_rows(stage.folder))
+    for name in SPLITS:
+        some, features = read_rows(stage.folder, name), read_features(stage.folder, name)
+        assert features["row_id"].to_pylist() == list(some["row_id"]) == sorted(some["row_id"])
+        assert {side(text_key(text), SPLIT) for text in some["text"]} == {name}
+        labels = json.loads((stage.folder / "encoder" / "labels.json").read_text())
+        assert [labels[number] for number in features["labels"].to_pylist()] == list(some["label"])
+        assert statistics["labels"][name] == {key: int(n) for key, n in some["label"].value_counts().items()}
+
+
+def test_features_are_mapped_not_read(stage: Stage) -> None:
+    stage.run(rows())
+    before = pa.total_allocated_bytes()
+    features = read_features(stage.folder, "train")
+    assert features.nbytes > 1000 and pa.total_allocated_bytes() - before < features.nbytes / 10
+
+
+def test_duplicates_go_and_the_lowest_row_id_stays(stage: Stage) -> None:
+    copies = [{"row_id": name, "text": text, "label": "pos"} for name, text in (("b", "ONE  film"), ("a", "One film"))]
+    statistics = stage.run([*rows(), *copies])
+    assert statistics["read"] == 62 and statistics["duplicates_dropped"] == 1
+    kept = read_rows(stage.folder)
+    assert list(kept.loc[kept["key"] == text_key("one film"), "row_id"]) == ["a"]
+
+
+def test_a_new_row_moves_none(stage: Stage) -> None:
+    stage.run(rows())
+    before = read_rows(stage.folder).set_index("text")["split"]
+    stage.run([*rows(), {"text": "A new one.", "label": "neg"}])
+    assert read_rows(stage.folder).set_index("text")["split"].drop("A new one.").to_dict() == before.to_dict()
+
+
+def test_groups_stay_together_and_other_columns_are_kept(stage: Stage) -> None:
+    stage.run(
+        [{**row, "author": i % 20, "year": 2000.5} for i, row in enumerate(rows())],
+        split=SPLIT.model_copy(update={"group_by": "author"}),
+    )
+    kept = read_rows(stage.folder)
+    assert (kept.groupby("author")["split"].nunique() == 1).all() and set(kept["year"]) == {2000.5}
+
+
+def test_stratify_reports_what_is_not_there(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    table = [{**row, "kind": "rare" if i == 0 else "common"} for i, row in enumerate(rows())]
+    statistics = stage.run(table, split=SPLIT.model_copy(update={"stratify": "kind"}))
+    own = side(text_key(table[0]["text"]), SPLIT)
+    expected = {name: ["rare"] for name in SPLITS if name != own}
+    assert statistics["stratify"] == {"column": "kind", "missing": expected}
+    assert f"stratify: rare not in the {next(iter(expected))} split" in capsys.readouterr().err
+
+
+def test_lengths_are_those_of_the_lists(stage: Stage) -> None:
+    statistics = stage.run(rows())
+    lengths = [len(ids) for name in SPLITS for ids in read_features(stage.folder, name)["input_ids"].to_pylist()]
+    assert statistics["lengths"]["input_ids"]["p90"] == np.quantile(lengths, 0.9)
+    assert statistics["lengths"]["input_ids"]["most"] == max(lengths) <= 16
+
+
+def test_an_empty_split_stops_and_leaves_what_was_there(stage: Stage) -> None:
+    stage.run(rows())
+    before = hashes(stage.folder)
+    message = (
+        r"recipes/tickets.yaml: data.split.test is 0.2, and none of 2 different rows falls into it. Bring more rows"
+    )
+    texts = [f"t{i}" for i in range(50) if side(text_key(f"t{i}"), SPLIT) == "train"][:1]
+    texts += [f"t{i}" for i in range(50) if side(text_key(f"t{i}"), SPLIT) == "validation"][:1]
+    with pytest.raises(BadData, match=message) as caught:
+        stage.run([{"text": text, "label": "pos"} for text in texts])
+    assert caught.value.exit_code == 3 and hashes(stage.folder) == before
+    stage.run(rows())
+    assert hashes(stage.folder) == before
+
+
+def test_a_share_of_zero_may_stay_empty(stage: Stage) -> None:
+    split = Split(train=0.7, validation=0.0, test=0.3)
+    assert stage.run(rows(), split=split)["rows"]["validation"] == 0
+    assert read_features(stage.folder, "validation").num_rows == 0
+    assert read_features(stage.folder, "validation").schema == read_features(stage.folder, "train").schema
+
+
+def test_half_an_input_is_not_read(stage: Stage) -> None:
+    stage.given(rows())
+    (stage.job.folder / "validated" / "manifest.json").unlink()
+    with pytest.raises(BadRequest, match=r"validated/manifest\.json: missing"):
+        run(stage.job)
+
+
+@pytest.mark.slow
+def test_equal_bytes_in_another_folder_and_process(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> None:
+    stage.run(rows())
+    other = Stage(tmp_path_factory.mktemp("a longer name for the same"))
+    for name in ("dvc.yaml", "params.yaml"):
+        (other.root / name).touch()
+    other.given(list(rows()))
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.preprocess", "tickets"],
+        cwd=other.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "duplicates dropped" in done.stderr
+    assert hashes(other.folder) == hashes(stage.folder)
+
+
+class Brightness:
+    """As much of a task as preprocess asks: the mean of a file's bytes."""
+
+    contract = Contract(columns={"path": Column("media")}, content="path", media="image")
+
+    def key(self, content: str) -> str:
+        return content
+
+    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
+        files = [(media / path).read_bytes() for path in rows["path"]]
+        return pa.table({"mean": pa.array([float(np.mean(list(file))) for file in files])})
+
+
+def test_media_are_keyed_by_their_hash_and_read_from_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.preprocess._MEDIA_AT_ONCE", 7)
+    task = cast(Task, Brightness())
+    table = []
+    for i in range(40):
+        content = bytes([i % 30] * 4)
+        (tmp_path / f"{i}.raw").write_bytes(content)
+        table.append({"row_id": f"{i:02}", "path": f"{i}.raw", "content_hash": hashlib.sha256(content).hexdigest()})
+    kept = split_rows(keyed(pd.DataFrame(table), task), SPLIT, "recipes/x.yaml")
+    assert list(kept["row_id"]) == [f"{i:02}" for i in range(30)]
+    (tmp_path / "prepared").mkdir()
+    encode(kept, task, media=tmp_path, prepared=tmp_path / "prepared", lengths={})
+    found = pa.concat_tables([read_features(tmp_path / "prepared", name) for name in SPLITS]).to_pydict()
+    assert dict(zip(found["row_id"], found["mean"], strict=True)) == {f"{i:02}": float(i) for i in range(30)}

@@ -75,7 +75,7 @@ class Verdict:
 def judge(gates: Mapping[str, Gate], evidence: Evidence) -> Verdict:
     """Every gate of the recipe against the evidence. Without gates everything passes.
 
-    A value that is missing or not finite never passes, nor does a gate without a bound.
+    A value that is missing or not finite never passes.
     """
     reasons = [_judge_one(name, gate, evidence) for name, gate in sorted(gates.items())]
     return Verdict(all(reason.passed for reason in reasons), reasons)
@@ -94,7 +94,7 @@ def _judge_one(name: str, gate: Gate, evidence: Evidence) -> Reason:
 
 def _judge_paired(name: str, gate: Gate, rival: Paired | NoRival) -> Reason:
     if isinstance(rival, NoRival):
-        return Reason(name, None, _bound(gate), rival.in_order and _has_bound(gate), rival.why)
+        return Reason(name, None, _bound(gate), rival.in_order, rival.why)
     if not rival.common >= LEAST_COMMON:
         why = (
             f"{rival.other} answered only {rival.common:.0%} of these test rows, {LEAST_COMMON:.0%} are needed. "
@@ -111,13 +111,9 @@ def _within(name: str, gate: Gate, value: float, why: str) -> Reason:
         return Reason(name, None, _bound(gate), False, f"{why}: the value is {value}")
     above = gate.at_least is None or value >= gate.at_least
     below = gate.at_most is None or value <= gate.at_most
-    return Reason(name, value, _bound(gate), above and below and _has_bound(gate), why)
-
-
-def _has_bound(gate: Gate) -> bool:
-    return gate.at_least is not None or gate.at_most is not None
+    return Reason(name, value, _bound(gate), above and below, why)
 
 
 def _bound(gate: Gate) -> str:
     parts = [("at least", gate.at_least), ("at most", gate.at_most)]
-    return " and ".join(f"{word} {value:g}" for word, value in parts if value is not None) or "missing"
+    return " and ".join(f"{word} {value:g}" for word, value in parts if value is not None)

@@ -1,0 +1,99 @@
+"""predictions.parquet of a candidate, and of the champion -> how much better the candidate is, as the gates ask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.bootstrap import sample
+from pipelines.predictions import Answered, axis_names, read_predictions
+from pipelines.task import Predictions, Task
+from registry.gate import NoRival, Paired
+
+RESAMPLES = 2000  # more than the report's: the gate reads the tail
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What is compared: a metric, and the confidence of the one-sided interval."""
+
+    task: Task
+    metric: str
+    confidence: float
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.task.metrics[self.metric]
+
+
+def against_baseline(predictions: Path, by: Yardstick) -> Paired | NoRival:
+    """The candidate against the baseline that is best by the metric."""
+    answered = read_predictions(predictions)
+    values = {name: _value(said, answered.truth, by) for name, said in answered.baselines.items()}
+    if not values:
+        return NoRival("the evaluation has no baseline to compare with", in_order=False)
+    unknown = [name for name, value in values.items() if not math.isfinite(value)]
+    if unknown:
+        return NoRival(f"{by.metric} of the baseline {unknown[0]} is no number", in_order=False)
+    best = (max if by.more_is_better else min)(values, key=values.__getitem__)
+    return _paired(best, answered.model, answered.baselines[best], answered.truth, by)
+
+
+def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick) -> Paired | NoRival:
+    """The candidate against what the champion said about the same rows; what is true is taken from the candidate.
+
+    champion: its predictions.parquet. name: what the reasons call it.
+    """
+    mine, theirs = read_predictions(predictions), read_predictions(champion)
+    if mine.model.keys() != theirs.model.keys():
+        return NoRival(f"{name} predicts something else ({', '.join(theirs.model)})", in_order=False)
+    here, there = _common(mine.row_ids, theirs.row_ids)
+    share = len(here) / len(mine.row_ids) if mine.row_ids else 0.0
+    if not len(here):
+        return Paired(name, by.metric, math.nan, math.nan, common=share)
+    aligned = _aligned(theirs, axis_names(champion), axis_names(predictions))
+    return _paired(name, _rows(mine.model, here), _rows(aligned, there), _rows(mine.truth, here), by, common=share)
+
+
+def _paired(
+    name: str, model: Predictions, other: Predictions, truth: Predictions, by: Yardstick, *, common: float = 1.0
+) -> Paired:
+    drawn = sample({"model": model, "other": other}, truth, by.task.score, resamples=RESAMPLES, seed=SEED)
+    one, two = drawn["model"], drawn["other"]
+    difference = one.values[by.metric] - two.values[by.metric]
+    lower = one.lower_difference(two, by.metric, confidence=by.confidence, more_is_better=by.more_is_better)
+    return Paired(name, by.metric, difference if by.more_is_better else -difference, lower, common)
+
+
+def _value(said: Predictions, truth: Predictions, by: Yardstick) -> float:
+    return by.task.score({**said, **truth})[by.metric]
+
+
+def _common(mine: Sequence[str], theirs: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Positions of the rows that both have, in the same order."""
+    _, here, there = np.intersect1d(np.asarray(mine), np.asarray(theirs), return_indices=True)
+    return here, there
+
+
+def _rows(arrays: Predictions, positions: np.ndarray[Any, Any]) -> Predictions:
+    return {name: array[positions] for name, array in arrays.items()}
+
+
+def _aligned(theirs: Answered, their_names: Mapping[str, list[str]], my_names: Mapping[str, list[str]]) -> Predictions:
+    """The champion's arrays with the candidate's columns: its own extra ones last, those it does not know 0."""
+    return {
+        name: _columns(array, their_names[name], my_names[name]) if name in their_names else array
+        for name, array in theirs.model.items()
+    }
+
+
+def _columns(array: np.ndarray[Any, Any], names: list[str], wanted: list[str]) -> np.ndarray[Any, Any]:
+    order = [*wanted, *(name for name in names if name not in wanted)]
+    nothing = np.zeros(len(array), dtype=array.dtype)
+    return np.stack([array[:, names.index(name)] if name in names else nothing for name in order], axis=1)

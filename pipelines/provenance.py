@@ -1,0 +1,43 @@
+"""What a model came from, as hashes: data after each stage, settings, code, base, entries of dvc.lock."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pipelines.schema.reading import read_document
+from pipelines.workspace import Job, sha256_file, sha256_json
+
+_DATA = ("raw", "validated", "prepared")
+_STAGES = ("settings", "collect", "validate", "preprocess", "train", "evaluate")  # whose dvc.lock entries are kept
+_CODE = ("flows", "pipelines", "registry", "recipes/*.yaml", "dvc.yaml", "params.yaml")  # a change there is "dirty"
+
+
+def hashes(job: Job) -> dict[str, str]:
+    """What -> sha256, or a commit. The data are named by their manifests, which hold every file's hash."""
+    bases = [base["sha256"] for base in job.settings["bases"].values()]
+    return {
+        **{name: sha256_file(job.folder / name / "manifest.json") for name in _DATA},
+        "recipe": sha256_file(job.folder / "settings.json"),
+        "code_commit": commit(job.workspace.root),
+        "base": bases[0] if bases else "none",
+        "dvc_lock": sha256_json(lock_entries(job)),
+    }
+
+
+def commit(root: Path) -> str:
+    """HEAD, and "-dirty" when code or a recipe differs from it; "none" outside git."""
+    git = ["git", "-C", str(root)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
+        return "none"
+    changed = subprocess.run([*git, "status", "--porcelain", "--", *_CODE], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+def lock_entries(job: Job) -> dict[str, Any]:
+    """What dvc.lock says of this recipe's stages so far; nothing when they were run without DVC."""
+    file = job.workspace.root / "dvc.lock"
+    stages = read_document(file).values.get("stages", {}) if file.exists() else {}
+    return {name: stages[name] for stage in _STAGES if (name := f"{stage}@{job.name}") in stages}

@@ -1,0 +1,91 @@
+"""The model card: what a reader must know first stands first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from registry.card import Facts, baseline_line, card, winners
+from registry.gate import Reason, Verdict
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+def metrics(*, own: float = 0.83, tfidf: float = 0.77) -> dict[str, Any]:
+    return {
+        "accuracy": interval(own),
+        "log_loss": interval(0.4),
+        "baselines": {
+            "majority": {"accuracy": interval(0.5), "log_loss": interval(0.69)},
+            "tfidf": {"accuracy": interval(tfidf), "log_loss": interval(0.5)},
+        },
+        "differences": {"tfidf": {"accuracy": interval(own - tfidf)}},
+        "slices": {"label": {"pos": {"accuracy": interval(0.8), "rows": 12}, "a|b": {"accuracy": interval(0.7)}}},
+    }
+
+
+FACTS = Facts(
+    name="film-reviews",
+    task="text_classification",
+    recipe="film-reviews",
+    primary="accuracy",
+    metrics=metrics(),
+    model={"base": "package://minilm", "method": "lora"},
+    verdict=Verdict(True, [Reason("accuracy", 0.83, "at least 0.8", True, "on the test split")]),
+    data={"source": "rows.csv", "licence": "CC0"},
+    hashes={"raw": "a" * 64, "validated": "b" * 64, "prepared": "c" * 64, "model": "d" * 64, "commit": "e" * 40},
+    better={"accuracy": True, "log_loss": False},
+)
+
+
+def test_the_card_holds_what_it_must() -> None:
+    text = card(FACTS)
+    for part in (
+        "# film-reviews", "method `lora`, from package://minilm", "licence: CC0", "raw: `aaaaaaaaaaaa`",
+        "commit: `eeeeeeeeeeee`", "| **accuracy** | 0.8300 [0.8100, 0.8500] | 0.5000 [0.4800, 0.5200] |",
+        "log_loss (less is better)", "Gates: passed", "at least 0.8", "| label | pos | 12 |",
+        "models:/film-reviews@champion",
+    ):  # fmt: skip
+        assert part in text
+    assert "baseline wins" not in text
+
+
+def test_a_winning_baseline_is_said_before_anything_else() -> None:
+    lines = card(replace(FACTS, metrics=metrics(own=0.96, tfidf=0.982))).splitlines()
+    assert lines[0] == "# film-reviews"
+    assert lines[2].startswith("> **A baseline wins: tfidf has accuracy 0.9820, this model 0.9600.")
+
+
+def test_less_is_better_turns_the_comparison() -> None:
+    values = metrics()
+    assert winners(values, "log_loss", more_is_better=False) == []
+    values["log_loss"] = interval(0.6)
+    assert winners(values, "log_loss", more_is_better=False) == ["tfidf"]
+    values["log_loss"] = interval(0.9)
+    assert winners(values, "log_loss", more_is_better=False) == ["tfidf", "majority"]
+
+
+def test_a_tie_is_no_win() -> None:
+    assert baseline_line(metrics(own=0.77), "accuracy", more_is_better=True) is None
+
+
+def test_a_failed_gate_stands_in_the_card() -> None:
+    verdict = Verdict(False, [Reason("accuracy", 0.7, "at least 0.8", False, "on the test split")])
+    assert "## Gates: FAILED" in card(replace(FACTS, verdict=verdict))
+    assert "The recipe has none." in card(replace(FACTS, verdict=Verdict(True, [])))
+
+
+def test_an_architecture_is_named_as_not_pretrained() -> None:
+    model = {"base": {"architecture": "resnet", "settings": {}}, "method": "pretrain"}
+    assert "from a new resnet (no pretrained weights)" in card(replace(FACTS, model=model))
+
+
+def test_a_cell_cannot_break_the_table() -> None:
+    assert "| label | a\\|b |" in card(FACTS)
+
+
+def test_a_card_is_made_without_baselines_or_slices() -> None:
+    bare = {"accuracy": interval(0.9)}
+    assert "| **accuracy** | 0.9000 [0.8800, 0.9200] |" in card(replace(FACTS, metrics=bare))

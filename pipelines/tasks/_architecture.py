@@ -78,9 +78,12 @@ def pretrained(kind: Any, base: Base, config: PreTrainedConfig, *, fresh: Callab
         module, report = kind.from_pretrained(
             base.folder, config=config, local_files_only=True, output_loading_info=True, **options
         )
-    missing = sorted(name for name in report["missing_keys"] if not fresh(name))
+    other = {name[0] if isinstance(name, tuple) else name for name in report.get("mismatched_keys", ())}
+    missing = sorted(name for name in {*report["missing_keys"], *other} if not fresh(name))
     if missing:
-        raise BadRequest(f"{what}: they lack {missing[0]} and {len(missing) - 1} more that {config.model_type} needs.")
+        raise BadRequest(
+            f"{what}: {len(missing)} parameters are missing or of another shape; the first is {missing[0]}."
+        )
     return module
 
 

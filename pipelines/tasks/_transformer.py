@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -201,26 +202,23 @@ def device_here() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def pad_tokens(tokens: list[list[int]], pad: int) -> dict[str, Tensor]:
+def pad_tokens(tokens: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
     """Token ids of unequal length as one rectangle, as wide as the longest, and its mask."""
-    width = max(len(ids) for ids in tokens)
-    input_ids = torch.full((len(tokens), width), pad, dtype=torch.int64)
-    mask = torch.zeros((len(tokens), width), dtype=torch.int64)
-    for row, ids in enumerate(tokens):
-        input_ids[row, : len(ids)] = torch.as_tensor(ids)
-        mask[row, : len(ids)] = 1
-    return {"input_ids": input_ids, "attention_mask": mask}
+    lengths = np.array([len(ids) for ids in tokens])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    input_ids = np.full(mask.shape, pad, dtype=np.int64)
+    input_ids[mask] = np.concatenate([np.asarray(ids) for ids in tokens])
+    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
 def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets,
-        base_model_name_or_path=reference,
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
     )  # fmt: skip
     try:
-        return get_peft_model(encoder, config)
+        adapted = get_peft_model(encoder, config)
     except ValueError as error:
         linear = (name for name, part in encoder.named_modules() if isinstance(part, nn.Linear))
         kinds = sorted({name.rpartition(".")[2] for name in linear})
@@ -228,6 +226,8 @@ def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
             f"model.lora.targets: {lora.targets!r} fits this base not ({' '.join(str(error).split())[:200]}). "
             f"Its linear layers: {', '.join(kinds)}; or all-linear."
         ) from None
+    config.base_model_name_or_path = reference  # peft puts this machine's path there
+    return adapted
 
 
 def _save_adapters(encoder: Any, folder: Path) -> None:

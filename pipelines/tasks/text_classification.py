@@ -118,6 +118,7 @@ class TextClassification:
         return table.drop_columns(["input_ids", _LENGTH]).append_column(_FEATURES, column)
 
     def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        import numpy as np
         import torch
 
         from pipelines.tasks._transformer import pad_tokens
@@ -126,7 +127,7 @@ class TextClassification:
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
             if _FEATURES in rows[0]:
-                inputs = {_FEATURES: torch.stack([torch.as_tensor(row[_FEATURES]) for row in rows])}
+                inputs = {_FEATURES: torch.from_numpy(np.stack([row[_FEATURES] for row in rows]))}
             else:
                 inputs = pad_tokens([row["input_ids"] for row in rows], pad)
             return {**inputs, "labels": torch.tensor([row["labels"] for row in rows])}

@@ -73,6 +73,18 @@ def read_predictions(path: Path) -> Answered:
     )
 
 
+def axis_names(path: Path) -> dict[str, list[str]]:
+    """Names along the second axis of the model's two-dimensional arrays, as write_predictions() was given them."""
+    import pyarrow.parquet as pq
+
+    model = json.loads(pq.read_schema(path).metadata[_KEY])["model"]
+    return {
+        name: [column.removeprefix(f"{name}.") for column in columns]
+        for name, columns in model.items()
+        if isinstance(columns, list)
+    }
+
+
 def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], columns: dict[str, Any]) -> Columns:
     """Add the arrays to `columns`. Returns which column or columns each one became."""
     import pyarrow as pa

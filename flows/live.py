@@ -1,17 +1,12 @@
-"""params.yaml: which recipes and indexes are live. Its comments and order stay as their writer left them."""
+"""Which recipes and indexes are live, and how one becomes so or stops being so."""
 
 from __future__ import annotations
 
-import fcntl
-import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
-
+from flows.params import SECTIONS, put, read_entries, remove
 from pipelines.errors import BadRequest
 from pipelines.schema.data import Data
 from pipelines.schema.messages import near
@@ -20,14 +15,13 @@ from pipelines.settings import read_index, read_recipe
 from pipelines.sources import watch_path
 from pipelines.workspace import Job, Kind, Workspace, write_text
 
-SECTIONS: dict[Kind, str] = {"recipe": "recipes", "index": "indexes"}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _OF_INDEX, _OF_RECIPE = {"documents", "chunk", "embed", "search"}, {"task", "data", "model", "training"}
 
 
 def live(workspace: Workspace, kind: Kind | None = None) -> list[Job]:
     """The live recipes and indexes (or those of one kind), as params.yaml lists them."""
-    entries = _entries(workspace)
+    entries = read_entries(workspace)
     return [workspace.job(each, name) for each in SECTIONS if kind in (None, each) for name in entries[each]]
 
 
@@ -58,19 +52,14 @@ def entry(job: Job) -> dict[str, str]:
 
 def correct(workspace: Workspace, entries: Mapping[Job, Mapping[str, str]]) -> list[str]:
     """Make params.yaml say `entries`; returns what was changed, in words."""
-    changed: list[str] = []
-
-    def change(tree: dict[str, Any]) -> None:
-        for job, wanted in entries.items():
-            found = tree[SECTIONS[job.kind]][job.name]
-            for key, value in wanted.items():
-                if found.get(key) != value:
-                    changed.append(f"{SECTIONS[job.kind]}.{job.name}.{key}: {found.get(key)} -> {value}")
-                    found[key] = value
-
-    now = _entries(workspace)
-    if any(now[job.kind][job.name] != dict(wanted) for job, wanted in entries.items()):
-        _edit(workspace, change)
+    now = read_entries(workspace)
+    changed = []
+    for job, wanted in entries.items():
+        found = now[job.kind][job.name]
+        behind = {key: value for key, value in wanted.items() if found.get(key) != value}
+        if behind:
+            put(workspace, job.kind, job.name, behind)
+        changed += [f"{SECTIONS[job.kind]}.{job.name}.{key}: {found.get(key)} -> {behind[key]}" for key in behind]
     return changed
 
 
@@ -90,8 +79,7 @@ def new(workspace: Workspace, name: str, file: Path) -> Job:
         if not job.lock_file.exists():
             written.append(job.lock_file)
         write_lock(job, observe(job))
-        wanted = entry(job)
-        _edit(workspace, lambda tree: tree[SECTIONS[job.kind]].update({name: wanted}))
+        put(workspace, job.kind, name, entry(job))
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
@@ -104,7 +92,7 @@ def retire(workspace: Workspace, name: str, kind: Kind | None = None) -> Job:
     jobs = chosen(workspace, [name], kind)
     if len(jobs) > 1:
         raise BadRequest(f"{name!r} is a recipe and an index. Say which: --kind recipe, or --kind index.")
-    _edit(workspace, lambda tree: tree[SECTIONS[jobs[0].kind]].pop(name))
+    remove(workspace, jobs[0].kind, name)
     return jobs[0]
 
 
@@ -133,7 +121,7 @@ def registered_names(workspace: Workspace) -> dict[str, list[Job]]:
 
 def _refuse_taken(workspace: Workspace, job: Job, file: Path) -> None:
     target = job.settings_file
-    if job.name in _entries(workspace)[job.kind]:
+    if job.name in read_entries(workspace)[job.kind]:
         raise BadRequest(
             f"{job.kind} {job.name!r} is live already ({shown(target)}). Choose another name, or edit that file."
         )
@@ -168,38 +156,3 @@ def _watch(job: Job, data: Data) -> str:
             "writes. Put the files into a folder of their own, such as rows/*.csv."
         )
     return path.relative_to(root.resolve()).as_posix() if path.is_relative_to(root.resolve()) else watched
-
-
-def _entries(workspace: Workspace) -> dict[Kind, dict[str, dict[str, Any]]]:
-    document = read_document(workspace.root / "params.yaml")
-    found: dict[Kind, dict[str, dict[str, Any]]] = {}
-    for kind, section in SECTIONS.items():
-        entries = document.values.get(section) or {}
-        if not isinstance(entries, dict) or not all(isinstance(each, dict) for each in entries.values()):
-            raise BadRequest(f"params.yaml:{document.line((section,))}: {section}: must be NAME: {{watch: PATH, ...}}.")
-        found[kind] = entries
-    return found
-
-
-def _edit(workspace: Workspace, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change params.yaml in place of its parsed form, one writer at a time."""
-    path = workspace.root / "params.yaml"
-    yaml = YAML(typ="rt")
-    yaml.width, yaml.preserve_quotes = 4096, True
-    with _only_editor(workspace):
-        tree = yaml.load(path.read_text(encoding="utf-8"))
-        for section in SECTIONS.values():
-            tree[section] = tree.get(section) or {}
-        change(tree)
-        text = io.StringIO()
-        yaml.dump(tree, text)
-        write_text(path, text.getvalue())
-
-
-@contextmanager
-def _only_editor(workspace: Workspace) -> Iterator[None]:
-    locks = workspace.var / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with (locks / "params.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

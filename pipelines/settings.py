@@ -22,7 +22,7 @@ from pipelines.schema.model import Lora, Method
 from pipelines.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document, shown
 from pipelines.schema.recipe import Recipe
 from pipelines.sources import find_source, source_file, watch_path
-from pipelines.sources._files import Files
+from pipelines.sources._files import Files, local
 from pipelines.sources.readers import reader_file
 from pipelines.stage import stage_main
 from pipelines.task import Task, find_task
@@ -114,13 +114,12 @@ def _code(job: Job, data: Data, task: str | None) -> dict[str, str]:
 
 def identity(job: Job, data: Data, lock: Lock) -> dict[str, str | int | None]:
     """What the lock says; of a local source the lock says nothing, so its content is looked at here."""
-    if watch_path(data) is None:
+    watched, root = watch_path(data), job.workspace.root
+    if watched is None:
         return lock.source
-    found = find_source(data.source).fetch(
-        data, job.workspace.root, downloads=job.workspace.var / "downloads", identity=lock.source
-    )
-    assert isinstance(found, Files), "a local source is files"
-    sha256, count = found.checksum()
+    found = find_source(data.source).fetch(data, root, downloads=job.workspace.var / "downloads", identity=lock.source)
+    files = found if isinstance(found, Files) else local(root / watched, named=watched)  # a local folder of hub://
+    sha256, count = files.checksum()
     return {**lock.source, "sha256": sha256, "files": count}
 
 

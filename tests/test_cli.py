@@ -1,0 +1,194 @@
+"""The command as a person meets it: help, exit codes, one message a mistake, one document with --json."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace
+from typer.main import get_command
+
+from flows.cli import app
+
+VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_verbs_are_those_of_the_interface() -> None:
+    assert VERBS == [
+        "check", "index", "lock", "new", "predict", "promote", "query", "retire", "run", "schedule", "status", "stop",
+    ]  # fmt: skip
+
+
+def helped(*arguments: str) -> tuple[str, set[str]]:
+    """What a command line prints, and the modules that it loads."""
+    code = (
+        "import sys\nfrom flows.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print('@', *sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout, set(done.stderr.rpartition("@ ")[2].split())
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help_has_an_example_and_loads_nothing_but_the_command(verb: str | None) -> None:
+    said, modules = helped(*([verb] if verb else []), "--help")
+    if verb:
+        assert f"Example: headrace {verb}" in said
+        assert "--json" in said or verb == "schedule"
+    ours = {name for name in modules if name.startswith(("flows.", "pipelines.", "registry."))}
+    assert ours <= {"flows.cli", "flows.output", "pipelines.errors"}
+    tops = {name.partition(".")[0] for name in modules}
+    assert "typer" in tops  # which itself loads pydantic for a verb's parameters
+    assert not tops & {"ruamel", "rich", "dvc", "prefect", "mlflow", "numpy", "pandas", "pyarrow", "torch", "asyncio"}
+
+
+@pytest.mark.parametrize("verb", ["run", "index", "status", "check", "lock", "stop"])
+def test_outside_a_workspace(tmp_path: Path, workspace: Workspace, verb: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", verb], cwd=tmp_path, env=workspace.env, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"headrace: {tmp_path} is not inside a Headrace workspace")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tny"], "no live recipe 'tny'. Did you mean 'tiny'?"),
+        (["index", "tiny"], "no live index 'tiny'"),
+        (["status", "tny"], "no live recipe or index 'tny'"),
+        (["lock", "tny"], "no live recipe or index 'tny'"),
+        (["retire", "tny"], "no live recipe or index 'tny'"),
+        (["run", "tiny", "--force", "trian"], "--force trian: no such stage. Allowed: settings, collect, "),
+        (["new", "other", "--from", "gone.yaml"], "gone.yaml: no such file"),
+        (["query", "tiny", "what?"], "no index is named 'tiny'"),
+        (["query", "tiny", "what?", "--filter", "x"], "--filter x: must be KEY=VALUE"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_2(tiny: Workspace, arguments: list[str], message: str) -> None:
+    done = tiny.headrace(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_mistake_with_json_is_a_document_too(tiny: Workspace) -> None:
+    done = tiny.headrace("status", "tny", "--json")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["exit_code"] == 2
+    assert f"headrace: {error['message']}\n" == done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rnu"], ["run", "--frce", "x"], ["new", "x"], ["query"], ["check", "--schema", "x"]]
+)
+def test_a_command_line_that_is_none(tiny: Workspace, arguments: list[str]) -> None:
+    done = tiny.headrace(*arguments)
+    assert done.returncode == 2
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_recipe_with_mistakes_starts_nothing(tiny: Workspace) -> None:
+    tiny.write("recipes/tiny.yaml", TINY_RECIPE.replace("epochs", "epoch").replace("threads: 1", "threads: 0"))
+    done = tiny.headrace("run")
+    assert done.returncode == 2
+    assert [line.partition(": ")[2].partition(":")[0] for line in done.stderr.splitlines()][1:] == ["compute.threads"]
+    assert "training.epoch: unknown key. Did you mean 'epochs'?" in done.stderr
+    assert not tiny.path("data/models").exists()
+    assert not tiny.path("var/servers").exists()
+
+
+def test_from_new_to_retire(workspace: Workspace) -> None:
+    workspace.write("documents.jsonl", '{"id": "a", "text": "a text"}\n')
+    workspace.write("mine.yaml", TINY_INDEX)
+    made = json.loads(workspace.headrace("new", "docs", "--from", "mine.yaml", "--json").stdout)
+    assert made == {"name": "docs", "kind": "index", "files": ["indexes/docs.yaml", "indexes/docs.lock", "params.yaml"]}
+    state = json.loads(workspace.headrace("status", "--json").stdout)
+    assert state["recipes"] == []
+    assert state["indexes"][0]["stale"]["resolve@docs"] == ["it never ran"]
+    assert workspace.headrace("lock").stdout == "nothing moved\n"
+    assert workspace.headrace("check").stdout == "no mistakes found\n"
+    gone = workspace.headrace("retire", "docs")
+    assert "`headrace new docs --from indexes/docs.yaml` brings it back" in gone.stdout
+    assert "Nothing is live" in workspace.headrace("status").stdout
+
+
+def test_from_a_folder_below_the_workspace(tiny: Workspace) -> None:
+    below = tiny.path("recipes")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "check", "tiny"], cwd=below, env=tiny.env, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "no mistakes found\n")
+
+
+def test_lock_says_what_moved(tiny: Workspace) -> None:
+    tiny.write("recipes/tiny.lock", "source: {kind: http, etag: abc}\nbases: {}\n")
+    done = tiny.headrace("lock", "--json")
+    moved = json.loads(done.stdout)["moved"]
+    assert moved == {"recipes/tiny.lock": ["source.kind: http -> path", "source.etag: abc -> nothing"]}
+    before = tiny.path("recipes/tiny.lock").stat().st_mtime_ns
+    assert tiny.headrace("lock").stdout == "nothing moved\n"
+    assert tiny.path("recipes/tiny.lock").stat().st_mtime_ns == before
+
+
+def test_status_names_the_input_that_made_a_stage_stale(tiny: Workspace) -> None:
+    assert tiny.dvc("repro", "collect@tiny").returncode == 0
+    fresh = json.loads(tiny.headrace("status", "--json").stdout)["recipes"][0]
+    assert "settings@tiny" not in fresh["stale"]
+    with tiny.path("rows.csv").open("a") as rows:
+        rows.write("one more,pos\n")
+    done = tiny.headrace("status", "tiny")
+    assert "settings@tiny: rows.csv changed" in done.stdout
+
+
+@pytest.mark.parametrize("reader_takes", [0, 1])
+def test_a_reader_that_goes_away(tiny: Workspace, reader_takes: int) -> None:
+    """As in `headrace check --schema recipe | head -1`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "check", "--schema", "recipe"],
+        cwd=tiny.root, env=tiny.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(reader_takes)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() in (0, 141)  # all of it may fit the pipe
+
+
+def test_a_terminal_without_unicode(workspace: Workspace) -> None:
+    workspace.write("documents.jsonl", '{"id": "a", "text": "a text"}\n')
+    workspace.write("a.yaml", TINY_INDEX + "título: x\n")
+    workspace.env |= {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = workspace.headrace("check", "a.yaml")
+    assert done.returncode == 2
+    assert "a.yaml:5: t\\xedtulo: unknown key" in done.stdout
+    document = json.loads(workspace.headrace("check", "a.yaml", "--json").stdout)
+    assert document["findings"][0]["message"].startswith("título: unknown key")
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_words(tiny: Workspace) -> None:
+    tiny.path("var").symlink_to("/sys")  # where not even root makes a folder
+    done = tiny.headrace("retire", "tiny")
+    assert done.returncode == 1
+    assert "cannot " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_registered(tiny: Workspace) -> None:
+    done = tiny.headrace("predict", "tiny", "a text")
+    assert done.returncode == 2, done.stderr
+    assert "no model 'tiny' with a version in " in done.stderr
+    assert "Traceback" not in done.stderr

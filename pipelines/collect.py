@@ -16,17 +16,18 @@ from pipelines.contract import ADDED, CONTENT_HASH, FAULT, PLACE, ROW_ID, Contra
 from pipelines.errors import BadData, BadRequest
 from pipelines.examples import Example, Shape
 from pipelines.media import MEASURED, keep
-from pipelines.progress import tracked
+from pipelines.progress import Progress
 from pipelines.schema.data import Data
 from pipelines.sources import Identity, find_source
 from pipelines.sources._files import Files
-from pipelines.sources._records import Table
+from pipelines.sources._records import Record, Table
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.spool import Sample, Seen, Spool
 from pipelines.stage import stage_main
 from pipelines.workspace import Job, read_manifest, replacing, sha256_file, write_manifest
 
 EXAMPLES = "examples.parquet"
+_SHOWN_ROWS = 500  # between two looks at the progress
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Collected:
 
     counts: Counts = field(default_factory=Counts)
     columns: dict[str, None] = field(default_factory=dict)  # of the source, in order
+    first_fault: str | None = None
 
 
 class _Unchanged(Exception):
@@ -86,24 +88,37 @@ def _columns(shape: Shape) -> dict[str, str | None]:
 
 
 def _examples(tables: Iterable[Table], shape: Shape, found: Collected) -> Iterator[Example]:
-    names = []
+    names: list[str] = []
     for table in tables:
         names.append(table.name)
         if table.columns is not None:
             shape.check(table.columns, table.name)
             found.columns.update(dict.fromkeys(table.columns))
-        for record in tracked(table.records, f"collect {table.name}", total=None, unit="rows"):
-            found.counts.read += 1
-            if table.columns is None:
-                found.columns.update(dict.fromkeys(record.values))
+        for record in _counted(table, found):
             if shape.wanted(record):
                 found.counts.wanted += 1
                 yield shape.example(record)
     if not found.counts.read:
-        raise BadData(f"{', '.join(names) or shape.data.source}: no rows.")
+        raise BadData(f"{', '.join(names[:3]) or shape.data.source}: no rows.")
+    if not found.columns:
+        raise BadRequest(f"none of the {found.counts.read:,} rows can be read; {found.first_fault}.")
     shape.check(list(found.columns), ", ".join(names[:3]))
     if not found.counts.wanted:
         raise BadData(f"`where` {shape.data.where} keeps none of the {found.counts.read:,} rows of {names[0]}.")
+
+
+def _counted(table: Table, found: Collected) -> Iterator[Record]:
+    """The rows of a table as they go by; what only they can tell is noted."""
+    with Progress(f"collect {table.name}", total=None, unit="rows") as progress:
+        for record in table.records:
+            found.counts.read += 1
+            if found.counts.read % _SHOWN_ROWS == 0:
+                progress.advance(_SHOWN_ROWS)
+            if table.columns is None:
+                found.columns.update(dict.fromkeys(record.values))
+            if record.fault and found.first_fault is None:
+                found.first_fault = f"{record.place}: {record.fault}"
+            yield record
 
 
 def _row_id(example: Example, seen: Seen, *, explicit: str | None) -> tuple[str, str | None]:

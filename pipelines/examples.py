@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,22 @@ class Shape:
     def source_name(self, column: str) -> str:
         return self.data.columns.get(column, column)
 
-    @property
+    @cached_property
     def first(self) -> list[str]:
         """The columns that every table of this shape has, in order."""
         measured = MEASURED if self.contract.media else ()
-        return [*ADDED, *dict.fromkeys([*self.contract.columns, *self.data.columns, *measured])]
+        return [*ADDED, *dict.fromkeys([*self._cells, *measured])]
+
+    @cached_property
+    def _cells(self) -> dict[str, tuple[str, Column | None]]:
+        """The columns under the task's names: the source's name of each, and what the contract says of it."""
+        names = dict.fromkeys([*self.contract.columns, *self.data.columns])
+        return {name: (self.source_name(name), self.contract.columns.get(name)) for name in names}
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        """Names that a column of the source cannot have in the table, or that already stands there renamed."""
+        return {*self.first, *self.data.columns.values()}
 
     def check(self, columns: Sequence[str], name: str) -> None:
         """Raise BadRequest when a column that is needed is not among those of the source."""
@@ -74,9 +86,8 @@ class Shape:
         values: dict[str, Any] = {}
         fault = record.fault
         media = None
-        for name in dict.fromkeys([*self.contract.columns, *self.data.columns]):
-            value = record.values.get(self.source_name(name))
-            column = self.contract.columns.get(name)
+        for name, (source_name, column) in self._cells.items():
+            value = record.values.get(source_name)
             if column is not None and column.kind == "media":
                 media, wrong = media_of(value, self.root)
                 value = None
@@ -84,15 +95,14 @@ class Shape:
                 value, wrong = _typed(value, column)
             values[name] = value
             fault = fault or (f"{name}: {wrong}" if wrong else None)
-        taken = {*values, *self.first, *self.data.columns.values()}
         for name, value in record.values.items():
-            if name not in taken:
+            if name not in self._taken:
                 values[_clean(name)[0]] = _clean(value)[0]
         return Example(values, self._hash(media, record, fault), record.place, fault, media, self._id(record))
 
     def left_out(self, columns: Iterable[str]) -> list[str]:
         """The source's columns that are not in the table, because something else has their name."""
-        used = {self.source_name(name) for name in (*self.contract.columns, *self.data.columns)}
+        used = {source_name for source_name, _ in self._cells.values()}
         return sorted(name for name in columns if name in self.first and name not in used)
 
     def _hash(self, media: Path | bytes | None, record: Record, fault: str | None) -> str:
@@ -159,6 +169,13 @@ def _clean(value: Any) -> tuple[Any, str | None]:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        spelt = value.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
-        return spelt, "holds half a character (a lone surrogate)"
+        return _spelt(value), "holds half a character (a lone surrogate)"
     return value, None
+
+
+def _spelt(text: str) -> str:
+    """Bytes that did not decode as "\\xe9", other halves of characters as "\\ud800"."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

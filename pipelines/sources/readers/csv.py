@@ -34,7 +34,7 @@ def _header(rows: Iterator[list[str]], found: Found, encoding: str) -> list[str]
         raise BadRequest(f"{found.name}:1: the header cannot be read: {error}.") from None
     if header:
         header[0] = header[0].removeprefix(_BYTE_ORDER_MARK)
-    fault = undecoded("".join(header), encoding)
+    fault = undecoded(",".join(header), encoding)
     if fault:
         raise BadRequest(f"{found.name}:1: the header is {fault}. Save it so, or say `encoding:`.")
     twice = sorted({name for name in header if header.count(name) > 1})

@@ -293,11 +293,14 @@ def _obey(given: list[str]) -> None:
 
 
 def _run(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool, push: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
     from flows.live import chosen
     from flows.locking import refresh
     from flows.output import show
     from flows.pipeline import run as bring_up_to_date
     from flows.results import lines, result
+    from pipelines.errors import GATE_REFUSED
 
     workspace = _workspace()
     jobs = chosen(workspace, names, kind)
@@ -307,12 +310,15 @@ def _run(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool, p
     outcome = bring_up_to_date(workspace, kind, [job.name for job in jobs], force=force)
     results = [result(job) for job in jobs]
     document: dict[str, Any] = {**outcome.as_json(), "results": results}
-    said = [line for each in results for line in lines(each)] if outcome.exit_code in (0, 4) else []
-    said += [f"{name} page: {url}" for name, url in sorted(outcome.links.items())]
-    if commit and outcome.exit_code == 0:
-        from flows.schedule import commit_and_push
+    ended_well = outcome.exit_code in (0, GATE_REFUSED)
+    said = [line for each in results for line in lines(each)] if ended_well else []
+    if commit and ended_well:
+        from flows.commits import commit_and_push
 
-        commit_and_push(workspace, kind, [job.name for job in jobs], push=push)
+        kept = commit_and_push(workspace, kind, [job.name for job in jobs], push=push)
+        document["kept"] = asdict(kept)
+        said += [f"commit {kept.commit[:10]}: {', '.join(kept.files)}" if kept.commit else "nothing to commit"]
+    said += [f"{name} page: {url}" for name, url in sorted(outcome.links.items())]
     show(document, said, as_json=as_json)
     raise typer.Exit(outcome.exit_code)
 

@@ -26,7 +26,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     baselines = metrics.get("baselines", {})
     for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
         if _is_metric(metrics[key]):
-            beside = [f"{name} {each[key]['value']:.4f}" for name, each in baselines.items() if key in each]
+            beside = [f"{name} {_number(each[key]['value'])}" for name, each in baselines.items() if key in each]
             yield f"  {key:<18} {_interval(metrics[key]):<26} {', '.join(beside)}".rstrip()
     if found.get("remark"):
         yield f"  {found['remark']}"
@@ -52,9 +52,8 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
         yield f"  model {receipt['model']} version {receipt['version']}{named}"
     yield f"  gates: {'passed' if verdict['passed'] else 'REFUSED'}"
     for reason in verdict["reasons"]:
-        value = "no value" if reason["value"] is None else f"{reason['value']:.4f}"
         word = "passed" if reason["passed"] else "REFUSED"
-        yield f"    {word:<7} {reason['gate']}: {value}, bound {reason['bound']} ({reason['why']})"
+        yield f"    {word:<7} {reason['gate']}: {_number(reason['value'])}, bound {reason['bound']} ({reason['why']})"
 
 
 def _primary(job: Job) -> str | None:
@@ -85,5 +84,9 @@ def _is_metric(value: Any) -> bool:
 
 def _interval(metric: Mapping[str, Any]) -> str:
     if metric.get("low") is None or metric.get("high") is None:
-        return f"{metric['value']:.4f}"
-    return f"{metric['value']:.4f}  [{metric['low']:.4f}, {metric['high']:.4f}]"
+        return _number(metric["value"])
+    return f"{_number(metric['value'])}  [{_number(metric['low'])}, {_number(metric['high'])}]"
+
+
+def _number(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.4f}"

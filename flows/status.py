@@ -80,25 +80,16 @@ def _at_server(job: Job) -> dict[str, Any]:
 
 
 def _registered(job: Job) -> dict[str, Any]:
-    from registry.connection import database, is_embedded
-
-    facts: dict[str, Any] = {"model": None, "champion": None, "challenger": None, "newest": None, "libraries": {}}
-    if is_embedded() and not database(job.workspace.var).exists():
-        return facts
-    from registry.libraries import moved, trained_with
-    from registry.versions import CHALLENGER, CHAMPION, versions
+    from registry.glance import glance
+    from registry.versions import CHALLENGER, CHAMPION
 
     try:
-        facts["model"] = str(read_recipe(job.settings_file).registry.name)
+        name = str(read_recipe(job.settings_file).registry.name)
     except BadRequest:
-        return facts  # its settings stage is stale and will say so; `check` lists the mistakes
-    found = versions(facts["model"], job.workspace.var)
-    for alias in (CHAMPION, CHALLENGER):
-        facts[alias] = next((version.version for version in found if alias in version.aliases), None)
-    if found:
-        facts["newest"] = found[0].version
-        facts["libraries"] = moved(trained_with(found[0], job.workspace.var))
-    return facts
+        return {}  # its settings stage is stale and will say so; `check` lists the mistakes
+    seen = glance(name, job.workspace.var)
+    aliases = {alias: seen.aliases.get(alias) for alias in (CHAMPION, CHALLENGER)}
+    return {"model": name, **aliases, "newest": seen.newest, "libraries": seen.moved}
 
 
 def _stale_lines(stale: Mapping[str, Sequence[str]] | None) -> Iterator[str]:
@@ -126,4 +117,4 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"  live      version {receipt['version']}, {receipt['points']:,} passages, in {receipt['place']}"
     if each["lost"]:
         verb = "run" if each["kind"] == "recipe" else "index"
-        yield f"  receipt   does not hold: {each['lost']}. `headrace {verb} {each['name']}` puts it right"
+        yield f"  lost      {each['lost']}. `headrace {verb} {each['name']}` puts it right"

@@ -6,6 +6,7 @@ and written as row groups. Row ids and what has been seen stand in a temporary S
 
 from __future__ import annotations
 
+import errno
 import heapq
 import json
 import os
@@ -30,6 +31,7 @@ class Seen:
     """How often each key has been seen, and where first; on disk."""
 
     def __init__(self, file: Path) -> None:
+        self._file = file
         self._database = sqlite3.connect(file, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
@@ -41,7 +43,12 @@ class Seen:
         statement = (
             "INSERT INTO seen VALUES (?, 1, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1 RETURNING times, place"
         )
-        times, first = self._database.execute(statement, (key, place)).fetchone()
+        try:
+            times, first = self._database.execute(statement, (key, place)).fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file)) from None
+            raise
         return int(times), str(first)
 
     def close(self) -> None:

@@ -79,7 +79,11 @@ def _walk(path: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     if path.is_file():
         yield path
     elif path.is_dir() and here not in above:
-        for name in sorted(child.name for child in path.iterdir() if _counts(child.name)):
+        try:
+            names = sorted(child.name for child in path.iterdir() if _counts(child.name))
+        except OSError as error:
+            raise BadRequest(f"{path} cannot be read ({error.strerror}).") from None
+        for name in names:
             child = path / name
             if child.exists():  # not a link to nowhere
                 yield from _walk(child, (*above, here))

@@ -23,20 +23,26 @@ _NEXT_WORD = re.compile(rf"\s*[{_OPENERS}]*([^\W\d_]+)")
 _NUMBER = re.compile(r"\s*\d")
 _DOTTED = re.compile(r"^(?:[^\W\d_]\.)+[^\W\d_]?$")  # "U.S", "e.g", "J"
 
+
+def _words(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
 # They stand before a name, so the next word's capital says nothing.
-_BEFORE_A_NAME = frozenset(
-    "mr mrs ms messrs mme dr prof st sen rep gov gen lt sgt capt cmdr adm maj rev hon pres mt ft vs cf ca approx eg ie viz".split()
+_BEFORE_A_NAME = _words(
+    "mr mrs ms messrs mme dr prof st sen rep gov gen lt sgt capt cmdr adm maj rev hon pres mt ft",
+    "vs cf ca approx eg ie viz",
 )
 # They stand before a number; before anything else they are words ("It is an art. Nobody ...").
-_BEFORE_A_NUMBER = frozenset(
-    "no nos vol vols fig figs eq eqs ch sec pp p art op col al jan feb mar apr jun jul aug sept sep oct nov dec".split()
+_BEFORE_A_NUMBER = _words(
+    "no nos vol vols fig figs eq eqs ch sec pp p art op col al jan feb mar apr jun jul aug sept sep oct nov dec"
 )
 # They may end a sentence: what follows decides.
-_MAY_END = frozenset("inc ltd co corp plc bros jr sr etc u.s u.k u.n e.u a.m p.m d.c ph.d".split())
-_SENTENCE_WORDS = frozenset(
-    "the a an it its he she they we you i this that these those there in on at by for from with after before when while "
-    "if as but and or so yet however although because since what who why how where his her their our my all some no "
-    "most many one two".split()
+_MAY_END = _words("inc ltd co corp plc bros jr sr etc u.s u.k u.n e.u a.m p.m d.c ph.d")
+_SENTENCE_WORDS = _words(
+    "the a an it its he she they we you i this that these those there in on at by for from with after before when",
+    "while if as but and or so yet however although because since what who why how where his her their our my all",
+    "some no most many one two",
 )
 
 

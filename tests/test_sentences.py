@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipelines.sentences import paragraph_ends, sentences
@@ -25,18 +27,18 @@ from pipelines.sentences import paragraph_ends, sentences
         ["How? he asked himself.", "Then he knew."],
     ],
 )
-def test_english(expected):
+def test_english(expected: Any) -> None:
     text = " ".join(expected)
     assert [text[start:end] for start, end in sentences(text)] == expected
 
 
-def test_chinese_marks_need_no_space():
+def test_chinese_marks_need_no_space() -> None:
     expected = ["他说：“今天下雨。”", "我们走吧！", "真的吗？", "3.5万人参加。"]
     text = "".join(expected)
     assert [text[start:end] for start, end in sentences(text)] == expected
 
 
-def test_lines_paragraphs_and_lists():
+def test_lines_paragraphs_and_lists() -> None:
     text = "A title\n\nHard wrapped\nlines go on.\n\n- first item\n- second item\n\n1. One thing.\n2. Another"
     assert [text[start:end] for start, end in sentences(text)] == [
         "A title",
@@ -50,7 +52,7 @@ def test_lines_paragraphs_and_lists():
 
 
 @pytest.mark.parametrize("text", ["", " \n\n ", "...", "no mark at all", "?!", "\n.\n", "a.\u2028B."])
-def test_every_letter_stands_in_exactly_one_sentence(text):
+def test_every_letter_stands_in_exactly_one_sentence(text: Any) -> None:
     spans = sentences(text)
     covered = [place for start, end in spans for place in range(start, end)]
     assert len(covered) == len(set(covered))

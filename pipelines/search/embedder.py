@@ -70,7 +70,7 @@ class Embedder:
 
     def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors]]:
         """The same as they are computed, the longest first: positions in `texts`, and their vectors."""
-        ids = [one.ids[: self.reader.max_tokens] for one in self.reader.tokenizer.encode_batch_fast(list(texts))]
+        ids = [one.ids for one in self.reader.tokenizer.encode_batch_fast(list(texts))]
         by_length: dict[int, list[int]] = {}
         for row, tokens in enumerate(ids):
             by_length.setdefault(self._padded(len(tokens)), []).append(row)
@@ -81,7 +81,7 @@ class Embedder:
                 yield batch, self._vectors([ids[row] for row in batch], length)
 
     def _padded(self, length: int) -> int:
-        return min(-(-max(length, 1) // _PAD_TO) * _PAD_TO, -(-self.reader.max_tokens // _PAD_TO) * _PAD_TO)
+        return min(-(-max(length, 1) // _PAD_TO) * _PAD_TO, self.reader.max_tokens)
 
     def _vectors(self, ids: list[list[int]], length: int) -> Vectors:
         import torch
@@ -137,22 +137,24 @@ def load(folder: Path, *, threads: int | None = None, rows: int = _ROWS) -> Embe
     import torch
 
     reader = load_reader(folder)
+    reader.tokenizer.enable_truncation(reader.max_tokens)
     config = read_json(folder / "config.json")
     if threads:
         torch.set_num_threads(threads)
-    dim, padding = int(config["hidden_size"]), config.get("pad_token_id")
-    return Embedder(reader, _model(folder, config), _pooling(folder), dim, int(padding or 0), rows)
+    model, dim = _model(folder, config)
+    return Embedder(reader, model, _pooling(folder), dim, int(config.get("pad_token_id") or 0), rows)
 
 
-def _model(folder: Path, config: Mapping[str, Any]) -> nn.Module:
+def _model(folder: Path, config: Mapping[str, Any]) -> tuple[nn.Module, int]:
+    """The encoder, and the size of its vectors."""
     from pipelines.search import bert
 
     if bert.fits(config):
-        return bert.load(folder, config)
+        return bert.load(folder, config), int(config["hidden_size"])
     return _through_transformers(folder)
 
 
-def _through_transformers(folder: Path) -> nn.Module:
+def _through_transformers(folder: Path) -> tuple[nn.Module, int]:
     import torch
     from transformers import AutoModel
 
@@ -165,7 +167,8 @@ def _through_transformers(folder: Path) -> nn.Module:
             hidden: Tensor = self.inner(input_ids=ids, attention_mask=mask).last_hidden_state
             return hidden
 
-    return Hidden().eval()
+    hidden = Hidden().eval()
+    return hidden, int(hidden.inner.config.hidden_size)
 
 
 def _max_tokens(folder: Path) -> int:

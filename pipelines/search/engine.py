@@ -147,9 +147,9 @@ def _write(folder: Path, dim: int, batches: Iterable[list[Point]]) -> int:
         points = [qdrant.Point(one.id, {VECTOR: list(one.vector)}, dict(one.payload)) for one in batch]
         shard.update(qdrant.UpdateOperation.upsert_points(points))
     shard.flush()
-    count = int(shard.count(qdrant.CountRequest(exact=True)))
     shard.close()
-    return count
+    # counted as a reader would: opened again, which is also when the engine completes its own settings file
+    return _points(folder) or 0
 
 
 def _points(folder: Path) -> int | None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pipelines.bases import locked
 from pipelines.errors import BadRequest
 from pipelines.schema.lock import BaseIdentity
-from pipelines.search.embedder import load
-from pipelines.search.engine import KEYWORDS, Hit, choose
+from pipelines.search.embedder import Embedder, load
+from pipelines.search.engine import KEYWORDS, Engine, Hit, choose
 from pipelines.search.published import ensure, read_receipt
 from pipelines.workspace import Workspace
 
 _MOST = 1000
-_SPARE = 16  # asked for beyond the limit, so that equal scores at its edge are cut in a fixed order
+_SPARE = 16  # asked for beyond the limit, to see whether equal scores reach across it
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,25 @@ def query(
     engine = choose(workspace)
     ensure(job, engine)
     base = locked(said["embedder"]["reference"], BaseIdentity(**said["embedder"]["identity"]), workspace.root)
-    vector = load(base.folder).encode([question])[0]
-    hits = engine.search(index, vector.tolist(), limit + _SPARE, filters or {})
+    vector = _embedder(base.folder, base.sha256).encode([question])[0]
+    hits = _nearest(engine, index, vector.tolist(), limit, filters or {})
     return sorted((_passage(hit) for hit in hits), key=lambda p: (-p.score, p.document, p.position))[:limit]
+
+
+def _nearest(engine: Engine, index: str, vector: list[float], limit: int, filters: Mapping[str, str]) -> list[Hit]:
+    """At least the `limit` best and all that score as the last of them: an engine cuts equal scores in any order."""
+    asked = limit + _SPARE
+    while True:
+        hits = engine.search(index, vector, asked, filters)
+        if len(hits) < asked or hits[-1].score < hits[limit - 1].score:
+            return hits
+        asked *= 2
+
+
+@lru_cache(maxsize=4)
+def _embedder(folder: Path, sha256: str) -> Embedder:
+    """Kept, for a server that is asked many questions; by the weights' hash, so that it is never an old one."""
+    return load(folder)
 
 
 def _check(question: str, limit: int, filters: Mapping[str, str]) -> None:

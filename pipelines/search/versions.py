@@ -49,7 +49,7 @@ class Versions:
             with _lock_file(folder).open("a") as file:
                 _flock(file, fcntl.LOCK_SH)
                 if folder.is_dir():
-                    yield folder if _sizes(folder) == _recorded(folder) else None
+                    yield folder if _whole(folder) else None
                     return
             # removed between reading CURRENT and locking: look again
 
@@ -99,14 +99,17 @@ def _flock(file: IO[str], how: int) -> bool:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Each file's size: a torn or missing file shows without reading any."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(paths)}
 
 
-def _recorded(folder: Path) -> dict[str, int] | None:
+def _whole(folder: Path) -> bool:
+    """Every recorded file is there in its size: a torn or missing one shows without reading any.
+
+    Files beyond those do not count: the engine writes its settings anew, beside and renamed, when a shard is opened.
+    """
     try:
         sizes: dict[str, int] = read_json(folder / _RECORD)["sizes"]
-    except (BadRequest, KeyError):
-        return None
-    return sizes
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (BadRequest, KeyError, FileNotFoundError):
+        return False

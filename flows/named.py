@@ -19,7 +19,7 @@ from pipelines.schema.recipe import Recipe
 from pipelines.settings import read_index, read_recipe, references
 from pipelines.sources import find_source, watch_path
 from pipelines.sources._files import Files
-from pipelines.sources.package import PREFIX
+from pipelines.packages import PREFIX
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.task import find_task
 from pipelines.workspace import Kind, Workspace

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import BadRequest, Outage
+from pipelines.packages import PREFIX, package_path
 from pipelines.schema.lock import BaseIdentity
 from pipelines.schema.model import Model
-from pipelines.sources.package import PREFIX, package_path
 from pipelines.task import Base
 from pipelines.workspace import Workspace, sha256_file
 

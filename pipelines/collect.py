@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.contract import ADDED, CONTENT_HASH, FAULT, PLACE, ROW_ID, Contract
+from pipelines.contract import ADDED, CONTENT_HASH, FAULT, MEASURED, PLACE, ROW_ID, Contract
 from pipelines.errors import BadData, BadRequest
 from pipelines.examples import Example, Shape
-from pipelines.media import MEASURED, keep
+from pipelines.media import keep
 from pipelines.progress import Progress
 from pipelines.schema.data import Data
 from pipelines.sources import Identity, find_source

@@ -15,6 +15,9 @@ PLACE = "place"  # where it stood: "reviews.csv:17"
 FAULT = "fault"  # why the content could not be read, or null
 ADDED = (ROW_ID, CONTENT_HASH, PLACE, FAULT)
 
+# What collect measures of a file, and the types.
+MEASURED = {"bytes": "int64", "width": "int64", "height": "int64", "mode": "string"}
+
 
 @dataclass(frozen=True)
 class Column:

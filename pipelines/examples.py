@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.contract import ADDED, Column, Contract
+from pipelines.contract import ADDED, MEASURED, Column, Contract
 from pipelines.errors import BadRequest
-from pipelines.media import MEASURED, media_of, sha256_of
+from pipelines.media import media_of, sha256_of
 from pipelines.schema.data import Data, Scalar
 from pipelines.sources._records import Record
 

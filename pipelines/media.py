@@ -10,9 +10,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from pipelines.contract import MEASURED
 from pipelines.workspace import sha256_file
 
-MEASURED = {"bytes": "int64", "width": "int64", "height": "int64", "mode": "string"}  # with their types
 MAX_PIXELS = 64 * 2**20  # of one picture: 192 MB once decoded; more is a fault
 _MAX_BYTES = 256 * 2**20
 _SUFFIXES = {

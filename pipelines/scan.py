@@ -8,9 +8,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pipelines.content import loose_key
-from pipelines.contract import CONTENT_HASH, Contract
+from pipelines.contract import CONTENT_HASH, MEASURED, Contract
 from pipelines.leakage import codes
-from pipelines.media import MEASURED
 from pipelines.schema.data import Split
 from pipelines.split import sides
 

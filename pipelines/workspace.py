@@ -88,7 +88,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadRequest(f"{path}: missing. Run the stage that writes it first (`dvc repro`, or `headrace run`).") from None
+        raise BadRequest(
+            f"{path}: missing. Run the stage that writes it first (`dvc repro`, or `headrace run`)."
+        ) from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"{path}:{error.lineno}: not JSON ({error.msg}). Delete it and run again.") from None
 

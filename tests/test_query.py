@@ -20,7 +20,7 @@ from pipelines.content import text_key
 from pipelines.errors import BadRequest, Outage
 from pipelines.passages import embedded
 from pipelines.search.query import query
-from pipelines.sources.package import package_path
+from pipelines.packages import package_path
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {

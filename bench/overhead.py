@@ -1,4 +1,4 @@
-"""What the second driver costs: `headrace run` beside a bare `dvc repro` of the same stale stages, and with nothing to do.
+"""What the second driver costs: `headrace run` beside a bare `dvc repro` of the same stale stages, and when idle.
 
 A small recipe, so that the drivers' own time is what shows. The server is warm; runs alternate.
 """

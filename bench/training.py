@@ -45,7 +45,9 @@ def _prepared(folder: Path, method: str, reviews: str) -> Workspace:
     """The default recipe with another method, or on the long reviews, up to `preprocess`."""
     workspace = make_workspace(folder)
     recipe = (ROOT / "recipes/film-reviews.yaml").read_text()
-    recipe = recipe.replace("source: rotten_tomatoes", f"source: {reviews}").replace("max_value: 5000", "max_value: 99999")
+    recipe = recipe.replace("source: rotten_tomatoes", f"source: {reviews}").replace(
+        "max_value: 5000", "max_value: 99999"
+    )
     if method != "lora":
         recipe = recipe.replace("method: lora ", f"method: {method} ").replace("  lora: {rank: 8, alpha: 16}\n", "")
         recipe = recipe.replace("learning_rate: 1.0e-3", f"learning_rate: {METHODS[method]}")
@@ -86,7 +88,9 @@ def _rows(job: Job, split: str) -> pd.DataFrame:
     return pd.DataFrame({"text": rows["text"], "label": rows["label"].astype("category").cat.codes.astype(int)})
 
 
-def _theirs(job: Job, method: str, padding: str, steps: int, *, max_tokens: int = STOCK_TOKENS, rows: int | None = None):
+def _theirs(
+    job: Job, method: str, padding: str, steps: int, *, max_tokens: int = STOCK_TOKENS, rows: int | None = None
+):
     torch.set_num_threads(job.section("compute", Compute).threads)
     folder = bases.pinned(job).folder
     assert folder is not None
@@ -105,7 +109,10 @@ def _throughput(workspace: Workspace, method: str) -> None:
         figures["ours"].append(_ours(job, STEPS))
         for padding in ("fixed", "longest"):
             figures[padding].append(_theirs(job, method, padding, STEPS))
-    for padding, what in (("fixed", f"padded to {STOCK_TOKENS}"), ("longest", "padded to the longest of a random batch")):
+    for padding, what in (
+        ("fixed", f"padded to {STOCK_TOKENS}"),
+        ("longest", "padded to the longest of a random batch"),
+    ):
         print(
             f"{method}: {_mean(figures['ours']):.1f} examples/s; stock, {what}: {_mean(figures[padding]):.1f}; "
             f"ratio {ratio(figures['ours'], figures[padding])}",
@@ -136,7 +143,10 @@ def _accuracy(workspace: Workspace, method: str) -> None:
         train, base=folder, method=method, padding="longest", max_tokens=STOCK_TOKENS, batch_size=32,
         learning_rate=METHODS[method], steps=round(epochs * len(train) / 32), seed=7, test=_rows(job, "test"),
     )  # fmt: skip
-    print(f"{method}: accuracy {ours['value']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]; stock {theirs:.3f}", flush=True)
+    print(
+        f"{method}: accuracy {ours['value']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]; stock {theirs:.3f}",
+        flush=True,
+    )
 
 
 def _mean(figures: list[float]) -> float:

@@ -12,6 +12,7 @@ from pipelines.bases import identify
 from pipelines.contract import DOCUMENTS, Contract
 from pipelines.errors import BadRequest
 from pipelines.examples import Shape
+from pipelines.packages import PREFIX
 from pipelines.schema.data import Data
 from pipelines.schema.messages import near
 from pipelines.schema.reading import Location, read_document
@@ -19,7 +20,6 @@ from pipelines.schema.recipe import Recipe
 from pipelines.settings import read_index, read_recipe, references
 from pipelines.sources import find_source, watch_path
 from pipelines.sources._files import Files
-from pipelines.packages import PREFIX
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.task import find_task
 from pipelines.workspace import Kind, Workspace

@@ -108,7 +108,7 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    beside.replace(path)
     _sync(path.parent)
 
 
@@ -125,7 +125,7 @@ def replacing(target: Path) -> Iterator[Path]:
     beside, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
     target.parent.mkdir(parents=True, exist_ok=True)
     if old.exists() and not target.exists():  # killed between the two renames below
-        os.replace(old, target)
+        old.replace(target)
     for leftover in (beside, old):
         shutil.rmtree(leftover, ignore_errors=True)
     beside.mkdir()
@@ -134,8 +134,8 @@ def replacing(target: Path) -> Iterator[Path]:
         for path in (*beside.rglob("*"), beside):
             _sync(path)
         if target.exists():
-            os.replace(target, old)
-        os.replace(beside, target)
+            target.replace(old)
+        beside.replace(target)
         _sync(target.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

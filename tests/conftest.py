@@ -36,7 +36,9 @@ data:
 contract: {at_most: 0.05}
 preprocess: {max_tokens: 16}
 model:
-  base: {architecture: bert, settings: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}}
+  base:
+    architecture: bert
+    settings: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}
   method: pretrain
 training: {epochs: 1, batch_size: 16, learning_rate: 1.0e-3}
 evaluation: {resamples: 100}

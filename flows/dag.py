@@ -21,6 +21,7 @@ from pipelines.workspace import Kind
 
 _KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
 _BUSY_EVERY_S = 0.5
+_RETURNCODE = re.compile(r"exited with (-?\d+)$")
 _HOLDER = re.compile(r"\(PID (\d+)\): (.*)")
 
 T = TypeVar("T")
@@ -185,15 +186,15 @@ def on_command(started: Callable[[], None]) -> Iterator[None]:
             if str(record.msg).startswith("Running stage"):
                 started()
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # set to INFO when dvc is imported
     logger, listener = logging.getLogger("dvc.stage.run"), Listener(logging.INFO)
-    level = logger.level
-    logger.addHandler(listener)
     logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(listener)
     try:
         yield
     finally:
         logger.removeHandler(listener)
-        logger.setLevel(level)
 
 
 def _reasons(facts: Iterable[Any]) -> Iterator[str]:
@@ -223,7 +224,8 @@ def _dvc_faults(root: Path) -> Iterator[None]:
     except DvcException as error:
         cause = error.__cause__ if isinstance(error, ReproductionError) and error.__cause__ else error
         if isinstance(cause, StageCmdFailedError):
-            raise CommandFailed(str(cause), cause.returncode) from None
+            code = _RETURNCODE.search(str(cause))
+            raise CommandFailed(str(cause), int(code[1]) if code else 1) from None
         if isinstance(cause, RWLockFileCorruptedError | RWLockFileFormatError):
             raise HeadraceError(
                 f"{root}/.dvc/tmp/rwlock is torn: a process was killed while it wrote DVC's list of locks. "
@@ -231,7 +233,11 @@ def _dvc_faults(root: Path) -> Iterator[None]:
             ) from None
         if isinstance(cause, LockError):
             raise Busy(_holder(str(cause))) from None
-        if isinstance(cause, DvcException):
+        if isinstance(cause, FileNotFoundError) and cause.filename:
+            raise BadRequest(
+                f"DVC: {cause.filename} is missing. Run the stage that writes it, or put it back."
+            ) from None
+        if isinstance(cause, DvcException | OSError):
             raise _fault(cause) from None
         raise cause from None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -43,7 +43,7 @@ def serve(workspace: Workspace) -> None:
         schedules = {job: schedule_of(job) for job in jobs}
         api = servers.prefect_api(workspace)
         os.chdir(workspace.root)  # the runs' processes start here
-        with servers.prefect_settings(workspace, api):
+        with servers.prefect_settings(workspace, api), contextlib.suppress(KeyboardInterrupt):
             _end_dead_runs()
             _tell(workspace, schedules)
             _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
@@ -86,10 +86,7 @@ def _serve(deployments: list[RunnerDeployment]) -> None:
 
         prefect_serve(*deployments, print_starting_message=False)
         return
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
-    over.wait()
+    threading.Event().wait()
 
 
 def _tell(workspace: Workspace, schedules: dict[Job, Schedule | None]) -> None:

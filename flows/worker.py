@@ -63,8 +63,9 @@ def _answer(**facts: Any) -> None:
 
 
 def _listen(requests: queue.Queue[dict[str, Any] | None], stopping: threading.Event) -> None:
-    for line in sys.stdin:
-        requests.put(json.loads(line))
+    with os.fdopen(0, "rb", buffering=0) as stdin:  # unbuffered: a buffer's lock would block this process's exit
+        for line in stdin:
+            requests.put(json.loads(line))
     _stop(stopping, requests)
 
 

@@ -1,0 +1,145 @@
+"""Schedules: served, fired by themselves, committed and pushed; and commits of exactly what a run moved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.commits import Kept
+from flows.schedule import AUTOMATION, commit_and_push, schedule_of, serve
+from flows.turns import only_one
+from pipelines.errors import BadRequest, HeadraceError
+from pipelines.schema.schedule import Schedule
+from tests.prefect_server import prefect_server
+from tests.tiny_graph import TinyGraph, make_tiny_graph, until
+
+RECIPE = """\
+task: text_classification
+data: {source: rows-a.csv, columns: {text: text, label: label}}
+model: {base: {architecture: bert}, method: pretrain}
+schedule: {cron: "* * * * *", timezone: Europe/Berlin, push: true}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyGraph:
+    tiny = make_tiny_graph(tmp_path / "w", recipes=("a", "b"))
+    tiny.write("recipes/a.yaml", RECIPE)
+    tiny.write("rows-a.csv", "text,label\\nfine,pos\\n")
+    tiny.git("add", "-A")
+    tiny.git("commit", "-qm", "a recipe")
+    return tiny
+
+
+def files_of(tiny: TinyGraph, commit: str) -> list[str]:
+    return tiny.git("show", "--name-only", "--format=", commit).split()
+
+
+def test_commits_what_moved_and_nothing_else(tiny: TinyGraph) -> None:
+    tiny.write("dvc.lock", "schema: '2.0'\nstages: {}\n")
+    tiny.write("recipes/a.lock", "source: {kind: path}\n")
+    tiny.write("recipes/b.lock", "source: {kind: path}\n")
+    tiny.write("step.py", "# changed\n")
+    tiny.write("staged.txt", "x")
+    tiny.git("add", "staged.txt")
+    kept = commit_and_push(tiny.workspace, "recipe", ["a"])
+    assert kept.commit == tiny.git("rev-parse", "HEAD")
+    assert sorted(files_of(tiny, "HEAD")) == ["dvc.lock", "recipes/a.lock"] == sorted(kept.files)
+    assert tiny.git("status", "--porcelain").splitlines() == ["M step.py", "A  staged.txt", "?? recipes/b.lock"] or (
+        set(tiny.git("status", "--porcelain").split()) == {"M", "step.py", "A", "staged.txt", "??", "recipes/b.lock"}
+    )
+    assert commit_and_push(tiny.workspace, "recipe", ["a"]) == Kept()
+
+
+def test_without_remotes_a_push_is_none(tiny: TinyGraph) -> None:
+    tiny.dvc("repro")
+    kept = commit_and_push(tiny.workspace, "recipe", ["a"], push=True)
+    assert kept.commit is not None
+    assert (kept.dvc_pushed, kept.git_pushed) == (None, None)
+
+
+def test_gits_refusal_is_said_in_its_words(tiny: TinyGraph) -> None:
+    tiny.write("dvc.lock", "schema: '2.0'\nstages: {}\n")
+    tiny.write(".git/hooks/pre-commit", "#!/bin/sh\necho not on a Friday >&2\nexit 1\n")
+    (tiny.root / ".git/hooks/pre-commit").chmod(0o755)
+    with pytest.raises(HeadraceError, match=r"`git commit` .* not on a Friday"):
+        commit_and_push(tiny.workspace, "recipe", ["a"])
+
+
+def test_reads_schedules_and_refuses_a_second_scheduler(tiny: TinyGraph) -> None:
+    found = schedule_of(tiny.workspace.job("recipe", "a"))
+    assert found == Schedule(cron="* * * * *", timezone="Europe/Berlin", push=True)
+    with (
+        only_one(tiny.workspace, "schedule", command="headrace schedule"),
+        pytest.raises(BadRequest, match=rf"scheduler already: process {os.getpid()} \(`headrace schedule`"),
+    ):
+        serve(tiny.workspace)
+
+
+def start(tiny: TinyGraph) -> subprocess.Popen[str]:
+    prefect_server()
+    code = (
+        "from pathlib import Path; from flows.schedule import serve; from pipelines.workspace import Workspace; "
+        "serve(Workspace(Path.cwd()))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tiny.root, env=env, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return out + err
+
+
+def automations() -> list[Any]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return list(client.read_automations_by_name(AUTOMATION))
+
+
+@pytest.mark.slow
+def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path: Path) -> None:
+    tiny.git("init", "-q", "--bare", "-b", "main", str(tmp_path / "bare.git"))
+    tiny.git("remote", "add", "origin", str(tmp_path / "bare.git"))
+    tiny.dvc("remote", "add", "-d", "disk", str(tmp_path / "disk"))
+    tiny.git("commit", "-qam", "a remote")
+    tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
+    process = start(tiny)
+    try:
+        until(
+            lambda: process.poll() is not None or "what the run moved" in tiny.git("log", "--format=%s"), timeout_s=180
+        )
+        until(lambda: "main" in tiny.git("ls-remote", "origin"), timeout_s=60)
+    finally:
+        said = ended(process)
+    assert "recipe a: * * * * * Europe/Berlin, then commits and pushes" in said
+    assert sorted(files_of(tiny, "HEAD")) == ["dvc.lock", "recipes/a.lock"]
+    assert tiny.git("ls-remote", "origin", "main").split()[0] == tiny.git("rev-parse", "HEAD")
+    assert len([file for file in (tmp_path / "disk").rglob("*") if file.is_file()]) >= 3
+    assert "up to date" in tiny.dvc("status").stdout
+    assert len(automations()) == 1
+
+
+@pytest.mark.slow
+def test_serves_without_anything_live_and_makes_its_automation_once(tiny: TinyGraph) -> None:
+    tiny.write("params.yaml", '{"recipes": {}, "indexes": {}}')
+    for _ in range(2):
+        process = start(tiny)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Nothing is live.")
+        assert process.stderr.readline().startswith("Prefect page: http://127.0.0.1:")
+        assert process.poll() is None
+        ended(process)
+        assert process.returncode == 0
+    (found,) = automations()
+    assert found.trigger.posture.value == "Proactive"

@@ -1,0 +1,127 @@
+"""The workers and their crew: what stages say, how they end, and that no stage outlives its driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.crew import Cancelled, Crew, StageFault
+from tests.tiny_graph import TinyGraph, make_tiny_graph, until
+
+Said = list[dict[str, Any]]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyGraph:
+    return make_tiny_graph(tmp_path / "w")
+
+
+@pytest.fixture
+def crew(tiny: TinyGraph):
+    with Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a") as crew:
+        yield crew
+
+
+def bring(crew: Crew, address: str, *, timeout_s: float = 60, said: Said | None = None) -> str:
+    heard = said if said is not None else []
+    return crew.run(address, force=False, timeout_s=timeout_s, on_facts=heard.append)
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_runs_then_is_cached_and_keeps_the_log(tiny: TinyGraph, crew: Crew) -> None:
+    tiny.order("prepare@a", sleep=0.5)
+    said: Said = []
+    assert bring(crew, "prepare@a", said=said) == "ran"
+    assert said[0] == {"started": "prepare@a"}
+    assert {"progress": "sleep", "done": 3, "total": 5.0, "unit": "naps"} in said
+    said.clear()
+    assert bring(crew, "prepare@a", said=said) == "cached"
+    assert said == []
+    assert (tiny.root / "var/logs/prepare@a.log").read_text() == "stdout of prepare@a\n"
+    assert tiny.git("status", "--porcelain") == "?? dvc.lock"
+
+
+def test_a_fault_brings_the_stages_own_words(tiny: TinyGraph, crew: Crew) -> None:
+    tiny.order("prepare@a", fault="rows.csv:3: no label", code=3)
+    with pytest.raises(StageFault, match=r"^rows\.csv:3: no label$") as fault:
+        bring(crew, "prepare@a")
+    assert (fault.value.exit_code, fault.value.transient) == (3, False)
+    tiny.order("prepare@a", fault="no answer", code=1, transient=True)
+    with pytest.raises(StageFault, match="no answer") as fault:
+        bring(crew, "prepare@a")
+    assert fault.value.transient
+
+
+def test_a_crash_brings_its_last_lines(tiny: TinyGraph, crew: Crew) -> None:
+    tiny.order("prepare@a", exit=9)
+    with pytest.raises(StageFault, match=r"prepare@a exited with 9.*prepare@a\.log\n(.*\n)*  last words") as fault:
+        bring(crew, "prepare@a")
+    assert fault.value.exit_code == 1
+    with pytest.raises(StageFault, match=r"left@a: DVC: .*prepare\.txt is missing"):
+        bring(crew, "left@a")
+
+
+def test_a_timeout_ends_the_stage_and_its_children(tiny: TinyGraph, crew: Crew) -> None:
+    tiny.order("prepare@a", sleep=60, child=60)
+    with pytest.raises(StageFault, match=r"took more than 2 s and was ended.*HEADRACE_STAGE_TIMEOUT_S"):
+        bring(crew, "prepare@a", timeout_s=2)
+    assert gone(tiny.wait_for("prepare@a"))
+    assert "write" not in (tiny.root / ".dvc/tmp/rwlock").read_text().replace('"write": {}', "")
+    tiny.order("prepare@a")
+    assert bring(crew, "prepare@a") == "ran"  # a new worker took its place
+
+
+def test_cancel_ends_what_runs_and_starts_nothing(tiny: TinyGraph, crew: Crew) -> None:
+    tiny.order("prepare@a", sleep=60)
+    threading.Thread(target=lambda: (tiny.wait_for("prepare@a"), crew.cancel())).start()
+    with pytest.raises(Cancelled, match="cancelled"):
+        bring(crew, "prepare@a")
+    with pytest.raises(Cancelled, match="cancelled"):
+        bring(crew, "left@a")
+    assert gone(tiny.wait_for("prepare@a"))
+    assert tiny.ran() == []
+
+
+def test_a_worker_killed_alone_takes_its_stage_along(tiny: TinyGraph, crew: Crew) -> None:
+    tiny.order("prepare@a", sleep=60)
+
+    def kill() -> None:
+        stage = psutil.Process(tiny.wait_for("prepare@a"))
+        worker = next(each for each in stage.parents() if "flows.worker" in each.cmdline())
+        worker.kill()
+
+    threading.Thread(target=kill).start()
+    with pytest.raises(StageFault, match="its worker process died"):
+        bring(crew, "prepare@a")
+    until(lambda: gone(tiny.wait_for("prepare@a")))
+
+
+def test_no_stage_outlives_a_killed_driver(tiny: TinyGraph) -> None:
+    tiny.order("prepare@a", sleep=60, child=60)
+    code = (
+        "from pathlib import Path; from flows.crew import Crew; root = Path.cwd()\n"
+        "with Crew(root, root / 'var' / 'logs', size=1, title='x') as crew:\n"
+        "    crew.run('prepare@a', force=False, timeout_s=60, on_facts=print)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    driver = subprocess.Popen([sys.executable, "-c", code], cwd=tiny.root, env=env, stdout=subprocess.DEVNULL)
+    stage = tiny.wait_for("prepare@a")
+    family = psutil.Process(driver.pid).children(recursive=True)
+    assert len(family) >= 3
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    until(lambda: all(gone(each.pid) for each in family), timeout_s=20)
+    assert gone(stage)
+    tiny.order("prepare@a")
+    assert tiny.dvc("repro", "prepare@a").returncode == 0  # no lock was left behind

@@ -1,0 +1,58 @@
+"""What `headrace predict` takes for an input."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from flows.inputs import read_inputs
+from pipelines.errors import BadRequest
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(*arguments: str, media: bool = False, stdin: str = "") -> list[str]:
+    return read_inputs(arguments, content="text", media=media, stdin=io.StringIO(stdin))
+
+
+def test_texts_stdin_and_files_in_their_order(here: Path) -> None:
+    (here / "a.txt").write_text("one\n\ntwo\r\n")
+    (here / "b.csv").write_text('label,text\nx,"three, and more"\n')
+    (here / "c.jsonl").write_text('{"text": "four"}\n"five"\n')
+    (here / "d").write_text("six\n")
+    assert read("zero", "a.txt", "b.csv", "c.jsonl", "@d", "-", stdin="seven\n") == [
+        "zero", "one", "two", "three, and more", "four", "five", "six", "seven",
+    ]  # fmt: skip
+    assert read(stdin="a\nb") == ["a", "b"]
+    assert read("I read it in notes.txt") == ["I read it in notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"body,label\nx,y\n", r"a\.csv:1: no column 'text'\. It has: body, label"),
+        ("a.jsonl", b'{"text": "x"}\n{"body": "y"}\n', r"a\.jsonl:2: must be a string, or an object with .*'text'"),
+        ("a.jsonl", b"{\n", r"a\.jsonl:1: not JSON"),
+        ("a.txt", b"\xff\xfe\n", r"a\.txt: not UTF-8"),
+        ("a.txt", None, r"a\.txt: cannot be read \(No such file"),
+    ],
+)
+def test_files_that_cannot_be_read(here: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (here / name).write_bytes(content)
+    with pytest.raises(BadRequest, match=message):
+        read(name)
+
+
+def test_a_model_of_pictures_takes_paths(here: Path) -> None:
+    (here / "a.png").write_bytes(b"x")
+    (here / "list.txt").write_text("a.png\n")
+    assert read("a.png", "list.txt", media=True) == ["a.png", "a.png"]
+    with pytest.raises(BadRequest, match=r"b\.png: no such file\. This model takes paths"):
+        read("a.png", "b.png", media=True)

@@ -1,0 +1,48 @@
+"""The last lines of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.results import lines, result
+from pipelines.workspace import Workspace, write_json
+
+
+def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path) -> None:
+    job = Workspace(tmp_path).job("recipe", "a")
+    settings = {"task": "text_classification", "evaluation": {"primary": "accuracy"}}
+    metrics = {
+        "accuracy": {"value": 0.96, "low": 0.94, "high": 0.98},
+        "log_loss": {"value": None, "low": None, "high": None},
+        "baselines": {"majority": {"accuracy": {"value": 0.2}}, "tfidf": {"accuracy": {"value": 0.982}}},
+        "slices": {"label": {}},
+    }
+    reason = {"gate": "accuracy", "value": 0.96, "bound": "at least 0.99", "passed": False, "why": "on the test split"}
+    receipt = {
+        "model": "m", "version": "3", "aliases": ["challenger"], "experiment": False,
+        "verdict": {"passed": False, "reasons": [reason]},
+    }  # fmt: skip
+    write_json(job.folder / "settings.json", settings)
+    write_json(job.folder / "evaluation" / "metrics.json", metrics)
+    write_json(job.folder / "registered.json", receipt)
+    assert list(lines(result(job))) == [
+        "a",
+        "  accuracy           0.9600  [0.9400, 0.9800]   majority 0.2000, tfidf 0.9820",
+        "  log_loss           no value",
+        "  A baseline wins: tfidf has accuracy 0.9820, this model 0.9600. Prefer the baseline.",
+        "  model m version 3 @challenger",
+        "  gates: REFUSED",
+        "    REFUSED accuracy: 0.9600, bound at least 0.99 (on the test split)",
+    ]
+
+
+def test_what_has_not_run_is_not_told(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    for job in (place.job("recipe", "a"), place.job("index", "a")):
+        assert list(lines(result(job))) == ["a"]
+
+
+def test_an_index(tmp_path: Path) -> None:
+    job = Workspace(tmp_path).job("index", "a")
+    write_json(job.folder / "published.json", {"published": True, "version": "ab", "points": 1200, "place": "embedded"})
+    assert list(lines(result(job))) == ["a", "  live: version ab, 1,200 passages, in embedded"]

@@ -65,7 +65,7 @@ def job(workspace: Workspace, name: str = "tiny") -> Job:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_what_ships_is_read_and_fits_the_published_schema(path: Path) -> None:
-    import jsonschema
+    import jsonschema  # type: ignore[import-untyped]
 
     (read_index if is_index(path) else read_recipe)(path)
     jsonschema.validate(YAML(typ="rt").load(path), json_schema("index" if is_index(path) else "recipe"))

@@ -15,14 +15,14 @@ _CODE = ("flows", "pipelines", "registry", "recipes/*.yaml", "dvc.yaml", "params
 
 
 def hashes(job: Job) -> dict[str, str]:
-    """What -> sha256, or a commit. The data are named by their manifests, which hold every file's hash."""
+    """Name of a tag -> sha256, or a commit. The data are named by their manifests, which hold every file's hash."""
     bases = [base["sha256"] for base in job.settings["bases"].values()]
     return {
-        **{name: sha256_file(job.folder / name / "manifest.json") for name in _DATA},
-        "recipe": sha256_file(job.folder / "settings.json"),
+        **{f"{name}_hash": sha256_file(job.folder / name / "manifest.json") for name in _DATA},
+        "recipe_hash": sha256_file(job.folder / "settings.json"),
         "code_commit": commit(job.workspace.root),
-        "base": bases[0] if bases else "none",
-        "dvc_lock": sha256_json(lock_entries(job)),
+        "base_hash": bases[0] if bases else "none",
+        "dvc_lock_hash": sha256_json(lock_entries(job)),
     }
 
 

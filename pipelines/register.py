@@ -149,7 +149,7 @@ def _candidate(
         verdict=verdict,
         model=settings["model"],
         data=settings["data"],
-        hashes={**came_from, "model": subject.model_hash},
+        hashes={**came_from, "model_hash": subject.model_hash},
         better=subject.task.metrics,
         content=contract.content,
     )
@@ -162,7 +162,7 @@ def _candidate(
         ),
         verdict=verdict,
         card=card(facts),
-        tags={"task": settings["task"], **{f"from_{name}": value for name, value in came_from.items()}},
+        tags={"task": settings["task"], **came_from},
         evidence=files,
         metrics=_finite(subject),
         history=read_json(job.folder / "model" / "history.json"),

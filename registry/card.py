@@ -10,6 +10,7 @@ from registry.gate import Verdict
 
 _HASH_CHARACTERS = 12
 _MANY_SLICES = 40
+_DATA_HASHES = ("raw_hash", "validated_hash", "prepared_hash")
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,11 @@ def _data(facts: Facts) -> str:
         f"- source: `{facts.data['source']}`",
         f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
     ]
-    return "\n".join(["## Data", "", *lines, *_hash_lines(facts.hashes, ("raw", "validated", "prepared"))])
+    return "\n".join(["## Data", "", *lines, *_hash_lines(facts.hashes, _DATA_HASHES)])
 
 
 def _training(facts: Facts) -> str:
-    others = [name for name in facts.hashes if name not in ("raw", "validated", "prepared")]
+    others = [name for name in facts.hashes if name not in _DATA_HASHES]
     return "\n".join(["## How it was made", "", f"- recipe: `{facts.recipe}`", *_hash_lines(facts.hashes, others)])
 
 
@@ -133,7 +134,7 @@ def _use(facts: Facts) -> str:
 
 
 def _hash_lines(hashes: Mapping[str, str], names: Sequence[str]) -> list[str]:
-    return [f"- {name}: `{hashes[name][:_HASH_CHARACTERS]}`" for name in names if hashes.get(name)]
+    return [f"- {name.replace('_', ' ')}: `{hashes[name][:_HASH_CHARACTERS]}`" for name in names if hashes.get(name)]
 
 
 def _label(metric: str, facts: Facts) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EMBEDDED = "embedded"
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 # MLflow's own: seven retries of two minutes each. A server that is down should be reported, not waited for.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -25,6 +27,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -53,6 +56,11 @@ def server_name() -> str:
         return EMBEDDED
     parts = urlsplit(os.environ["MLFLOW_TRACKING_URI"])
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")).rstrip("/")
+
+
+def shown_server() -> str:
+    """The server in a message."""
+    return "the store in var/mlflow" if is_embedded() else server_name()
 
 
 @contextmanager
@@ -95,7 +103,8 @@ def connect(var: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs tracebacks of what we report
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    for chatty in ("mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
     uri = prepare_embedded(var) if is_embedded() else tracking_uri(var)
     return MlflowClient(uri, registry_uri=uri)
@@ -152,7 +161,7 @@ def answering() -> Iterator[None]:
                 f"the MLflow server {server_name()} refuses: {_first_line(error)}. "
                 "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
             ) from error
-        raise HeadraceError(f"MLflow ({server_name()}): {_first_line(error)}.") from error
+        raise HeadraceError(f"MLflow ({shown_server()}): {_first_line(error)}.") from error
 
 
 _UNREACHABLE = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
@@ -169,5 +178,6 @@ def _outage(error: Exception) -> Outage:
 
 
 def _first_line(error: Exception) -> str:
+    """The first line of an exception's text, without the credentials of an address in it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300].rstrip(".")
+    return _CREDENTIALS.sub("//", lines[0])[:300].rstrip(".")

@@ -102,7 +102,8 @@ def _judge_paired(name: str, gate: Gate, rival: Paired | NoRival) -> Reason:
         )
         return Reason(name, None, _bound(gate), False, why)
     level = CONFIDENCE if gate.confidence is None else gate.confidence
-    why = f"{rival.metric} better than {rival.other} by {rival.better_by:.4f}; lower end at {level:g} confidence"
+    sign = "worse" if rival.better_by < 0 else "better"
+    why = f"{rival.metric} {sign} than {rival.other} by {abs(rival.better_by):.4f}; lower end at {level:g} confidence"
     return _within(name, gate, rival.lower, why if rival.common == 1 else f"{why}, on {rival.common:.0%} of the rows")
 
 

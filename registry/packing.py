@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.models import Model
 
 ROOT = Path(__file__).resolve().parents[1]
+_OTHER_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML"}
 SERVED = ROOT / "registry" / "served.py"
 
 
@@ -56,8 +58,8 @@ def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
             pip_requirements=requirements([*files, SERVED]),
             mlflow_model=mlflow_model,
         )
-    for cache in folder.rglob("__pycache__"):
-        shutil.rmtree(cache)
+    for compiled in folder.rglob("__pycache__"):
+        shutil.rmtree(compiled)
 
 
 def code_files(task: str) -> list[Path]:
@@ -85,10 +87,18 @@ def requirements(files: Iterable[Path]) -> list[str]:
                 names.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.split(".")[0])
-    known = packages_distributions()
     third_party = names - set(sys.stdlib_module_names) - set(LOCAL_PACKAGES)
-    found = {min(known[name]) for name in third_party if name in known}
+    found = {name for module in third_party if (name := _distribution(module))}
     return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(found, key=str.lower)]
+
+
+@cache
+def _distribution(module: str) -> str | None:
+    """The distribution that installs a module: most have its name; reading all 400 to find the others takes seconds."""
+    try:
+        return str(metadata(_OTHER_NAMES.get(module, module))["Name"])
+    except PackageNotFoundError:
+        return min(packages_distributions().get(module, []), default=None)
 
 
 def _about(contents: Contents) -> str:

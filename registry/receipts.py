@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import Outage
-from registry.connection import answering, connect, database, is_embedded, server_name
+from registry.connection import answering, connect, database, is_embedded, server_name, shown_server
 from registry.versions import MODEL_HASH, read_versions
 
 # MLflow keeps a deleted version's row and marks it (mlflow/entities/model_registry/model_version_stages.py).
@@ -31,14 +31,14 @@ def receipt_holds(receipt: Mapping[str, Any], var: Path) -> str | None:
     if receipt.get("experiment"):
         return None if os.environ.get("DVC_EXP_NAME") else "an experiment wrote it, and experiments register nothing"
     if receipt["server"] != server_name():
-        return f"it is of {receipt['server']}, and {server_name()} is in charge"
+        return f"it is of {receipt['server']}, and {shown_server()} is in charge"
     name, version = receipt["model"], str(receipt["version"])
     read = _read_file if is_embedded() else _ask_server
     model_hash, standing = read(name, version, var)
     if model_hash is None:
-        return f"{name}/{version} is not in {server_name()}"
+        return f"{name}/{version} is not in {shown_server()}"
     if model_hash != receipt["model_hash"]:
-        return f"{name}/{version} in {server_name()} is another model"
+        return f"{name}/{version} in {shown_server()} is another model"
     lost = sorted(set(receipt["aliases"]) - standing)
     return f"no version of {name} is @{lost[0]} any more" if lost else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,9 @@ def logged_model(client: MlflowClient, candidate: Candidate, run_id: str, existi
     gone = folder is not None and not (folder / MODEL_FILES).is_dir()
     if model.status != LoggedModelStatus.READY or gone:
         _write_files(client, candidate, run_id, model.model_id, model.artifact_location)
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        outputs = client.get_run(run_id).outputs
+        if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         if model.status != LoggedModelStatus.READY:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return str(model.model_id)
@@ -130,11 +133,13 @@ def _write_files(client: MlflowClient, candidate: Candidate, run_id: str, model_
 
 
 def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str) -> None:
-    """Metrics and evidence into the run. Its start is their time, so that logging them again adds nothing."""
+    """Metrics and evidence into the run; of the metrics only those that it does not say already."""
     from mlflow.entities import Metric
 
-    at = client.get_run(run_id).info.start_time
-    metrics = [Metric(f"test.{key}", value, at, 0, model_id=model_id) for key, value in candidate.metrics.items()]
+    known = client.get_run(run_id).data.metrics
+    values = {f"test.{key}": value for key, value in candidate.metrics.items()}
+    now = int(time.time() * 1000)
+    metrics = [Metric(key, v, now, 0, model_id=model_id) for key, v in values.items() if known.get(key) != v]
     client.log_batch(run_id, metrics=metrics)
     with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
         folder = Path(scratch)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import BadRequest
 from pipelines.workspace import replacing
-from registry.connection import answering, connect, is_embedded, server_name
+from registry.connection import answering, connect, is_embedded, server_name, shown_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,7 +91,7 @@ def resolve(name: str, version_or_alias: str, var: Path) -> Version:
     kind = "version" if wanted.isdigit() else "alias"
     shown = ", ".join(version.version for version in found[:_SHOWN])
     named = ", ".join(f"@{alias} = {v.version}" for v in found for alias in v.aliases) or "none"
-    raise BadRequest(f"{name} has no {kind} {wanted!r} in {server_name()}. Versions: {shown}. Aliases: {named}.")
+    raise BadRequest(f"{name} has no {kind} {wanted!r} in {shown_server()}. Versions: {shown}. Aliases: {named}.")
 
 
 def model_folder(name: str, version_or_alias: str, var: Path) -> tuple[Path, str]:
@@ -139,17 +139,15 @@ def evidence(version: Version, file: str, var: Path) -> Path | None:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        place = f"{run.info.artifact_uri}/{EVIDENCE}"
-        folder = local_folder(place)
-        if folder is None:
-            if not any(entry.path == f"{EVIDENCE}/{file}" for entry in client.list_artifacts(version.run_id, EVIDENCE)):
-                return None
-            folder = var / "mlflow" / "downloads" / version.run_id
-            folder.mkdir(parents=True, exist_ok=True)
-            client.download_artifacts(version.run_id, f"{EVIDENCE}/{file}", str(folder))
-            return folder / EVIDENCE / file
-    path = folder / file
-    return path if path.is_file() else None
+        name = PurePosixPath(EVIDENCE, file)
+        folder = local_folder(run.info.artifact_uri)
+        if folder is not None:
+            return folder / name if (folder / name).is_file() else None
+        if str(name) not in [entry.path for entry in client.list_artifacts(version.run_id, str(name.parent))]:
+            return None
+        folder = var / "mlflow" / "downloads" / version.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(client.download_artifacts(version.run_id, str(name), str(folder)))
 
 
 def page_link(base: str | None, *, version: Version | None = None, run: tuple[str, str] | None = None) -> str | None:
@@ -221,7 +219,7 @@ def _version(entry: Any, named: Mapping[str, str]) -> Version:
 def _unknown_model(client: MlflowClient, name: str) -> str:
     names = sorted(model.name for model in client.search_registered_models(max_results=_SHOWN))
     known = f"Registered: {', '.join(names)}" if names else "Nothing is registered yet: `headrace run` does it"
-    return f"no model {name!r} with a version in {server_name()}. {known}."
+    return f"no model {name!r} with a version in {shown_server()}. {known}."
 
 
 def local_folder(place: str) -> Path | None:

@@ -35,7 +35,7 @@ FACTS = Facts(
     model={"base": "package://minilm", "method": "lora"},
     verdict=Verdict(True, [Reason("accuracy", 0.83, "at least 0.8", True, "on the test split")]),
     data={"source": "rows.csv", "licence": "CC0"},
-    hashes={"raw": "a" * 64, "validated": "b" * 64, "prepared": "c" * 64, "model": "d" * 64, "commit": "e" * 40},
+    hashes={"raw_hash": "a" * 64, "validated_hash": "b" * 64, "model_hash": "d" * 64, "code_commit": "e" * 40},
     better={"accuracy": True, "log_loss": False},
 )
 
@@ -43,8 +43,8 @@ FACTS = Facts(
 def test_the_card_holds_what_it_must() -> None:
     text = card(FACTS)
     for part in (
-        "# film-reviews", "method `lora`, from package://minilm", "licence: CC0", "raw: `aaaaaaaaaaaa`",
-        "commit: `eeeeeeeeeeee`", "| **accuracy** | 0.8300 [0.8100, 0.8500] | 0.5000 [0.4800, 0.5200] |",
+        "# film-reviews", "method `lora`, from package://minilm", "licence: CC0", "raw hash: `aaaaaaaaaaaa`",
+        "code commit: `eeeeeeeeeeee`", "| **accuracy** | 0.8300 [0.8100, 0.8500] | 0.5000 [0.4800, 0.5200] |",
         "log_loss (less is better)", "Gates: passed", "at least 0.8", "| label | pos | 12 |",
         "models:/film-reviews@champion",
     ):  # fmt: skip

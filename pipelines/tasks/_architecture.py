@@ -81,9 +81,7 @@ def pretrained(kind: Any, base: Base, config: PreTrainedConfig, *, fresh: Callab
     other = {name[0] if isinstance(name, tuple) else name for name in report.get("mismatched_keys", ())}
     missing = sorted(name for name in {*report["missing_keys"], *other} if not fresh(name))
     if missing:
-        raise BadRequest(
-            f"{what}: {len(missing)} parameters are missing or of another shape; the first is {missing[0]}."
-        )
+        raise BadRequest(f"{what}: {len(missing)} parameters are missing or of another shape, {missing[0]} first.")
     return module
 
 

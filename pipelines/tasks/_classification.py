@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pipelines.errors import BadData
 from pipelines.task import Predictions
 from pipelines.workspace import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS: Mapping[str, bool] = {"accuracy": True, "macro_f1": True, "log_loss": False, "calibration_error": False}
 BINS = 15  # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2
@@ -37,6 +39,8 @@ def read_labels(folder: Path) -> list[str]:
 
 def label_numbers(labels: pd.Series[str], names: Sequence[str]) -> Array:
     """Each row's label as its number. Raises BadData for a label that the training rows lack."""
+    import pandas as pd
+
     numbers = pd.Index(names).get_indexer(pd.Index(labels.astype(str)))
     if (numbers < 0).any():
         unknown = sorted(set(labels.astype(str)) - set(names))
@@ -61,6 +65,8 @@ def softmax(logits: Array) -> Array:
 
 def answers(predictions: Predictions, names: Sequence[str]) -> pd.DataFrame:
     """One row an input: the most probable label and its probability."""
+    import pandas as pd
+
     probabilities = predictions["probabilities"]
     return pd.DataFrame(
         {"label": np.asarray(names)[probabilities.argmax(axis=1)], "confidence": probabilities.max(axis=1)}

@@ -1,0 +1,204 @@
+"""The battery that every task goes through. A new task joins by being a file; SAMPLES says what it learns from."""
+
+from __future__ import annotations
+
+import gc
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.fit import EncodedRows
+from pipelines.prepared import ENCODER, read_features, read_rows
+from pipelines.schema.model import Architecture, Model
+from pipelines.task import Base, Predictions, Task, find_task, task_names
+from pipelines.workspace import sha256_file
+from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
+
+pytestmark = pytest.mark.slow
+
+BATCH = 16
+FLAT_BYTES = 30e6
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Data with one planted fault, and a network small enough to learn from it in seconds."""
+
+    write: Callable[[Workspace], None]
+    recipe: str
+    fault: str  # words of the reason that quarantine gives
+    architecture: Architecture
+
+
+def _texts(workspace: Workspace) -> None:
+    workspace.write_rows([*film_rows(160), {"text": "  ", "label": "pos"}])
+
+
+def _pictures(workspace: Workspace) -> None:
+    random = np.random.default_rng(1)
+    for number in range(160):
+        pixels = random.integers(0, 120, (12, 12), dtype=np.uint8)
+        label = ("left", "right")[number % 2]
+        pixels[:, slice(0, 6) if label == "left" else slice(6, 12)] += 120
+        file = workspace.path("pictures", label, f"{number}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    workspace.path("pictures", "left", "torn.png").write_bytes(_png(pixels)[:60])
+
+
+def _png(pixels: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+_BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+_RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+_PICTURES = "data: {source: pictures, reader: labelled_folders, split: {train: 0.6, validation: 0.2, test: 0.2}}"
+SAMPLES = {
+    "text_classification": Sample(_texts, TINY_RECIPE, "empty", Architecture(architecture="bert", settings=_BERT)),
+    "image_classification": Sample(
+        _pictures,
+        f"task: image_classification\n{_PICTURES}\nmodel: {{base: {{architecture: resnet}}, method: pretrain}}\n",
+        "picture",
+        Architecture(architecture="resnet", settings=_RESNET),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    task: Task
+    sample: Sample
+    folder: Path
+
+    @property
+    def encoder(self) -> Path:
+        return self.folder / "prepared" / ENCODER
+
+    def module(self, seed: int = 7) -> Any:
+        base = Base(self.sample.architecture, None, None)
+        model = Model(base=self.sample.architecture, method="pretrain")
+        return self.task.build(model, base=base, folder=self.encoder, seed=seed)
+
+    def batch(self, count: int = BATCH) -> dict[str, torch.Tensor]:
+        rows = EncodedRows(read_features(self.folder / "prepared", "train"))
+        return self.task.collator(self.encoder)(rows.__getitems__(range(count)))
+
+    def rows(self) -> pd.DataFrame:
+        return read_rows(self.folder / "prepared", "test")
+
+    def predict(self, model: Path) -> Predictions:
+        return self.task.load(model).predict(self.rows(), self.folder / "raw")
+
+
+@pytest.fixture(scope="module", params=task_names())
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A workspace that went up to `preprocess`."""
+    name: str = request.param
+    sample, workspace = SAMPLES[name], make_workspace(tmp_path_factory.mktemp(name) / "workspace")
+    sample.write(workspace)
+    workspace.write("recipes/tiny.yaml", sample.recipe)
+    workspace.write("recipes/tiny.lock", "source: {kind: path}\nbases: {}\nreference: null\n")
+    workspace.live(recipes={"tiny": {"task": name, "watch": "recipes/tiny.yaml"}})
+    for stage in ("settings", "collect", "validate", "preprocess"):
+        done = workspace.stage(stage, "tiny")
+        assert done.returncode == 0, done.stderr
+    torch.set_num_threads(1)
+    return Prepared(find_task(name), sample, workspace.path("data/models/tiny"))
+
+
+def test_every_task_is_found_and_has_a_sample() -> None:
+    assert len(task_names()) == 2
+    assert SAMPLES.keys() == set(task_names())
+
+
+def test_the_contract_catches_a_planted_fault(prepared: Prepared) -> None:
+    quarantine = pq.read_table(prepared.folder / "validated/quarantine.parquet").to_pylist()
+    assert len(quarantine) == 1
+    assert prepared.sample.fault in quarantine[0]["reason"]
+
+
+def test_one_batch_is_overfitted(prepared: Prepared) -> None:
+    module, batch = prepared.module(), prepared.batch()
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=5e-3)
+    module.train()
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = module(**batch).loss
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_a_saved_model_predicts_the_same_and_is_the_same_file(prepared: Prepared, tmp_path: Path) -> None:
+    module = prepared.module()
+    module(**prepared.batch())  # moves what only moves in training: a batch norm's means
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        prepared.task.save(module, folder=tmp_path / name, prepared=prepared.encoder)
+    assert _hashes(tmp_path / "first") == _hashes(tmp_path / "second")
+    said = prepared.predict(tmp_path / "first")
+    features = EncodedRows(read_features(prepared.folder / "prepared", "test"))
+    batch = prepared.task.collator(prepared.encoder)(features.__getitems__(range(len(features))))
+    with torch.inference_mode():
+        expected = module.eval()(**batch).logits.softmax(dim=-1).numpy()
+    np.testing.assert_allclose(said["probabilities"], expected, atol=1e-5)
+
+
+def test_a_row_is_answered_alone_as_among_others(prepared: Prepared, tmp_path: Path) -> None:
+    prepared.task.save(prepared.module(), folder=tmp_path, prepared=prepared.encoder)
+    predictor, rows = prepared.task.load(tmp_path), prepared.rows()
+    together = predictor.predict(rows, prepared.folder / "raw")
+    alone = predictor.predict(rows.iloc[[3]], prepared.folder / "raw")
+    np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][3], atol=1e-6)
+    assert len(predictor.answers(together)) == len(rows)
+
+
+def test_equal_seeds_begin_equally_and_others_do_not(prepared: Prepared) -> None:
+    first, again, other = (torch.cat([p.flatten() for p in prepared.module(s).parameters()]) for s in (7, 7, 8))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_memory_stays_flat(prepared: Prepared, tmp_path: Path) -> None:
+    module, collate = prepared.module(), prepared.task.collator(prepared.encoder)
+    prepared.task.save(module, folder=tmp_path, prepared=prepared.encoder)
+    predictor, rows = prepared.task.load(tmp_path), prepared.rows()
+    features = EncodedRows(read_features(prepared.folder / "prepared", "train"))
+
+    def work(rounds: int) -> float:
+        for _ in range(rounds):
+            module(**collate(features.__getitems__(range(BATCH)))).loss.backward()
+            prepared.task.encode(rows, media=prepared.folder / "raw", folder=prepared.encoder)
+            predictor.predict(rows, prepared.folder / "raw")
+        gc.collect()
+        return float(psutil.Process().memory_info().rss)
+
+    before = work(10)
+    assert work(40) - before < FLAT_BYTES
+
+
+def test_baselines_and_metrics_fit_each_other(prepared: Prepared) -> None:
+    train, test = read_rows(prepared.folder / "prepared", "train"), prepared.rows()
+    baselines = prepared.task.baselines(train, test, media=prepared.folder / "raw", folder=prepared.encoder)
+    truth = prepared.task.truth(test, folder=prepared.encoder)
+    scores = [prepared.task.score({**said, **truth}) for said in baselines.values()]
+    assert len(scores) == 2
+    assert all(each.keys() == prepared.task.metrics.keys() for each in scores)
+    trivial, other = (each[prepared.task.primary] for each in scores)
+    assert other > trivial + 0.2, "the labels can be told from the content, so a real baseline sees them"
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from flows.live import chosen, correct, entry, kind_of, registered_names
-from flows.named import named, needed_extra, source_columns
+from flows.named import Named, check_columns, check_expectations, named, needed_extra
 from pipelines.errors import BadRequest, HeadraceError, Outage
 from pipelines.schema.reading import BadSettings, read_document, shown
 from pipelines.workspace import Job, Kind, Workspace
@@ -83,15 +83,27 @@ def _settings(workspace: Workspace, file: Path, kind: Kind) -> list[Finding]:
     except BadRequest as error:
         return [Finding("mistake", shown(file), str(error))]
     at = {key: f"{shown(file)}:{line}" for key, line in names.lines.items()}
-    found = _tried(at["source"], partial(names.identify_source, workspace.root))
-    if not found:
-        found += _tried(at["columns"], partial(source_columns, names, workspace))
+    found = _source(names, workspace, at)
     for base in names.bases:
         found += _tried(at["base"], partial(names.identify_base, base, workspace.root))
     for module in names.modules:
         if advice := needed_extra(module, workspace.root):
             found.append(Finding("mistake", at["task"], advice))
     return found
+
+
+def _source(names: Named, workspace: Workspace, at: Mapping[str, str]) -> list[Finding]:
+    """The source itself; when it can be read its columns; when they are there what is expected of them."""
+    columns: list[str] = []
+    looks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("source", partial(names.identify_source, workspace.root)),
+        ("columns", lambda: columns.extend(check_columns(names, workspace) or ())),
+        ("expectations", lambda: check_expectations(names, columns) if columns else None),
+    )
+    for key, look in looks:
+        if found := _tried(at[key], look):
+            return found
+    return []
 
 
 def _tried(place: str, look: Callable[[], object]) -> list[Finding]:

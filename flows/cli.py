@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -181,18 +181,13 @@ def query(
     """
     from dataclasses import asdict
 
+    from flows.inputs import parse_filters
     from flows.output import show
+    from flows.results import passage_lines
     from pipelines.search.query import query as ask
 
-    found = ask(_workspace(), index, question, limit, _pairs(filters or []))
-    lines = [
-        line
-        for rank, passage in enumerate(found, start=1)
-        for line in (
-            f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip(),
-            *_wrapped(passage.text),
-        )
-    ]
+    found = ask(_workspace(), index, question, limit, parse_filters(filters or []))
+    lines = [line for rank, each in enumerate(found, start=1) for line in passage_lines(rank, each)]
     show({"passages": [asdict(each) for each in found]}, lines or ["no passage matches"], as_json=as_json)
 
 
@@ -209,18 +204,19 @@ def predict(
 
     Example: headrace predict film-reviews "A quiet, moving film." reviews.csv
     """
-    from flows.inputs import read_inputs
+    from flows.inputs import parse_model, read_inputs
     from flows.output import show
+    from flows.results import prediction_line
     from registry.answering import load
 
-    name, version = _model(model)
+    name, version = parse_model(model)
     loaded = load(name, version, _workspace().var)
     about = loaded.answerer.about
     given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
     answers = loaded.answer(given)
     rows = [{"input": one, **row} for one, row in zip(given, answers.rows, strict=True)]
     document = {"model": name, "version": answers.version.version, "predictions": rows}
-    show(document, [_prediction(row) for row in rows], as_json=as_json)
+    show(document, [prediction_line(row) for row in rows], as_json=as_json)
 
 
 @app.command()
@@ -293,34 +289,12 @@ def _obey(given: list[str]) -> None:
 
 
 def _run(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool, push: bool, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from flows.live import chosen
-    from flows.locking import refresh
     from flows.output import show
-    from flows.pipeline import run as bring_up_to_date
-    from flows.results import lines, result
-    from pipelines.errors import GATE_REFUSED
+    from flows.upkeep import bring_up_to_date
 
-    workspace = _workspace()
-    jobs = chosen(workspace, names, kind)
-    for job in jobs:
-        for moved in refresh(job):
-            print(f"{_below(workspace, job.lock_file)}: {moved}", file=sys.stderr)
-    outcome = bring_up_to_date(workspace, kind, [job.name for job in jobs], force=force)
-    results = [result(job) for job in jobs]
-    document: dict[str, Any] = {**outcome.as_json(), "results": results}
-    ended_well = outcome.exit_code in (0, GATE_REFUSED)
-    said = [line for each in results for line in lines(each)] if ended_well else []
-    if commit and ended_well:
-        from flows.commits import commit_and_push
-
-        kept = commit_and_push(workspace, kind, [job.name for job in jobs], push=push)
-        document["kept"] = asdict(kept)
-        said += [f"commit {kept.commit[:10]}: {', '.join(kept.files)}" if kept.commit else "nothing to commit"]
-    said += [f"{name} page: {url}" for name, url in sorted(outcome.links.items())]
-    show(document, said, as_json=as_json)
-    raise typer.Exit(outcome.exit_code)
+    done = bring_up_to_date(_workspace(), kind, names, force=force, commit=commit, push=push)
+    show(done.document, done.lines, as_json=as_json)
+    raise typer.Exit(done.exit_code)
 
 
 def _workspace() -> Workspace:
@@ -331,40 +305,6 @@ def _workspace() -> Workspace:
 
 def _below(workspace: Workspace, path: Path) -> str:
     return path.relative_to(workspace.root).as_posix()
-
-
-def _model(reference: str) -> tuple[str, str]:
-    """Name, and version or alias, of MODEL, MODEL/VERSION or MODEL@ALIAS."""
-    from registry.versions import CHAMPION
-
-    for mark in ("@", "/"):
-        name, found, version = reference.partition(mark)
-        if found and name and version:
-            return name, version
-    return reference, CHAMPION
-
-
-def _pairs(filters: Sequence[str]) -> dict[str, str]:
-    from pipelines.errors import BadRequest
-
-    pairs = {}
-    for each in filters:
-        key, found, value = each.partition("=")
-        if not found or not key:
-            raise BadRequest(f"--filter {each}: must be KEY=VALUE.")
-        pairs[key] = value
-    return pairs
-
-
-def _prediction(row: dict[str, Any]) -> str:
-    said = [f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items() if key != "input"]
-    return "\t".join([*said, row["input"]])
-
-
-def _wrapped(text: str) -> list[str]:
-    import textwrap
-
-    return [*textwrap.wrap(text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
 
 
 if __name__ == "__main__":

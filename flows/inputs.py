@@ -1,4 +1,4 @@
-"""What `headrace predict` was given -> inputs of a model: texts, or paths of media files."""
+"""What `headrace predict` and `query` were given -> a model and its inputs (texts, or paths of media), filters."""
 
 from __future__ import annotations
 
@@ -31,6 +31,26 @@ def read_inputs(arguments: Sequence[str], *, content: str, media: bool, stdin: T
     if media:
         _refuse_missing(found)
     return found
+
+
+def parse_model(reference: str) -> tuple[str, str]:
+    """Name, and version or alias, of MODEL (its champion), MODEL/VERSION or MODEL@ALIAS."""
+    for mark in ("@", "/"):
+        name, found, version = reference.partition(mark)
+        if found and name and version:
+            return name, version
+    return reference, "champion"
+
+
+def parse_filters(filters: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE each. Raises BadRequest."""
+    pairs = {}
+    for each in filters:
+        key, found, value = each.partition("=")
+        if not found or not key:
+            raise BadRequest(f"--filter {each}: must be KEY=VALUE.")
+        pairs[key] = value
+    return pairs
 
 
 def _rows(path: Path, content: str) -> list[str]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.bases import identify
-from pipelines.contract import DOCUMENTS, Contract
+from pipelines.contract import ADDED, DOCUMENTS, Contract
 from pipelines.errors import BadRequest
 from pipelines.examples import Shape
 from pipelines.packages import PREFIX
+from pipelines.schema.contract import DataContract
 from pipelines.schema.data import Data
 from pipelines.schema.messages import near
-from pipelines.schema.reading import Location, read_document
+from pipelines.schema.reading import Document, Location, read_document
 from pipelines.schema.recipe import Recipe
 from pipelines.settings import read_index, read_recipe, references
 from pipelines.sources import find_source, watch_path
@@ -35,7 +37,8 @@ class Named:
     weights: bool
     modules: Sequence[str]
     asked: Mapping[str, str]
-    lines: Mapping[str, int]  # of "source", "columns", "base", "task"
+    rows: DataContract
+    lines: Mapping[str, int]  # of "source", "columns", "base", "task", "expectations"
 
     def identify_source(self, root: Path) -> None:
         """Raise BadRequest or Outage for a source that cannot be read."""
@@ -51,14 +54,10 @@ def named(file: Path, kind: Kind) -> Named:
     document = read_document(file)
     if kind == "index":
         index = read_index(file)
-        at = {"source": ("documents", "source"), "columns": ("documents", "columns"), "base": ("embed", "model")}
-        lines = {key: document.line(place) for key, place in {**at, "task": ()}.items()}
-        return Named(index.documents, DOCUMENTS, [index.embed.model], True, (), {}, lines)
+        lines = _lines(document, "documents", ("embed", "model"))
+        return Named(index.documents, DOCUMENTS, [index.embed.model], True, (), {}, index.contract, lines)
     recipe = read_recipe(file)
     task = find_task(recipe.task)
-    places: dict[str, Location] = {
-        "source": ("data", "source"), "columns": ("data", "columns"), "base": ("model", "base"), "task": ("task",),
-    }  # fmt: skip
     return Named(
         data=recipe.data,
         contract=task.contract,
@@ -66,30 +65,44 @@ def named(file: Path, kind: Kind) -> Named:
         weights=isinstance(recipe.model.base, str),
         modules=task.modules,
         asked=_asked(recipe),
-        lines={key: document.line(place) for key, place in places.items()},
+        rows=recipe.contract,
+        lines=_lines(document, "data", ("model", "base")),
     )
 
 
-def source_columns(names: Named, workspace: Workspace) -> None:
-    """Raise BadRequest for a column that the settings name and the source, when it lies here, does not have."""
+def check_columns(names: Named, workspace: Workspace) -> list[str] | None:
+    """The columns of a source that lies here; None when only its rows can tell, or only a server.
+
+    Raises BadRequest for a column that the settings name and that is not there.
+    """
     data = names.data
     here = watch_path(data) is not None or str(data.source).startswith(PREFIX)
     reader = reader_file(data.source, data.reader)
     if not here or reader is None:
-        return
+        return None
     source = find_source(data.source)
     identity = source.identify(data, workspace.root)
     files = source.fetch(data, workspace.root, downloads=workspace.var / "downloads", identity=identity)
     assert isinstance(files, Files), "a local source is files"
     first = next(iter(find_reader(reader).read(files, data=data, contract=names.contract)), None)
     if first is None or first.columns is None:
-        return  # only its rows can tell
+        return None
     shape = Shape(names.contract, data, files.folder)
     shape.check(first.columns, first.name)
     there = [*names.contract.columns, *data.columns, *first.columns]
     for column, key in names.asked.items():
         if column not in there:
             raise BadRequest(f"{key}: no column {column!r}. {near(column, there)}Columns: {', '.join(first.columns)}")
+    return there
+
+
+def check_expectations(names: Named, columns: Sequence[str]) -> None:
+    """Raise BadRequest for expectations that Great Expectations does not know, or not so."""
+    if names.rows.expectations:
+        os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
+        from pipelines.validate import plan
+
+        plan(names.contract, names.rows, [*ADDED, *dict.fromkeys(columns)], "contract")
 
 
 def needed_extra(module: str, root: Path) -> str | None:
@@ -102,6 +115,14 @@ def needed_extra(module: str, root: Path) -> str | None:
     extra = next((name for name, wanted in extras if any(_same(each, top) for each in wanted)), None)
     command = f"pip install 'headrace[{extra}]'" if extra else f"pip install {module}"
     return f"this task needs the module {module!r}, which is not installed: {command}"
+
+
+def _lines(document: Document, section: str, base: Location) -> dict[str, int]:
+    places: dict[str, Location] = {
+        "source": (section, "source"), "columns": (section, "columns"), "base": base, "task": ("task",),
+        "expectations": ("contract", "expectations"),
+    }  # fmt: skip
+    return {key: document.line(place) for key, place in places.items()}
 
 
 def _same(requirement: str, module: str) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.task import find_task
 from pipelines.workspace import Job, read_json
+
+if TYPE_CHECKING:
+    from pipelines.search.query import Passage
 
 _BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
 
@@ -34,6 +38,18 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _registered(found["registered"])
     if found.get("published"):
         yield from _published(found["published"])
+
+
+def passage_lines(rank: int, passage: Passage) -> list[str]:
+    """A passage that a question found."""
+    head = f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip()
+    return [head, *textwrap.wrap(passage.text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
+
+
+def prediction_line(row: Mapping[str, Any]) -> str:
+    """What a model answered, and the input that it answered."""
+    said = [f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items() if key != "input"]
+    return "\t".join([*said, row["input"]])
 
 
 def _published(receipt: Mapping[str, Any]) -> Iterator[str]:

@@ -80,6 +80,19 @@ def test_what_the_file_names_is_looked_at(
     ), said
 
 
+@pytest.mark.slow
+def test_an_expectation_that_there_is_not(place: Place) -> None:
+    rewrite(place, "{at_most: 0.05}", "{expectations: [{expect_column_values_to_not_be_nul: {column: text}}]}")
+    (said,) = found(place)
+    assert said.startswith(f"mistake recipes/tiny.yaml:{line_of(place, 'contract:')}: contract")
+    assert "expect_column_values_to_not_be_null" in said
+    rewrite(place, "_be_nul: {column: text}", "_be_null: {column: txt}")
+    (said,) = found(place)
+    assert "the data has no column 'txt'. Did you mean 'text'" in said
+    rewrite(place, "{column: txt}", "{column: text}")
+    assert found(place) == []
+
+
 def test_a_base_that_does_not_exist(place: Place) -> None:
     file = place.root / "recipes" / "tiny.yaml"
     head, _, tail = file.read_text().partition("model:\n")

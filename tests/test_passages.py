@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,37 @@ def test_neighbours_share_whole_sentences_up_to_the_overlap(reader: Any) -> None
 
 
 def test_an_edit_moves_the_cuts_near_it_and_no_others(reader: Any) -> None:
-    text = long_text(300)
-    edited = text[:400] + " A new sentence stands here now." + text[400:]
-    before = {text[one.start : one.end] for one in passages(text, reader, tokens=64, overlap=12)}
-    after = {edited[one.start : one.end] for one in passages(edited, reader, tokens=64, overlap=12)}
-    assert len(before) > 50
-    assert 0 < len(after - before) <= 8
+    """Sentences of equal length: cuts that count from the start would all move by one, up to the end."""
+    words = (
+        "river",
+        "house",
+        "road",
+        "field",
+        "tree",
+        "stone",
+        "horse",
+        "bird",
+        "boat",
+        "wall",
+        "door",
+        "gate",
+        "hill",
+    )
+    pick = random.Random(5).choice
+    lines = [f"The {pick(words)} and the {pick(words)} saw the {pick(words)} again." for _ in range(400)]
+    assert len(set(reader.lengths(lines))) == 1
+    changed = []
+    for at in (20, 90, 160):
+        text, edited = (
+            " ".join(lines),
+            " ".join([*lines[:at], "The night and the day saw the moon again.", *lines[at:]]),
+        )
+        before = {text[one.start : one.end] for one in passages(text, reader, tokens=64, overlap=12)}
+        after = {edited[one.start : one.end] for one in passages(edited, reader, tokens=64, overlap=12)}
+        assert len(before) > 60
+        changed.append(len(after - before))
+    assert min(changed) >= 1
+    assert max(changed) <= 15
 
 
 @pytest.mark.parametrize(

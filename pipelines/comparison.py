@@ -35,6 +35,9 @@ class Yardstick:
 def against_baseline(predictions: Path, by: Yardstick) -> Paired | NoRival:
     """The candidate against the baseline that is best by the metric."""
     answered = read_predictions(predictions)
+    for name, said in {"the model": answered.model, **answered.baselines}.items():
+        if not _all_numbers(said):
+            return NoRival(f"not every prediction of {name} is a number", in_order=False)
     values = {name: _value(said, answered.truth, by) for name, said in answered.baselines.items()}
     if not values:
         return NoRival("the evaluation has no baseline to compare with", in_order=False)
@@ -53,6 +56,8 @@ def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick
     mine, theirs = read_predictions(predictions), read_predictions(champion)
     if mine.model.keys() != theirs.model.keys():
         return NoRival(f"{name} predicts something else ({', '.join(theirs.model)})", in_order=False)
+    if not (_all_numbers(mine.model) and _all_numbers(theirs.model)):
+        return NoRival(f"not every prediction of the model or of {name} is a number", in_order=False)
     here, there = _common(mine.row_ids, theirs.row_ids)
     share = len(here) / len(mine.row_ids) if mine.row_ids else 0.0
     if not len(here):
@@ -69,6 +74,10 @@ def _paired(
     difference = one.values[by.metric] - two.values[by.metric]
     lower = one.lower_difference(two, by.metric, confidence=by.confidence, more_is_better=by.more_is_better)
     return Paired(name, by.metric, difference if by.more_is_better else -difference, lower, common)
+
+
+def _all_numbers(said: Predictions) -> bool:
+    return all(np.isfinite(array).all() for array in said.values() if array.dtype.kind == "f")
 
 
 def _value(said: Predictions, truth: Predictions, by: Yardstick) -> float:

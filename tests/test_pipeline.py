@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
@@ -43,14 +44,17 @@ def states(outcome: Outcome) -> dict[str, str]:
     return {stage.address: stage.state for stage in outcome.stages}
 
 
+def run_id(outcome: Outcome) -> UUID:
+    return UUID(outcome.links["run"].rpartition("/")[2])
+
+
 def task_runs(outcome: Outcome) -> dict[str, Any]:
     """What Prefect's server holds about the flow run's tasks, by name."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import TaskRunSort
 
-    flow_run = outcome.links["run"].rpartition("/")[2]
-    chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+    chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id(outcome)]))
     found: dict[str, Any] = {}
 
     def settled() -> bool:  # task runs reach the server as events
@@ -71,7 +75,7 @@ def flow_run(outcome: Outcome) -> Any:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        return client.read_flow_run(outcome.links["run"].rpartition("/")[2])
+        return client.read_flow_run(run_id(outcome))
 
 
 def test_runs_then_has_nothing_to_do_and_dvc_agrees(tiny: TinyGraph) -> None:
@@ -224,9 +228,8 @@ def test_the_page_gets_progress_and_results(tiny: TinyGraph) -> None:
     tiny.write("data/models/a/evaluation/metrics.json", json.dumps(metrics))
     tiny.write("data/models/a/evaluation/plots/confusion.png", "not a picture")
     outcome = bring(tiny)
-    run_id = outcome.links["run"].rpartition("/")[2]
     with get_client(sync_client=True) as client:
-        chosen = {"flow_run_id": {"any_": [run_id]}}
+        chosen = {"flow_run_id": {"any_": [str(run_id(outcome))]}}
         answer = client.request("POST", "/artifacts/filter", json={"artifacts": chosen})
         found = {each["key"]: each["data"] for each in answer.json()}
     assert found["recipe-progress"] == 100.0
@@ -280,7 +283,8 @@ def test_cancelled_on_prefects_page(tiny: TinyGraph) -> None:
         client.set_flow_run_state(found.id, Cancelling())
         out, err = driver.communicate(timeout=30)
         assert driver.returncode == 130, err
-        assert client.read_flow_run(found.id).state.type == StateType.CANCELLED
+        state = client.read_flow_run(found.id).state
+        assert state is not None and state.type == StateType.CANCELLED
     assert {each["state"] for each in json.loads(out)["stages"]} == {"cancelled"}
     assert not psutil.pid_exists(stage)
 

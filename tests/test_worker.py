@@ -84,7 +84,12 @@ def test_a_timeout_ends_the_stage_and_its_children(tiny: TinyGraph, crew: Crew) 
 
 def test_cancel_ends_what_runs_and_starts_nothing(tiny: TinyGraph, crew: Crew) -> None:
     tiny.order("prepare@a", sleep=60)
-    threading.Thread(target=lambda: (tiny.wait_for("prepare@a"), crew.cancel())).start()
+
+    def cancel() -> None:
+        tiny.wait_for("prepare@a")
+        crew.cancel()
+
+    threading.Thread(target=cancel).start()
     with pytest.raises(Cancelled, match="cancelled"):
         bring(crew, "prepare@a")
     with pytest.raises(Cancelled, match="cancelled"):

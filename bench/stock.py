@@ -25,8 +25,11 @@ from transformers import (
     default_data_collator,
 )
 
+Method = Literal["lora", "full"]
+Padding = Literal["fixed", "longest"]
 
-class StepTimes(TrainerCallback):
+
+class StepTimes(TrainerCallback):  # type: ignore[misc]
     """When each step ended, in seconds of a monotonic clock."""
 
     def __init__(self) -> None:
@@ -44,8 +47,8 @@ def train(
     rows: pd.DataFrame,
     *,
     base: Path,
-    method: Literal["lora", "full"],
-    padding: Literal["fixed", "longest"],
+    method: Method,
+    padding: Padding,
     max_tokens: int,
     batch_size: int,
     learning_rate: float,
@@ -86,7 +89,7 @@ def train(
     return times.rate(batch_size), float(np.mean(np.argmax(logits, axis=1) == test["label"].to_numpy()))
 
 
-def _encoded(rows: pd.DataFrame, tokenizer: Any, padding: str, max_tokens: int) -> Any:
+def _encoded(rows: pd.DataFrame, tokenizer: Any, padding: Padding, max_tokens: int) -> Any:
     from datasets import Dataset
 
     encoded = tokenizer(

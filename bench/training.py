@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import torch
 
 from bench import stock
 from bench.measure import ratio
-from pipelines import bases, fit
-from pipelines.schema.model import Compute, Training
-from pipelines.task import find_task
+from pipelines import fit
+from pipelines.bases import base_of
+from pipelines.prepared import ENCODER, read_features, read_rows
+from pipelines.schema.data import SplitName
+from pipelines.schema.lock import BaseIdentity
+from pipelines.schema.model import Compute, Model, Training
+from pipelines.task import Base, find_task
 from pipelines.train import start
 from pipelines.workspace import Job, find_workspace
 from tests.conftest import ROOT, Workspace, make_workspace
@@ -27,7 +30,8 @@ from tests.conftest import ROOT, Workspace, make_workspace
 STEPS = 14
 ROUNDS = 3
 PAIRS_AT_LIMIT = 10
-METHODS = {"lora": 1e-3, "full": 5e-5}  # and the learning rate of each
+METHODS: dict[stock.Method, float] = {"lora": 1e-3, "full": 5e-5}  # and the learning rate of each
+PADDINGS: tuple[stock.Padding, ...] = ("fixed", "longest")
 LIMIT_ROWS = 600  # long reviews, every one cut at the limit
 STOCK_TOKENS = 128  # what the example of transformers pads to
 
@@ -41,7 +45,7 @@ def main() -> None:
         _at_limit(_prepared(Path(folder) / "long", "lora", "imdb"))
 
 
-def _prepared(folder: Path, method: str, reviews: str) -> Workspace:
+def _prepared(folder: Path, method: stock.Method, reviews: str) -> Workspace:
     """The default recipe with another method, or on the long reviews, up to `preprocess`."""
     workspace = make_workspace(folder)
     recipe = (ROOT / "recipes/film-reviews.yaml").read_text()
@@ -67,32 +71,41 @@ def _job(workspace: Workspace) -> Job:
     return find_workspace(workspace.root).job("recipe", "film-reviews")
 
 
+def _base(job: Job) -> Base:
+    return base_of(job.section("model", Model), job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
+
+
 def _ours(job: Job, steps: int, *, rows: int | None = None) -> float:
     """Examples a second of our own training loop, the first steps left out."""
-    task, base = find_task("text_classification"), bases.pinned(job)
+    task, base = find_task("text_classification"), _base(job)
     module = start(job, task, base)
     prepared = job.folder / "prepared"
-    table = pa.ipc.open_file(pa.memory_map(str(prepared / "train.arrow"))).read_all()
+    table = read_features(prepared, "train")
     table = table if rows is None else table.slice(0, rows)
     training = job.section("training", Training)
     training = training.model_copy(update={"epochs": steps * training.batch_size / table.num_rows})
-    plan = fit.Plan(training, task.collator(prepared / "encoder"), task.validation, scratch=job.folder / "scratch")
+    plan = fit.Plan(training, task.collator(prepared / ENCODER), task.validation, scratch=job.folder / "scratch")
     ends: list[float] = []
     fit.fit(module, table, table.slice(0, 0), plan, listen=lambda step, metrics: ends.append(time.perf_counter()))
     return training.batch_size * (steps - 3) / (ends[steps - 1] - ends[2])
 
 
-def _rows(job: Job, split: str) -> pd.DataFrame:
-    rows = pd.read_parquet(job.folder / "prepared/rows.parquet")
-    rows = rows[rows["split"] == split]
+def _rows(job: Job, split: SplitName) -> pd.DataFrame:
+    rows = read_rows(job.folder / "prepared", split)
     return pd.DataFrame({"text": rows["text"], "label": rows["label"].astype("category").cat.codes.astype(int)})
 
 
 def _theirs(
-    job: Job, method: str, padding: str, steps: int, *, max_tokens: int = STOCK_TOKENS, rows: int | None = None
-):
+    job: Job,
+    method: stock.Method,
+    padding: stock.Padding,
+    steps: int,
+    *,
+    max_tokens: int = STOCK_TOKENS,
+    rows: int | None = None,
+) -> float:
     torch.set_num_threads(job.section("compute", Compute).threads)
-    folder = bases.pinned(job).folder
+    folder = _base(job).folder
     assert folder is not None
     train = _rows(job, "train")
     return stock.train(
@@ -102,12 +115,12 @@ def _theirs(
     )[0]  # fmt: skip
 
 
-def _throughput(workspace: Workspace, method: str) -> None:
+def _throughput(workspace: Workspace, method: stock.Method) -> None:
     job = _job(workspace)
     figures: dict[str, list[float]] = {"ours": [], "fixed": [], "longest": []}
     for _ in range(ROUNDS):
         figures["ours"].append(_ours(job, STEPS))
-        for padding in ("fixed", "longest"):
+        for padding in PADDINGS:
             figures[padding].append(_theirs(job, method, padding, STEPS))
     for padding, what in (
         ("fixed", f"padded to {STOCK_TOKENS}"),
@@ -131,11 +144,11 @@ def _at_limit(workspace: Workspace) -> None:
           f"ratio {ratio(ours, theirs)} ({PAIRS_AT_LIMIT} alternated pairs)", flush=True)  # fmt: skip
 
 
-def _accuracy(workspace: Workspace, method: str) -> None:
+def _accuracy(workspace: Workspace, method: stock.Method) -> None:
     _must(workspace.dvc("repro", "evaluate@film-reviews", timeout=3600))
     job = _job(workspace)
     ours = json.loads((job.folder / "evaluation/metrics.json").read_text())["accuracy"]
-    folder = bases.pinned(job).folder
+    folder = _base(job).folder
     assert folder is not None
     train = _rows(job, "train")
     epochs = job.section("training", Training).epochs

@@ -86,7 +86,7 @@ class Workspace:
         )
 
     def stage(self, stage: str, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", f"pipelines.{stage}", name, *arguments, **env)
+        return self.run(sys.executable, "-m", f"pipelines.{stage}", name, *arguments, timeout=300, **env)
 
     def headrace(self, *arguments: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "flows.cli", *arguments, timeout=timeout, **env)

@@ -7,13 +7,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import TINY_RECIPE, Workspace, film_rows
 
 from flows import checks
 from flows.checks import Finding, check, exit_code
 from flows.named import needed_extra
 from pipelines.errors import BadRequest
 from pipelines.workspace import Workspace as Place
+from tests.conftest import TINY_RECIPE, Workspace, film_rows
 
 
 @pytest.fixture

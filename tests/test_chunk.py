@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-import small_index
-from small_index import STORY
 
 from pipelines import chunk
 from pipelines.errors import BadData, BadRequest
+from tests import small_index
+from tests.small_index import STORY
 
 DOCUMENTS = {
     "news/a.txt": "The flood\n\n" + STORY * 6,

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace
 from typer.main import get_command
 
 from flows.cli import app
+from tests.conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace
 
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 

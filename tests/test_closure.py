@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import ROOT
-
 from pipelines import closure as subject
 from pipelines.closure import closure, code_hash
+from tests.conftest import ROOT
 
 
 def package(root: Path, **files: str) -> Path:

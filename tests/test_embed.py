@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_index
-from small_index import MODEL, STORY
 
 from pipelines import chunk, embed
 from pipelines.bases import resolve
 from pipelines.errors import BadRequest
 from pipelines.search import embedder
+from tests import small_index
+from tests.small_index import MODEL, STORY
 
 FOLDER = resolve(MODEL, Path()).folder
 DOCUMENTS = {f"{n}.txt": f"Year {n}\n\n" + STORY.replace("night", f"night of {n}") * 3 for n in range(12)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -11,11 +12,12 @@ from ruamel.yaml import YAML
 from pipelines.closure import closure
 
 ROOT = Path(__file__).parents[1]
-STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def module_of(stage: str) -> Path:
-    return ROOT / "pipelines" / (STAGES[stage]["do"]["cmd"].split()[2].split(".")[1] + ".py")
+    module: str = STAGES[stage]["do"]["cmd"].split()[2]
+    return (ROOT / module.replace(".", "/")).with_suffix(".py")
 
 
 def code_deps(stage: str) -> set[str]:

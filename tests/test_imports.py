@@ -27,7 +27,7 @@ HEAVY = {"torch", "transformers", "peft", "diffusers", "sklearn", "datasets", "g
 
 def imported(path: Path) -> set[str]:
     """Dotted names of every module that a file imports, at the top or in a function."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
 from flows.live import chosen, correct, entry, kind_of, live, new, retire
 from pipelines.errors import BadRequest
 from pipelines.schema.reading import BadSettings, read_document
 from pipelines.workspace import Workspace as Place
+from tests.conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
 COMMENTED = """\
 # What is live.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Workspace
 
 from flows.locking import refresh
 from pipelines.settings import read_lock, run
 from pipelines.workspace import Job, write_json
 from pipelines.workspace import Workspace as Place
 from registry.connection import connect
+from tests.conftest import Workspace
 
 PROFILE = {"rows": 3}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_index import MODEL, STORY
 
 from pipelines.bases import resolve
 from pipelines.passages import embedded, passages, sections
 from pipelines.search.embedder import load_reader
+from tests.small_index import MODEL, STORY
 
 FOLDER = resolve(MODEL, Path()).folder
 

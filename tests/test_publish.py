@@ -7,14 +7,14 @@ import shutil
 from typing import Any
 
 import pytest
-import small_index
-from small_index import STORY
 
 from pipelines import chunk, embed, publish
 from pipelines.errors import HeadraceError
 from pipelines.search import published
 from pipelines.search.engine import Edge, choose
 from pipelines.search.published import receipt_holds
+from tests import small_index
+from tests.small_index import STORY
 
 DOCUMENTS = {f"part/{n}.txt": f"Year {n}\n\n" + STORY.replace("night", f"night of {n}") * 3 for n in range(6)}
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_index
-from small_index import MODEL, STORY
 
 from pipelines.bases import resolve
 from pipelines.content import text_key
@@ -21,6 +19,8 @@ from pipelines.errors import BadRequest, Outage
 from pipelines.packages import package_path
 from pipelines.passages import embedded
 from pipelines.search.query import query
+from tests import small_index
+from tests.small_index import MODEL, STORY
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {

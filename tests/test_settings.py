@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY_INDEX, Workspace
 from ruamel.yaml import YAML  # "rt": libyaml refuses a URL inside braces, which YAML 1.2 allows
 
 from pipelines import settings
@@ -18,6 +17,7 @@ from pipelines.schema.reading import BadSettings
 from pipelines.settings import read_index, read_recipe
 from pipelines.workspace import Job
 from pipelines.workspace import Workspace as Place
+from tests.conftest import ROOT, TINY_INDEX, Workspace
 
 SHIPPED = sorted([*ROOT.glob("recipes/*.yaml"), *ROOT.glob("indexes/*.yaml"), *ROOT.glob("examples/*.yaml")])
 

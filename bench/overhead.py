@@ -12,18 +12,9 @@ import tempfile
 from pathlib import Path
 
 from bench.measure import seconds
-from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
+from tests.conftest import Workspace, film_rows, make_tiny
 
 PAIRS = 5
-
-
-def tiny_workspace(folder: Path) -> Workspace:
-    workspace = make_workspace(folder)
-    workspace.write_rows(film_rows(240))
-    workspace.write("recipes/tiny.yaml", TINY_RECIPE)
-    workspace.live(recipes={"tiny": {"task": "text_classification", "watch": "rows.csv"}})
-    workspace.headrace("lock")
-    return workspace
 
 
 def timed(workspace: Workspace, *command: str) -> float:
@@ -37,7 +28,7 @@ def timed(workspace: Workspace, *command: str) -> float:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        workspace = tiny_workspace(Path(folder) / "workspace")
+        workspace = make_tiny(Path(folder) / "workspace")
         try:
             _report(workspace)
         finally:

@@ -134,8 +134,11 @@ def make_workspace(root: Path) -> Workspace:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    """A workspace of the test's own; its servers are ended afterwards."""
-    made = make_workspace(tmp_path / "workspace")
+    """A workspace of the test's own, with no recipe; its servers are ended afterwards."""
+    yield from _ended(make_workspace(tmp_path / "workspace"))
+
+
+def _ended(made: Workspace) -> Iterator[Workspace]:
     yield made
     if made.path("var", "servers").exists():
         made.headrace("stop")
@@ -155,11 +158,17 @@ def film_rows(count: int) -> list[dict[str, str]]:
     ]
 
 
-@pytest.fixture
-def tiny(workspace: Workspace) -> Workspace:
+def make_tiny(root: Path) -> Workspace:
     """A workspace with the live recipe `tiny` over rows.csv, its lock written."""
-    workspace.write_rows(film_rows(240))
-    workspace.write("recipes/tiny.yaml", TINY_RECIPE)
-    workspace.write("recipes/tiny.lock", "source: {kind: path}\nbases: {}\nreference: null\n")
-    workspace.live(recipes={"tiny": {"task": "text_classification", "watch": "rows.csv"}})
-    return workspace
+    made = make_workspace(root)
+    made.write_rows(film_rows(240))
+    made.write("recipes/tiny.yaml", TINY_RECIPE)
+    made.write("recipes/tiny.lock", "source: {kind: path}\nbases: {}\nreference: null\n")
+    made.live(recipes={"tiny": {"task": "text_classification", "watch": "rows.csv"}})
+    return made
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Workspace]:
+    """`make_tiny` of the test's own; its servers are ended afterwards."""
+    yield from _ended(make_tiny(tmp_path / "workspace"))

@@ -14,27 +14,18 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
+from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_tiny
 
 pytestmark = pytest.mark.slow
 
 STAGES = ["settings", "collect", "validate", "preprocess", "train", "evaluate", "register"]
 
 
-def tiny_workspace(folder: Path) -> Workspace:
-    made = make_workspace(folder)
-    made.write_rows(film_rows(240))
-    made.write("recipes/tiny.yaml", TINY_RECIPE)
-    made.write("recipes/tiny.lock", "source: {kind: path}\nbases: {}\nreference: null\n")
-    made.live(recipes={"tiny": {"task": "text_classification", "watch": "rows.csv"}})
-    return made
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory):
     """Two clones of one state: the first driven by headrace, the second by DVC."""
     folder = tmp_path_factory.mktemp("drivers")
-    by_headrace, by_dvc = tiny_workspace(folder / "a"), tiny_workspace(folder / "b")
+    by_headrace, by_dvc = make_tiny(folder / "a"), make_tiny(folder / "b")
     done = by_headrace.headrace("run")
     assert done.returncode == 0, done.stdout + done.stderr
     done = by_dvc.dvc("repro")
@@ -154,7 +145,7 @@ def test_an_experiment_registers_nothing(pair) -> None:
 
 def test_eight_at_once(tmp_path: Path) -> None:
     """None does a stage twice, none corrupts another, the runs wait rather than fail, one new version."""
-    workspace = tiny_workspace(tmp_path / "workspace")
+    workspace = make_tiny(tmp_path / "workspace")
     try:
         results: list[subprocess.CompletedProcess[str]] = []
         commands = [("flows.cli", "run", "--json")] * 7 + [("dvc", "repro")]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
+    from PIL import Image
     from torch import Tensor, nn
 
 PREDICT_BATCH = 64  # pictures
@@ -231,13 +232,23 @@ def _pixels(paths: Sequence[str], media: Path, picture: Mapping[str, Any]) -> np
     for at, path in enumerate(paths):
         try:
             with Image.open(media / path) as opened:
-                upright = ImageOps.exif_transpose(opened).convert(_MODES[picture["channels"]])
+                upright = _eight_bits(ImageOps.exif_transpose(opened)).convert(_MODES[picture["channels"]])
         except (OSError, UnidentifiedImageError) as error:
             raise BadRequest(f"{path}: no picture that can be decoded ({error}).") from None
         if upright.size != (size, size):
             upright = upright.resize((size, size), Image.Resampling.BILINEAR)
         pixels[at] = np.asarray(upright).reshape(size, size, channels).transpose(2, 0, 1)
     return pixels
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Pillow cuts 16 bits off at 255 instead of scaling them."""
+    import numpy as np
+    from PIL import Image
+
+    if not picture.mode.startswith("I;16"):
+        return picture
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
 
 
 def _scaled(pixels: np.ndarray[Any, Any], picture: Mapping[str, Any]) -> Tensor:

@@ -1,0 +1,280 @@
+"""The four methods on a small pretrained base, the ways to get a base wrong, and what loading costs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+
+from pipelines.errors import BadRequest
+from pipelines.schema.model import Architecture, Lora, Method, Model
+from pipelines.task import Base, Task, find_task
+from pipelines.tasks import _tokens
+from pipelines.tasks._transformer import MeanPooledClassifier, mean_pool, pad_tokens
+from tests.conftest import ROOT, film_rows
+
+SMALL = {
+    "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64,
+    "max_position_embeddings": 40, "vocab_size": 300,
+}  # fmt: skip
+ROWS = pd.DataFrame(film_rows(40))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A small BERT as save_pretrained() writes it, with a tokenizer."""
+    folder = tmp_path_factory.mktemp("base")
+    _tokens.learn(ROWS["text"].tolist(), folder, size=300)
+    torch.manual_seed(1)
+    BertModel(BertConfig(**SMALL)).save_pretrained(folder)
+    return Base("./base", folder, "0" * 64)
+
+
+@pytest.fixture
+def task() -> Task:
+    return find_task("text_classification")
+
+
+def _encoder(task: Task, base: Base, folder: Path, **options: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    given = task.Preprocess.model_validate({"max_tokens": 32, "vocabulary": 300, **options})
+    task.prepare(ROWS, media=folder, options=given, base=base, folder=folder)
+    return folder
+
+
+def _built(task: Task, base: Base, encoder: Path, method: Method, **settings: Any) -> MeanPooledClassifier:
+    module = task.build(Model(base=base.reference, method=method, **settings), base=base, folder=encoder, seed=7)
+    assert isinstance(module, MeanPooledClassifier)
+    return module
+
+
+def _saved(task: Task, module: nn.Module, encoder: Path, folder: Path) -> Path:
+    folder.mkdir()
+    task.save(module, folder=folder, prepared=encoder)
+    return folder
+
+
+def test_importing_the_task_loads_nothing_heavy() -> None:
+    heavy = ("torch", "transformers", "sklearn", "peft", "pandas", "tokenizers")
+    code = f"import sys, pipelines.tasks.text_classification; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_serving_a_model_needs_no_peft(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    model = _saved(task, _built(task, base, encoder, "full"), encoder, tmp_path / "model")
+    code = (
+        "import sys, pandas; from pathlib import Path; from pipelines.task import find_task;"
+        f"predictor = find_task('text_classification').load(Path({str(model)!r}));"
+        "predictor.predict(pandas.DataFrame({'text': ['a film']}));"
+        "print([m for m in ('peft', 'sklearn', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_mean_pooling_leaves_padding_out() -> None:
+    hidden = torch.randn(2, 3, 4)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    expected = torch.stack([(hidden[0, 0] + hidden[0, 1]) / 2, (hidden[1, 0] + hidden[1, 1] + hidden[1, 2]) / 3])
+    torch.testing.assert_close(mean_pool(hidden, mask), expected)
+
+
+def test_tokens_are_padded_to_the_longest_of_the_batch() -> None:
+    batch = pad_tokens([[5, 6], [7]], pad=9)
+    assert batch["input_ids"].tolist() == [[5, 6], [7, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "transfer"])
+def test_what_a_method_trains(task: Task, base: Base, tmp_path: Path, method: Method) -> None:
+    module = _built(task, base, _encoder(task, base, tmp_path), method)
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if name.startswith("head.")}, "the fresh head always learns"
+    inner = {name for name in trained if name.startswith("encoder.")}
+    if method == "full":
+        assert len(inner) == len(list(module.encoder.parameters()))
+    elif method == "lora":
+        assert inner
+        assert all("lora_" in name for name in inner)
+    else:
+        assert not inner
+
+
+def test_merged_adapters_predict_the_same_and_stand_alone_too(task: Task, base: Base, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    module = _built(task, base, encoder, "lora", lora=Lora(rank=4, alpha=8.0))
+    torch.manual_seed(3)
+    for name, parameter in module.named_parameters():
+        if "lora_B" in name:  # zero at the start: then merging would prove nothing
+            nn.init.normal_(parameter, std=0.1)
+    model = _saved(task, module, encoder, tmp_path / "model")
+    batch = pad_tokens(_tokens.token_ids(_tokens.read(encoder, max_tokens=32), ROWS["text"].tolist()), 0)
+    module.eval()
+    with torch.inference_mode():
+        unmerged = module(**batch).logits.softmax(-1).numpy()
+        with module.encoder.disable_adapter():
+            without = module(**batch).logits.softmax(-1).numpy()
+    said = task.load(model).predict(ROWS)["probabilities"]
+    np.testing.assert_allclose(said, unmerged, atol=1e-5)
+    assert abs(said - without).max() > 1e-3
+
+    assert base.folder is not None
+    alone = PeftModel.from_pretrained(
+        AutoModel.from_pretrained(base.folder, add_pooling_layer=False), model / "adapter"
+    )
+    with torch.inference_mode():
+        torch.testing.assert_close(alone.eval()(**batch)[0], module.encoder(**batch)[0], atol=1e-5, rtol=1e-4)
+    assert json.loads((model / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] == "./base"
+
+
+def test_transformers_reads_the_model_folder(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    module = _built(task, base, encoder, "full")
+    model = _saved(task, module, encoder, tmp_path / "model")
+    text = ROWS["text"][0]
+    theirs = AutoTokenizer.from_pretrained(model)(text)["input_ids"]
+    assert theirs == _tokens.token_ids(_tokens.read(encoder, max_tokens=32), [text])[0]
+    batch = pad_tokens([theirs], 0)
+    with torch.inference_mode():
+        hidden = AutoModel.from_pretrained(model).eval()(**batch).last_hidden_state
+        torch.testing.assert_close(hidden, module.eval().encoder(**batch).last_hidden_state)
+
+
+def test_a_trained_model_is_a_base(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    model = _saved(task, _built(task, base, encoder, "full"), encoder, tmp_path / "model")
+    again = Base("models:/films@champion", model, "1" * 64)
+    module = _built(task, again, _encoder(task, again, tmp_path / "second"), "transfer")
+    stored = load_file(model / "model.safetensors")
+    torch.testing.assert_close(
+        module.encoder.embeddings.word_embeddings.weight, stored["embeddings.word_embeddings.weight"]
+    )
+
+
+def test_frozen_features_are_computed_once(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder, cache = _encoder(task, base, tmp_path / "encoder"), tmp_path / "cache"
+    module = _built(task, base, encoder, "transfer")
+    table = task.encode(ROWS, media=tmp_path, folder=encoder)
+    first = task.features(module, table, base=base, folder=encoder, cache=cache)
+    (file,) = cache.iterdir()
+    written = file.stat().st_mtime_ns
+    again = task.features(module, table, base=base, folder=encoder, cache=cache)
+    assert file.stat().st_mtime_ns == written
+    assert first.equals(again)
+    task.features(module, table.slice(1), base=base, folder=encoder, cache=cache)
+    assert len(list(cache.iterdir())) == 2, "other rows, other features"
+
+    collate = task.collator(encoder)
+    module.eval()
+    for from_tokens, from_features in zip(table.to_pylist()[:4], first.to_pylist()[:4], strict=True):
+        from_features["features"] = np.array(from_features["features"], dtype=np.float32)
+        with torch.inference_mode():
+            expected, found = (module(**collate([row])).logits for row in (from_tokens, from_features))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_bases_dropout_is_off_unless_asked_for(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path)
+    assert _built(task, base, encoder, "lora").encoder.config.hidden_dropout_prob == 0.0
+    assert _built(task, base, encoder, "full", dropout=0.2).encoder.config.attention_probs_dropout_prob == 0.2
+    fresh = Base(Architecture(architecture="bert", settings=SMALL), None, None)
+    assert _built(task, fresh, encoder, "pretrain").encoder.config.hidden_dropout_prob == 0.1
+
+
+def test_a_learnt_tokenizer_is_equal_in_every_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipelines.tasks import _tokens;"
+        "from tests.conftest import film_rows;"
+        "texts = [row['text'] for row in film_rows(90)][:: int(sys.argv[2])];"
+        "folder = Path(sys.argv[1]); folder.mkdir();"
+        "_tokens.learn(texts, folder, size=400)"
+    )
+    for name, order in (("first", "1"), ("second", "1"), ("backwards", "-1")):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name), order], cwd=ROOT, check=True)
+    files = [(tmp_path / name / "tokenizer.json").read_bytes() for name in ("first", "second", "backwards")]
+    assert files[0] == files[1] == files[2]
+
+
+def test_long_texts_are_cut(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path, max_tokens=8)
+    table = task.encode(ROWS, media=tmp_path, folder=encoder)
+    assert max(table["length"].to_pylist()) == 8
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "message"),
+    [
+        ("bertt", {}, r"architecture: 'bertt'.*Did you mean.*bert"),
+        ("bert", {"hiden_size": 8}, r"settings.hiden_size.*Did you mean hidden_size"),
+        ("bert", {"hidden_size": "wide"}, r"settings.*hidden_size.*wide"),
+        ("bert", {"hidden_size": 30, "num_attention_heads": 4}, r"not a multiple"),
+        ("bert", {"vocab_size": 10}, r"vocab_size is 10.*tokenizer"),
+        ("resnet", {}, r"resnet does not read text"),
+        ("t5", {}, r"t5 does not read text"),
+    ],
+)
+def test_impossible_architectures_are_refused(
+    task: Task, tmp_path: Path, architecture: str, settings: dict[str, Any], message: str
+) -> None:
+    base = Base(Architecture(architecture=architecture, settings=settings), None, None)
+    with pytest.raises(BadRequest, match=message):
+        _built(task, base, _encoder(task, base, tmp_path), "pretrain")
+
+
+def test_more_tokens_than_positions_are_refused(task: Task, base: Base, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"preprocess.max_tokens: 64 is more than the 40 positions"):
+        _encoder(task, base, tmp_path, max_tokens=64)
+
+
+def test_adapters_that_fit_nowhere_are_refused(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path)
+    with pytest.raises(BadRequest, match=r"model.lora.targets.*q_projection.*dense, key, query, value"):
+        _built(task, base, encoder, "lora", lora=Lora(targets=["q_projection"]))
+
+
+def test_a_folder_that_is_no_model_is_refused(task: Task, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    base = Base("./empty", tmp_path / "empty", "0" * 64)
+    with pytest.raises(BadRequest, match=r"'./empty'"):
+        _encoder(task, base, tmp_path / "encoder")
+
+
+def test_weights_that_do_not_fit_are_refused(task: Task, base: Base, tmp_path: Path) -> None:
+    assert base.folder is not None
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    for name, spoil in (("short", _without_a_layer), ("other", _with_another_width), ("torn", _torn)):
+        folder = tmp_path / name
+        shutil.copytree(base.folder, folder)
+        spoil(folder / "model.safetensors")
+        with pytest.raises(BadRequest, match=rf"'./{name}': the weights in .*{name} cannot be used"):
+            _built(task, Base(f"./{name}", folder, "0" * 64), encoder, "full")
+
+
+def _without_a_layer(weights: Path) -> None:
+    kept = {name: value for name, value in load_file(weights).items() if "layer.3." not in name}
+    save_file(kept, weights, {"format": "pt"})
+
+
+def _with_another_width(weights: Path) -> None:
+    stored = load_file(weights)
+    stored["embeddings.word_embeddings.weight"] = torch.zeros(300, 16)
+    save_file(stored, weights, {"format": "pt"})
+
+
+def _torn(weights: Path) -> None:
+    weights.write_bytes(weights.read_bytes()[:5000])

@@ -34,6 +34,7 @@ _HEALTH_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 10.0
 _SAME_START_S = 0.01  # psutil's resolution of a process's start
 _QUIET = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # four idle queue workers of its own, for features not used here
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",

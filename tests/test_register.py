@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipelines.errors import Outage
 from pipelines.register import run
 from pipelines.schema.model import Architecture, Model
 from pipelines.task import Base, find_task
@@ -141,6 +142,18 @@ def test_an_experiment_is_judged_and_not_registered(
     assert (paper["experiment"], paper["version"], paper["aliases"]) == (True, None, [])
     assert [reason["gate"] for reason in paper["verdict"]["reasons"]] == ["accuracy"]
     assert len(versions.versions("tiny", job.workspace.var)) == 1
+
+
+@pytest.mark.usefixtures("first")
+def test_a_server_that_is_down_leaves_the_receipt_and_may_be_tried_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (job.folder / "registered.json").read_bytes()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(Outage, match=r"MLflow server http://127\.0\.0\.1:9 .* does not answer") as raised:
+        run(job)
+    assert raised.value.transient
+    assert (job.folder / "registered.json").read_bytes() == before
 
 
 @pytest.mark.usefixtures("first")

@@ -178,7 +178,12 @@ def _start(workspace: Workspace, name: Name) -> Server:
     folder = workspace.var / name
     folder.mkdir(parents=True, exist_ok=True)
     env = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
-    env |= {**_QUIET, "PREFECT_HOME": str(workspace.var / "prefect"), "PREFECT_LOGGING_LEVEL": "WARNING"}
+    env |= {
+        **_QUIET,
+        "PREFECT_HOME": str(workspace.var / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_UI_API_URL": f"http://{_HOST}:{port}/api",  # or its page asks port 4200
+    }
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", *_command(name, folder, port)],

@@ -40,10 +40,9 @@ def observe(job: Job) -> Lock:
 
 def write_lock(job: Job, lock: Lock) -> bool:
     """Write NAME.lock, unless it says this already. Returns whether it was written."""
-    text = _to_yaml(lock)
-    if job.lock_file.exists() and job.lock_file.read_text(encoding="utf-8") == text:
+    if job.lock_file.exists() and read_lock(job) == lock:
         return False
-    write_text(job.lock_file, text)
+    write_text(job.lock_file, _to_yaml(lock))
     return True
 
 

@@ -6,7 +6,7 @@ Equal inputs, seed and thread count give equal weights. Imports torch and transf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from pipelines.contract import ROW_ID
 from pipelines.errors import HeadraceError
@@ -26,6 +25,7 @@ from pipelines.progress import Progress
 from pipelines.schema.model import Training
 
 LENGTH = "length"  # a column of encoded rows: batches are made of rows of like length
+_SORTED_BATCHES = 50  # rows of so many batches are sorted together: enough for little padding, few enough for chance
 _LOGS = 100  # lines of the history beside the epochs' ends
 _WALL_TIME = ("_runtime", "_per_second", "total_flos")  # differ from run to run: no part of the history
 
@@ -105,14 +105,36 @@ class _Trainer(Trainer):  # type: ignore[misc]
         rows = self.train_dataset if train_dataset is None else train_dataset
         if rows.lengths is None:
             return super()._get_train_sampler(rows)
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(batch, lengths=rows.lengths)
+        return _LikeLengths(rows.lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
         loss: Tensor = super().training_step(*arguments, **options)
         if not torch.isfinite(loss):
             raise _not_finite(f"the loss is {loss.item()}", self)
         return loss
+
+
+class _LikeLengths(Sampler[int]):
+    """Rows in an order whose consecutive batches hold rows of like length, the batches themselves in random order.
+
+    transformers' LengthGroupedSampler runs from long to short again and again: where length says something about the
+    label, a model from scratch swings with it (film reviews: validation accuracy .72, .61, .76 after three epochs).
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int) -> None:
+        self.lengths, self.batch = torch.tensor(lengths), batch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        batches: list[Tensor] = []
+        for rows in torch.split(torch.randperm(len(self.lengths)), self.batch * _SORTED_BATCHES):
+            ordered = rows[self.lengths[rows].argsort(descending=True, stable=True)]
+            batches.extend(torch.split(ordered, self.batch))
+        whole = len(self.lengths) // self.batch  # an incomplete batch stays last, or it would shift those behind it
+        order = [*torch.randperm(whole).tolist(), *range(whole, len(batches))]
+        return iter(torch.cat([batches[at] for at in order]).tolist())
 
 
 class _History(TrainerCallback):  # type: ignore[misc]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pipelines.tasks._transformer import MeanPooledClassifier
 
 PREDICT_BATCH = 64  # texts; sorted by length first, so little of it is padding
+PRETRAIN_DROPOUT = 0.3  # film reviews from scratch: .757 with it, .741 with BERT's 0.1 (two layers x 128)
 _OPTIONS = "options.json"
 _FEATURES = "features"
 _LENGTH = "length"
@@ -56,12 +57,13 @@ class TextClassification:
 
     def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
         training: Mapping[Method, Mapping[str, Any]] = {
-            "pretrain": {"epochs": 6.0, "learning_rate": 1e-3},
+            "pretrain": {"epochs": 3.0, "learning_rate": 1e-3},
             "full": {"epochs": 2.0, "learning_rate": 5e-5},
             "lora": {"epochs": 2.0, "learning_rate": 1e-3},
             "transfer": {"epochs": 15.0, "learning_rate": 1e-3},
         }
-        return {"training": training[method]}
+        model = {"dropout": PRETRAIN_DROPOUT} if method == "pretrain" else {}
+        return {"training": training[method], "model": model}
 
     def key(self, content: str) -> str:
         return text_key(content)

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from pipelines.task import Predictor, find_task
 
 MODEL = "model"  # names of the artifacts that MLflow keeps beside the code
 ABOUT = "about"
-_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def load_answerer(model: Path, about: Path) -> Answerer:
 
 def _media_file(value: str, folder: Path, row: int) -> str:
     """The absolute path of an input that is a path, or a file written from one that is base64."""
-    if len(value) < _LONGEST_PATH and Path(value).is_file():
+    if os.path.isfile(value):  # noqa: PTH113  Path.is_file() raises for a name that is too long
         return str(Path(value).resolve())
     try:
         content = base64.b64decode(value.partition("base64,")[2] or value, validate=True)

@@ -160,6 +160,8 @@ def test_media_come_as_a_path_or_in_base64(tmp_path: Path, monkeypatch: pytest.M
     answerer = Answerer(About("image_classification", "path", "image"), ByteCounter())
     inputs = ["a.png", str(tmp_path / "a.png"), encoded, f"data:image/png;base64,{encoded}"]
     assert answerer.answer(pd.DataFrame({"path": inputs}))["bytes"].tolist() == [5, 5, 3, 3]
+    longer_than_a_file_name = base64.b64encode(bytes(1000)).decode()
+    assert answerer.answer(pd.DataFrame({"path": [longer_than_a_file_name]}))["bytes"].tolist() == [1000]
 
 
 def test_what_is_no_input_is_named(home: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,9 @@ def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
     )  # fmt: skip
     try:
-        adapted = get_peft_model(encoder, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 calls what transformers 6 will drop
+            adapted = get_peft_model(encoder, config)
     except ValueError as error:
         linear = (name for name, part in encoder.named_modules() if isinstance(part, nn.Linear))
         kinds = sorted({name.rpartition(".")[2] for name in linear})
@@ -233,8 +236,9 @@ def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
 def _save_adapters(encoder: Any, folder: Path) -> None:
     from peft import get_peft_model_state_dict
 
+    adapters = get_peft_model_state_dict(encoder, save_embedding_layers=False)
     folder.mkdir()
-    save_file(_on_disk(get_peft_model_state_dict(encoder)), folder / "adapter_model.safetensors")
+    save_file(_on_disk(adapters), folder / "adapter_model.safetensors")
     config = {key: _ordered(value) for key, value in encoder.peft_config["default"].to_dict().items()}
     write_json(folder / "adapter_config.json", {key: config[key] for key in config if key != "peft_version"})
 

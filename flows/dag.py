@@ -16,7 +16,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pipelines.errors import BadRequest, HeadraceError, Outage
+from pipelines.errors import BadRequest, HeadraceError, Outage, unwritable
 from pipelines.workspace import Kind
 
 _KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
@@ -237,6 +237,8 @@ def _dvc_faults(root: Path) -> Iterator[None]:
             raise BadRequest(
                 f"DVC: {cause.filename} is missing. Run the stage that writes it, or put it back."
             ) from None
+        if isinstance(cause, OSError) and (fault := unwritable(cause, root)) is not None:
+            raise fault from None
         if isinstance(cause, DvcException | OSError):
             raise _fault(cause) from None
         raise cause from None

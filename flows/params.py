@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from flows.turns import locked
 from pipelines.errors import BadRequest
@@ -47,8 +49,9 @@ def remove(workspace: Workspace, kind: Kind, name: str) -> None:
         expected = {**document.values, SECTIONS[kind]: dict(document.values[SECTIONS[kind]])}
         del expected[SECTIONS[kind]][name]
         shorter = _without_lines(document, text, SECTIONS[kind], name)
-        if YAML(typ="safe", pure=True).load(shorter) == expected:
-            return shorter
+        with contextlib.suppress(YAMLError):  # several entries stood on the lines
+            if YAML(typ="safe", pure=True).load(shorter) == expected:
+                return shorter
         return _dumped(text, kind, lambda entries: entries.pop(name))
 
     _edit(workspace, change)

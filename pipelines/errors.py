@@ -6,7 +6,11 @@ is wrong, 3 the content of the data stopped it, 4 a gate refused.
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 GATE_REFUSED = 4
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class HeadraceError(Exception):
@@ -36,3 +40,13 @@ class Outage(HeadraceError):
 
 class Unwritable(HeadraceError):
     """The disk is full or the folder read-only; earlier outputs stand as they were."""
+
+
+def unwritable(error: OSError, folder: Path) -> Unwritable | None:
+    """What to say when a full disk or a read-only folder is the reason; None for any other."""
+    if error.errno not in _UNWRITABLE:
+        return None
+    return Unwritable(
+        f"cannot write {error.filename or folder}: {error.strerror}. Free space or allow writing, then run again; "
+        "earlier outputs stand as they were."
+    )

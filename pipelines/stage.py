@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import os
 import sys
@@ -11,11 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.errors import HeadraceError, Unwritable
+from pipelines.errors import HeadraceError, unwritable
 from pipelines.progress import tell
 from pipelines.workspace import Job, Kind, find_workspace
-
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = None) -> None:
@@ -45,13 +42,9 @@ def readable_faults(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if (fault := unwritable(error, folder)) is None:
             raise
-        place = error.filename or folder
-        raise Unwritable(
-            f"cannot write {place}: {error.strerror}. Free space or allow writing, then run again; "
-            "earlier outputs stand as they were."
-        ) from error
+        raise fault from error
 
 
 @contextmanager

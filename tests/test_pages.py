@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.conftest import Workspace
@@ -30,10 +32,23 @@ def browser() -> Iterator[object]:
         opened.close()
 
 
+def up(url: str) -> None:
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while True:
+        try:
+            assert httpx.get(f"{url}/health").status_code == 200
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, f"{url} did not start"
+            time.sleep(0.5)
+        else:
+            return
+
+
 def test_pages(tiny: Workspace, browser) -> None:
     done = tiny.headrace("run", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     pages = json.loads(done.stdout)["links"]
+    up(pages["mlflow"])  # it starts in the background
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.goto(f"{pages['mlflow']}/#/models/tiny", timeout=WAIT_MS)
     page.get_by_text("champion").first.wait_for(timeout=WAIT_MS)

@@ -18,10 +18,11 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from pipelines.errors import BadRequest
+from pipelines.pooling import mean_pool
 from pipelines.schema.model import Architecture, Lora, Method, Model
 from pipelines.task import Base, Task, find_task
 from pipelines.tasks import _tokens
-from pipelines.tasks._transformer import MeanPooledClassifier, mean_pool, pad_tokens
+from pipelines.tasks._transformer import MeanPooledClassifier, pad_tokens
 from tests.conftest import ROOT, film_rows
 
 SMALL = {

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.bases import Resolved, locked
 from pipelines.errors import BadRequest
+from pipelines.pooling import mean_pool
 from pipelines.schema.lock import BaseIdentity
 from pipelines.workspace import Job, read_json
 
@@ -95,16 +96,6 @@ class Embedder:
             unit = torch.nn.functional.normalize(pooled.float(), dim=1)
         vectors: Vectors = unit[: len(ids)].numpy()
         return vectors
-
-
-def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Average token vectors into one vector a text, padding left out.
-
-    hidden: (texts, tokens, dim). mask: (texts, tokens), 1 = token, 0 = padding. Returns (texts, dim), not normalised.
-    Source: Reimers & Gurevych 2019, section 3. Checked against transformers, unbatched, in the tests.
-    """
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
 def locked_base(job: Job) -> Resolved:

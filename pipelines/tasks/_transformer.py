@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from pipelines.errors import BadRequest
+from pipelines.pooling import mean_pool
 from pipelines.progress import Progress
 from pipelines.schema.model import Lora, Model
 from pipelines.task import Base
@@ -76,16 +77,6 @@ class MeanPooledClassifier(nn.Module):
         logits = self.head(features)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Average token vectors into one vector a text, padding left out.
-
-    hidden: (texts, tokens, width). mask: (texts, tokens), 1 = token, 0 = padding; each text has a token.
-    Source: Reimers & Gurevych 2019, section 3.
-    """
-    weight = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -34,6 +35,8 @@ def serve(workspace: Workspace) -> None:
 
     Raises BadRequest when this workspace has a scheduler already, or for a settings file with mistakes.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job starts with it ignored
     with only_one(workspace, "schedule", command="headrace schedule") as other:
         if other is not None:
             raise BadRequest(

@@ -1,13 +1,20 @@
-"""train: prepared/ -> model/. Builds the task's module, trains it, and saves it with the history of its training."""
+"""train: prepared/ -> model/. Builds the task's module, trains it, and saves it with the history of its training.
+
+Killed, it goes on from its last checkpoint and writes the same bytes; its run on MLflow's page goes on too.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.bases import base_of
+from pipelines.checkpoints import Checkpoints
+from pipelines.closure import closure, code_hash
 from pipelines.errors import BadData, BadRequest
 from pipelines.prepared import ENCODER, read_features
 from pipelines.schema.lock import BaseIdentity
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
     from pipelines.fit import Listener
 
 HISTORY = "history.json"
+_KEY_CHARACTERS = 16  # of the training's key in a folder's name
+_LIBRARIES = ("accelerate", "numpy", "peft", "torch", "transformers")  # those that decide the bits of a result
 _EXPERIMENT = "DVC_EXP_NAME"  # DVC sets it in `dvc exp run`
 
 
@@ -35,10 +44,13 @@ def run(job: Job) -> None:
     task = find_task(settings["task"])
     base = base_of(model, job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
     module = start(job, task, base)
+    key = training_key(job, data=digest, base=base)
+    checkpoints = Checkpoints(job.workspace.var / "checkpoints" / job.name / key[:_KEY_CHARACTERS])
     with (
         training_run(
             var=job.workspace.var,
             recipe=job.name,
+            key=key,
             experiment=_EXPERIMENT in os.environ,
             params=_flat({name: settings[name] for name in ("task", "model", "training", "compute")}),
             tags={"data_sha256": digest, "base_sha256": base.sha256 or "none"},
@@ -46,11 +58,33 @@ def run(job: Job) -> None:
         ) as tracked,
         replacing(job.folder / "model") as folder,
     ):
-        history = train(module, task, base, training, prepared=prepared, var=job.workspace.var, listen=tracked.log)
+        history = train(
+            module, task, base, training, prepared=prepared, var=job.workspace.var, listen=tracked.log,
+            checkpoints=checkpoints,
+        )  # fmt: skip
         task.save(module, folder=folder, prepared=prepared / ENCODER)
         write_json(folder / HISTORY, history)
         write_manifest(folder, {"base": base.sha256, "data": digest, "method": model.method})
         tracked.finish(model_hash=sha256_json(read_manifest(folder)["files"]))
+    checkpoints.clear()
+
+
+def training_key(job: Job, *, data: str, base: Base) -> str:
+    """A hash of everything that decides the result: what has another key goes on from no checkpoint of this one."""
+    import torch
+
+    code = Path(__file__).parents[1]
+    settings = job.settings
+    return sha256_json(
+        {
+            **{name: settings[name] for name in ("task", "model", "training", "compute")},
+            "data": data,
+            "base": base.sha256,
+            "code": [code_hash(code, closure(code, Path(__file__))), settings["code"]["task"]],
+            "versions": {library: version(library) for library in _LIBRARIES if find_spec(library)},
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        }
+    )
 
 
 def start(job: Job, task: Task, base: Base) -> nn.Module:
@@ -63,9 +97,20 @@ def start(job: Job, task: Task, base: Base) -> nn.Module:
 
 
 def train(
-    module: nn.Module, task: Task, base: Base, training: Training, *, prepared: Path, var: Path, listen: Listener
+    module: nn.Module,
+    task: Task,
+    base: Base,
+    training: Training,
+    *,
+    prepared: Path,
+    var: Path,
+    listen: Listener,
+    checkpoints: Checkpoints | None = None,
 ) -> list[dict[str, float]]:
-    """Train the module in place on what preprocess left in `prepared`. Returns its metrics by step."""
+    """Train the module in place on what preprocess left in `prepared`, from the newest checkpoint on if there is one.
+
+    Returns its metrics by step.
+    """
     from pipelines.fit import Plan, fit
 
     encoder = prepared / ENCODER
@@ -78,7 +123,8 @@ def train(
     rows = task.features(module, rows, base=base, folder=encoder, cache=cache)
     if validation.num_rows:
         validation = task.features(module, validation, base=base, folder=encoder, cache=cache)
-    plan = Plan(training, task.collator(encoder), task.validation, scratch=var / "checkpoints")
+    scratch = checkpoints.folder if checkpoints else var / "checkpoints"
+    plan = Plan(training, task.collator(encoder), task.validation, scratch=scratch, checkpoints=checkpoints)
     return fit(module, rows, validation, plan, listen=listen)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 MODEL_HASH = "model_hash"
 RECIPE = "recipe"
+TRAINING_KEY = "training_key"  # of everything that decides the result: a killed training goes on in its run
 EXPERIMENT = "dvc_experiment"  # name of the DVC experiment; such runs register nothing
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "mlflow", "numpy")
+_SYSTEM = "system/"  # MLflow's prefix of sampled metrics
 _SAMPLE_EVERY_S = 5.0  # system metrics
 _RETRY_AFTER_S = 15.0  # doubled after every failure, so that a dead server's time-outs do not slow training
 _RETRY_AFTER_AT_MOST_S = 300.0
@@ -55,7 +58,9 @@ class TrainingRun:
     run_id: str | None = None
     _client: MlflowClient | None = None
     _waiting: list[Metric] = field(default_factory=list)
+    _said: set[tuple[str, int]] = field(default_factory=set)  # key and step of all that was heard
     _described: bool = False
+    _resumed: bool = False
     _warned: bool = False
     _failed: bool = False
     _next_try: float = 0.0
@@ -63,11 +68,13 @@ class TrainingRun:
     _monitor: Any = None
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of one step. Never raises for MLflow's sake."""
+        """Metrics of one step, each the first time that it is heard. Never raises for MLflow's sake."""
         from mlflow.entities import Metric
 
         now = _now_ms()
-        self._waiting += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        new = [key for key in metrics if (key, step) not in self._said]
+        self._said |= {(key, step) for key in new}
+        self._waiting += [Metric(key, float(metrics[key]), now, step) for key in new]
         self._try(lambda: self._hand_over(watch=True))
 
     def finish(self, model_hash: str) -> None:
@@ -105,8 +112,30 @@ class TrainingRun:
 
     def _create(self, client: MlflowClient) -> str:
         experiment = experiment_id(client, self.recipe, self.var)
+        if (unfinished := self._unfinished(client, experiment)) is not None:
+            return unfinished
         run = client.create_run(experiment, start_time=self.started_ms, tags=dict(self.tags), run_name=self.name)
         return str(run.info.run_id)
+
+    def _unfinished(self, client: MlflowClient, experiment: str) -> str | None:
+        """The run of the same training that was killed, opened again; the metrics that it has are not sent twice."""
+        found = client.search_runs(
+            [experiment],
+            f"tags.{TRAINING_KEY} = '{self.tags[TRAINING_KEY]}' and attributes.status != 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+        )
+        mine = self.tags.get(EXPERIMENT)
+        run = next((run for run in found if run.data.tags.get(EXPERIMENT) == mine), None)
+        if run is None:
+            return None
+        run_id = str(run.info.run_id)
+        keys = [key for key in run.data.metrics if not key.startswith(_SYSTEM)]
+        there = {(key, metric.step) for key in keys for metric in client.get_metric_history(run_id, key)}
+        self._waiting = [metric for metric in self._waiting if (metric.key, metric.step) not in there]
+        self._said |= there
+        client.update_run(run_id, status="RUNNING")
+        self._resumed = True
+        return run_id
 
     def _describe(self, client: MlflowClient, run_id: str) -> None:
         from mlflow.entities import Dataset as LoggedDataset
@@ -126,7 +155,7 @@ class TrainingRun:
     def _watch_system(self, client: MlflowClient, run_id: str) -> None:
         """MLflow's sampling thread ends for good when one request fails: after an outage, start another."""
         if self._monitor is None or self._failed:
-            resumed = self._monitor is not None
+            resumed = self._monitor is not None or self._resumed
             self._stop_watching()
             self._monitor = _system_metrics(client, run_id, resume=resumed)
 
@@ -156,6 +185,7 @@ def training_run(
     *,
     var: Path,
     recipe: str,
+    key: str,
     experiment: bool,
     params: Mapping[str, str | float | int],
     tags: Mapping[str, str],
@@ -163,12 +193,21 @@ def training_run(
 ) -> Iterator[TrainingRun]:
     """A run in MLflow's experiment `recipe`: FINISHED when the block ends, FAILED or KILLED when it raises.
 
+    key: hash of everything that decides the result. The run of a killed training of that key goes on, and each of its
+    metrics stands once.
     experiment: this is a DVC experiment; the run carries its name (DVC_EXP_NAME) as a tag.
     """
     quiet()
     name = os.environ.get("DVC_EXP_NAME", "experiment") if experiment else ""
     marks = {EXPERIMENT: name} if experiment else {}
-    all_tags = {**tags, **marks, RECIPE: recipe, "mlflow.source.name": "pipelines.train", **versions(_LIBRARIES)}
+    all_tags = {
+        **tags,
+        **marks,
+        RECIPE: recipe,
+        TRAINING_KEY: _here(key, var),
+        "mlflow.source.name": "pipelines.train",
+        **versions(_LIBRARIES),
+    }
     run = TrainingRun(var, recipe, name or f"{recipe} training", params, all_tags, dataset)
     run.start()
     try:
@@ -180,6 +219,11 @@ def training_run(
         run.end("FAILED")
         raise
     run.end("FINISHED")
+
+
+def _here(key: str, var: Path) -> str:
+    """The key within this workspace: another one that trains the same on a shared server has a run of its own."""
+    return hashlib.sha256(f"{key} {platform.node()} {var.resolve()}".encode()).hexdigest()
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:

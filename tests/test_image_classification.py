@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from pipelines.batches import EncodedRows
 from pipelines.errors import BadRequest
-from pipelines.fit import EncodedRows
 from pipelines.schema.model import Architecture, Model
 from pipelines.task import Base, Task, find_task
 from pipelines.workspace import read_json

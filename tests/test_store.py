@@ -132,7 +132,7 @@ def test_weights_are_kept_once(make: Make, tmp_path: Path, models: list[Path]) -
 def test_the_run_that_trained_the_model_is_its_run(make: Make, var: Path) -> None:
     subject = make(2)
     with training_run(
-        var=var, recipe="films", experiment=False, params={}, tags={}, dataset=Dataset("films", "d", "s")
+        var=var, recipe="films", key="k", experiment=False, params={}, tags={}, dataset=Dataset("films", "d", "s")
     ) as run:
         run.log(1, {"loss": 0.5})
         run.finish(subject.model_hash)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.fit import EncodedRows
+from pipelines.batches import EncodedRows
 from pipelines.prepared import ENCODER, read_features, read_rows
 from pipelines.schema.model import Architecture, Model
 from pipelines.task import Base, Predictions, Task, find_task, task_names

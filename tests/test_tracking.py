@@ -9,9 +9,11 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from registry import tracking
 from registry.connection import connect
 from registry.tracking import Dataset, TrainingRun, training_run
 from tests.conftest import ROOT
@@ -24,11 +26,13 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tracking") / "var"
 
 
-def films(var: Path, *, experiment: bool = False) -> AbstractContextManager[TrainingRun]:
+def films(var: Path, *, experiment: bool = False, key: str | None = None) -> AbstractContextManager[TrainingRun]:
+    """A run; without a key, of a training that no other run goes on with."""
     params: dict[str, str | float | int] = {"training.seed": 7, "compute.threads": 1}
     return training_run(
-        var=var, recipe="films", experiment=experiment, params=params, tags={"base_sha256": "none"}, dataset=DATA
-    )
+        var=var, recipe="films", key=key or uuid4().hex, experiment=experiment, params=params,
+        tags={"base_sha256": "none"}, dataset=DATA,
+    )  # fmt: skip
 
 
 def logged(var: Path, run: TrainingRun) -> Any:
@@ -120,14 +124,15 @@ def test_a_server_that_is_down_neither_stops_training_nor_holds_it_up(
 def test_several_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from registry.tracking import *\n"
-        "with training_run(var=Path(sys.argv[1]), recipe='films', experiment=False, params={}, tags={},"
-        " dataset=Dataset('films', 'd', 's')) as run:\n"
+        "with training_run(var=Path(sys.argv[1]), recipe='films', key=sys.argv[2], experiment=False, params={},"
+        " tags={}, dataset=Dataset('films', 'd', 's')) as run:\n"
         "    run.log(1, {'loss': 1.0})\n"
         "print(run.run_id)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "var")]
     started = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen([*command, key], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for key in "abc"
     ]
     said = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0] * 3, said
@@ -135,3 +140,33 @@ def test_several_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
     client = connect(tmp_path / "var")
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert {run.info.run_id for run in runs} == {out.strip() for out, _ in said}
+
+
+def test_a_killed_training_goes_on_in_its_run_with_each_step_once(var: Path, tmp_path: Path) -> None:
+    """Killed after step 3; the resumed process hears steps 1 and 2 again from its checkpoint, then trains on."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from registry.tracking import *\n"
+        "with training_run(var=Path(sys.argv[1]), recipe='films', key='killed', experiment=False, params={}, tags={},"
+        " dataset=Dataset('films', 'd', 's')) as run:\n"
+        "    for step in (1, 3): run.log(step, {'loss': 1 / step})\n"
+        "    print(run.run_id, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(var)], cwd=ROOT, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    with films(var, key="killed") as run:
+        for step in range(1, 6):
+            run.log(step, {"loss": 1 / step})
+        assert logged(var, run).info.status == "RUNNING"
+    assert run.run_id == killed.stdout.strip()
+    assert sorted(curve(var, run, "loss")) == [(step, 1 / step) for step in range(1, 6)]
+    assert logged(var, run).info.status == "FINISHED"
+    with films(var, key="killed") as again:
+        again.log(1, {"loss": 1.0})
+    assert again.run_id != run.run_id, "that training had ended: this is another one"
+
+
+def test_the_same_training_of_another_workspace_has_a_run_of_its_own(tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "var", tmp_path / "b" / "var"
+    assert tracking._here("key", first) != tracking._here("key", second)
+    assert tracking._here("key", first) == tracking._here("key", first)

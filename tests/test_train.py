@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipelines.batches import EncodedRows
 from pipelines.determinism import steady
 from pipelines.errors import BadRequest, HeadraceError
-from pipelines.fit import EncodedRows, Plan, fit
+from pipelines.fit import Plan, fit
 from pipelines.prepared import ENCODER, write_features
 from pipelines.schema.model import Architecture, Model, Training
 from pipelines.task import Base, Task, find_task

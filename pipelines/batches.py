@@ -1,0 +1,91 @@
+"""Encoded rows as torch's loader takes them, and the order in which training sees them. Imports torch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from pipelines.contract import ROW_ID
+
+LENGTH = "length"  # a column of encoded rows: batches are made of rows of like length
+_SORTED_BATCHES = 50  # rows of so many batches are sorted together: enough for little padding, few enough for chance
+
+Row = dict[str, Any]
+
+
+class EncodedRows(Dataset[Row]):
+    """Rows of an Arrow table, read a batch at a time; list columns as numpy arrays."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.drop_columns([name for name in (ROW_ID, LENGTH) if name in table.column_names])
+        self.lengths = table[LENGTH].to_pylist() if LENGTH in table.column_names else None
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, row: int) -> Row:
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[Row]:
+        """Several rows at once, as torch's loader asks for them."""
+        part = self.table.take(pa.array(rows, pa.int64())).combine_chunks()
+        columns = {name: _values(part[name].combine_chunks()) for name in part.column_names}
+        return [{name: values[at] for name, values in columns.items()} for at in range(len(rows))]
+
+
+class LikeLengths(Sampler[int]):
+    """Rows in an order whose consecutive batches hold rows of like length, the batches themselves in random order.
+
+    transformers' LengthGroupedSampler runs from long to short again and again: where length says something about the
+    label, a model from scratch swings with it (film reviews: validation accuracy .72, .61, .76 after three epochs).
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int) -> None:
+        self.lengths, self.batch = torch.tensor(lengths), batch
+        self.drawn_from: Tensor | None = None  # state of torch's generator when the last order was drawn
+        self._replay: Tensor | None = None
+
+    def replay(self, drawn_from: Tensor) -> None:
+        """Draw the next order again as it was drawn from that state, leaving torch's own generator alone."""
+        self._replay = drawn_from
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.default_generator
+        if self._replay is not None:
+            generator = torch.Generator()
+            generator.set_state(self._replay)
+            self._replay = None
+        self.drawn_from = generator.get_state()
+        batches: list[Tensor] = []
+        shuffled = torch.randperm(len(self.lengths), generator=generator)
+        for rows in torch.split(shuffled, self.batch * _SORTED_BATCHES):
+            ordered = rows[self.lengths[rows].argsort(descending=True, stable=True)]
+            batches.extend(torch.split(ordered, self.batch))
+        whole = len(self.lengths) // self.batch  # an incomplete batch stays last, or it would shift those behind it
+        order = [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]
+        return iter(torch.cat([batches[at] for at in order]).tolist())
+
+
+def by_length(table: pa.Table) -> pa.Table:
+    return table.sort_by(LENGTH) if LENGTH in table.column_names else table
+
+
+def _values(column: pa.Array) -> Sequence[Any]:
+    """One value a row: numbers as they are, lists as numpy arrays."""
+    if pa.types.is_fixed_size_list(column.type):
+        width = column.type.list_size
+        return list(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width))
+    if pa.types.is_list(column.type):
+        ends = np.cumsum(column.value_lengths())
+        return np.split(column.flatten().to_numpy(zero_copy_only=False), ends[:-1])
+    values: list[Any] = column.to_pylist()
+    return values

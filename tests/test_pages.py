@@ -7,11 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import Workspace
+from tests.conftest import TINY_RECIPE, Workspace
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +45,43 @@ def up(url: str) -> None:
             return
 
 
-def test_pages(tiny: Workspace, browser) -> None:
+def ran(tiny: Workspace) -> dict[str, Any]:
     done = tiny.headrace("run", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = json.loads(done.stdout)["links"]
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def served(tiny: Workspace) -> str:
+    done = tiny.headrace("predict", "tiny", "a moving film", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["version"]  # type: ignore[no-any-return]
+
+
+def test_pages(tiny: Workspace, browser) -> None:
+    pages = ran(tiny)["links"]
     up(pages["mlflow"])  # it starts in the background
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.goto(f"{pages['mlflow']}/#/models/tiny", timeout=WAIT_MS)
     page.get_by_text("champion").first.wait_for(timeout=WAIT_MS)
     page.goto(f"{pages['prefect']}/runs", timeout=WAIT_MS)
     page.get_by_text("tiny").first.wait_for(timeout=WAIT_MS)
+
+    two_epochs = TINY_RECIPE.replace("epochs: 1", "epochs: 2") + "registry: {promote: manual}\n"
+    tiny.write("recipes/tiny.yaml", two_epochs)
+    ran(tiny)
+    assert served(tiny) == "1"
+    move_champion_by_hand(page, f"{pages['mlflow']}/#/models/tiny/versions/2")
+    assert served(tiny) == "2"
+
+
+def move_champion_by_hand(page, version_page: str) -> None:
+    """Add the alias to the version of this page, as a person does: the pencil, the name, Save."""
+    page.goto(version_page, timeout=WAIT_MS)
+    page.get_by_text("challenger").first.wait_for(timeout=WAIT_MS)
+    page.locator("button[data-component-id*=alias]").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("combobox").fill("champion")
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Save aliases").click()
+    dialog.wait_for(state="hidden", timeout=WAIT_MS)
+    page.get_by_text("@ champion").first.wait_for(timeout=WAIT_MS)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import transformers
 
 from bench import stock
 from bench.measure import ratio
@@ -37,6 +38,8 @@ STOCK_TOKENS = 128  # what the example of transformers pads to
 
 
 def main() -> None:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         for method in METHODS:
             short = _prepared(Path(folder) / method, method, "rotten_tomatoes")

@@ -1,0 +1,129 @@
+"""Damaged checkpoints: every one is passed over with a word, and the training still ends with the right weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipelines import fit
+from pipelines.checkpoints import Checkpoints
+from pipelines.determinism import steady
+from pipelines.schema.model import Training
+
+TRAINING = Training(
+    epochs=2, batch_size=8, accumulate=2, learning_rate=1e-2, warmup=0.1, schedule="cosine", patience=3, seed=3
+)
+ROWS, WIDTH = 64, 6
+STOPS_AFTER = 7  # of 8 updates
+FILES = ("best", "manifest", "optimizer", "random", "state", "weights")
+
+
+class PowerCutError(Exception):
+    """What ends a training here; the kills that are real are in trainings.py."""
+
+
+class Net(nn.Module):
+    """Two layers with dropout, so that the random state matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(WIDTH, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        logits = self.layers(x)
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def table(seed: int) -> pa.Table:
+    x = np.random.default_rng(seed).standard_normal((ROWS, WIDTH)).astype("float32")
+    return pa.table({"x": pa.array(list(x)), "labels": pa.array((x[:, 0] > 0).astype("int64"))})
+
+
+def weights_after(checkpoints: Checkpoints, scratch: Path, listen: fit.Listener = lambda step, metrics: None) -> Tensor:
+    steady(threads=1)
+    torch.manual_seed(TRAINING.seed)
+    module = Net()
+    plan = fit.Plan(TRAINING, torch.utils.data.default_collate, lambda *_: {}, scratch, checkpoints)
+    fit.fit(module, table(1), table(2), plan, listen=listen)
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
+    """The checkpoints of a training cut short near its end, and the weights of an undisturbed one."""
+    folder = tmp_path_factory.mktemp("interrupted")
+
+    def cut(step: int, metrics: Mapping[str, float]) -> None:
+        if step == STOPS_AFTER:
+            raise PowerCutError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "CHECKPOINT_EVERY_S", 0.0)
+        right = weights_after(Checkpoints(folder / "whole"), folder)
+        with pytest.raises(PowerCutError):
+            weights_after(Checkpoints(folder / "cut"), folder, cut)
+    assert sorted(path.name for path in (folder / "cut").iterdir()) == ["step-00000005", "step-00000006"]
+    assert sorted(path.stem for path in (folder / "cut/step-00000006").iterdir()) == sorted(FILES)
+    return folder / "cut", right
+
+
+def truncated(tenth: int) -> Callable[[Path], None]:
+    return lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size * tenth // 10])
+
+
+def zeroed(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {f"cut at {tenth}/10": truncated(tenth) for tenth in range(10)}
+DAMAGES |= {"zeroed": zeroed, "a flipped bit": flipped, "removed": Path.unlink}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_newest_checkpoint_is_passed_over(
+    interrupted: tuple[Path, Tensor], file: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut, right = interrupted
+    shutil.copytree(cut, tmp_path / "checkpoints")
+    [damaged] = (tmp_path / "checkpoints/step-00000006").glob(f"{file}.*")
+    DAMAGES[damage](damaged)
+    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints"), tmp_path), right)
+    said = capsys.readouterr().err
+    assert "step-00000006 is passed over: " in said
+    assert "going on after step 5 of 8" in said
+
+
+def test_with_every_checkpoint_damaged_it_starts_over(
+    interrupted: tuple[Path, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut, right = interrupted
+    shutil.copytree(cut, tmp_path / "checkpoints")
+    for place in (tmp_path / "checkpoints").iterdir():
+        zeroed(place / "weights.safetensors")
+    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints"), tmp_path), right)
+    said = capsys.readouterr().err
+    assert said.count("is passed over") == 2
+    assert "going on" not in said
+
+
+def test_a_whole_one_is_gone_on_from(
+    interrupted: tuple[Path, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut, right = interrupted
+    shutil.copytree(cut, tmp_path / "checkpoints")
+    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints"), tmp_path), right)
+    assert "going on after step 6 of 8" in capsys.readouterr().err

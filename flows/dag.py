@@ -16,6 +16,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from flows import lockfiles
 from pipelines.errors import BadRequest, HeadraceError, Outage, unwritable
 from pipelines.workspace import Kind
 
@@ -41,6 +42,10 @@ class StageNode:
 
 class Busy(Outage):
     """Another process holds DVC's lock on files of the stage."""
+
+
+class _Torn(HeadraceError):
+    """DVC's list of locks cannot be read."""
 
 
 class CommandFailed(HeadraceError):
@@ -98,8 +103,11 @@ class Graph:
     def _repo(self) -> Any:
         from dvc.repo import Repo
 
+        lockfiles.write_lockfile_at_once()
         with _dvc_faults(self.root):
-            return Repo(str(self.root), _wait_for_lock=True)
+            repo = Repo(str(self.root), _wait_for_lock=True)
+            lockfiles.heal(repo)
+            return repo
 
     def _patiently(self, action: Callable[[], T], say: Say | None) -> T:
         told = None
@@ -107,6 +115,8 @@ class Graph:
             try:
                 with _dvc_faults(self.root):
                     return action()
+            except _Torn:  # by a process that was killed since this one began
+                lockfiles.heal(self._repo)
             except Busy as busy:
                 if say is None:
                     raise
@@ -227,10 +237,7 @@ def _dvc_faults(root: Path) -> Iterator[None]:
             code = _RETURNCODE.search(str(cause))
             raise CommandFailed(str(cause), int(code[1]) if code else 1) from None
         if isinstance(cause, RWLockFileCorruptedError | RWLockFileFormatError):
-            raise HeadraceError(
-                f"{root}/.dvc/tmp/rwlock is torn: a process was killed while it wrote DVC's list of locks. "
-                "Make sure that no `dvc` or `headrace` runs here, delete the file, run again."
-            ) from None
+            raise _Torn(f"{root}/.dvc/tmp/rwlock is torn: a process was killed while it wrote it.") from None
         if isinstance(cause, LockError):
             raise Busy(_holder(str(cause))) from None
         if isinstance(cause, FileNotFoundError) and cause.filename:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.driver import end_with_driver
 from pipelines.errors import HeadraceError, unwritable
 from pipelines.progress import tell
 from pipelines.workspace import Job, Kind, find_workspace
@@ -25,6 +26,7 @@ def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = No
     if kind is None:
         parser.add_argument("--index", action="store_true", help="NAME is an index")
     arguments = parser.parse_args()
+    end_with_driver()
     chosen: Kind = kind or ("index" if arguments.index else "recipe")
     try:
         job = find_workspace().job(chosen, arguments.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.dag import Busy, CommandFailed, Graph, behind, select
-from pipelines.errors import BadRequest, HeadraceError
+from pipelines.errors import BadRequest
 from tests.conftest import make_workspace
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
@@ -107,10 +107,6 @@ def test_faults_of_dvc_say_what_to_do(tiny: TinyGraph) -> None:
     tiny.write("dvc.yaml", text + "  broken: [\n")
     with pytest.raises(BadRequest, match=r"dvc\.yaml"):
         Graph(tiny.root).load()
-    tiny.write("dvc.yaml", text)
-    tiny.write(".dvc/tmp/rwlock", '{"read": {')
-    with pytest.raises(HeadraceError, match=r"rwlock is torn.*delete the file"):
-        Graph(tiny.root).reproduce("load@i")
 
 
 def test_waits_for_a_bare_dvc_and_says_for_whom(tiny: TinyGraph) -> None:

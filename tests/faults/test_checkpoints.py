@@ -74,7 +74,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]
     return folder / "cut", right
 
 
-def truncated(tenth: int) -> Callable[[Path], None]:
+def truncated(tenth: int) -> Callable[[Path], object]:
     return lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size * tenth // 10])
 
 
@@ -88,7 +88,7 @@ def flipped(file: Path) -> None:
     file.write_bytes(content)
 
 
-DAMAGES = {f"cut at {tenth}/10": truncated(tenth) for tenth in range(10)}
+DAMAGES: dict[str, Callable[[Path], object]] = {f"cut at {tenth}/10": truncated(tenth) for tenth in range(10)}
 DAMAGES |= {"zeroed": zeroed, "a flipped bit": flipped, "removed": Path.unlink}
 
 

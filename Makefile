@@ -1,11 +1,14 @@
 # What CI runs is what a person runs. `make run` first; the rest when you want it.
 PYTHON ?= python3
 BIN := .venv/bin
+MINUTES ?= 30
+KILLS ?= 1000
+SEED ?= 1
 QUESTION := Who won the Best Film award?
 DEBIAN := dataset-fashion-mnist chromium
 export DO_NOT_TRACK := 1
 
-.PHONY: run test quick lint bench docs install debian clean
+.PHONY: run test quick lint bench soak docs install debian clean
 
 run: install  ## the default recipe and the default index, end to end, and one question
 	$(BIN)/headrace run
@@ -25,6 +28,12 @@ lint: install  ## ruff and mypy
 
 bench: install  ## ratios against what a user would pick instead, measured in one run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+
+soak: install  ## kills at random writes, for MINUTES over all stages and then over trainings; prints what it did and found
+	folder=$$(mktemp -d) && export PATH="$(CURDIR)/$(BIN):$$PATH" && \
+	python -m tests.faults.soak "$$folder/stages" --minutes $(MINUTES) --kills $(KILLS) --seed $(SEED) && \
+	python -m tests.faults.trainings "$$folder/trainings" --minutes $(MINUTES) --tries $(KILLS) --seed $(SEED) && \
+	rm -rf "$$folder"
 
 docs: install  ## the published JSON Schemas
 	$(BIN)/headrace check --schema recipe > docs/recipe.schema.json

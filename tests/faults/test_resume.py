@@ -30,7 +30,7 @@ def test_a_seeded_sample_of_kills(tmp_path: Path) -> None:
     """Text and pictures, every method, three kills in a row each, at moments drawn from the seed."""
     command = [sys.executable, "-m", "tests.faults.trainings", str(tmp_path / "w"), "--tries", "6", "--seed", "11"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     tries = json.loads(done.stdout)["tries"]
     assert {tried["name"] for tried in tries if not tried["faults"]} == {
         "text-pretrain", "text-full", "text-lora", "text-transfer", "pictures-pretrain", "pictures-full",

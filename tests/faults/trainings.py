@@ -132,7 +132,7 @@ def check(made: Workspace, name: str, reference: dict[str, str]) -> list[str]:
 
 
 def main() -> None:
-    """Prepare, train each subject undisturbed, then disturb as often as asked."""
+    """Prepare, train each subject undisturbed, then disturb as often as asked; exit code 1 when anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tries", type=int, default=6)
@@ -158,6 +158,7 @@ def main() -> None:
         if time.monotonic() > deadline:
             break
     print(json.dumps({"tries": tries}))
+    sys.exit(1 if any(tried["faults"] for tried in tries) else 0)
 
 
 def _import_all() -> None:

@@ -1,0 +1,217 @@
+"""Kills at random writes over all stages of a recipe and an index: `python -m tests.faults.soak FOLDER`.
+
+Each round changes the data, is killed once to three times, and then runs to its end. What stands then must be what the
+same data gives in a workspace that nobody disturbs, with nothing doubled, missing, short or left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import TINY_INDEX, Workspace, film_rows, make_tiny
+from tests.faults.writes import DVC, Trap, forked, repro
+
+# Whose outputs hold times or numbers of their own; what counts in the evaluation is compared apart.
+_NOT_EQUAL = ("evaluate@tiny", "register@tiny", "publish@notes")
+_EQUAL = ("metrics.json", "predictions.parquet", "report.json")
+_MOST_KILLS = 3  # in a row
+
+
+def make(root: Path) -> Workspace:
+    """A workspace with the recipe `tiny` and the index `notes`, their locks written."""
+    made = make_tiny(root)
+    made.write("indexes/notes.yaml", TINY_INDEX)
+    change(made, 0)
+    made.live(
+        recipes={"tiny": {"task": "text_classification", "watch": "rows.csv"}},
+        indexes={"notes": {"watch": "documents.jsonl"}},
+    )
+    _must(forked(lambda: _write_locks(made.root), made.root), made)
+    return made
+
+
+def change(made: Workspace, number: int) -> None:
+    """Other rows and other documents, which the number decides."""
+    made.write_rows([{**row, "text": f"{row['text']} in round {number}"} for row in film_rows(100 + number % 40)])
+    texts = [f"Note {each} of round {number % 7}. The river rose {each * number % 11} metres." for each in range(12)]
+    documents = [{"id": str(each), "text": text} for each, text in enumerate(texts)]
+    made.write("documents.jsonl", "".join(json.dumps(document) + "\n" for document in documents))
+
+
+def entries(made: Workspace) -> dict[str, Any]:
+    """By stage or file: what depends on the data and the settings alone, and must be equal everywhere."""
+    from ruamel.yaml import YAML
+
+    stages = YAML(typ="safe").load(made.path("dvc.lock").read_text())["stages"]
+    evaluation = made.hashes("data/models/tiny/evaluation")
+    return {
+        **{address: entry for address, entry in stages.items() if address not in _NOT_EQUAL},
+        **{f"evaluation/{file}": evaluation.get(file) for file in _EQUAL},
+    }
+
+
+def draw_trap(draw: random.Random, record: dict[str, tuple[int, float]]) -> Trap:
+    """A process, and a write or an instant of it, out of what an undisturbed run was seen doing."""
+    who = draw.choice([DVC, *sorted(record.keys() - {DVC}), DVC])
+    writes, seconds = record[who]
+    if draw.random() < 0.3:
+        return Trap(who, draw.uniform(0, seconds))
+    return Trap(who, draw.randint(1, max(1, writes)), group=draw.random() < 0.4)
+
+
+def one_round(made: Workspace, plain: Workspace, number: int, draw: random.Random) -> dict[str, Any]:
+    """Change, kill, run to the end, compare. Returns what was done and what is wrong."""
+    for workspace in (made, plain):
+        change(workspace, number)
+        shutil.rmtree(workspace.path(".dvc/cache/runs"), ignore_errors=True)  # or DVC would restore what it knows
+    Path(f"{plain.root}.record").unlink(missing_ok=True)
+    _must(repro(plain.root, plain=False), plain)
+    record = {me: (writes, seconds) for me, writes, seconds in _lines(Path(f"{plain.root}.record"))}
+    Path(f"{made.root}.log").unlink(missing_ok=True)
+    kills = []
+    for _ in range(draw.randint(1, _MOST_KILLS)):
+        trap, by_dvc = draw_trap(draw, record), draw.random() < 0.5
+        code = repro(made.root, plain=by_dvc, trap=trap)
+        kills.append({"trap": str(trap), "driver": "dvc repro" if by_dvc else "headrace", "code": code})
+    began = time.monotonic()
+    code = repro(made.root, plain=False)
+    took = time.monotonic() - began
+    faults = [f"the next run ended with {code}: {_log(made)}"] if code else []
+    if not faults:
+        code = forked(lambda: _write_found(made), made.root)
+        faults = json.loads(Path(f"{made.root}.found").read_text()) if code == 0 else [f"the check: {_log(made)}"]
+        right, found = entries(plain), entries(made)
+        faults += [f"{each} is not as undisturbed" for each in sorted(right) if right[each] != found.get(each)]
+        faults += [f"a stray process: {each}" for each in strays(made)]
+    return {"round": number, "kills": kills, "repair_s": round(took, 1), "faults": faults}
+
+
+def find_faults(made: Workspace) -> list[str]:
+    """What is doubled, missing, short, open or left behind. In a fork: it opens the store."""
+    from flows.dag import Graph
+    from flows.receipts import lost
+    from pipelines.workspace import Workspace as Place
+    from pipelines.workspace import read_manifest, sha256_file, sha256_json
+    from registry.connection import connect
+    from registry.versions import packed_folder, versions
+
+    place = Place(made.root)
+    graph = Graph(made.root)
+    faults = [f"stale: {address}: {why}" for address, why in graph.stale([n.address for n in graph.nodes]).items()]
+    for kind, name in (("recipe", "tiny"), ("index", "notes")):
+        faults += [f"{address}: {why}" for address, why in lost(place, kind, [name]).items()]  # type: ignore[arg-type]
+    registered = versions("tiny", place.var)
+    counts = Counter(version.model_hash for version in registered)
+    faults += [f"{count} versions of model {model}" for model, count in counts.items() if count > 1]
+    newest = sha256_json(read_manifest(made.path("data/models/tiny/model"))["files"])
+    if counts[newest] != 1:
+        faults.append(f"the model that stands is registered {counts[newest]} times")
+    if not any("champion" in version.aliases for version in registered):
+        faults.append("no champion")
+    for version in registered:
+        folder = packed_folder(version, place.var) / "artifacts" / "model"
+        manifest = read_manifest(folder)
+        if sha256_json(manifest["files"]) != version.model_hash:
+            faults.append(f"version {version.version} is another model than it says")
+        for file, sha256 in manifest["files"].items():
+            if not (folder / file).is_file() or sha256_file(folder / file) != sha256:
+                faults.append(f"version {version.version}: {file} is missing or short")
+    client = connect(place.var)
+    for experiment in client.search_experiments():
+        runs = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
+        faults += [f"run {run.info.run_id} ({run.info.run_name}) never ended" for run in runs]
+    left = [path for path in made.path("var").rglob(".*") if path.name.endswith((".new", ".old"))]
+    left += list(made.path("var/checkpoints").glob("*/*"))
+    left += [path for path in made.path("data").rglob(".*") if path.name.endswith((".new", ".old"))]
+    return faults + [f"left behind: {path.relative_to(made.root)}" for path in left]
+
+
+def strays(made: Workspace) -> list[str]:
+    """Other processes that work in this folder."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["cwd", "cmdline"]):
+        if process.info["cwd"] == str(made.root) and process.pid != os.getpid():
+            found.append(f"{process.pid} {process.info['cmdline']}")
+    return found
+
+
+def main() -> None:
+    """Rounds until the kills or the minutes are used up; a line a round, the sum as JSON at the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=60.0, help="ends after the round that runs then")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    _import_all()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    made, plain = (make(arguments.folder.resolve() / name) for name in ("disturbed", "undisturbed"))
+    for workspace in (made, plain):
+        _must(repro(workspace.root, plain=False), workspace)
+    draw, kills, faults, number = random.Random(arguments.seed), Counter[str](), 0, 0
+    deadline = time.monotonic() + arguments.minutes * 60
+    while kills.total() < arguments.kills and time.monotonic() < deadline:
+        number += 1
+        done = one_round(made, plain, number, draw)
+        kills.update(kill["trap"].split(" at ")[0] for kill in done["kills"] if kill["code"])
+        faults += len(done["faults"])
+        print(f"{kills.total()} kills, {faults} faults: {json.dumps(done)}", file=sys.stderr, flush=True)
+        if done["faults"]:
+            break  # as it stands, for a person to look at
+    print(json.dumps({"rounds": number, "kills": kills.total(), "by_process": dict(kills), "faults": faults}))
+    sys.exit(1 if faults else 0)
+
+
+def _import_all() -> None:
+    """All that DVC and the stages import, so that the forks need not; nothing may compute, or threads would start."""
+    from pipelines.determinism import steady
+
+    steady(threads=1)
+    for module in (
+        "settings", "collect", "validate", "preprocess", "train", "fit", "evaluate", "register",
+        "chunk", "embed", "publish", "search.embedder", "search.published", "tasks._transformer",
+    ):  # fmt: skip
+        __import__(f"pipelines.{module}")
+    import great_expectations  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+
+
+def _write_locks(root: Path) -> None:
+    from pipelines.locks import observe, write_lock
+    from pipelines.workspace import find_workspace
+
+    for kind, name in (("recipe", "tiny"), ("index", "notes")):
+        job = find_workspace(root).job(kind, name)  # type: ignore[arg-type]
+        write_lock(job, observe(job))
+
+
+def _write_found(made: Workspace) -> None:
+    Path(f"{made.root}.found").write_text(json.dumps(find_faults(made)))
+
+
+def _lines(file: Path) -> list[tuple[str, int, float]]:
+    return [tuple(json.loads(line)) for line in file.read_text().splitlines()]
+
+
+def _log(made: Workspace) -> str:
+    return Path(f"{made.root}.log").read_text()[-3000:]
+
+
+def _must(code: int, made: Workspace) -> None:
+    if code:
+        raise SystemExit(f"ended with {code}:\n{_log(made)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from flows import servers
 from flows.dag import Graph, StageNode, select
 from flows.live import chosen
+from flows.notices import tell_outcome
 from flows.plan import INTERRUPTED, Outcome, Patience, Plan, StageOutcome
 from flows.receipts import lost, refused
 from flows.screen import Screen
@@ -38,6 +39,7 @@ def run(
 
     force: a stage to run though nothing that it reads changed. quiet: nothing on stderr.
     Waits for another run of one of them. With nothing stale it starts no process and no flow run.
+    Tells HEADRACE_NOTIFY_URL of what failed or was refused.
     Raises BadRequest for a name that is not live or a stage that does not exist; faults of stages are in the outcome.
     """
     patience = patience or Patience.from_environment()
@@ -52,8 +54,11 @@ def run(
             if not plan.may_run:
                 screen.say(f"nothing to do: {', '.join(names) or 'nothing is live'} up to date")
                 stages = [StageOutcome(node.address, "cached") for node in plan.nodes]
-                return _outcome(workspace, plan, stages, nothing_to_do=True)
-            return _run(workspace, plan, screen, patience, command)
+                outcome = _outcome(workspace, plan, stages, nothing_to_do=True)
+            else:
+                outcome = _run(workspace, plan, screen, patience, command)
+            tell_outcome(workspace, kind, names, outcome)
+            return outcome
 
 
 def _plan(

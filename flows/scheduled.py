@@ -12,9 +12,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.commits import commit_and_push
 from flows.locking import refresh
+from flows.notices import tell
 from flows.pipeline import run
 from flows.plan import INTERRUPTED
-from pipelines.errors import GATE_REFUSED
+from pipelines.errors import GATE_REFUSED, HeadraceError
 from pipelines.workspace import Kind, Workspace
 
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
@@ -24,6 +25,14 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the 
 def scheduled(workspace: str, kind: Kind, name: str, commit: bool = False, push: bool = False) -> State[Any]:
     """Bring one recipe or index up to date where it lies, and keep what it moved."""
     place = Workspace(Path(workspace))
+    try:
+        return _bring(place, kind, name, commit=commit, push=push)
+    except HeadraceError as fault:
+        tell(place, kind, name, "failed", [str(fault)])
+        raise
+
+
+def _bring(place: Workspace, kind: Kind, name: str, *, commit: bool, push: bool) -> State[Any]:
     refresh(place.job(kind, name))
     outcome = run(place, kind, [name], quiet=True)
     if outcome.exit_code == INTERRUPTED:

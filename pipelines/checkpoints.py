@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import read_json, read_manifest, replacing, sha256_file, write_json, write_manifest
+from pipelines.workspace import damage, read_json, read_manifest, replacing, write_json, write_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,16 +74,9 @@ class Checkpoints:
 
 def _fault(place: Path) -> str | None:
     """Why a checkpoint is not whole; None when every file is as its manifest says."""
-    try:
-        manifest = read_manifest(place)
-        files = manifest["files"]
-        if f"step-{manifest['step']:08d}" != place.name or _STATE not in files:
-            return "its manifest is of something else"
-        for name, sha256 in files.items():
-            if not (place / name).is_file():
-                return f"{name} is missing"
-            if sha256_file(place / name) != sha256:
-                return f"{name} is not what its manifest says"
-    except (BadRequest, OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        return f"its manifest cannot be read ({error})"
+    if fault := damage(place):
+        return fault
+    manifest = read_manifest(place)
+    if place.name != f"step-{manifest.get('step', -1):08d}" or _STATE not in manifest["files"]:
+        return "its manifest is of something else"
     return None

@@ -25,7 +25,7 @@ from pipelines.schema.evaluation import Evaluation
 from pipelines.schema.model import Compute
 from pipelines.stage import stage_main
 from pipelines.task import Predictions, Predictor, Task, find_task
-from pipelines.workspace import Job, read_manifest, replacing, write_json, write_manifest, write_text
+from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class Timed:
 def run(job: Job) -> None:
     """Measure a recipe's model on its test split."""
     prepared, model, media = (job.folder / name for name in ("prepared", "model", "raw"))
-    read_manifest(model)
+    require_whole(model)
     task, evaluation = find_task(job.settings["task"]), job.section("evaluation", Evaluation)
     steady(threads=job.section("compute", Compute).threads)
     train, test = read_rows(prepared, "train"), read_rows(prepared, "test")

@@ -23,7 +23,7 @@ from pipelines.provenance import hashes, lock_entries
 from pipelines.schema.evaluation import Gate, Registry
 from pipelines.stage import stage_main
 from pipelines.task import Task, find_task
-from pipelines.workspace import Job, read_json, read_manifest, sha256_json, write_json
+from pipelines.workspace import Job, read_json, read_manifest, require_whole, sha256_json, write_json
 from registry import store, versions
 from registry.card import Facts, baseline_line, card
 from registry.connection import server_name
@@ -72,6 +72,7 @@ def run(job: Job) -> None:
 
 def _subject(job: Job) -> Subject:
     settings = job.settings
+    require_whole(job.folder / "model")
     return Subject(
         job=job,
         name=job.section("registry", Registry).name or job.name,

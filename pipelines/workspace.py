@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from pipelines.errors import BadRequest
+from pipelines.errors import BadData, BadRequest
 
 Kind = Literal["recipe", "index"]
 _SETTINGS_FOLDER = {"recipe": "recipes", "index": "indexes"}
@@ -153,6 +153,30 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a stage's output. Raises BadRequest when the folder has none: nothing reads half an output."""
     manifest: dict[str, Any] = read_json(folder / "manifest.json")
     return manifest
+
+
+def damage(folder: Path) -> str | None:
+    """Which file of a folder is not what its manifest says, in words; None: every one is. Reads them all."""
+    try:
+        files = read_manifest(folder)["files"]
+        for name, sha256 in files.items():
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if sha256_file(folder / name) != sha256:
+                return f"{name} is not what its manifest says"
+    except (BadRequest, OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"its manifest cannot be read ({error})"
+    return None
+
+
+def require_whole(folder: Path) -> None:
+    """Raise BadData, naming the file, when a stage's output is not what the stage wrote."""
+    read_manifest(folder)
+    if (fault := damage(folder)) is not None:
+        raise BadData(
+            f"{folder}: {fault}. Something else changed it, or the disk did. Remove the folder and run again: DVC "
+            "fetches it from its cache, or the stage makes it anew."
+        )
 
 
 def sha256_file(path: Path) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import replacing
+from pipelines.errors import BadData, BadRequest
+from pipelines.workspace import damage, read_manifest, replacing, sha256_json
 from registry.connection import answering, connect, is_embedded, server_name, shown_server
 
 if TYPE_CHECKING:
@@ -104,20 +104,38 @@ def model_folder(name: str, version_or_alias: str, var: Path) -> tuple[Path, str
 
 
 def packed_folder(version: Version, var: Path) -> Path:
-    """The MLflow model of a version on this machine. Raises BadRequest when its files are gone."""
+    """The MLflow model of a version on this machine, its model's files re-hashed.
+
+    A damaged download is fetched again, once. Raises BadRequest when the files are gone, BadData when they are not
+    those that were registered.
+    """
     with answering():
         client = connect(var)
         place = client.get_logged_model(version.model_id).artifact_location
     folder = local_folder(place)
     if folder is None:
         folder = var / "mlflow" / "downloads" / version.model_id
-        if not folder.is_dir():
+        if not folder.is_dir() or _altered(version, folder / MODEL_FILES):
             _download(client, version.model_id, folder)
     if not (folder / MODEL_FILES).is_dir():
         raise BadRequest(
             f"{version.name}/{version.version}: its files are gone from {folder}. Register the model again."
         )
+    if fault := _altered(version, folder / MODEL_FILES):
+        raise BadData(
+            f"{version.name}/{version.version} is not used: {fault} in {folder / MODEL_FILES}. Put the files back from "
+            "a copy, or promote another version."
+        )
     return folder
+
+
+def _altered(version: Version, model: Path) -> str | None:
+    """Why these are not the files that were registered; None: they are."""
+    if fault := damage(model):
+        return fault
+    if sha256_json(read_manifest(model)["files"]) != version.model_hash:
+        return "the manifest is that of another model"
+    return None
 
 
 def champion_profile(name: str, var: Path) -> dict[str, Any] | None:

@@ -146,7 +146,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Any) -> None:
     assert [path.name for path in (tmp_path / INDEX).iterdir() if path.is_dir()] == []
 
 
-@pytest.mark.parametrize("harm", ["gone", "truncated", "empty", "no record"])
+@pytest.mark.parametrize("harm", ["gone", "truncated", "empty", "a flipped bit", "no record"])
 def test_damage_is_seen_and_built_again(tmp_path: Any, harm: Any) -> None:
     engine = Edge(Versions(tmp_path))
     engine.build(INDEX, ONE, DIM, [points(40)])
@@ -156,7 +156,12 @@ def test_damage_is_seen_and_built_again(tmp_path: Any, harm: Any) -> None:
     if harm == "truncated":
         victim.write_bytes(victim.read_bytes()[:10])
     elif harm == "empty":
-        victim.write_bytes(b" " * victim.stat().st_size)  # the same size: only the engine itself can tell
+        victim.write_bytes(b" " * victim.stat().st_size)  # the same size
+    elif harm == "a flipped bit":
+        victim = max(folder.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())  # the vectors
+        content = bytearray(victim.read_bytes())
+        content[0] ^= 1
+        victim.write_bytes(content)
     else:
         victim.unlink()
     assert engine.count(INDEX, ONE) is None

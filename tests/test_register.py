@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.errors import Outage
+from pipelines.errors import BadData, Outage
 from pipelines.register import run
 from pipelines.schema.model import Architecture, Model
 from pipelines.task import Base, find_task
@@ -192,6 +192,13 @@ def test_pictures_are_registered_with_an_example_that_can_be_asked(tmp_path: Pat
     example = json.loads((versions.packed_folder(version, job.workspace.var) / "input_example.json").read_text())
     [again] = answering.predict("shapes", [example["data"][0][0]], job.workspace.var).rows
     assert again["confidence"] == pytest.approx(answer["confidence"])
+
+    weights = versions.packed_folder(version, job.workspace.var) / versions.MODEL_FILES / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(BadData, match=r"shapes/1 is not used: model\.safetensors is not what its manifest says"):
+        answering.predict("shapes", [str(picture)], job.workspace.var)
 
 
 def _picture_job(root: Path, folder: Path) -> Job:

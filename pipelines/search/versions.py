@@ -1,6 +1,6 @@
 """Folders of which one is live: ROOT/INDEX/VERSION/, and CURRENT with the live one's name.
 
-A version is written beside, recorded (each file's size), renamed into place, and never changed after that. Readers
+A version is written beside, recorded (each file's sha256), renamed into place, and never changed after that. Readers
 hold a shared lock on their version, so that it is removed only when the last of them is done.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.errors import BadRequest
-from pipelines.workspace import read_json, replacing, write_json, write_text
+from pipelines.workspace import read_json, replacing, sha256_file, write_json, write_text
 
 VERSION = re.compile(r"[0-9a-f]{16}")
 _RECORD = "whole.json"
@@ -68,7 +68,7 @@ class Versions:
         """An empty folder that becomes the version when the block ends well, in place of a damaged one."""
         with replacing(self.root / index / version) as folder:
             yield folder
-            write_json(folder / _RECORD, {"sizes": _sizes(folder)})
+            write_json(folder / _RECORD, {"files": _hashes(folder)})
 
     def prune(self, index: str) -> list[str]:
         """Remove the versions that are neither live nor read; within building()."""
@@ -98,18 +98,18 @@ def _flock(file: IO[str], how: int) -> bool:
     return True
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def _hashes(folder: Path) -> dict[str, str]:
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(paths)}
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(paths)}
 
 
 def _whole(folder: Path) -> bool:
-    """Every recorded file is there in its size: a torn or missing one shows without reading any.
+    """Every recorded file is as it was written; all are read.
 
     Files beyond those do not count: the engine writes its settings anew, beside and renamed, when a shard is opened.
     """
     try:
-        sizes: dict[str, int] = read_json(folder / _RECORD)["sizes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+        files: dict[str, str] = read_json(folder / _RECORD)["files"]
+        return all(sha256_file(folder / name) == sha256 for name, sha256 in files.items())
     except (BadRequest, KeyError, FileNotFoundError):
         return False

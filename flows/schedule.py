@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flows import servers
 from flows.commits import Kept, commit_and_push
 from flows.live import live
-from flows.turns import only_one
+from flows.turns import holder, only_one
 from pipelines.errors import BadRequest
 from pipelines.settings import read_index, read_recipe
 from pipelines.workspace import Job, Workspace
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kept", "commit_and_push", "schedule_of", "serve"]
 
+FLOW = "headrace-scheduled"  # flows/scheduled.py
 AUTOMATION = "headrace: end runs whose process died"
 _SILENT_S = 90  # three heartbeats of 30 s
 _SILENCE = f"its process gave no sign for {_SILENT_S} s"
@@ -48,6 +49,7 @@ def serve(workspace: Workspace) -> None:
         os.chdir(workspace.root)  # the runs' processes start here
         with servers.prefect_settings(workspace, api), contextlib.suppress(KeyboardInterrupt):
             _end_dead_runs()
+            _crash_lost_runs(workspace)
             _tell(workspace, schedules)
             _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
 
@@ -116,6 +118,28 @@ def _lines(schedules: dict[Job, Schedule | None]) -> Iterator[str]:
         yield f"{job.kind} {job.name}: {schedule.cron} {schedule.timezone}, then {then}"
     if not schedules:
         yield "Nothing is live. `headrace new NAME --from FILE` adds something; restart the scheduler then."
+
+
+def _crash_lost_runs(workspace: Workspace) -> None:
+    """End the runs that an earlier scheduler of this workspace took down with it, so that their slots are free now.
+
+    A run whose process lives holds its recipe's turn, and goes on. Prefect alone would find out after minutes.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.states import Crashed
+
+    runs = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
+    flows = FlowFilter.model_validate({"name": {"any_": [FLOW]}})
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_filter=flows, flow_run_filter=runs, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=200
+        ):
+            told = run.parameters
+            here = told.get("workspace") == str(workspace.root)
+            if here and holder(workspace, told["kind"], told["name"]) is None:
+                client.set_flow_run_state(run.id, Crashed(message="its process was gone when the scheduler started"))
 
 
 def _end_dead_runs() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -15,21 +17,50 @@ from flows.locking import refresh
 from flows.notices import tell
 from flows.pipeline import run
 from flows.plan import INTERRUPTED
+from flows.schedule import FLOW
 from pipelines.errors import GATE_REFUSED, HeadraceError
 from pipelines.workspace import Kind, Workspace
 
+_BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
 
 
-@flow(name="headrace-scheduled", flow_run_name="{name}", task_runner=_THREADS, persist_result=False)
+@flow(name=FLOW, flow_run_name="{name}", task_runner=_THREADS, persist_result=False)
 def scheduled(workspace: str, kind: Kind, name: str, commit: bool = False, push: bool = False) -> State[Any]:
     """Bring one recipe or index up to date where it lies, and keep what it moved."""
     place = Workspace(Path(workspace))
+    _cover_missed_slots()
     try:
         return _bring(place, kind, name, commit=commit, push=push)
     except HeadraceError as fault:
         tell(place, kind, name, "failed", [str(fault)])
         raise
+
+
+def _cover_missed_slots() -> None:
+    """Cancel the other runs of this deployment whose time has come: what they would do, this one does now.
+
+    So a night that was slept over, or a run that lasted over the next slots, is followed by one run.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    context = FlowRunContext.get()
+    here = context.flow_run if context is not None else None
+    if here is None or here.deployment_id is None:
+        return
+    due = FlowRunFilter.model_validate(
+        {
+            "deployment_id": {"any_": [here.deployment_id]},
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "tags": {"all_": [_BY_SCHEDULE]},
+            "expected_start_time": {"before_": datetime.now(UTC)},
+        }
+    )
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=200):
+            client.set_flow_run_state(run.id, Cancelled(message=f"its slot is covered by the run {here.id}"))
 
 
 def _bring(place: Workspace, kind: Kind, name: str, *, commit: bool, push: bool) -> State[Any]:

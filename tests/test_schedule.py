@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -107,6 +111,17 @@ def automations() -> list[Any]:
         return list(client.read_automations_by_name(AUTOMATION))
 
 
+@pytest.mark.parametrize("cron", ["30 2 * * *", "0 3 * * *", "0 0 * * *"])
+@pytest.mark.parametrize("change", [datetime(2026, 3, 29), datetime(2026, 10, 25)])  # Berlin's, at two and at three
+def test_a_night_has_one_run_when_the_clocks_change_too(cron: str, change: datetime) -> None:
+    """By the server's own reckoning; 2:30 does not exist in March, and exists twice in October."""
+    from prefect.server.schemas.schedules import CronSchedule
+
+    start = (change - timedelta(days=2)).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+    times = asyncio.run(CronSchedule(cron=cron, timezone="Europe/Berlin").get_dates(n=5, start=start))
+    assert [time.date() for time in times] == [(start + timedelta(days=day)).date() for day in range(5)]
+
+
 @pytest.mark.slow
 def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path: Path) -> None:
     tiny.git("init", "-q", "--bare", "-b", "main", str(tmp_path / "bare.git"))
@@ -143,3 +158,52 @@ def test_serves_without_anything_live_and_makes_its_automation_once(tiny: TinyGr
         assert process.returncode == 0
     (found,) = automations()
     assert found.trigger.posture.value == "Proactive"
+
+
+@pytest.mark.slow
+def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: TinyGraph) -> None:
+    """Three slots passed while it was dead, and the run that died with it still counts as running on the server."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running, Scheduled
+
+    tiny.write("recipes/a.yaml", RECIPE.replace("* * * * *", "0 0 1 1 *").replace(", push: true", ""))
+    tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
+    killed = start(tiny)
+    with get_client(sync_client=True) as client:
+        until(lambda: killed.poll() is not None or deployment(client) is not None)
+        assert killed.poll() is None, ended(killed)
+        killed.kill()
+        killed.communicate()
+        found = deployment(client)
+        now = datetime.now(UTC)
+        lost = client.create_flow_run_from_deployment(found.id, state=Running())
+        missed = [
+            client.create_flow_run_from_deployment(
+                found.id, state=Scheduled(scheduled_time=now - timedelta(hours=hours)), tags=["auto-scheduled"]
+            )
+            for hours in (3, 2, 1)
+        ]
+
+        def states() -> list[str]:
+            return [str(client.read_flow_run(run.id).state.type.value) for run in (lost, *missed)]  # type: ignore[union-attr]
+
+        began = time.monotonic()
+        again = start(tiny)
+        try:
+            until(lambda: "COMPLETED" in states(), timeout_s=100)
+            took = time.monotonic() - began
+            until(lambda: not {"SCHEDULED", "PENDING", "RUNNING"} & set(states()))
+        finally:
+            ended(again)
+        assert states()[0] == "CRASHED"
+        assert sorted(states()[1:]) == ["CANCELLED", "CANCELLED", "COMPLETED"]
+        assert took < 60
+
+
+def deployment(client: Any) -> Any:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_deployment_by_name("headrace-scheduled/recipe-a")
+    except ObjectNotFound:
+        return None

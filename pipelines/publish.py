@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from pipelines.patience import patiently
 from pipelines.search.engine import choose
 from pipelines.search.published import put, read_truth, receipt
 from pipelines.stage import stage_main
@@ -18,7 +19,7 @@ def run(job: Job) -> None:
     truth, engine = read_truth(job), choose(job.workspace)
     experiment = bool(os.environ.get("DVC_EXP_NAME"))
     if not experiment:
-        put(truth, engine)
+        patiently(lambda: put(truth, engine))
     said = receipt(truth, engine, job.settings)
     write_json(job.folder / "published.json", {**said, "published": not experiment})
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from pipelines.comparison import Yardstick, against_baseline, against_champion
+from pipelines.patience import patiently
 from pipelines.prepared import read_rows
 from pipelines.provenance import hashes, lock_entries
 from pipelines.schema.evaluation import Gate, Registry
@@ -64,7 +65,7 @@ def run(job: Job) -> None:
         verdict = judge(subject.gates, _evidence(subject, versions.champion(subject.name, job.workspace.var)))
         receipt = _receipt(subject, verdict, None)
     else:
-        receipt = _register(subject)
+        receipt = patiently(lambda: _register(subject))
     write_json(job.folder / "registered.json", receipt)
     for line in _last_words(subject, receipt):
         print(line, flush=True)

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # MLflow's own: seven retries of two minutes each. A server that is down should be reported, not waited for.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    _RETRIES: "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
@@ -108,6 +109,23 @@ def connect(var: Path) -> MlflowClient:
 
     uri = prepare_embedded(var) if is_embedded() else tracking_uri(var)
     return MlflowClient(uri, registry_uri=uri)
+
+
+@contextmanager
+def sent_once() -> Iterator[None]:
+    """Requests that make something are not repeated by MLflow's client, which would make it twice when a reply is lost.
+
+    The whole action is repeated instead (pipelines/patience.py), and looks first what is there already.
+    """
+    before = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_RETRIES]
+        else:
+            os.environ[_RETRIES] = before
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.connection import experiment_id
+from registry.connection import experiment_id, sent_once
 from registry.gate import Verdict
 from registry.packing import Contents, pack
 from registry.versions import EVIDENCE, MODEL_FILES, MODEL_HASH, RECIPE, Version, local_folder
@@ -78,7 +78,16 @@ def _run_of_history(client: MlflowClient, candidate: Candidate, experiment: str)
     from mlflow.entities import Metric, Param
 
     tags = {MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe, "mlflow.source.name": "pipelines.register"}
-    run = client.create_run(experiment, tags=tags, run_name=f"{candidate.recipe} from history")
+    begun = client.search_runs(
+        [experiment],
+        " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()),
+        max_results=1,
+    )
+    if begun:
+        run = begun[0]  # cut short before its end
+    else:
+        with sent_once():
+            run = client.create_run(experiment, tags=tags, run_name=f"{candidate.recipe} from history")
     run_id, at = str(run.info.run_id), run.info.start_time
     client.log_batch(run_id, params=[Param(key, value) for key, value in candidate.params.items()])
     metrics = [
@@ -107,16 +116,18 @@ def logged_model(client: MlflowClient, candidate: Candidate, run_id: str, existi
     elif found:
         model = found[0]
     else:
-        model = client.create_logged_model(
-            experiment, candidate.name, run_id, tags={MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe}
-        )
+        with sent_once():
+            model = client.create_logged_model(
+                experiment, candidate.name, run_id, tags={MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe}
+            )
     folder = local_folder(model.artifact_location)
     gone = folder is not None and not (folder / MODEL_FILES).is_dir()
     if model.status != LoggedModelStatus.READY or gone:
         _write_files(client, candidate, run_id, model.model_id, model.artifact_location)
         outputs = client.get_run(run_id).outputs
         if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            with sent_once():
+                client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         if model.status != LoggedModelStatus.READY:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return str(model.model_id)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.connection import answering, as_default, connect, locked
+from registry.connection import answering, as_default, connect, locked, sent_once
 from registry.runs import Candidate, log_evaluation, logged_model, run_of
 from registry.versions import (
     CHALLENGER,
@@ -103,7 +103,7 @@ def _create(client: MlflowClient, candidate: Candidate, run_id: str, model_id: s
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    with as_default(client):
+    with as_default(client), sent_once():
         made = client.create_model_version(
             candidate.name, f"models:/{model_id}", run_id, tags=_tags(candidate), model_id=model_id
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import HeadraceError
-from registry.connection import answering, connect, experiment_id, quiet
+from registry.connection import answering, connect, experiment_id, quiet, sent_once
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +114,8 @@ class TrainingRun:
         experiment = experiment_id(client, self.recipe, self.var)
         if (unfinished := self._unfinished(client, experiment)) is not None:
             return unfinished
-        run = client.create_run(experiment, start_time=self.started_ms, tags=dict(self.tags), run_name=self.name)
+        with sent_once():
+            run = client.create_run(experiment, start_time=self.started_ms, tags=dict(self.tags), run_name=self.name)
         return str(run.info.run_id)
 
     def _unfinished(self, client: MlflowClient, experiment: str) -> str | None:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 CODE = ("flows", "pipelines", "registry", "dvc.yaml", "pyproject.toml", ".gitignore", ".dvcignore")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ.setdefault("HEADRACE_PATIENCE_S", "1")  # servers that are down on purpose
 if "QDRANT_URL" in os.environ:  # test_engine asks that server; no other test may meet it by accident
     os.environ.setdefault("TEST_QDRANT_URL", os.environ["QDRANT_URL"])
 for variable in ("MLFLOW_TRACKING_URI", "QDRANT_URL", "DVC_EXP_NAME"):

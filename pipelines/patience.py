@@ -1,0 +1,48 @@
+"""Waiting for a server: with back-off and jitter, up to a stated limit, and saying for what."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipelines.errors import BadRequest, Outage
+
+VARIABLE = "HEADRACE_PATIENCE_S"
+_LIMIT_S = "60"
+_LONGEST_PAUSE_S = 15.0
+
+T = TypeVar("T")
+
+
+def patiently(action: Callable[[], T]) -> T:
+    """Do it again while it raises Outage, for HEADRACE_PATIENCE_S seconds (60) at most; then the Outage stands.
+
+    What was done before a reply was lost is done again: the action must be safe to repeat as a whole.
+    """
+    until, pause_s = time.monotonic() + limit_s(), 0.5
+    while True:
+        try:
+            return action()
+        except Outage as outage:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise
+            print(f"waiting, {left_s:.0f} s more at most: {outage}", file=sys.stderr, flush=True)
+            time.sleep(min(left_s, pause_s * random.uniform(0.5, 1.5)))  # noqa: S311  so that runs do not knock together
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def limit_s() -> float:
+    """Raises BadRequest for a limit that is no number of seconds."""
+    given = os.environ.get(VARIABLE, _LIMIT_S)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise BadRequest(f"{VARIABLE}={given!r}: it must be a number of seconds, 0 or more.")
+    return seconds

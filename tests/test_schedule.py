@@ -170,11 +170,11 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
     tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
     killed = start(tiny)
     with get_client(sync_client=True) as client:
-        until(lambda: killed.poll() is not None or deployment(client) is not None)
+        until(lambda: killed.poll() is not None or deployment(client, tiny) is not None)
         assert killed.poll() is None, ended(killed)
         killed.kill()
         killed.communicate()
-        found = deployment(client)
+        found = deployment(client, tiny)
         now = datetime.now(UTC)
         lost = client.create_flow_run_from_deployment(found.id, state=Running())
         missed = [
@@ -200,10 +200,12 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
         assert took < 60
 
 
-def deployment(client: Any) -> Any:
+def deployment(client: Any, tiny: TinyGraph) -> Any:
+    """The deployment of this workspace's recipe: another test's scheduler may have left its own under the same name."""
     from prefect.exceptions import ObjectNotFound
 
     try:
-        return client.read_deployment_by_name("headrace-scheduled/recipe-a")
+        found = client.read_deployment_by_name("headrace-scheduled/recipe-a")
     except ObjectNotFound:
         return None
+    return found if found.parameters["workspace"] == str(tiny.root) else None

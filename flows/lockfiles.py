@@ -47,10 +47,10 @@ def heal(repo: Any) -> None:
 
 @contextmanager
 def _swapping(path: str, fs: Any = None) -> Iterator[Any]:
-    from dvc.utils.serialize._yaml import _dump, parse_yaml_for_update
+    from dvc.utils.serialize._yaml import _dump, parse_yaml
 
-    file = Path(path)
-    data = parse_yaml_for_update(file.read_text(encoding="utf-8"), path) if file.exists() else {}
+    file = Path(path)  # a machine's file: no comments to keep, so the fast parser will do
+    data = parse_yaml(file.read_text(encoding="utf-8"), path) if file.exists() else {}
     yield data
     text = io.StringIO()
     _dump(data, text)

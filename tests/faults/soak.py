@@ -1,7 +1,8 @@
 """Kills at random writes over all stages of a recipe and an index: `python -m tests.faults.soak FOLDER`.
 
-Each round changes the data, is killed once to three times, and then runs to its end. What stands then must be what the
-same data gives in a workspace that nobody disturbs, with nothing doubled, missing, short or left behind.
+Each round changes the data, is killed once to ten times, and then runs to its end. What stands then must be what the
+same data gives in a workspace that nobody disturbs, with nothing doubled, missing, short or left behind. After a dozen
+rounds a new workspace takes over, so that the data of the dozen is new to it again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,16 @@ from tests.faults.writes import DVC, Trap, forked, repro
 # Whose outputs hold times or numbers of their own; what counts in the evaluation is compared apart.
 _NOT_EQUAL = ("evaluate@tiny", "register@tiny", "publish@notes")
 _EQUAL = ("metrics.json", "predictions.parquet", "report.json")
-_MOST_KILLS = 3  # in a row
+_MOST_KILLS = 10  # in a row
+_STATES = 12  # of the data
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a state of the data gives where nobody interferes, and what each process was seen doing meanwhile."""
+
+    entries: dict[str, Any]
+    record: dict[str, tuple[int, float]]  # by process: writes, seconds
 
 
 def make(root: Path) -> Workspace:
@@ -41,47 +52,66 @@ def make(root: Path) -> Workspace:
 
 def change(made: Workspace, number: int) -> None:
     """Other rows and other documents, which the number decides."""
-    made.write_rows([{**row, "text": f"{row['text']} in round {number}"} for row in film_rows(100 + number % 40)])
-    texts = [f"Note {each} of round {number % 7}. The river rose {each * number % 11} metres." for each in range(12)]
+    made.write_rows([{**row, "text": f"{row['text']} in state {number}"} for row in film_rows(100 + number)])
+    texts = [f"Note {each} of state {number}. The river rose {each * number % 11} metres." for each in range(12)]
     documents = [{"id": str(each), "text": text} for each, text in enumerate(texts)]
     made.write("documents.jsonl", "".join(json.dumps(document) + "\n" for document in documents))
+    shutil.rmtree(made.path(".dvc/cache/runs"), ignore_errors=True)  # or DVC would restore what it knows
+
+
+def locked(made: Workspace) -> dict[str, Any]:
+    """By stage: what dvc.lock says of it. Nothing while it is torn or not there."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return dict(YAML(typ="safe").load(made.path("dvc.lock").read_text())["stages"])
+    except (OSError, YAMLError, TypeError, KeyError):
+        return {}
 
 
 def entries(made: Workspace) -> dict[str, Any]:
     """By stage or file: what depends on the data and the settings alone, and must be equal everywhere."""
-    from ruamel.yaml import YAML
-
-    stages = YAML(typ="safe").load(made.path("dvc.lock").read_text())["stages"]
     evaluation = made.hashes("data/models/tiny/evaluation")
     return {
-        **{address: entry for address, entry in stages.items() if address not in _NOT_EQUAL},
+        **{address: entry for address, entry in locked(made).items() if address not in _NOT_EQUAL},
         **{f"evaluation/{file}": evaluation.get(file) for file in _EQUAL},
     }
 
 
-def draw_trap(draw: random.Random, record: dict[str, tuple[int, float]]) -> Trap:
-    """A process, and a write or an instant of it, out of what an undisturbed run was seen doing."""
-    who = draw.choice([DVC, *sorted(record.keys() - {DVC}), DVC])
+def draw_trap(draw: random.Random, record: dict[str, tuple[int, float]], done: set[str]) -> Trap:
+    """A process that has work to do, and a write or an instant of it, out of what an undisturbed run was seen doing."""
+    stages = sorted(record.keys() - {DVC} - done)
+    who = draw.choice([DVC, *stages, DVC])
     writes, seconds = record[who]
+    part = len(stages) / (len(record) - 1) if who == DVC else 1.0
     if draw.random() < 0.3:
-        return Trap(who, draw.uniform(0, seconds))
-    return Trap(who, draw.randint(1, max(1, writes)), group=draw.random() < 0.4)
+        return Trap(who, draw.uniform(0, seconds * part))
+    return Trap(who, draw.randint(1, max(1, round(writes * part))), group=draw.random() < 0.4)
 
 
-def one_round(made: Workspace, plain: Workspace, number: int, draw: random.Random) -> dict[str, Any]:
-    """Change, kill, run to the end, compare. Returns what was done and what is wrong."""
-    for workspace in (made, plain):
-        change(workspace, number)
-        shutil.rmtree(workspace.path(".dvc/cache/runs"), ignore_errors=True)  # or DVC would restore what it knows
+def undisturbed(plain: Workspace, number: int) -> Undisturbed:
+    """Bring this state of the data to its end, and look."""
+    change(plain, number)
     Path(f"{plain.root}.record").unlink(missing_ok=True)
     _must(repro(plain.root, plain=False), plain)
     record = {me: (writes, seconds) for me, writes, seconds in _lines(Path(f"{plain.root}.record"))}
+    return Undisturbed(entries(plain), record)
+
+
+def one_round(made: Workspace, right: Undisturbed, number: int, draw: random.Random) -> dict[str, Any]:
+    """Change, kill, run to the end, compare. Returns what was done and what is wrong."""
+    before = locked(made)
+    change(made, number)
     Path(f"{made.root}.log").unlink(missing_ok=True)
     kills = []
     for _ in range(draw.randint(1, _MOST_KILLS)):
-        trap, by_dvc = draw_trap(draw, record), draw.random() < 0.5
+        done = {each for each, entry in locked(made).items() if entry != before.get(each)}
+        trap, by_dvc = draw_trap(draw, right.record, done), draw.random() < 0.5
         code = repro(made.root, plain=by_dvc, trap=trap)
         kills.append({"trap": str(trap), "driver": "dvc repro" if by_dvc else "headrace", "code": code})
+        if code == 0:  # the trap lay beyond what was left to do, and now nothing is
+            break
     began = time.monotonic()
     code = repro(made.root, plain=False)
     took = time.monotonic() - began
@@ -89,8 +119,8 @@ def one_round(made: Workspace, plain: Workspace, number: int, draw: random.Rando
     if not faults:
         code = forked(lambda: _write_found(made), made.root)
         faults = json.loads(Path(f"{made.root}.found").read_text()) if code == 0 else [f"the check: {_log(made)}"]
-        right, found = entries(plain), entries(made)
-        faults += [f"{each} is not as undisturbed" for each in sorted(right) if right[each] != found.get(each)]
+        found = entries(made)
+        faults += [f"{each} is not as undisturbed" for each in right.entries if right.entries[each] != found.get(each)]
         faults += [f"a stray process: {each}" for each in strays(made)]
     return {"round": number, "kills": kills, "repair_s": round(took, 1), "faults": faults}
 
@@ -155,21 +185,31 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     _import_all()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    made, plain = (make(arguments.folder.resolve() / name) for name in ("disturbed", "undisturbed"))
-    for workspace in (made, plain):
-        _must(repro(workspace.root, plain=False), workspace)
+    folder = arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    made, plain = make(folder / "disturbed"), make(folder / "undisturbed")
+    states: dict[int, Undisturbed] = {}
     draw, kills, faults, number = random.Random(arguments.seed), Counter[str](), 0, 0
     deadline = time.monotonic() + arguments.minutes * 60
     while kills.total() < arguments.kills and time.monotonic() < deadline:
+        state = number % _STATES
+        if number and not state:
+            shutil.rmtree(made.root)
+            made = make(folder / f"disturbed-{number // _STATES}")
+        if state not in states:
+            states[state] = undisturbed(plain, state)
         number += 1
-        done = one_round(made, plain, number, draw)
+        done = one_round(made, states[state], state, draw)
         kills.update(kill["trap"].split(" at ")[0] for kill in done["kills"] if kill["code"])
         faults += len(done["faults"])
         print(f"{kills.total()} kills, {faults} faults: {json.dumps(done)}", file=sys.stderr, flush=True)
         if done["faults"]:
             break  # as it stands, for a person to look at
-    print(json.dumps({"rounds": number, "kills": kills.total(), "by_process": dict(kills), "faults": faults}))
+    print(
+        json.dumps(
+            {"rounds": number, "kills": kills.total(), "by_process": dict(kills.most_common()), "faults": faults}
+        )
+    )
     sys.exit(1 if faults else 0)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from flows.integrity import verify_remotes
 from flows.live import chosen, correct, entry, kind_of, registered_names
 from flows.named import Named, check_columns, check_expectations, named, needed_extra
 from pipelines.errors import BadRequest, HeadraceError, Outage
@@ -50,7 +51,10 @@ def check(workspace: Workspace, names: Sequence[str]) -> list[Finding]:
     for job in jobs:
         found += _settings(workspace, job.settings_file, job.kind)
         found += _locked(job)
-    return [*found, *_names_taken(workspace), *_params(workspace, jobs), *_disk(workspace), *_servers()]
+    return [
+        *found, *_names_taken(workspace), *_params(workspace, jobs),
+        *_remotes(workspace), *_disk(workspace), *_servers(),
+    ]  # fmt: skip
 
 
 def exit_code(found: Sequence[Finding]) -> int:
@@ -149,6 +153,15 @@ def _params(workspace: Workspace, jobs: Sequence[Job]) -> Iterator[Finding]:
         if Path(wanted["watch"]).is_absolute():
             message = f"source {wanted['watch']} lies outside the workspace: a clone elsewhere will not have it."
             yield Finding("warning", shown(job.settings_file), message)
+
+
+def _remotes(workspace: Workspace) -> Iterator[Finding]:
+    """DVC trusts what a remote sends unless it is told to hash it."""
+    config = workspace.root / ".dvc" / "config"
+    if config.exists():
+        for name in verify_remotes(workspace.root):
+            message = f"remote {name!r}: verify = true. What it sends is hashed before it is used."
+            yield Finding("corrected", shown(config), message)
 
 
 def _disk(workspace: Workspace) -> Iterator[Finding]:

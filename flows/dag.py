@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from flows import lockfiles
+from flows import integrity, lockfiles
 from pipelines.errors import BadRequest, HeadraceError, Outage, unwritable
 from pipelines.workspace import Kind
 
@@ -86,11 +87,19 @@ class Graph:
     def reproduce(self, address: str, *, force: bool = False, say: Say | None = None) -> Literal["ran", "cached"]:
         """Bring one stage up to date, not those it needs. The command inherits this process's output.
 
+        A stage that fails over an input which rotted on the disk gets that input made anew, and a second try.
         Raises CommandFailed, Busy (only when `say` is None) or another HeadraceError.
         """
-        target = self._target(address)
-        ran = self._patiently(lambda: self._repo.reproduce(target, single_item=True, force=force), say)
-        return "ran" if ran else "cached"
+        try:
+            return self._reproduce(address, force, say)
+        except CommandFailed:
+            damaged = self._drop_damaged_inputs(address)
+            if not damaged:
+                raise
+        for need, faults in damaged.items():
+            print(f"{'; '.join(faults)}. Removed; {need} makes it anew.", file=sys.stderr, flush=True)
+            self.reproduce(need, say=say)
+        return self._reproduce(address, force, say)
 
     def push(self, addresses: Iterable[str]) -> int | None:
         """Copy the stages' outputs to the default remote; how many files went, or None when no remote is set."""
@@ -106,8 +115,23 @@ class Graph:
         lockfiles.write_lockfile_at_once()
         with _dvc_faults(self.root):
             repo = Repo(str(self.root), _wait_for_lock=True)
+            integrity.verify_here(repo)
             lockfiles.heal(repo)
             return repo
+
+    def _reproduce(self, address: str, force: bool, say: Say | None) -> Literal["ran", "cached"]:
+        target = self._target(address)
+        ran = self._patiently(lambda: self._repo.reproduce(target, single_item=True, force=force), say)
+        return "ran" if ran else "cached"
+
+    def _drop_damaged_inputs(self, address: str) -> dict[str, list[str]]:
+        """By stage that this one needs: which of its outputs were not what it wrote. They are gone then."""
+        (needs,) = (node.needs for node in self.nodes if node.address == address)
+        found = {}
+        for stage in self._repo.index.stages:
+            if (need := self._address(stage)) in needs and (faults := integrity.drop_damaged([stage])):
+                found[need] = faults
+        return found
 
     def _patiently(self, action: Callable[[], T], say: Say | None) -> T:
         told = None

@@ -19,7 +19,7 @@ from pipelines.progress import Progress
 from pipelines.schema.index import Chunk
 from pipelines.search.embedder import Reader, load_reader, locked_base
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, read_manifest, replacing, write_json, write_manifest
+from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest
 
 CHUNKS = pa.schema(
     [
@@ -66,7 +66,7 @@ class Document:
 def run(job: Job) -> None:
     """Cut an index's documents into passages."""
     validated = job.folder / "validated"
-    read_manifest(validated)
+    require_whole(validated)
     settings = job.section("chunk", Chunk)
     base = locked_base(job)
     reader = load_reader(base.folder)

@@ -25,7 +25,15 @@ from pipelines.schema.index import Embed
 from pipelines.schema.model import Compute
 from pipelines.search.embedder import Vectors, load, locked_base
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, read_json, read_manifest, replacing, sha256_file, sha256_json, write_manifest
+from pipelines.workspace import (
+    Job,
+    read_json,
+    replacing,
+    require_whole,
+    sha256_file,
+    sha256_json,
+    write_manifest,
+)
 
 METHOD = 1  # how a vector is computed: raise it when the same weights and settings give other bits
 _TEXTS_A_PART = 256  # some seconds of work: what an interruption loses at most
@@ -36,7 +44,7 @@ Known = dict[str, Vectors]  # key of the text -> its vector
 def run(job: Job) -> None:
     """Embed the passages that have no vector yet."""
     chunks = job.folder / "chunks"
-    read_manifest(chunks)
+    require_whole(chunks)
     settings, compute = job.section("embed", Embed), job.section("compute", Compute)
     base = locked_base(job)
     method = {"weights": base.sha256, "batch_size": settings.batch_size, "threads": compute.threads, "method": METHOD}

@@ -45,7 +45,8 @@ class Timed:
 def run(job: Job) -> None:
     """Measure a recipe's model on its test split."""
     prepared, model, media = (job.folder / name for name in ("prepared", "model", "raw"))
-    require_whole(model)
+    for folder in (prepared, model, media):
+        require_whole(folder)
     task, evaluation = find_task(job.settings["task"]), job.section("evaluation", Evaluation)
     steady(threads=job.section("compute", Compute).threads)
     train, test = read_rows(prepared, "train"), read_rows(prepared, "test")

@@ -19,7 +19,7 @@ from pipelines.schema.model import Model
 from pipelines.split import check_columns, missing_values, sides
 from pipelines.stage import stage_main
 from pipelines.task import Base, Task, find_task
-from pipelines.workspace import Job, read_manifest, replacing, write_json, write_manifest
+from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,8 @@ def run(job: Job) -> None:
     task, base = find_task(job.settings["task"]), _base(job)
     options = task.Preprocess.model_validate_json(json.dumps(job.settings["preprocess"]))
     settings_file = job.settings_file.relative_to(job.workspace.root).as_posix()
-    read_manifest(job.folder / "validated")  # no half output is read
+    for name in ("validated", "raw"):
+        require_whole(job.folder / name)
     clean = pq.read_table(job.folder / "validated" / "examples.parquet").to_pandas()
     check_columns(split, clean.columns, settings_file)
     rows = split_rows(keyed(clean, task), split, settings_file)

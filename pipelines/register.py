@@ -24,7 +24,7 @@ from pipelines.provenance import hashes, lock_entries
 from pipelines.schema.evaluation import Gate, Registry
 from pipelines.stage import stage_main
 from pipelines.task import Task, find_task
-from pipelines.workspace import Job, read_json, read_manifest, require_whole, sha256_json, write_json
+from pipelines.workspace import Job, read_json, require_whole, sha256_json, write_json
 from registry import store, versions
 from registry.card import Facts, baseline_line, card
 from registry.connection import server_name
@@ -73,12 +73,13 @@ def run(job: Job) -> None:
 
 def _subject(job: Job) -> Subject:
     settings = job.settings
-    require_whole(job.folder / "model")
+    model = require_whole(job.folder / "model")
+    require_whole(job.folder / "evaluation")
     return Subject(
         job=job,
         name=job.section("registry", Registry).name or job.name,
         task=find_task(settings["task"]),
-        model_hash=sha256_json(read_manifest(job.folder / "model")["files"]),
+        model_hash=sha256_json(model["files"]),
         metrics=read_json(job.folder / "evaluation" / "metrics.json"),
         gates=TypeAdapter(dict[str, Gate]).validate_python(settings["gates"]),
         primary=settings["evaluation"]["primary"],

@@ -21,7 +21,7 @@ from pipelines.schema.lock import BaseIdentity
 from pipelines.schema.model import Compute, Model, Training
 from pipelines.stage import stage_main
 from pipelines.task import Base, Task, find_task
-from pipelines.workspace import Job, read_manifest, replacing, sha256_json, write_json, write_manifest
+from pipelines.workspace import Job, read_manifest, replacing, require_whole, sha256_json, write_json, write_manifest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ def run(job: Job) -> None:
     from registry.tracking import Dataset, training_run
 
     settings, prepared = job.settings, job.folder / "prepared"
-    digest = sha256_json(read_manifest(prepared)["files"])
+    digest = sha256_json(require_whole(prepared)["files"])
     model, training = job.section("model", Model), job.section("training", Training)
     task = find_task(settings["task"])
     base = base_of(model, job.section("bases", dict[str, BaseIdentity]), job.workspace.root)

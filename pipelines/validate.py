@@ -31,7 +31,7 @@ from pipelines.screening import batches, check_schema, write_screened
 from pipelines.split import check_columns
 from pipelines.stage import stage_main
 from pipelines.task import find_task
-from pipelines.workspace import Job, replacing, write_json, write_manifest, write_text
+from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,6 +230,7 @@ def run(job: Job) -> None:
     split = job.section("split", Split) if job.kind == "recipe" else None
     key = find_task(job.settings["task"]).key if job.kind == "recipe" else text_key
     settings_file = job.settings_file.relative_to(job.workspace.root).as_posix()
+    require_whole(job.folder / "raw")
     raw = job.folder / "raw" / "examples.parquet"
     columns = check_schema(raw, examples)
     if split is not None:

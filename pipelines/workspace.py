@@ -169,14 +169,18 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def require_whole(folder: Path) -> None:
-    """Raise BadData, naming the file, when a stage's output is not what the stage wrote."""
-    read_manifest(folder)
+def require_whole(folder: Path) -> dict[str, Any]:
+    """The manifest of a stage's output, every file of which was hashed.
+
+    Raises BadData, naming the file, when one is not what the stage wrote; BadRequest when there is no manifest.
+    """
+    manifest = read_manifest(folder)
     if (fault := damage(folder)) is not None:
         raise BadData(
-            f"{folder}: {fault}. Something else changed it, or the disk did. Remove the folder and run again: DVC "
-            "fetches it from its cache, or the stage makes it anew."
+            f"{folder}: {fault}. Something else changed it, or the disk did. `headrace run` (`headrace index`) makes "
+            "it anew."
         )
+    return manifest
 
 
 def sha256_file(path: Path) -> str:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.progress import Progress
 from pipelines.search.engine import Edge, Engine, Point, choose
-from pipelines.workspace import Job, Workspace, read_json, read_manifest, sha256_json
+from pipelines.workspace import Job, Workspace, read_json, require_whole, sha256_json
 
 LAYOUT = 1  # of what a point says: another layout is another version of every index
 _POINTS_AT_ONCE = 512
@@ -65,7 +65,7 @@ class Truth:
 def read_truth(job: Job) -> Truth:
     """Raises BadRequest when chunk or embed has not run."""
     chunks, vectors = (job.folder / name for name in ("chunks", "vectors"))
-    of_chunks, of_vectors = read_manifest(chunks), read_manifest(vectors)
+    of_chunks, of_vectors = require_whole(chunks), require_whole(vectors)
     said = [LAYOUT, of_chunks["files"]["chunks.parquet"], of_vectors["files"]["vectors.parquet"]]
     return Truth(
         index=job.name,

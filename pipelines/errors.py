@@ -7,10 +7,14 @@ is wrong, 3 the content of the data stopped it, 4 a gate refused.
 from __future__ import annotations
 
 import errno
+import re
+import shutil
 from pathlib import Path
 
 GATE_REFUSED = 4
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_IN_WORDS = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
+_FREE_SPACE = "Free space or allow writing, then run again; earlier outputs stand as they were."
 
 
 class HeadraceError(Exception):
@@ -42,11 +46,15 @@ class Unwritable(HeadraceError):
     """The disk is full or the folder read-only; earlier outputs stand as they were."""
 
 
-def unwritable(error: OSError, folder: Path) -> Unwritable | None:
-    """What to say when a full disk or a read-only folder is the reason; None for any other."""
-    if error.errno not in _UNWRITABLE:
+def unwritable(error: Exception, folder: Path) -> Unwritable | None:
+    """What to say when a full disk or a read-only folder is the reason; None for any other.
+
+    Libraries in Rust, and copies of whole folders, tell the reason only in their words.
+    """
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return Unwritable(f"cannot write {error.filename or folder}: {error.strerror}. {_FREE_SPACE}")
+    words = str(error.args[0][0][-1]) if isinstance(error, shutil.Error) else str(error)
+    code = _IN_WORDS.search(words)
+    if code is None or int(code[1] or code[2]) not in _UNWRITABLE:
         return None
-    return Unwritable(
-        f"cannot write {error.filename or folder}: {error.strerror}. Free space or allow writing, then run again; "
-        "earlier outputs stand as they were."
-    )
+    return Unwritable(f"cannot write {folder}: {words}. {_FREE_SPACE}")

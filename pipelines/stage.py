@@ -30,7 +30,7 @@ def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = No
     chosen: Kind = kind or ("index" if arguments.index else "recipe")
     try:
         job = find_workspace().job(chosen, arguments.name)
-        with _only_writer(job, stage), readable_faults(job.folder):
+        with readable_faults(job.folder), _only_writer(job, stage):
             run(job)
     except HeadraceError as fault:
         tell(fault=str(fault), code=fault.exit_code, transient=fault.transient)
@@ -43,7 +43,9 @@ def readable_faults(folder: Path) -> Iterator[None]:
     """Turn a full disk or a read-only folder into a message; anything else unforeseen keeps its traceback."""
     try:
         yield
-    except OSError as error:
+    except HeadraceError:
+        raise
+    except Exception as error:
         if (fault := unwritable(error, folder)) is None:
             raise
         raise fault from error
@@ -53,10 +55,8 @@ def readable_faults(folder: Path) -> Iterator[None]:
 def _only_writer(job: Job, stage: str) -> Iterator[None]:
     """Hold this stage's lock: a stage left behind by a killed driver is waited for, not joined."""
     locks = job.workspace.var / "locks"
-    with readable_faults(locks):
-        locks.mkdir(parents=True, exist_ok=True)
-        file = (locks / f"{job.kind}-{job.name}-{stage}.lock").open("a+", encoding="utf-8")
-    with file:
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / f"{job.kind}-{job.name}-{stage}.lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

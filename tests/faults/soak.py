@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="ends after the round that runs then")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    _import_all()
+    import_all()
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     made, plain = make(folder / "disturbed"), make(folder / "undisturbed")
@@ -213,7 +213,7 @@ def main() -> None:
     sys.exit(1 if faults else 0)
 
 
-def _import_all() -> None:
+def import_all() -> None:
     """All that DVC and the stages import, so that the forks need not; nothing may compute, or threads would start."""
     from pipelines.determinism import steady
 

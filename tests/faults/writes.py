@@ -25,11 +25,15 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 @dataclass(frozen=True)
 class Trap:
-    """Kills process `who`: before its `at`-th write, or `at` seconds after it began. group: and all around it."""
+    """Kills process `who`: before its `at`-th write, or `at` seconds after it began. group: and all around it.
+
+    full: kills nothing, but leaves no byte free on the file system from the `at`-th write on.
+    """
 
     who: str
     at: int | float
     group: bool = False
+    full: bool = False
 
     def __str__(self) -> str:
         when = f"write {self.at}" if isinstance(self.at, int) else f"{self.at:.2f} s"
@@ -62,6 +66,10 @@ class _Watched:
             return
         self.writes += 1
         if self.trap is not None and self.trap.who == self.me and self.trap.at == self.writes:
+            if self.trap.full:
+                self.trap = None
+                fill(Path(self.root))
+                return
             if self.trap.group:
                 os.killpg(0, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -76,12 +84,20 @@ class _Watched:
 _watched = _Watched()
 
 
-def repro(root: Path, *, plain: bool, trap: Trap | None = None) -> int:
-    """Bring the whole graph up to date in a fork with its own process group; the driver's exit code.
+def fill(root: Path) -> None:
+    """Take all that is free on the file system, with a file beside the workspace."""
+    with Path(f"{root}.filler").open("ab") as filler:
+        free = os.statvfs(root)
+        if free.f_bavail:
+            os.posix_fallocate(filler.fileno(), filler.tell(), free.f_bavail * free.f_frsize)
+
+
+def repro(root: Path, *, plain: bool, trap: Trap | None = None, only: str | None = None) -> int:
+    """Bring the whole graph, or one stage, up to date in a fork with its own process group; the driver's exit code.
 
     plain: as `dvc repro` does; otherwise as the workers of `headrace run` do, stage by stage.
     """
-    return forked(lambda: _drive(root, plain=plain), root, trap)
+    return forked(lambda: _drive(root, plain=plain, only=only), root, trap)
 
 
 def forked(work: Callable[[], object], root: Path, trap: Trap | None = None) -> int:
@@ -99,7 +115,7 @@ def forked(work: Callable[[], object], root: Path, trap: Trap | None = None) -> 
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _drive(root: Path, *, plain: bool) -> None:
+def _drive(root: Path, *, plain: bool, only: str | None) -> None:
     from dvc.stage import run
     from dvc.utils.serialize import _yaml
 
@@ -112,8 +128,8 @@ def _drive(root: Path, *, plain: bool) -> None:
     from flows.dag import Graph
 
     graph = Graph(root)
-    for node in graph.nodes:
-        graph.reproduce(node.address, say=lambda text: print(text, flush=True))
+    for address in [node.address for node in graph.nodes] if only is None else [only]:
+        graph.reproduce(address, say=lambda text: print(text, flush=True))
 
 
 def _stage(executable: str, cmd: str, **options: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 GATE_REFUSED = 4
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-_IN_WORDS = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
+_IN_WORDS = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|database or disk is full")
 _FREE_SPACE = "Free space or allow writing, then run again; earlier outputs stand as they were."
 
 
@@ -49,12 +49,12 @@ class Unwritable(HeadraceError):
 def unwritable(error: Exception, folder: Path) -> Unwritable | None:
     """What to say when a full disk or a read-only folder is the reason; None for any other.
 
-    Libraries in Rust, and copies of whole folders, tell the reason only in their words.
+    SQLite, libraries in Rust and copies of whole folders tell the reason only in their words.
     """
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return Unwritable(f"cannot write {error.filename or folder}: {error.strerror}. {_FREE_SPACE}")
     words = str(error.args[0][0][-1]) if isinstance(error, shutil.Error) else str(error)
     code = _IN_WORDS.search(words)
-    if code is None or int(code[1] or code[2]) not in _UNWRITABLE:
+    if code is None or int(code[1] or code[2] or errno.ENOSPC) not in _UNWRITABLE:
         return None
     return Unwritable(f"cannot write {folder}: {words}. {_FREE_SPACE}")

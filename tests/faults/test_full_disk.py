@@ -1,4 +1,4 @@
-"""A full disk at some writes of every stage: one clear message, nothing published by halves, and the next run finishes."""
+"""A full disk at some writes of every stage: one clear message, nothing published by halves, the next run finishes."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class Timed:
 def run(job: Job) -> None:
     """Measure a recipe's model on its test split."""
     prepared, model, media = (job.folder / name for name in ("prepared", "model", "raw"))
-    for folder in (prepared, model, media):
-        require_whole(folder)
+    for read in [prepared, model, *([media] if job.section("examples", Contract).media else [])]:
+        require_whole(read)
     task, evaluation = find_task(job.settings["task"]), job.section("evaluation", Evaluation)
     steady(threads=job.section("compute", Compute).threads)
     train, test = read_rows(prepared, "train"), read_rows(prepared, "test")

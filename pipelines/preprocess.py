@@ -105,12 +105,12 @@ def run(job: Job) -> None:
     task, base = find_task(job.settings["task"]), _base(job)
     options = task.Preprocess.model_validate_json(json.dumps(job.settings["preprocess"]))
     settings_file = job.settings_file.relative_to(job.workspace.root).as_posix()
-    for name in ("validated", "raw"):
-        require_whole(job.folder / name)
+    media = job.folder / "raw"
+    for read in [job.folder / "validated", *([media] if examples.media else [])]:
+        require_whole(read)
     clean = pq.read_table(job.folder / "validated" / "examples.parquet").to_pandas()
     check_columns(split, clean.columns, settings_file)
     rows = split_rows(keyed(clean, task), split, settings_file)
-    media = job.folder / "raw"
     with replacing(job.folder / "prepared") as folder:
         (folder / ENCODER).mkdir()
         train = rows[rows["split"] == "train"].reset_index(drop=True)

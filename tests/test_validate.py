@@ -27,7 +27,7 @@ from pipelines.schema.contract import DataContract
 from pipelines.schema.data import Split
 from pipelines.split import side
 from pipelines.validate import run
-from pipelines.workspace import Job, Kind, Workspace, write_json
+from pipelines.workspace import Job, Kind, Workspace, write_json, write_manifest
 
 ROOT = Path(__file__).parents[1]
 TEXTS = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")
@@ -88,6 +88,7 @@ class Stage:
             if name in schema.names:
                 schema = schema.set(schema.get_field_index(name), pa.field(name, pa.string()))
         pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), self.raw_file)
+        write_manifest(self.raw_file.parent, {})
 
     @property
     def raw_file(self) -> Path:
@@ -400,6 +401,7 @@ def test_a_table_without_rows(stage: Stage) -> None:
     stage.settings()
     stage.raw(rows())
     pq.write_table(pq.read_table(stage.raw_file)[:0], stage.raw_file)
+    write_manifest(stage.raw_file.parent, {})
     with pytest.raises(BadData, match=r"examples\.parquet: the table of examples has no rows"):
         run(stage.job)
 

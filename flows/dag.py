@@ -127,11 +127,9 @@ class Graph:
     def _drop_damaged_inputs(self, address: str) -> dict[str, list[str]]:
         """By stage that this one needs: which of its outputs were not what it wrote. They are gone then."""
         (needs,) = (node.needs for node in self.nodes if node.address == address)
-        found = {}
-        for stage in self._repo.index.stages:
-            if (need := self._address(stage)) in needs and (faults := integrity.drop_damaged([stage])):
-                found[need] = faults
-        return found
+        stages = {self._address(stage): stage for stage in self._repo.index.stages}
+        found = {need: integrity.drop_damaged(stages[need]) for need in needs}
+        return {need: faults for need, faults in found.items() if faults}
 
     def _patiently(self, action: Callable[[], T], say: Say | None) -> T:
         told = None

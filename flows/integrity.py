@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,12 @@ def verify_here(repo: Any) -> None:
             remote["verify"] = True
 
 
-def drop_damaged(stages: Iterable[Any]) -> list[str]:
-    """Remove the outputs of these stages that are not what was written, with what is wrong in the cache; in words.
+def drop_damaged(stage: Any) -> list[str]:
+    """Remove the outputs of a stage of DVC's that are not what was written, with what is wrong in the cache; in words.
 
     What is gone, DVC makes anew. Reads every file.
     """
-    return [f"{out}: {fault}" for stage in stages for out in stage.outs if (fault := _drop(out)) is not None]
+    return [f"{out}: {fault}" for out in stage.outs if (fault := _drop(out)) is not None]
 
 
 def _silent(settings: dict[str, Any]) -> list[str]:

@@ -25,15 +25,7 @@ from pipelines.schema.index import Embed
 from pipelines.schema.model import Compute
 from pipelines.search.embedder import Vectors, load, locked_base
 from pipelines.stage import stage_main
-from pipelines.workspace import (
-    Job,
-    read_json,
-    replacing,
-    require_whole,
-    sha256_file,
-    sha256_json,
-    write_manifest,
-)
+from pipelines.workspace import Job, read_json, replacing, require_whole, sha256_file, sha256_json, write_manifest
 
 METHOD = 1  # how a vector is computed: raise it when the same weights and settings give other bits
 _TEXTS_A_PART = 256  # some seconds of work: what an interruption loses at most

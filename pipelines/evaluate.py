@@ -45,8 +45,11 @@ class Timed:
 def run(job: Job) -> None:
     """Measure a recipe's model on its test split."""
     prepared, model, media = (job.folder / name for name in ("prepared", "model", "raw"))
-    for read in [prepared, model, *([media] if job.section("examples", Contract).media else [])]:
-        require_whole(read)
+    examples = job.section("examples", Contract)
+    for folder in (prepared, model):
+        require_whole(folder)
+    if examples.media:
+        require_whole(media)
     task, evaluation = find_task(job.settings["task"]), job.section("evaluation", Evaluation)
     steady(threads=job.section("compute", Compute).threads)
     train, test = read_rows(prepared, "train"), read_rows(prepared, "test")
@@ -55,7 +58,7 @@ def run(job: Job) -> None:
     timed = _answer(task, predictor, train, test, media=media, prepared=prepared)
     findings = measure(task, timed.answered, evaluation, columns)
     with replacing(job.folder / "evaluation") as folder:
-        _write_predictions(task, predictor, timed.answered, test, job.section("examples", Contract), prepared, folder)
+        _write_predictions(task, predictor, timed.answered, test, examples, prepared, folder)
         write_json(folder / "metrics.json", findings.metrics())
         write_json(folder / "report.json", summary(findings))
         write_text(folder / "report.md", markdown(findings, job.name))

@@ -106,8 +106,9 @@ def run(job: Job) -> None:
     options = task.Preprocess.model_validate_json(json.dumps(job.settings["preprocess"]))
     settings_file = job.settings_file.relative_to(job.workspace.root).as_posix()
     media = job.folder / "raw"
-    for read in [job.folder / "validated", *([media] if examples.media else [])]:
-        require_whole(read)
+    require_whole(job.folder / "validated")
+    if examples.media:
+        require_whole(media)
     clean = pq.read_table(job.folder / "validated" / "examples.parquet").to_pandas()
     check_columns(split, clean.columns, settings_file)
     rows = split_rows(keyed(clean, task), split, settings_file)

@@ -56,12 +56,9 @@ def through(made: Workspace, stride: int, offset: int = 0) -> dict[str, Any]:
             faults += [f"{address}: {each}" for each in wrong]
         if code := repro(made.root, plain=False, only=address):
             faults.append(f"{address}: with space again it ended with {code}")
-        print(
-            f"{address}: {failed} of {tries} tries met the full disk, {len(faults)} faults", file=sys.stderr, flush=True
-        )
-    forked(lambda: Path(f"{made.root}.found").write_text(json.dumps(soak.find_faults(made))), made.root)
-    faults += json.loads(Path(f"{made.root}.found").read_text())
-    return {"tries": tries, "met": failed, "faults": faults}
+        so_far = f"{failed} of {tries} tries met the full disk, {len(faults)} faults"
+        print(f"up to {address}: {so_far}", file=sys.stderr, flush=True)
+    return {"tries": tries, "met": failed, "faults": faults + soak.faults_of(made)}
 
 
 def _order(made: Workspace) -> list[str]:

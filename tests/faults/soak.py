@@ -117,12 +117,18 @@ def one_round(made: Workspace, right: Undisturbed, number: int, draw: random.Ran
     took = time.monotonic() - began
     faults = [f"the next run ended with {code}: {_log(made)}"] if code else []
     if not faults:
-        code = forked(lambda: _write_found(made), made.root)
-        faults = json.loads(Path(f"{made.root}.found").read_text()) if code == 0 else [f"the check: {_log(made)}"]
-        found = entries(made)
+        faults, found = faults_of(made), entries(made)
         faults += [f"{each} is not as undisturbed" for each in right.entries if right.entries[each] != found.get(each)]
         faults += [f"a stray process: {each}" for each in strays(made)]
     return {"round": number, "kills": kills, "repair_s": round(took, 1), "faults": faults}
+
+
+def faults_of(made: Workspace) -> list[str]:
+    """What `find_faults` says, from a fork."""
+    if forked(lambda: Path(f"{made.root}.found").write_text(json.dumps(find_faults(made))), made.root):
+        return [f"the check: {_log(made)}"]
+    faults: list[str] = json.loads(Path(f"{made.root}.found").read_text())
+    return faults
 
 
 def find_faults(made: Workspace) -> list[str]:
@@ -234,10 +240,6 @@ def _write_locks(root: Path) -> None:
     for kind, name in (("recipe", "tiny"), ("index", "notes")):
         job = find_workspace(root).job(kind, name)  # type: ignore[arg-type]
         write_lock(job, observe(job))
-
-
-def _write_found(made: Workspace) -> None:
-    Path(f"{made.root}.found").write_text(json.dumps(find_faults(made)))
 
 
 def _lines(file: Path) -> list[tuple[str, int, float]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from pipelines.task import Predictions
 
 CONFIDENCE = 0.95
+_TAIL = 10  # draws beyond a quantile that it takes to know it
+_ROUNDING = 1e-12  # of metrics that are sums of the same numbers in another order
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Score = Callable[[Predictions], Mapping[str, float]]
@@ -42,10 +45,52 @@ class Sampled:
         """This model's metric minus the other's, on the same resamples."""
         return _interval(self.values[metric] - other.values[metric], self.draws[metric] - other.draws[metric])
 
-    def lower_difference(self, other: Sampled, metric: str, *, confidence: float, more_is_better: bool) -> float:
-        """The lower end of the one-sided interval of how much better this model is than the other."""
+    def better_by(self, other: Sampled, metric: str, *, confidence: float, more_is_better: bool) -> Interval:
+        """How much better this model is than the other, and the ends of the two one-sided intervals of it."""
         sign = 1.0 if more_is_better else -1.0
-        return float(np.quantile(sign * (self.draws[metric] - other.draws[metric]), 1 - confidence))
+        value = sign * (self.values[metric] - other.values[metric])
+        draws = sign * (self.draws[metric] - other.draws[metric])
+        return Interval(value, lower_end(draws, value, confidence), -lower_end(-draws, -value, confidence))
+
+
+def lower_end(draws: Floats, value: float, confidence: float) -> float:
+    """Lower end of a one-sided percentile interval; where the draws are too few for the tail, a normal one's.
+
+    With a tail of fewer than _TAIL draws the quantile is the normal distribution's, around the value itself.
+    """
+    if len(draws) * (1 - confidence) >= _TAIL:
+        return float(np.quantile(draws, 1 - confidence))
+    return float(value - NormalDist().inv_cdf(confidence) * np.std(draws))
+
+
+def swap_chance(one: Predictions, two: Predictions, truth: Predictions, score: Score, *, draws: int, seed: int,
+                metric: str, more_is_better: bool) -> float:  # fmt: skip
+    """How probable it is that two equally good models differ at least as much in favour of `one` as these do.
+
+    Row by row the two models' answers change places by a coin's fall, which changes nothing when neither is better:
+    an exact test (Fisher 1935; Ernst 2004, Statistical Science 19, section 2) down to a chance of 1 / (draws + 1),
+    below which the tail is a normal one. Models that never differ: 1.
+    """
+    sign = 1.0 if more_is_better else -1.0
+    random = np.random.default_rng(seed)
+    rows = len(next(iter(truth.values())))
+
+    def difference(swapped: np.ndarray[Any, Any]) -> float:
+        mine = {key: np.where(_along(swapped, array), two[key], array) for key, array in one.items()}
+        theirs = {key: np.where(_along(swapped, array), array, two[key]) for key, array in one.items()}
+        return sign * (score({**mine, **truth})[metric] - score({**theirs, **truth})[metric])
+
+    seen = difference(np.zeros(rows, dtype=bool))
+    fallen = np.array([difference(random.random(rows) < 0.5) for _ in range(draws)])
+    as_large = int((fallen >= seen - _ROUNDING).sum())
+    spread = float(np.std(fallen))
+    if as_large or spread == 0:
+        return (1 + as_large) / (1 + draws)
+    return min(1 / (1 + draws), 1 - NormalDist().cdf(seen / spread))
+
+
+def _along(swapped: np.ndarray[Any, Any], array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return swapped.reshape(-1, *[1] * (array.ndim - 1))
 
 
 def sample(

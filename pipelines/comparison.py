@@ -10,22 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.bootstrap import sample
+from pipelines.bootstrap import sample, swap_chance
 from pipelines.predictions import Answered, axis_names, read_predictions
 from pipelines.task import Predictions, Task
-from registry.gate import NoRival, Paired
+from registry.gate import NoRival, Paired, corrected
 
 RESAMPLES = 2000  # more than the report's: the gate reads the tail
+SWAPS = 2000
 SEED = 7
 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What is compared: a metric, and the confidence of the one-sided interval."""
+    """What is compared: a metric, the confidence of the one-sided intervals, and how often these rows were asked."""
 
     task: Task
     metric: str
     confidence: float
+    asked: int = 1
 
     @property
     def more_is_better(self) -> bool:
@@ -61,19 +63,26 @@ def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick
     here, there = _common(mine.row_ids, theirs.row_ids)
     share = len(here) / len(mine.row_ids) if mine.row_ids else 0.0
     if not len(here):
-        return Paired(name, by.metric, math.nan, math.nan, common=share)
-    aligned = _aligned(theirs, axis_names(champion), axis_names(predictions))
-    return _paired(name, _rows(mine.model, here), _rows(aligned, there), _rows(mine.truth, here), by, common=share)
+        return Paired(name, by.metric, math.nan, math.nan, rows=0, common=share)
+    aligned = _rows(_aligned(theirs, axis_names(champion), axis_names(predictions)), there)
+    model = _widened(_rows(mine.model, here), aligned)
+    return _paired(name, model, aligned, _rows(mine.truth, here), by, common=share)
 
 
 def _paired(
     name: str, model: Predictions, other: Predictions, truth: Predictions, by: Yardstick, *, common: float = 1.0
 ) -> Paired:
+    confidence = corrected(by.confidence, by.asked)
     drawn = sample({"model": model, "other": other}, truth, by.task.score, resamples=RESAMPLES, seed=SEED)
-    one, two = drawn["model"], drawn["other"]
-    difference = one.values[by.metric] - two.values[by.metric]
-    lower = one.lower_difference(two, by.metric, confidence=by.confidence, more_is_better=by.more_is_better)
-    return Paired(name, by.metric, difference if by.more_is_better else -difference, lower, common)
+    found = drawn["model"].better_by(drawn["other"], by.metric, confidence=confidence, more_is_better=by.more_is_better)
+    chance = swap_chance(
+        model, other, truth, by.task.score, draws=SWAPS, seed=SEED, metric=by.metric, more_is_better=by.more_is_better
+    )
+    rows = len(next(iter(truth.values())))
+    return Paired(
+        name, by.metric, found.value, found.low, found.high, chance=chance, confidence=confidence, rows=rows,
+        common=common, asked=by.asked,
+    )  # fmt: skip
 
 
 def _all_numbers(said: Predictions) -> bool:
@@ -99,6 +108,14 @@ def _aligned(theirs: Answered, their_names: Mapping[str, list[str]], my_names: M
     return {
         name: _columns(array, their_names[name], my_names[name]) if name in their_names else array
         for name, array in theirs.model.items()
+    }
+
+
+def _widened(mine: Predictions, theirs: Predictions) -> Predictions:
+    """The candidate's arrays with a 0 for what only the champion knows."""
+    return {
+        name: array if array.ndim == 1 else np.pad(array, ((0, 0), (0, theirs[name].shape[1] - array.shape[1])))
+        for name, array in mine.items()
     }
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
+from scipy.stats import binomtest, norm  # type: ignore[import-untyped]
 
-from pipelines.bootstrap import sample
+from pipelines.bootstrap import lower_end, sample, swap_chance
 from pipelines.task import Predictions
 
 
@@ -59,10 +60,40 @@ def test_a_model_is_no_better_than_itself() -> None:
 def test_the_one_sided_end_knows_which_way_is_better() -> None:
     sampled = sample({"good": _said(0.9), "bad": _said(0.5, seed=5)}, TRUTH, accuracy, resamples=500, seed=1)
     good, bad = sampled["good"], sampled["bad"]
-    assert good.lower_difference(bad, "accuracy", confidence=0.95, more_is_better=True) > 0.3
-    assert good.lower_difference(bad, "accuracy", confidence=0.95, more_is_better=False) < -0.3
+    better = good.better_by(bad, "accuracy", confidence=0.95, more_is_better=True)
+    worse = good.better_by(bad, "accuracy", confidence=0.95, more_is_better=False)
+    assert 0.3 < better.low < better.value < better.high
+    assert (worse.low, worse.value, worse.high) == pytest.approx((-better.high, -better.value, -better.low))
     two_sided = good.difference(bad, "accuracy").low
-    assert good.lower_difference(bad, "accuracy", confidence=0.975, more_is_better=True) == pytest.approx(two_sided)
+    one_sided = good.better_by(bad, "accuracy", confidence=0.975, more_is_better=True)
+    assert one_sided.low == pytest.approx(two_sided)
+
+
+def test_a_tail_that_the_draws_do_not_reach_is_the_normal_one() -> None:
+    draws = np.random.default_rng(3).normal(0.2, 0.05, 2000)
+    for confidence in (0.9, 0.99, 0.999, 0.99999):
+        assert lower_end(draws, 0.2, confidence) == pytest.approx(norm(0.2, 0.05).ppf(1 - confidence), abs=0.012)
+
+
+def test_the_swap_test_is_mcnemar_s_exact_test() -> None:
+    """Rows on which both are right or both wrong say nothing; of the others it is a coin's fall."""
+    label = np.ones(60, dtype=int)
+    mine, theirs = np.ones(60, dtype=int), np.ones(60, dtype=int)
+    theirs[:12], mine[12:15] = 0, 0  # 12 rows for the model, 3 for the other
+    found = swap_chance(
+        {"said": mine}, {"said": theirs}, {"label": label}, accuracy, draws=20_000, seed=5, metric="accuracy",
+        more_is_better=True,
+    )  # fmt: skip
+    assert found == pytest.approx(binomtest(12, 15, alternative="greater").pvalue, abs=0.003)
+
+
+def test_models_that_answer_alike_may_as_well_be_swapped() -> None:
+    said = {"said": np.ones(20, dtype=int)}
+    chance = swap_chance(
+        said, said, {"label": np.ones(20, dtype=int)}, accuracy, draws=50, seed=1, metric="accuracy",
+        more_is_better=True,
+    )  # fmt: skip
+    assert chance == 1.0
 
 
 def test_equal_seeds_give_equal_intervals() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.schema.evaluation import Gate
-from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, Evidence, NoRival, Paired, judge
+from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, Evidence, NoRival, Paired, corrected, judge
 
 NOBODY = NoRival("no champion yet", in_order=True)
 BETTER = Paired("tfidf", "accuracy", better_by=0.05, lower=0.02)
@@ -66,7 +68,8 @@ def test_one_failing_gate_of_two_fails_and_every_gate_has_its_line() -> None:
     ]
     assert "bound at least 0.03" in str(verdict.reasons[1])
     assert "better than tfidf by 0.0500" in str(verdict.reasons[1])
-    assert "0.9 confidence" in str(verdict.reasons[1])
+    assert "0.95 confidence" in str(verdict.reasons[1])
+    assert verdict.reasons[1].outcome == "undecided"  # its interval holds the bound
     assert verdict.as_json()["reasons"][1]["value"] == 0.02
 
 
@@ -126,5 +129,44 @@ def test_a_gate_without_evidence_refuses(gate: Gate, names: set[str]) -> None:
 
 @given(bound=NUMBERS, lower=NUMBERS)
 def test_a_paired_gate_passes_exactly_from_its_bound_on(bound: float, lower: float) -> None:
+    """Below 0 the bound itself will do; from 0 on the candidate must be better."""
     rival = Paired("other", "accuracy", better_by=lower + 1, lower=lower)
-    assert judge({AGAINST_BASELINE: Gate(at_least=bound)}, evidence(baseline=rival)).passed is (lower >= bound)
+    passes = lower >= bound and (bound < 0 or lower > 0)
+    assert judge({AGAINST_BASELINE: Gate(at_least=bound)}, evidence(baseline=rival)).passed is passes
+
+
+BETTER_THAN_CHAMPION = Paired("films/3", "accuracy", better_by=0.05, lower=0.02, upper=0.08, chance=0.001, rows=200)
+
+
+@pytest.mark.parametrize(
+    ("bound", "change", "outcome", "word"),
+    [
+        (0.0, {}, "passed", "shown"),
+        (0.0, {"rows": 29}, "undecided", "29 rows are too few"),
+        (-0.5, {"rows": 29}, "undecided", "29 rows are too few"),
+        (0.0, {"better_by": 0.0, "lower": 0.0, "upper": 0.0}, "tie", "answers as films/3 does"),
+        (-0.01, {"better_by": 0.0, "lower": 0.0, "upper": 0.0}, "tie", "answers as films/3 does"),
+        (0.0, {"lower": 0.0}, "undecided", "do not show it"),
+        (-0.005, {"better_by": -0.02, "lower": -0.06, "upper": 0.02}, "undecided", "do not show it"),
+        (-0.005, {"better_by": -0.1, "lower": -0.14, "upper": -0.06}, "failed", "worse than the bound allows"),
+        (0.0, {"chance": 0.06}, "undecided", "a chance of 0.06"),
+        (-0.005, {"chance": 0.9, "lower": -0.004}, "passed", "shown"),  # no worse is not better
+        (0.0, {"chance": 0.01, "confidence": 0.999}, "undecided", "a chance of 0.01"),
+    ],
+)
+def test_each_outcome_of_a_comparison_is_stated(
+    bound: float, change: dict[str, float], outcome: str, word: str
+) -> None:
+    rival = replace(BETTER_THAN_CHAMPION, **change)  # type: ignore[arg-type]
+    [reason] = judge({AGAINST_CHAMPION: Gate(at_least=bound)}, evidence(champion=rival)).reasons
+    assert (reason.outcome, reason.passed) == (outcome, outcome == "passed")
+    assert word in reason.why
+
+
+def test_all_comparisons_on_one_test_set_together_err_no_more_often_than_one() -> None:
+    shares = [1 - corrected(0.95, asked) for asked in range(1, 5001)]
+    assert shares[0] == pytest.approx(0.025)
+    assert all(earlier > later > 0 for earlier, later in itertools.pairwise(shares))
+    assert 0.0499 < sum(shares) <= 0.05
+    with pytest.raises(ValueError, match="counted from 1"):
+        corrected(0.95, 0)

@@ -1,0 +1,130 @@
+"""How often the gate errs: models that are equally good, one night or thirty on the same test set, and planted drops.
+
+Runs the gate's own code on drawn predictions, with a task whose only metric is accuracy, so that a thousand
+comparisons take minutes. What the formula of docs/registry.md expects stands beside what was counted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from statistics import NormalDist
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from pipelines.comparison import Yardstick, against_champion
+from pipelines.predictions import Answered, write_predictions
+from pipelines.schema.evaluation import Gate
+from pipelines.task import Predictions, Task
+from registry.gate import AGAINST_CHAMPION, Evidence, NoRival, Reason, judge
+
+TRIALS = int(os.environ.get("BENCH_TRIALS", "1000"))
+NIGHTS = 30
+ROWS = 200
+RIGHT = 0.85  # accuracy of the champion
+CONFIDENCE = 0.95
+BETTER, NO_WORSE = Gate(at_least=0.0), Gate(at_least=-0.005)  # the two kinds of gates that recipes have
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def _score(arrays: Predictions) -> dict[str, float]:
+    return {"accuracy": float((arrays["label"] == arrays["truth"]).mean())}
+
+
+TASK = cast(Task, SimpleNamespace(metrics={"accuracy": True}, score=_score))
+
+
+def main() -> None:
+    draw = np.random.default_rng(7)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        print(f"{TRIALS} comparisons of equally good models, {ROWS} rows, {CONFIDENCE:.0%}: {swapped(draw, place)}")
+        print(f"{TRIALS // 5} times {NIGHTS} nights on one test set: {nightly(draw, place, TRIALS // 5)}")
+        for drop in (0.10, 0.05, 0.02):
+            print(planted(draw, place, drop), flush=True)
+
+
+def swapped(draw: np.random.Generator, place: Path, trials: int = TRIALS) -> str:
+    """Exact nulls: two models that do differ, their answers swapped row by row at random."""
+    good, bad = _model(draw, RIGHT), _model(draw, RIGHT - 0.08)
+    counts: Counter[str] = Counter()
+    for _ in range(trials):
+        coin = draw.random(ROWS) < 0.5
+        counts[compare(np.where(coin, good, bad), np.where(coin, bad, good), BETTER, place).outcome] += 1
+    return _shares(counts)
+
+
+def nightly(draw: np.random.Generator, place: Path, series: int) -> str:
+    """A champion, and every night another model that is as good, on the same rows; a promotion ends the series."""
+    counts: Counter[str] = Counter()
+    for _ in range(series):
+        champion, hard = _model(draw, RIGHT, shared := draw.random(ROWS)), shared
+        promoted = any(
+            compare(_model(draw, RIGHT, hard), champion, BETTER, place, asked=night).passed
+            for night in range(1, NIGHTS + 1)
+        )
+        counts["a false promotion" if promoted else "none"] += 1
+    return _shares(counts)
+
+
+def planted(draw: np.random.Generator, place: Path, drop: float, trials: int = TRIALS) -> str:
+    """Candidates that are worse by `drop`; "failed" is a drop that was caught."""
+    counts: Counter[str] = Counter()
+    disagree = []
+    for _ in range(trials):
+        hard = draw.random(ROWS)
+        champion, candidate = _model(draw, RIGHT, hard), _model(draw, RIGHT - drop, hard)
+        disagree.append(float((champion != candidate).mean()))
+        counts[compare(candidate, champion, NO_WORSE, place).outcome] += 1
+    share = float(np.mean(disagree))
+    expected = power(drop - 0.005, rows=ROWS, disagree=share, confidence=CONFIDENCE)
+    return (
+        f"planted drop of {drop:.0%} on {ROWS} rows, {share:.0%} of them answered differently: {_shares(counts)}; "
+        f"the formula expects {expected:.1%} caught"
+    )
+
+
+def power(drop: float, *, rows: int, disagree: float, confidence: float) -> float:
+    """The chance that a one-sided interval shows a drop in accuracy: the normal approximation for paired shares.
+
+    disagree: share of the rows on which exactly one of the two is right. Source: Connor 1987, Biometrics 43, 207-211.
+    """
+    spread = math.sqrt(max(disagree - drop**2, 0.0) / rows)
+    return NormalDist().cdf(drop / spread - NormalDist().inv_cdf(confidence)) if spread else float(drop > 0)
+
+
+def compare(candidate: Array, champion: Array, gate: Gate, place: Path, *, asked: int = 1) -> Reason:
+    """One comparison as `register` makes it. The arrays say which rows each of the two had right."""
+    files = [_written(said, place / name) for said, name in ((candidate, "mine"), (champion, "theirs"))]
+    rival = against_champion(files[0], files[1], "champion", Yardstick(TASK, "accuracy", CONFIDENCE, asked))
+    evidence = Evidence({}, NoRival("no gate asks", in_order=True), rival)
+    [reason] = judge({AGAINST_CHAMPION: gate}, evidence).reasons
+    return reason
+
+
+def _model(draw: np.random.Generator, right: float, hard: Array | None = None) -> Array:
+    """Which rows a model has right. hard: how hard each row is, 0 to 1, for models that fail on the same rows.
+
+    Three answers in four follow the row, the others a coin of their own.
+    """
+    own = draw.random(ROWS)
+    if hard is None:
+        return own < right
+    return np.where(draw.random(ROWS) < 0.75, hard, own) < right
+
+
+def _written(right: Array, path: Path) -> Path:
+    truth = np.ones(ROWS, dtype=np.int64)
+    answered = Answered([f"{at:04d}" for at in range(ROWS)], {"truth": truth}, {"label": right.astype(np.int64)}, {})
+    write_predictions(answered, path, axes={}, readable={})
+    return path
+
+
+def _shares(counts: Counter[str]) -> str:
+    return ", ".join(f"{what} {count / counts.total():.1%}" for what, count in sorted(counts.items()))

@@ -155,9 +155,7 @@ def _at_limit(workspace: Workspace) -> None:
     ours, theirs = [], []
     for seed in range(PAIRS_AT_LIMIT):
         ours.append(_ours(job, STEPS_AT_LIMIT, seed=seed, rows=LIMIT_ROWS))
-        theirs.append(
-            _theirs(job, "lora", "longest", STEPS_AT_LIMIT, seed=seed, max_tokens=limit, rows=LIMIT_ROWS)
-        )
+        theirs.append(_theirs(job, "lora", "longest", STEPS_AT_LIMIT, seed=seed, max_tokens=limit, rows=LIMIT_ROWS))
     print(f"texts at the limit of {limit} tokens, lora: {_mean(ours):.1f} examples/s, stock {_mean(theirs):.1f}; "
           f"ratio {ratio(ours, theirs)} ({PAIRS_AT_LIMIT} alternated pairs)", flush=True)  # fmt: skip
 

@@ -206,11 +206,13 @@ def predict(
     """
     from flows.inputs import parse_model, read_inputs
     from flows.output import show
+    from flows.promotion import judge_of
     from flows.results import prediction_line
     from registry.answering import load
 
     name, version = parse_model(model)
-    loaded = load(name, version, _workspace().var)
+    workspace = _workspace()
+    loaded = load(name, version, workspace.var, judge_of(workspace))
     about = loaded.answerer.about
     given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
     answers = loaded.answer(given)
@@ -223,17 +225,20 @@ def predict(
 def promote(
     model: Annotated[str, typer.Argument(help="A registered model.", show_default=False)],
     version: Annotated[str, typer.Argument(help="A version's number, or its alias.", show_default=False)],
-    force: Annotated[bool, typer.Option("--force", help="Although its gates refused it.")] = False,
+    force: Annotated[
+        str | None,
+        typer.Option("--force", metavar="REASON", help="Without evidence; the reason stays in the history."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move champion to a version: what `headrace predict` and the gates of later runs then use.
+    """Move champion to a version, if its evidence allows it (exit code 4 when not), and record it.
 
     Example: headrace promote film-reviews 3
     """
     from flows.output import show
     from flows.promotion import promote as move
 
-    moved = move(_workspace(), model, version, force=force)
+    moved = move(_workspace(), model, version, forced=force)
     said = f"{model}: champion moved from {moved.before or 'none'} to {moved.version.version}"
     if moved.before == moved.version.version:
         said = f"{model}: champion is version {moved.before} already"
@@ -241,8 +246,92 @@ def promote(
 
 
 @app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="A registered model.", show_default=False)], as_json: AsJson = False
+) -> None:
+    """Return to the champion before the present one, in one step, and record it.
+
+    Example: headrace rollback film-reviews
+    """
+    from flows.output import show
+    from flows.promotion import rollback as back
+
+    moved = back(_workspace(), model)
+    said = f"{model}: champion is version {moved.version.version} again, {moved.before} before"
+    show({"model": model, "from": moved.before, "to": moved.version.version}, [said], as_json=as_json)
+
+
+@app.command()
+def history(
+    model: Annotated[str, typer.Argument(help="A registered model.", show_default=False)],
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Who was champion then.", show_default=False)] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Exit 3 when an entry was altered or removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what was champion, when, by whom, on which evidence, forced or not.
+
+    Example: headrace history film-reviews --at 2026-11-24T15:00
+    """
+    from flows import promotion
+    from flows.output import show
+    from pipelines.errors import BadData
+
+    chain = promotion.history(_workspace(), model)
+    when = promotion.parse_time(at) if at is not None else None
+    show(promotion.history_document(chain, when), promotion.history_lines(chain, when), as_json=as_json)
+    if verify and chain.faults:
+        raise typer.Exit(BadData.exit_code)
+
+
+@app.command()
+def lineage(
+    model: Annotated[
+        str | None, typer.Argument(help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False)
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="What came from this source?", show_default=False)] = None,
+    row: Annotated[str | None, typer.Option(help="What came from the row with this id?", show_default=False)] = None,
+    base: Annotated[str | None, typer.Option(help="What came from this base?", show_default=False)] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw it into this file.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk from a version to its run, stages, data, source, base and code, hashing each again; exit 1 on a mismatch.
+
+    With --source, --row or --base the other way: which versions and indexes came from it.
+
+    Example: headrace lineage film-reviews@champion
+    """
+    from flows.lineage import show_backward, show_forward
+
+    if model is None:
+        raise typer.Exit(show_forward(_workspace(), source=source, row=row, base=base, as_json=as_json))
+    raise typer.Exit(show_backward(_workspace(), model, svg=svg, as_json=as_json))
+
+
+@app.command()
+def reproduce(
+    model: Annotated[str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False)],
+    keep: Annotated[Path | None, typer.Option(help="Do it in this folder, and leave it there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version again from its commit and its data, and compare weights and metrics; exit 1 when they differ.
+
+    Example: headrace reproduce film-reviews/1
+    """
+    from dataclasses import asdict
+
+    from flows.inputs import parse_model
+    from flows.output import show
+    from flows.reproduce import lines
+    from flows.reproduce import reproduce as again
+
+    done = again(_workspace(), *parse_model(model), keep=keep)
+    show({**asdict(done), "equal": done.equal}, lines(done), as_json=as_json)
+    raise typer.Exit(0 if done.equal else 1)
+
+
+@app.command()
 def schedule() -> None:
-    """Serve the schedules of all live recipes and indexes, until Ctrl-C.
+    """Serve the schedules of all live recipes and indexes and watch promotions, until Ctrl-C.
 
     Example: headrace schedule
     """

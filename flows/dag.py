@@ -108,6 +108,25 @@ class Graph:
                 return None
             return int(self._repo.push([self._target(address) for address in addresses]))
 
+    def trace(self, oid: str) -> tuple[Literal["verified", "missing", "mismatch"], str]:
+        """Hash again what DVC keeps under an oid, here or in the default remote (integrity.trace)."""
+        with _dvc_faults(self.root):
+            return integrity.trace(self._repo, oid)
+
+    def object_of(self, oid: str, name: str) -> Path | None:
+        """A file of a folder's output, in DVC's cache."""
+        return integrity.object_of(self._repo, oid, name)
+
+    def output_hash(self, path: str) -> str | None:
+        """What dvc.lock says that the output at a path is now."""
+        return self._output_hashes.get(path)
+
+    @cached_property
+    def _output_hashes(self) -> dict[str, str]:
+        with _dvc_faults(self.root):
+            outs = [out for stage in self._repo.index.stages for out in stage.outs if out.hash_info]
+        return {Path(out.fs_path).relative_to(self.root).as_posix(): out.hash_info.value for out in outs}
+
     @cached_property
     def _repo(self) -> Any:
         from dvc.repo import Repo

@@ -11,10 +11,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.workspace import damage
 
+_BLOCK = 1 << 20  # bytes of a remote's object read at once
 _OWN_LEVELS = ("repo", "local")  # of DVC's settings: the workspace's own files
 
 
@@ -49,6 +50,66 @@ def drop_damaged(stage: Any) -> list[str]:
     What is gone, DVC makes anew. Reads every file.
     """
     return [f"{out}: {fault}" for out in stage.outs if (fault := _drop(out)) is not None]
+
+
+def trace(repo: Any, oid: str) -> tuple[Literal["verified", "missing", "mismatch"], str]:
+    """Hash every object of an output, in the cache or else in the default remote; what is wrong, in words.
+
+    oid: DVC's md5; with ".dir" a folder's list, whose files are looked at too.
+    """
+    asked = [oid]
+    while asked:
+        each = asked.pop()
+        content, place = _content(repo, each)
+        if place is None:
+            return "missing", f"object {each[:12]} is neither in DVC's cache nor in its remote"
+        if content != each.removesuffix(".dir"):
+            return "mismatch", f"object {each[:12]} in {place} is not what its name says"
+        if each.endswith(".dir"):
+            asked += [entry["md5"] for entry in _listing(repo, each)]
+    return "verified", ""
+
+
+def object_of(repo: Any, oid: str, name: str) -> Path | None:
+    """The file in DVC's cache that a folder's output has under a name; None when it is not there."""
+    listing = Path(repo.cache.local.oid_to_path(oid))
+    if not listing.exists():
+        return None
+    md5 = next((e["md5"] for e in json.loads(listing.read_text(encoding="utf-8")) if e["relpath"] == name), None)
+    file = Path(repo.cache.local.oid_to_path(md5)) if md5 else None
+    return file if file is not None and file.exists() else None
+
+
+def _content(repo: Any, oid: str) -> tuple[str | None, str | None]:
+    """The md5 of what is kept under an oid, and where that is; None, None when it is nowhere."""
+    cached = Path(repo.cache.local.oid_to_path(oid))
+    if cached.exists():
+        return _md5(cached), str(cached)
+    odb = _remote(repo)
+    if odb is None or not odb.fs.exists(path := odb.oid_to_path(oid)):
+        return None, None
+    digest = hashlib.md5(usedforsecurity=False)
+    with odb.fs.open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest(), f"the remote ({path})"
+
+
+def _listing(repo: Any, oid: str) -> list[dict[str, str]]:
+    cached = Path(repo.cache.local.oid_to_path(oid))
+    text = cached.read_bytes() if cached.exists() else _fetched(_remote(repo), oid)
+    listing: list[dict[str, str]] = json.loads(text)
+    return listing
+
+
+def _fetched(odb: Any, oid: str) -> bytes:
+    with odb.fs.open(odb.oid_to_path(oid), "rb") as file:
+        return bytes(file.read())
+
+
+def _remote(repo: Any) -> Any:
+    """The store of the default remote; None without one."""
+    return repo.cloud.get_remote_odb() if repo.config["core"].get("remote") else None
 
 
 def _silent(settings: dict[str, Any]) -> list[str]:

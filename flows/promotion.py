@@ -1,29 +1,208 @@
-"""`champion` moved by hand, with a look at the evidence first."""
+"""`champion` moves: by hand, back again, and those that somebody made in MLflow, seen within seconds and judged."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest
+from pipelines.errors import BadRequest, HeadraceError, Outage
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
-    from registry.store import Promotion
+    from registry.ledger import Chain, Entry
+    from registry.promotion import Judge, Promotion, Settled
+
+LOOK_EVERY_S = 2.0
+VERIFY_EVERY_S = 60.0
+EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployments and automations can follow
 
 
-def promote(workspace: Workspace, model: str, version: str, *, force: bool) -> Promotion:
-    """Make a version the champion.
+def judge_of(workspace: Workspace) -> Judge:
+    """What decides over a promotion in this workspace: the version's evidence against the champion."""
 
-    Raises BadRequest when there is no such version, or when its gates refused it and `force` is not set.
+    def judge(*versions: Any) -> Any:
+        from pipelines.evidence import review
+
+        return review(*versions, workspace.var)
+
+    return judge
+
+
+def promote(workspace: Workspace, model: str, version: str, *, forced: str | None) -> Promotion:
+    """Make a version the champion, with evidence or for a stated reason. Raises registry.promotion.Refused."""
+    from registry import promotion
+
+    if forced is not None and not forced.strip():
+        raise BadRequest("--force needs the reason, which stays in the history: --force 'the old one leaks names'.")
+    moved = promotion.promote(model, version, workspace.var, judge_of(workspace), forced=forced)
+    announce(workspace, model, moved.version.version, "promoted")
+    return moved
+
+
+def rollback(workspace: Workspace, model: str) -> Promotion:
+    """Return to the champion before the present one."""
+    from registry import promotion
+
+    moved = promotion.rollback(model, workspace.var)
+    announce(workspace, model, moved.version.version, "promoted")
+    return moved
+
+
+def history(workspace: Workspace, model: str) -> Chain:
+    """The ledger of a model. Raises BadRequest for a model that never had an entry."""
+    from registry.connection import answering, connect
+    from registry.journal import read
+
+    with answering():
+        chain = read(connect(workspace.var), model)
+    if not chain.entries and not chain.faults:
+        raise BadRequest(f"no model {model!r} has a history here. `headrace status` names the models.")
+    return chain
+
+
+def history_lines(chain: Chain, at: datetime | None) -> Iterator[str]:
+    """The ledger for a person; with a time, who was champion then and why."""
+    from registry.ledger import champion_entry
+
+    if at is not None:
+        entry = champion_entry(chain.entries, at)
+        yield f"champion at {at.isoformat(timespec='seconds')}: {_version(entry.to) if entry else 'none'}"
+        if entry is not None:
+            yield _line(entry)
+        return
+    for entry in chain.entries:
+        yield _line(entry)
+    yield f"champion: {_version(chain.champion) if chain.champion else 'none'}"
+    for fault in chain.faults:
+        yield f"FAULT: {fault}"
+
+
+def history_document(chain: Chain, at: datetime | None) -> dict[str, Any]:
+    """The same for scripts."""
+    from registry.ledger import champion
+
+    return {
+        "champion": champion(chain.entries, at),
+        "at": at.isoformat() if at else None,
+        "entries": [asdict(entry) for entry in chain.entries],
+        "faults": list(chain.faults),
+    }
+
+
+def parse_time(text: str) -> datetime:
+    """A time as people write it: ISO 8601, local where it names no zone. Raises BadRequest."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise BadRequest(f"--at {text!r}: not a time. Write 2026-11-24, or 2026-11-24T15:00+01:00.") from None
+
+
+def watch(workspace: Workspace, over: threading.Event, say: Callable[[str], None]) -> None:
+    """Judge every alias that somebody moves, until `over` is set; a server that is away is waited for.
+
+    Verifies every ledger now and then, and says once what is wrong with one.
     """
-    from registry import store
-    from registry.versions import resolve
+    told: set[str] = set()
+    verify_at = time.monotonic()
+    while not over.wait(LOOK_EVERY_S):
+        try:
+            _look(workspace, say)
+            if time.monotonic() >= verify_at:
+                verify_at = time.monotonic() + VERIFY_EVERY_S
+                for fault in _broken(workspace):
+                    if fault not in told:
+                        told.add(fault)
+                        say(fault)
+        except Outage as outage:
+            if str(outage) not in told:
+                told.add(str(outage))
+                say(f"promotions are not watched for now: {outage}")
 
-    chosen = resolve(model, version, workspace.var)
-    if not chosen.passed and not force:
-        reasons = "".join(f"\n  {line}" for line in chosen.tags.get(store.REASONS, "it was never judged").splitlines())
-        raise BadRequest(
-            f"{model}/{chosen.version} was refused by its gates:{reasons}\n"
-            f"`headrace promote {model} {chosen.version} --force` promotes it all the same."
+
+@contextmanager
+def watching(workspace: Workspace) -> Iterator[None]:
+    """`watch` in a thread of this process while the block runs; what it sees is said on stderr."""
+    over = threading.Event()
+    say = partial(print, file=sys.stderr, flush=True)
+    thread = threading.Thread(target=watch, args=(workspace, over, say), name="promotions", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def announce(workspace: Workspace, model: str, version: str, what: str, why: str = "") -> None:
+    """A Prefect event, where a Prefect server of this workspace is up; nothing hangs on it."""
+    from flows import servers
+
+    api = servers.prefect_running(workspace)
+    if api is None:
+        return
+    with servers.prefect_settings(workspace, api):
+        from prefect.events import emit_event
+
+        emit_event(
+            f"{EVENT}.{what}",
+            resource={"prefect.resource.id": f"headrace.model.{model}", "prefect.resource.name": model},
+            payload={"model": model, "version": version, "why": why, "workspace": str(workspace.root)},
         )
-    return store.promote(model, chosen.version, workspace.var)
+
+
+def _look(workspace: Workspace, say: Callable[[str], None]) -> None:
+    from registry.glance import moved
+    from registry.promotion import settle
+
+    for name in moved(workspace.var):
+        try:
+            done = settle(name, workspace.var, judge_of(workspace))
+        except Outage:
+            raise
+        except HeadraceError as fault:  # of this model; the others go on
+            say(f"{name}: {fault}")
+            continue
+        if done is not None:
+            say(_settled(done))
+            what = "promoted" if done.accepted else "refused"
+            announce(workspace, name, str(done.asked), what, "\n".join(done.why))
+
+
+def _broken(workspace: Workspace) -> Iterator[str]:
+    from registry.connection import answering, connect
+    from registry.glance import with_ledger
+    from registry.journal import read
+
+    for name in with_ledger(workspace.var):
+        with answering():
+            faults = read(connect(workspace.var), name).faults
+        for fault in faults:
+            yield f"the ledger of {name} is not whole: {fault}. `headrace history {name} --verify` says more."
+
+
+def _settled(done: Settled) -> str:
+    if done.accepted:
+        return f"{done.model}: version {done.asked} was made champion in MLflow; its evidence allows it"
+    why = "; ".join(done.why)
+    asked = f"version {done.asked} was made champion" if done.asked else "the alias champion was removed"
+    return f"{done.model}: {asked} in MLflow; it is back at {done.champion or 'nobody'}: {why}"
+
+
+def _line(entry: Entry) -> str:
+    words = f"{entry.number:>3}  {entry.at[:19]}Z  {entry.action:<11} "
+    words += f"{_version(entry.before)} -> {_version(entry.to)}" if entry.action != "registered" else _version(entry.to)
+    evidence = f"evidence {entry.evidence[:12]}" if entry.evidence else "no evidence"
+    forced = f", FORCED: {entry.forced}" if entry.forced is not None else ""
+    why = f", {entry.why[0]}" if entry.action == "refused" and entry.why else ""
+    return f"{words}  by {entry.who}, {evidence}{forced}{why}"
+
+
+def _version(number: str | None) -> str:
+    return f"version {number}" if number else "none"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flows import servers
 from flows.commits import Kept, commit_and_push
 from flows.live import live
+from flows.promotion import watching
 from flows.turns import holder, only_one
 from pipelines.errors import BadRequest
 from pipelines.settings import read_index, read_recipe
@@ -51,7 +52,8 @@ def serve(workspace: Workspace) -> None:
             _end_dead_runs()
             _crash_lost_runs(workspace)
             _tell(workspace, schedules)
-            _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
+            with watching(workspace):
+                _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
 
 
 def schedule_of(job: Job) -> Schedule | None:

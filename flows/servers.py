@@ -83,6 +83,14 @@ def prefect_api(workspace: Workspace) -> str:
     return f"{server.url}/api"
 
 
+def prefect_running(workspace: Workspace) -> str | None:
+    """The URL of Prefect's API where a server is up (one of the user's is taken to be); nothing is started."""
+    if given := os.environ.get("PREFECT_API_URL"):
+        return given
+    server = _read(workspace, "prefect")
+    return f"{server.url}/api" if server and server.alive() and _healthy(server) else None
+
+
 @contextmanager
 def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
     """What Prefect reads when it is first imported, and hands to its child processes: which server, and to be quiet."""

@@ -146,10 +146,12 @@ def _write_predictions(
         prefix: predictor.answers(said).rename(columns={contract.label: "predicted"})
         for prefix, said in (("", answered.model), *((f"{name}.", b) for name, b in answered.baselines.items()))
     }
+    answers = {(str(contract.label) if name == "predicted" else name): name for name in readable[""].columns}
     if contract.label is not None:
         readable[""].insert(0, contract.label, test[contract.label].to_numpy())
     axes = task.axes(prepared / ENCODER)
-    write_predictions(answered, folder / "predictions.parquet", axes=axes, readable=readable)
+    file = folder / "predictions.parquet"
+    write_predictions(answered, file, axes=axes, readable=readable, answers=answers)
 
 
 def _serving(predictor: Predictor, test: pd.DataFrame, media: Path, model: Path, rate: float) -> dict[str, float]:

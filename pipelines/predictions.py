@@ -6,6 +6,7 @@ columns make up which array, so that any task's predictions come back as they we
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,11 +39,17 @@ class Answered:
 
 
 def write_predictions(
-    answered: Answered, path: Path, *, axes: Mapping[str, Sequence[str]], readable: Mapping[str, pd.DataFrame]
+    answered: Answered,
+    path: Path,
+    *,
+    axes: Mapping[str, Sequence[str]],
+    readable: Mapping[str, pd.DataFrame],
+    answers: Mapping[str, str] | None = None,
 ) -> None:
     """Write predictions.parquet.
 
     axes: names along an array's second axis. readable: columns for people, by the prefix of their names.
+    answers: what a served model calls its answers -> the readable column that has them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -54,6 +61,7 @@ def write_predictions(
         "truth": _lay(answered.truth, _TRUE, axes, columns),
         "model": _lay(answered.model, "", axes, columns),
         "baselines": {name: _lay(said, f"{name}.", axes, columns) for name, said in answered.baselines.items()},
+        "answers": dict(answers or {}),
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(layout)})
     pq.write_table(table, path, compression="zstd")
@@ -71,6 +79,25 @@ def read_predictions(path: Path) -> Answered:
         _gather(table, layout["model"]),
         {name: _gather(table, parts) for name, parts in layout["baselines"].items()},
     )
+
+
+def rows_hash(answered: Answered) -> str:
+    """A sha256 of the test rows, in any order: their ids and what is true about them."""
+    names = sorted(answered.truth)
+    digest = hashlib.sha256()
+    for row_id, *true in sorted(zip(answered.row_ids, *(answered.truth[name].tolist() for name in names), strict=True)):
+        digest.update(json.dumps([row_id, dict(zip(names, true, strict=True))]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def read_answers(path: Path, rows: int) -> pd.DataFrame:
+    """row_id, and what a served model should answer for the first rows, under its own names."""
+    import pyarrow.parquet as pq
+
+    names = json.loads(pq.read_schema(path).metadata[_KEY])["answers"]
+    table = pq.read_table(path, columns=[ROW_ID, *names.values()]).slice(0, rows)
+    found: pd.DataFrame = table.rename_columns([ROW_ID, *names]).to_pandas()
+    return found
 
 
 def axis_names(path: Path) -> dict[str, list[str]]:

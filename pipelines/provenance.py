@@ -36,6 +36,18 @@ def commit(root: Path) -> str:
     return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
 
 
+def patch(root: Path) -> str:
+    """What code and recipes have that HEAD has not, new files too, as `git apply` takes it; "" for a clean tree."""
+    git = ["git", "-C", str(root)]
+    changed = subprocess.run([*git, "diff", "--binary", "HEAD", "--", *_CODE], capture_output=True, check=False).stdout
+    listed = [*git, "ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE]
+    new = subprocess.run(listed, capture_output=True, check=False).stdout.decode().split("\0")
+    for name in filter(None, new):
+        one = [*git, "diff", "--binary", "--no-index", "--", "/dev/null", name]
+        changed += subprocess.run(one, capture_output=True, check=False).stdout
+    return changed.decode("utf-8", "surrogateescape")
+
+
 def lock_entries(job: Job) -> dict[str, Any]:
     """What dvc.lock says of this recipe's stages so far; nothing when they were run without DVC."""
     file = job.workspace.root / "dvc.lock"

@@ -1,7 +1,8 @@
 """register: model/, evaluation/ and the champion -> a verdict, a version in the registry, registered.json.
 
-A gate that refuses is a result: the version is kept with its reasons and the stage succeeds. In `dvc exp run` the
-gates are asked and nothing is registered.
+The artifact that would be served is tried in a process of its own before it is judged. A gate that refuses is a
+result: the version is kept with its reasons and the stage succeeds. In `dvc exp run` the gates are asked and nothing
+is registered.
 """
 
 from __future__ import annotations
@@ -9,34 +10,51 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipelines.comparison import Yardstick, against_baseline, against_champion
+from pipelines.contract import ROW_ID
+from pipelines.evidence import (
+    BUNDLE,
+    RIVAL,
+    Claim,
+    Rival,
+    asked,
+    bundle,
+    called,
+    flat_metrics,
+    review,
+    weigh,
+)
 from pipelines.patience import patiently
+from pipelines.predictions import Answered, read_answers, read_predictions, rows_hash, write_predictions
 from pipelines.prepared import read_rows
-from pipelines.provenance import hashes, lock_entries
-from pipelines.schema.evaluation import Gate, Registry
+from pipelines.provenance import hashes, lock_entries, patch
+from pipelines.schema.evaluation import SERVING, Gate, Registry
+from pipelines.schema.model import Compute
 from pipelines.stage import stage_main
 from pipelines.task import Task, find_task
-from pipelines.workspace import Job, read_json, require_whole, sha256_json, write_json
-from registry import store, versions
+from pipelines.workspace import Job, read_json, require_whole, sha256_file, sha256_json, write_json
+from registry import promotion, store, versions
 from registry.card import Facts, baseline_line, card
-from registry.connection import server_name
-from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, CONFIDENCE, Evidence, NoRival, Paired, Verdict, judge
+from registry.connection import exclusive, server_name
+from registry.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
 from registry.packing import Contents
-from registry.runs import Candidate
+from registry.runs import Candidate, Draft
+from registry.trial import difference, rehearse
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_EVIDENCE = ("predictions.parquet", "metrics.json", "report.md", "report.json", "serving.json", "plots")
+    from registry.versions import Version
+
+_KEPT = ("predictions.parquet", "metrics.json", "report.md", "report.json", "serving.json", "plots")
 _EXAMPLES = 2  # inputs kept with a version
+_TRIED = 32  # inputs that the artifact is tried with
 _TRIES = 3  # judgements, while others move the champion of a shared server
 
 
@@ -57,13 +75,21 @@ class Subject:
         return self.job.folder / "evaluation" / "predictions.parquet"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A verdict and all that it stands on."""
+
+    claim: Claim
+    evidence: Evidence
+    verdict: Verdict
+    rival: Rival | None
+
+
 def run(job: Job) -> None:
     """Judge a recipe's model, register it and move the aliases."""
     subject = _subject(job)
-    experiment = "DVC_EXP_NAME" in os.environ
-    if experiment:
-        verdict = judge(subject.gates, _evidence(subject, versions.champion(subject.name, job.workspace.var)))
-        receipt = _receipt(subject, verdict, None)
+    if "DVC_EXP_NAME" in os.environ:
+        receipt = _receipt(subject, _experiment(subject), None)
     else:
         receipt = patiently(lambda: _register(subject))
     write_json(job.folder / "registered.json", receipt)
@@ -86,120 +112,182 @@ def _subject(job: Job) -> Subject:
     )
 
 
+def _experiment(subject: Subject) -> Verdict:
+    """The verdict of an experiment; what serving costs is measured of a model that is registered only."""
+    gates = {name: gate for name, gate in subject.gates.items() if name not in SERVING}
+    champion = versions.champion(subject.name, subject.job.workspace.var)
+    with TemporaryDirectory(prefix="headrace-") as folder:
+        return _judge(replace(subject, gates=gates), champion, {}, Path(folder)).verdict
+
+
 def _register(subject: Subject) -> dict[str, Any]:
-    """Judge and register; again while somebody else moves the champion in between."""
+    """Try, judge and register; judged again while somebody else moves the champion in between."""
     var = subject.job.workspace.var
-    with store.exclusive(var), _kept_files(subject.job) as files:
+    promotion.settle(subject.name, var, lambda version, champion: review(version, champion, var))
+    with exclusive(var), TemporaryDirectory(prefix="headrace-") as scratch:
+        folder = Path(scratch)
+        draft = _draft(subject)
+        tried = _tried(subject, store.packed(draft, var))
         for _ in range(_TRIES):
             champion = versions.champion(subject.name, var)
-            verdict = judge(subject.gates, _evidence(subject, champion))
-            registered = store.register(_candidate(subject, verdict, champion, files), var)
+            judged = _judge(subject, champion, tried.figures, folder)
+            judged = replace(judged, verdict=with_trial(judged.verdict, tried.differs))
+            candidate = _candidate(subject, draft, judged, tried, champion, folder)
+            registered = store.register(candidate, var)
             if not registered.outdated:
                 break
-    return _receipt(subject, verdict, registered.version)
+    return _receipt(subject, judged.verdict, registered.version)
 
 
-def _evidence(subject: Subject, champion: versions.Version | None) -> Evidence:
-    return Evidence(_finite(subject), _baseline(subject), _champion(subject, champion))
+@dataclass(frozen=True)
+class Tried:
+    """What the artifact's trial said: figures of serving, and how its answers differ from the evaluation's, if so."""
+
+    figures: Mapping[str, float]
+    differs: str | None
 
 
-def _finite(subject: Subject) -> dict[str, float]:
-    """The metrics that have a value."""
-    values = {name: subject.metrics[name]["value"] for name in subject.task.metrics if name in subject.metrics}
-    return {name: value for name, value in values.items() if value is not None}
+def _tried(subject: Subject, packed: Path) -> Tried:
+    """Load and ask the packed model as a server would. Equal files were tried already: then those figures stand."""
+    var = subject.job.workspace.var
+    known = next((v for v in versions.versions(subject.name, var) if v.model_hash == subject.model_hash), None)
+    before = versions.evidence(known, BUNDLE, var) if known else None
+    if before is not None and (told := read_json(before).get("serving")):
+        return Tried(told["figures"], told["differs"])
+    inputs, expected = _examples(subject, _TRIED)
+    trial = rehearse(packed, inputs, threads=subject.job.section("compute", Compute).threads)
+    return Tried(trial.figures, difference(trial, expected))
 
 
-def _baseline(subject: Subject) -> Paired | NoRival:
-    by = _yardstick(subject, AGAINST_BASELINE)
-    return against_baseline(subject.predictions, by) if by else NoRival("no gate asks", in_order=True)
-
-
-def _champion(subject: Subject, champion: versions.Version | None) -> Paired | NoRival:
-    by = _yardstick(subject, AGAINST_CHAMPION)
-    if by is None:
-        return NoRival("no gate asks", in_order=True)
-    if champion is None:
-        return NoRival("there is no champion yet", in_order=True)
-    called = f"champion {champion.name}/{champion.version}"
-    if champion.model_hash == subject.model_hash:
-        return NoRival(f"it is the {called} itself", in_order=True)
-    predictions = versions.evidence(champion, versions.PREDICTIONS, subject.job.workspace.var)
-    if predictions is None:
-        why = f"{called} has no predictions to compare with; promote by hand: `headrace promote`"
-        return NoRival(why, in_order=False)
-    return against_champion(subject.predictions, predictions, called, by)
-
-
-def _yardstick(subject: Subject, gate: str) -> Yardstick | None:
-    if gate not in subject.gates:
-        return None
-    confidence = subject.gates[gate].confidence
-    return Yardstick(subject.task, subject.primary, CONFIDENCE if confidence is None else confidence)
-
-
-def _candidate(
-    subject: Subject, verdict: Verdict, champion: versions.Version | None, files: Mapping[str, Path]
-) -> Candidate:
-    job, contract = subject.job, subject.task.contract
-    settings = job.settings
-    came_from = hashes(job)
-    facts = Facts(
-        name=subject.name,
-        task=settings["task"],
-        recipe=job.name,
+def _judge(subject: Subject, champion: Version | None, figures: Mapping[str, float], folder: Path) -> Judged:
+    """The verdict of the gates; what the champion says about these rows is left in `folder` if it was asked."""
+    test_hash = rows_hash(read_predictions(subject.predictions))
+    claim = Claim(
+        task=subject.task,
         primary=subject.primary,
-        metrics=subject.metrics,
-        verdict=verdict,
-        model=settings["model"],
-        data=settings["data"],
-        hashes={**came_from, "model_hash": subject.model_hash},
-        better=subject.task.metrics,
-        content=contract.content,
+        gates=subject.gates,
+        metrics=flat_metrics(subject.metrics, subject.task, figures),
+        predictions=subject.predictions,
+        model_hash=subject.model_hash,
+        asked=asked(subject.name, test_hash, subject.model_hash, subject.job.workspace.var),
     )
-    return Candidate(
+    rival = _rival(subject, champion, folder) if champion else None
+    evidence = weigh(claim, rival)
+    return Judged(claim, evidence, judge(subject.gates, evidence), rival)
+
+
+def _rival(subject: Subject, champion: Version, folder: Path) -> Rival:
+    """The champion with what it says about the test rows: as it was kept, or asked again about rows that it lacks."""
+    var = subject.job.workspace.var
+    kept = versions.evidence(champion, versions.PREDICTIONS, var)
+    rival = Rival(called(champion), champion.model_hash, kept)
+    same_task = champion.tags.get("task") == subject.job.settings["task"]
+    if AGAINST_CHAMPION not in subject.gates or champion.model_hash == subject.model_hash or not same_task:
+        return rival
+    mine = read_predictions(subject.predictions)
+    if kept is not None and set(mine.row_ids) <= set(read_predictions(kept).row_ids):
+        return rival
+    if not (folder / RIVAL).exists():
+        _ask_again(subject, champion, mine, folder / RIVAL)
+    return replace(rival, predictions=folder / RIVAL)
+
+
+def _ask_again(subject: Subject, champion: Version, mine: Answered, file: Path) -> None:
+    model = versions.packed_folder(champion, subject.job.workspace.var) / versions.MODEL_FILES
+    rows = read_rows(subject.job.folder / "prepared", "test")
+    said = subject.task.load(model).predict(rows, subject.job.folder / "raw")
+    answered = Answered(rows[ROW_ID].tolist(), mine.truth, said, {})
+    write_predictions(answered, file, axes=subject.task.axes(model), readable={})
+
+
+def _draft(subject: Subject) -> Draft:
+    job, contract = subject.job, subject.task.contract
+    inputs, answers = _examples(subject, _EXAMPLES)
+    return Draft(
         name=subject.name,
         recipe=job.name,
         model_hash=subject.model_hash,
         contents=Contents(
-            job.folder / "model", settings["task"], contract.content, contract.media, _example(job, subject.task)
+            job.folder / "model", job.settings["task"], contract.content, contract.media, inputs, answers
         ),
-        verdict=verdict,
-        card=card(facts),
-        tags={"task": settings["task"], **came_from},
-        evidence=files,
-        metrics=_finite(subject),
         history=read_json(job.folder / "model" / "history.json"),
-        params={f"model.{key}": str(value) for key, value in settings["model"].items()},
+        params={f"model.{key}": str(value) for key, value in job.settings["model"].items()},
+    )
+
+
+def _candidate(
+    subject: Subject, draft: Draft, judged: Judged, tried: Tried, champion: Version | None, folder: Path
+) -> Candidate:
+    job = subject.job
+    origin = {"task": job.settings["task"], **hashes(job)}
+    told = bundle(judged.claim, judged.verdict, judged.evidence, name=subject.name, origin=origin, rival=judged.rival)
+    write_json(folder / BUNDLE, {**told, "serving": asdict(tried)})
+    tags = {
+        **origin,
+        versions.EVIDENCE_HASH: sha256_file(folder / BUNDLE),
+        versions.TEST_HASH: told["test"]["hash"],
+    }
+    return Candidate(
+        **{field: getattr(draft, field) for field in Draft.__dataclass_fields__},
+        verdict=judged.verdict,
+        card=card(_facts(subject, judged, origin)),
+        tags=tags,
+        evidence=_kept_files(job, folder),
+        metrics={name: judged.claim.metrics[name] for name in subject.task.metrics if name in judged.claim.metrics},
         rival=champion.version if champion else None,
         promote=job.section("registry", Registry).promote == "auto",
     )
 
 
-@contextmanager
-def _kept_files(job: Job) -> Iterator[dict[str, Path]]:
+def _facts(subject: Subject, judged: Judged, origin: Mapping[str, str]) -> Facts:
+    settings = subject.job.settings
+    return Facts(
+        name=subject.name,
+        task=settings["task"],
+        recipe=subject.job.name,
+        primary=subject.primary,
+        metrics=subject.metrics,
+        verdict=judged.verdict,
+        model=settings["model"],
+        data=settings["data"],
+        hashes={**{key: value for key, value in origin.items() if key != "task"}, "model_hash": subject.model_hash},
+        better=subject.task.metrics,
+        content=subject.task.contract.content,
+        asked=judged.claim.asked,
+        serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
+    )
+
+
+def _kept_files(job: Job, folder: Path) -> dict[str, Path]:
     """What a version keeps beside the model: name -> file or folder."""
-    files = {name: job.folder / "evaluation" / name for name in _EVIDENCE}
+    write_json(folder / "dvc-lock.json", lock_entries(job))
+    if difference_to_head := patch(job.workspace.root):
+        (folder / "code.patch").write_text(difference_to_head, encoding="utf-8", errors="surrogateescape")
+    files = {name: job.folder / "evaluation" / name for name in _KEPT}
     files |= {
         versions.PROFILE: job.folder / "validated" / "profile.json",
         "settings.json": job.folder / "settings.json",
+        "recipe.yaml": job.settings_file,
+        "recipe.lock": job.lock_file,
+        "requirements.lock": job.workspace.root / "requirements.lock",
     }
-    with TemporaryDirectory(prefix="headrace-") as folder:
-        entries = Path(folder) / "dvc-lock.json"
-        write_json(entries, lock_entries(job))
-        yield {name: path for name, path in {**files, entries.name: entries}.items() if path.exists()}
+    files |= {name: folder / name for name in ("dvc-lock.json", "code.patch", BUNDLE, RIVAL)}
+    return {name: path for name, path in files.items() if path.exists()}
 
 
-def _example(job: Job, task: Task) -> pd.DataFrame:
-    """A few test inputs as a caller would send them: texts, or files in base64."""
-    column = task.contract.content
-    rows = read_rows(job.folder / "prepared", "test")[[column]].head(_EXAMPLES).reset_index(drop=True)
-    if task.contract.media is None:
-        return rows
-    files = [job.folder / "raw" / path for path in rows[column]]
-    return rows.assign(**{column: [base64.b64encode(file.read_bytes()).decode("ascii") for file in files]})
+def _examples(subject: Subject, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A few test inputs as a caller would send them (texts, or files in base64), and what the evaluation answered."""
+    column = subject.task.contract.content
+    expected = read_answers(subject.predictions, count)
+    rows = read_rows(subject.job.folder / "prepared", "test").set_index(ROW_ID).loc[expected[ROW_ID], [column]]
+    inputs = rows.reset_index(drop=True)
+    if subject.task.contract.media is not None:
+        files = [subject.job.folder / "raw" / path for path in inputs[column]]
+        inputs = inputs.assign(**{column: [base64.b64encode(file.read_bytes()).decode("ascii") for file in files]})
+    return inputs, expected.drop(columns=ROW_ID)
 
 
-def _receipt(subject: Subject, verdict: Verdict, version: versions.Version | None) -> dict[str, Any]:
+def _receipt(subject: Subject, verdict: Verdict, version: Version | None) -> dict[str, Any]:
     return {
         "model": subject.name,
         "version": version.version if version else None,
@@ -216,7 +304,7 @@ def _last_words(subject: Subject, receipt: Mapping[str, Any]) -> Iterator[str]:
     verdict = receipt["verdict"]
     for reason in verdict["reasons"]:
         value = "no value" if reason["value"] is None else f"{reason['value']:.4f}"
-        word = "passed" if reason["passed"] else "REFUSED"
+        word = "passed" if reason["passed"] else f"REFUSED ({reason['outcome']})"
         yield f"gate {word}: {reason['gate']} {value}, bound {reason['bound']} ({reason['why']})"
     more = subject.task.metrics[subject.primary]
     if remark := baseline_line(subject.metrics, subject.primary, more_is_better=more):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.promotion import Judge, settle
 from registry.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ class Loaded:
         return Answers(self.version, [{str(key): value for key, value in row.items()} for row in answers])
 
 
-def load(name: str, version_or_alias: str, var: Path) -> Loaded:
-    """Load a version with this workspace's code of its task. Raises BadRequest when there is no such version."""
+def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
+    """Load a version with this workspace's code of its task. Raises BadRequest when there is no such version.
+
+    An alias `champion` that somebody moved is judged first: what answers is a champion that was accepted.
+    """
+    if version_or_alias.removeprefix("@") == CHAMPION:
+        settle(name, var, judge)
     version = resolve(name, version_or_alias, var)
     folder = packed_folder(version, var)
     from registry.served import load_answerer
@@ -48,6 +54,6 @@ def load(name: str, version_or_alias: str, var: Path) -> Loaded:
     return Loaded(version, load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE))
 
 
-def predict(name: str, inputs: Sequence[str], var: Path, version_or_alias: str = CHAMPION) -> Answers:
-    """Ask the champion, or another version. The alias is looked up now, so what people promoted is what answers."""
-    return load(name, version_or_alias, var).answer(inputs)
+def predict(name: str, inputs: Sequence[str], var: Path, judge: Judge, version_or_alias: str = CHAMPION) -> Answers:
+    """Ask the champion, or another version. The champion is looked up now, so what people promoted is what answers."""
+    return load(name, version_or_alias, var, judge).answer(inputs)

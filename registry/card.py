@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.gate import Verdict
+from registry.gate import CONFIDENCE, Verdict, corrected
+from registry.ledger import Entry
 
 _HASH_CHARACTERS = 12
 _MANY_SLICES = 40
+_LONGEST = 4900  # characters: MLflow's column holds 5,000; the whole card is an artifact
 _DATA_HASHES = ("raw_hash", "validated_hash", "prepared_hash")
 
 
@@ -28,6 +30,8 @@ class Facts:
     hashes: Mapping[str, str]  # what -> sha256 or commit
     better: Mapping[str, bool] = field(default_factory=dict)  # metric -> True when more is better
     content: str = "text"
+    asked: int = 1  # the how many-th model these test rows judge
+    serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
 
 
 def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> list[str]:
@@ -62,11 +66,41 @@ def card(facts: Facts) -> str:
         _gates(facts.verdict),
         _metrics(facts),
         _slices(facts.metrics.get("slices", {}), facts.primary),
+        _wear(facts.asked),
+        _serving(facts.serving),
         _data(facts),
         _training(facts),
         _use(facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def with_forced(text: str, forced: Sequence[Entry]) -> str:
+    """A card that says first which promotions went without evidence: those stand there for ever."""
+    lines = [f"> **Promoted without evidence** on {entry.at[:10]} by {entry.who}: {entry.forced}" for entry in forced]
+    return "\n".join([*lines, "", text]) if lines else text
+
+
+def shortened(text: str) -> str:
+    """A card as MLflow's page can show it."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n..."
+
+
+def _wear(asked: int) -> str:
+    """How much the test rows have been used: each model that they judge makes them say a little less."""
+    if asked == 1:
+        return ""
+    return (
+        f"These test rows have judged {asked} models, this one included. What they say of the next is asked with more "
+        f"confidence, {corrected(CONFIDENCE, asked):.5g} instead of {CONFIDENCE:g}; fresh rows would say more."
+    )
+
+
+def _serving(figures: Mapping[str, float]) -> str:
+    if not figures:
+        return ""
+    rows = [_row([name, f"{value:g}"]) for name, value in figures.items()]
+    return "\n".join(["## Serving, on the machine that registered it", "", _row(["what", "value"]), _rule(2), *rows])
 
 
 def _what(facts: Facts) -> str:

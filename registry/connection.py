@@ -74,6 +74,13 @@ def locked(var: Path, name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def exclusive(var: Path) -> Iterator[None]:
+    """Judge, register and promote under this: one at a time in a workspace, so that a model gets one version."""
+    with locked(var, "registry"):
+        yield
+
+
 def quiet() -> None:
     """Set what MLflow reads from the environment, where the user has not: no telemetry, short time-outs."""
     for name, value in _ENVIRONMENT.items():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipelines.errors import Outage
 from registry.connection import answering, connect, database, is_embedded
-from registry.versions import read_versions
+from registry.head import HEAD_TAG, Head, parse_head
+from registry.versions import CHAMPION, accepted, read_versions
 
 _TAG = "version."  # tags of a training run: version.transformers
 _NEWEST = (  # MLflow keeps a deleted version's row and marks it
@@ -20,6 +21,12 @@ _NEWEST = (  # MLflow keeps a deleted version's row and marks it
     " ORDER BY version DESC LIMIT 1"
 )
 _ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
+_LEDGER = "SELECT value FROM registered_model_tags WHERE name = ? AND key = ?"
+_CHAMPIONS = (
+    "SELECT m.name, a.version, t.value FROM registered_models m"
+    " LEFT JOIN registered_model_aliases a ON a.name = m.name AND a.workspace = m.workspace AND a.alias = ?"
+    " LEFT JOIN registered_model_tags t ON t.name = m.name AND t.workspace = m.workspace AND t.key = ?"
+)
 _TAGS = "SELECT key, value FROM tags WHERE run_uuid = ? AND key LIKE 'version.%'"
 
 
@@ -34,8 +41,7 @@ class Glance:
     @property
     def moved(self) -> dict[str, tuple[str, str]]:
         """Library -> (version then, version now), of those that have another one now; "none" when it is gone."""
-        now = {library: _installed(library) for library in self.libraries if library != "python"}
-        return {library: (self.libraries[library], at) for library, at in now.items() if at != self.libraries[library]}
+        return _moved(self.libraries)
 
 
 def glance(name: str, var: Path) -> Glance:
@@ -43,19 +49,62 @@ def glance(name: str, var: Path) -> Glance:
     return _read_file(name, database(var)) if is_embedded() else _ask_server(name, var)
 
 
-def _read_file(name: str, file: Path) -> Glance:
-    if not file.is_file():
-        return Glance(None, {}, {})
+def libraries_moved(run_id: str, var: Path) -> dict[str, tuple[str, str]]:
+    """Library -> (version when the run trained, version now), of those that have another one now."""
+    with answering():
+        return _moved(_libraries(connect(var).get_run(run_id).data.tags))
+
+
+def moved(var: Path) -> list[str]:
+    """The models whose alias `champion` is not where their ledger says. Raises Outage."""
+    return [name for name, alias, head in _champions(var) if alias != (head.champion if head else None) or _cut(head)]
+
+
+def with_ledger(var: Path) -> list[str]:
+    """The models that have entries. Raises Outage."""
+    return [name for name, _, head in _champions(var) if head is not None]
+
+
+def _cut(head: Head | None) -> bool:
+    """Whether a move was begun and not finished."""
+    return head is not None and not head.settled
+
+
+def _champions(var: Path) -> list[tuple[str, str | None, Head | None]]:
+    """Every registered model, where its alias stands, and what its ledger says."""
+    if not is_embedded():
+        with answering():
+            client = connect(var)
+            models = client.search_registered_models(max_results=1000)
+            return [(m.name, m.aliases.get(CHAMPION), parse_head(m.tags.get(HEAD_TAG))) for m in models]
+    if not database(var).is_file():
+        return []
+    with _opened(database(var)) as store:
+        found = store.execute(_CHAMPIONS, (CHAMPION, HEAD_TAG)).fetchall()
+    return [(name, None if alias is None else str(alias), parse_head(head)) for name, alias, head in found]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+    """The embedded store, to read. Raises Outage when it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=20)) as store:
-            newest, run_id = store.execute(_NEWEST, (name,)).fetchone() or (None, None)
-            aliases = {alias: str(version) for alias, version in store.execute(_ALIASES, (name,))}
-            tags = dict(store.execute(_TAGS, (run_id,)))
+            yield store
     except sqlite3.DatabaseError as error:
         raise Outage(
             f"{file} cannot be read ({error}). Run again; if it stays, put a copy of it in its place."
         ) from None
-    return Glance(None if newest is None else str(newest), aliases, _libraries(tags))
+
+
+def _read_file(name: str, file: Path) -> Glance:
+    if not file.is_file():
+        return Glance(None, {}, {})
+    with _opened(file) as store:
+        newest, run_id = store.execute(_NEWEST, (name,)).fetchone() or (None, None)
+        aliases = {alias: str(version) for alias, version in store.execute(_ALIASES, (name,))}
+        (ledger,) = store.execute(_LEDGER, (name, HEAD_TAG)).fetchone() or (None,)
+        tags = dict(store.execute(_TAGS, (run_id,)))
+    return Glance(None if newest is None else str(newest), accepted(aliases, ledger), _libraries(tags))
 
 
 def _ask_server(name: str, var: Path) -> Glance:
@@ -78,6 +127,11 @@ def _ask_server(name: str, var: Path) -> Glance:
 
 def _libraries(tags: Mapping[str, str]) -> dict[str, str]:
     return {key.removeprefix(_TAG): value for key, value in tags.items() if key.startswith(_TAG)}
+
+
+def _moved(libraries: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    now = {library: _installed(library) for library in libraries if library != "python"}
+    return {library: (libraries[library], at) for library, at in now.items() if at != libraries[library]}
 
 
 def _installed(library: str) -> str:

@@ -28,32 +28,33 @@ SERVED = ROOT / "registry" / "served.py"
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a version. example: a few inputs, in the column that the contract calls content."""
+    """What goes into a version.
+
+    example: a few inputs, in the column that the contract calls content. answers: what the evaluation says about them.
+    """
 
     model: Path
     task: str
     content: str
     media: str | None
     example: pd.DataFrame
+    answers: pd.DataFrame
 
 
 def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
-    """Write the MLflow model into `folder`, which must not exist yet. The example is answered, for the signature."""
+    """Write the MLflow model into `folder`, which must not exist yet."""
     import mlflow
-
-    from registry.served import load_answerer
 
     files = code_files(contents.task)
     with _code_tree(files) as tree, tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
         about = Path(scratch) / "about.json"
         about.write_text(_about(contents), encoding="utf-8")
-        answers = load_answerer(contents.model, about).answer(contents.example)
         mlflow.pyfunc.save_model(
             path=str(folder),
             python_model=str(SERVED),
             artifacts={"model": str(contents.model), "about": str(about)},
             code_paths=[str(path) for path in sorted(tree.iterdir())],
-            signature=signature(contents.example, answers),
+            signature=signature(contents.example, contents.answers),
             input_example=contents.example,
             pip_requirements=requirements([*files, SERVED]),
             mlflow_model=mlflow_model,

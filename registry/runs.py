@@ -21,31 +21,39 @@ if TYPE_CHECKING:
 CARD = "model-card.md"
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """All that a version is made of.
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What the files of a version are made of, before anything is judged.
 
-    evidence: name of an artifact -> the file or folder kept under it. history: {"step": ..., metric: ...} by step,
-    for a run that the server does not have. rival: the champion's version that the gates compared it with.
-    promote: whether passing its gates makes it champion.
+    history: {"step": ..., metric: ...} by step, for a run that the server does not have.
     """
 
     name: str
     recipe: str
     model_hash: str
     contents: Contents
+    history: Sequence[Mapping[str, float]]
+    params: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate(Draft):
+    """All that a version is made of.
+
+    evidence: name of an artifact -> the file or folder kept under it. rival: the champion's version that the gates
+    compared it with. promote: whether passing its gates makes it champion.
+    """
+
     verdict: Verdict
     card: str
     tags: Mapping[str, str]
     evidence: Mapping[str, Path]
     metrics: Mapping[str, float]
-    history: Sequence[Mapping[str, float]]
-    params: Mapping[str, str]
     rival: str | None
     promote: bool
 
 
-def run_of(client: MlflowClient, candidate: Candidate, existing: Version | None, var: Path) -> str:
+def run_of(client: MlflowClient, candidate: Draft, existing: Version | None, var: Path) -> str:
     """The run that trained this model, or one made from its history when the server has none."""
     if existing is not None and _usable(client, existing.run_id):
         return existing.run_id
@@ -74,7 +82,7 @@ def _usable(client: MlflowClient, run_id: str) -> bool:
     return True
 
 
-def _run_of_history(client: MlflowClient, candidate: Candidate, experiment: str) -> str:
+def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> str:
     from mlflow.entities import Metric, Param
 
     tags = {MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe, "mlflow.source.name": "pipelines.register"}
@@ -102,7 +110,7 @@ def _run_of_history(client: MlflowClient, candidate: Candidate, experiment: str)
     return run_id
 
 
-def logged_model(client: MlflowClient, candidate: Candidate, run_id: str, existing: Version | None) -> str:
+def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: Version | None) -> str:
     """The id of MLflow's copy of the model's files, written once; one that was cut short is written to its end."""
     from mlflow.entities import LoggedModelStatus
     from mlflow.entities.logged_model_output import LoggedModelOutput
@@ -133,7 +141,7 @@ def logged_model(client: MlflowClient, candidate: Candidate, run_id: str, existi
     return str(model.model_id)
 
 
-def _write_files(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, location: str) -> None:
+def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: str, location: str) -> None:
     from mlflow.models import Model
 
     with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:

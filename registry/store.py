@@ -1,41 +1,37 @@
 """A trained, evaluated, judged model -> a version in MLflow's registry; aliases move here. Safe to repeat.
 
 The same model (by the hash of its files) is the same version: registering it again refreshes tags, card, evidence and
-verdict. A version is offered the alias `champion` once, when its gates first pass; afterwards only people move it.
+verdict. A version becomes champion by itself once, when its gates first pass; afterwards only people move it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.connection import answering, as_default, connect, locked, sent_once
-from registry.runs import Candidate, log_evaluation, logged_model, run_of
+from registry import journal
+from registry.card import shortened, with_forced
+from registry.connection import answering, as_default, connect, sent_once
+from registry.ledger import Chain, forced_of
+from registry.promotion import accept, anchor, whole
+from registry.runs import Candidate, Draft, log_evaluation, logged_model, run_of
 from registry.versions import (
     CHALLENGER,
-    CHAMPION,
     FAILED,
     GATE,
     MODEL_HASH,
     PASSED,
     RECIPE,
     Version,
-    read_aliases,
+    local_copy,
     read_versions,
-    resolve,
 )
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 REASONS = "gate_reasons"
-OFFERED = "offered_as_champion"  # the champion that this version replaces by itself, then DONE: never done twice
-DONE = "done"
-NOBODY = "nobody"
-_LONGEST_CARD = 4900  # characters: MLflow's column holds 5,000; the whole card is an artifact
 
 
 @dataclass(frozen=True)
@@ -47,19 +43,16 @@ class Registered:
     outdated: bool
 
 
-@dataclass(frozen=True)
-class Promotion:
-    """`before` was champion, `version` is now."""
+def packed(draft: Draft, var: Path) -> Path:
+    """The MLflow model of a draft on this machine, made if need be: what a version of it would serve.
 
-    version: Version
-    before: str | None
-
-
-@contextmanager
-def exclusive(var: Path) -> Iterator[None]:
-    """Judge and register under this: one registration of a workspace at a time, so that a model gets one version."""
-    with locked(var, "registry"):
-        yield
+    Call it inside exclusive().
+    """
+    with answering():
+        client = connect(var)
+        existing = find(client, draft.name, draft.model_hash)
+        model_id = logged_model(client, draft, run_of(client, draft, existing, var), existing)
+    return local_copy(client, model_id, draft.model_hash, var)
 
 
 def register(candidate: Candidate, var: Path) -> Registered:
@@ -73,26 +66,20 @@ def register(candidate: Candidate, var: Path) -> Registered:
         number = existing.version if existing else _create(client, candidate, run_id, model_id)
         _refresh(client, candidate, number)
         _set_challenger(client, candidate.name)
-        outdated = _offer(client, candidate, number)
-        now = next(version for version in read_versions(client, candidate.name) if version.version == number)
+        mine = _numbered(client, candidate.name, number)
+        anchor(client, var, mine, whole(client, candidate.name))
+        outdated = _offer(client, candidate, mine, whole(client, candidate.name), var)
+        now = _numbered(client, candidate.name, number)
     return Registered(now, fresh=existing is None, outdated=outdated)
+
+
+def _numbered(client: MlflowClient, name: str, number: str) -> Version:
+    return next(version for version in read_versions(client, name) if version.version == number)
 
 
 def find(client: MlflowClient, name: str, model_hash: str) -> Version | None:
     """The version of a model with these very files; the newest when somebody made several."""
     return next((version for version in read_versions(client, name) if version.model_hash == model_hash), None)
-
-
-def promote(name: str, version: str, var: Path) -> Promotion:
-    """Move `champion` to a version by hand. Raises BadRequest when there is no such version."""
-    with exclusive(var):
-        chosen = resolve(name, version, var)
-        with answering():
-            client = connect(var)
-            before = read_aliases(client, name).get(CHAMPION)
-            client.set_registered_model_alias(name, CHAMPION, chosen.version)
-            _mark(client, chosen, DONE)
-        return Promotion(resolve(name, chosen.version, var), before)
 
 
 def _create(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str) -> str:
@@ -125,7 +112,7 @@ def _refresh(client: MlflowClient, candidate: Candidate, number: str) -> None:
     for key, value in _tags(candidate).items():
         if entry.tags.get(key) != value:
             client.set_model_version_tag(candidate.name, number, key, value)
-    card = candidate.card if len(candidate.card) <= _LONGEST_CARD else f"{candidate.card[:_LONGEST_CARD]}\n..."
+    card = shortened(with_forced(candidate.card, forced_of(journal.read(client, candidate.name).entries, number)))
     if entry.description != card:
         client.update_model_version(candidate.name, number, card)
 
@@ -141,31 +128,17 @@ def _set_challenger(client: MlflowClient, name: str) -> None:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def _offer(client: MlflowClient, candidate: Candidate, number: str) -> bool:
-    """Move `champion` to a version that passed: once, never from a newer one, and only from the one it was judged
-    against (else True: judge again).
-
-    The mark is set before the alias and names who is replaced. Killed in between, the next registration finishes the
-    move if the champion is still that one; if not, somebody has moved it, and that stands.
+def _offer(client: MlflowClient, candidate: Candidate, mine: Version, chain: Chain, var: Path) -> bool:
+    """Make a version that passed the champion: once, never after a newer one, and only in place of the one that it
+    was judged against (else True: judge again).
     """
-    if not (candidate.promote and candidate.verdict.passed):
+    offered = any(entry.to == mine.version and entry.action == "promoted" for entry in chain.entries)
+    if not (candidate.promote and candidate.verdict.passed) or offered:
         return False
-    found = {version.version: version for version in read_versions(client, candidate.name)}
-    mine = found[number]
-    holder = next((version for version in found.values() if CHAMPION in version.aliases), None)
-    mark = mine.tags.get(OFFERED)
-    if holder is not None and holder != mine:
-        if mark not in (None, holder.version) or holder.number > mine.number:
-            return False
-        if holder.version != candidate.rival:
-            return True
-    if holder != mine:
-        _mark(client, mine, holder.version if holder else NOBODY)
-        client.set_registered_model_alias(candidate.name, CHAMPION, number)
-    if mark != DONE:
-        _mark(client, mine, DONE)
+    holder = next((v for v in read_versions(client, candidate.name) if v.version == chain.champion), None)
+    if holder is not None and holder.number > mine.number:
+        return False
+    if (holder.version if holder else None) != candidate.rival:
+        return True
+    accept(client, var, mine, chain, why=[str(reason) for reason in candidate.verdict.reasons])
     return False
-
-
-def _mark(client: MlflowClient, version: Version, value: str) -> None:
-    client.set_model_version_tag(version.name, version.version, OFFERED, value)

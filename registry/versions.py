@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from pipelines.errors import BadData, BadRequest
 from pipelines.workspace import damage, read_manifest, replacing, sha256_json
 from registry.connection import answering, connect, is_embedded, server_name, shown_server
+from registry.head import HEAD_TAG, parse_head
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +27,8 @@ FAILED = "failed"
 EVIDENCE = "evidence"  # folder of a run's artifacts
 PREDICTIONS = "predictions.parquet"
 PROFILE = "profile.json"
+EVIDENCE_HASH = "evidence_hash"  # of a version's bundle (pipelines/evidence.py)
+TEST_HASH = "test_hash"  # of the rows that it was judged on
 MODEL_FILES = "artifacts/model"  # below a version's MLflow model: the files as the task saved them
 ABOUT_FILE = "artifacts/about.json"
 _SHOWN = 20
@@ -79,12 +82,16 @@ def resolve(name: str, version_or_alias: str, var: Path) -> Version:
 
     Raises BadRequest that lists what there is.
     """
-    wanted = version_or_alias.removeprefix("@")
     with answering():
         client = connect(var)
-        found = read_versions(client, name)
-        if not found:
-            raise BadRequest(_unknown_model(client, name))
+        return choose(name, version_or_alias, read_versions(client, name), client)
+
+
+def choose(name: str, version_or_alias: str, found: Sequence[Version], client: MlflowClient) -> Version:
+    """As resolve(), among versions at hand."""
+    wanted = version_or_alias.removeprefix("@")
+    if not found:
+        raise BadRequest(_unknown_model(client, name))
     for version in found:
         if wanted == version.version or wanted in version.aliases:
             return version
@@ -111,29 +118,35 @@ def packed_folder(version: Version, var: Path) -> Path:
     """
     with answering():
         client = connect(var)
-        place = client.get_logged_model(version.model_id).artifact_location
+    return local_copy(client, version.model_id, version.model_hash, var, called=f"{version.name}/{version.version}")
+
+
+def local_copy(
+    client: MlflowClient, model_id: str, model_hash: str | None, var: Path, *, called: str = "the model"
+) -> Path:
+    """As packed_folder(), of MLflow's model with that id. called: its name in messages."""
+    with answering():
+        place = client.get_logged_model(model_id).artifact_location
     folder = local_folder(place)
     if folder is None:
-        folder = var / "mlflow" / "downloads" / version.model_id
-        if not folder.is_dir() or _altered(version, folder / MODEL_FILES):
-            _download(client, version.model_id, folder)
+        folder = var / "mlflow" / "downloads" / model_id
+        if not folder.is_dir() or _altered(folder / MODEL_FILES, model_hash):
+            _download(client, model_id, folder)
     if not (folder / MODEL_FILES).is_dir():
-        raise BadRequest(
-            f"{version.name}/{version.version}: its files are gone from {folder}. Register the model again."
-        )
-    if fault := _altered(version, folder / MODEL_FILES):
+        raise BadRequest(f"{called}: its files are gone from {folder}. Register the model again.")
+    if fault := _altered(folder / MODEL_FILES, model_hash):
         raise BadData(
-            f"{version.name}/{version.version} is not used: {fault} in {folder / MODEL_FILES}. Put the files back from "
-            "a copy, or promote another version."
+            f"{called} is not used: {fault} in {folder / MODEL_FILES}. Put the files back from a copy, or promote "
+            "another version."
         )
     return folder
 
 
-def _altered(version: Version, model: Path) -> str | None:
+def _altered(model: Path, model_hash: str | None) -> str | None:
     """Why these are not the files that were registered; None: they are."""
     if fault := damage(model):
         return fault
-    if sha256_json(read_manifest(model)["files"]) != version.model_hash:
+    if sha256_json(read_manifest(model)["files"]) != model_hash:
         return "the manifest is that of another model"
     return None
 
@@ -217,8 +230,30 @@ def _registered(client: MlflowClient, name: str) -> Any:
         raise
 
 
-def _aliases(registered: Any) -> dict[str, str]:
+def raw_champion(client: MlflowClient, name: str) -> str | None:
+    """The version that MLflow's alias stands at, whether that was accepted or not."""
+    registered = _registered(client, name)
+    return _raw_aliases(registered).get(CHAMPION) if registered else None
+
+
+def accepted(named: Mapping[str, str], ledger: str | None) -> dict[str, str]:
+    """Aliases as they count: `champion` is the ledger's last accepted one, wherever somebody moved the alias.
+
+    ledger: the model's tag HEAD_TAG; without one the alias itself counts.
+    """
+    head = parse_head(ledger)
+    if head is None:
+        return dict(named)
+    others = {alias: version for alias, version in named.items() if alias != CHAMPION}
+    return {**others, **({CHAMPION: head.champion} if head.champion else {})}
+
+
+def _raw_aliases(registered: Any) -> dict[str, str]:
     return {alias: str(version) for alias, version in registered.aliases.items()}
+
+
+def _aliases(registered: Any) -> dict[str, str]:
+    return accepted(_raw_aliases(registered), registered.tags.get(HEAD_TAG))
 
 
 def _version(entry: Any, named: Mapping[str, str]) -> Version:

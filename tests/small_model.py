@@ -10,10 +10,18 @@ import pandas as pd
 from pipelines.schema.model import Architecture, Model
 from pipelines.task import Base, find_task
 from pipelines.workspace import read_manifest, sha256_json, write_manifest
-from registry.gate import Reason, Verdict
+from registry.gate import Outcome, Reason, Verdict
 from registry.packing import Contents
 from registry.runs import Candidate
+from registry.versions import Version
 from tests.conftest import film_rows
+
+
+def trusting(version: Version, champion: Version | None) -> Verdict:
+    """A judge for tests of what follows from a verdict: what its gates said when it was registered."""
+    outcome: Outcome = "passed" if version.passed else "failed"
+    return Verdict(version.passed, [Reason("accuracy", 0.9, "at least 0.8", outcome, "as it was registered")])
+
 
 TEXTS = ["a brilliant and moving film", "dull and clumsy from start to end"]
 
@@ -42,12 +50,14 @@ def make_small_model(folder: Path, *, seed: int = 7) -> Path:
 def candidate(model: Path, evidence: Path, *, passed: bool = True, promote: bool = True, rival: str | None = None,
               tags: Mapping[str, str] | None = None) -> Candidate:  # fmt: skip
     """A small model as `register` hands it to the store."""
-    reason = Reason("accuracy", 0.9 if passed else 0.4, "at least 0.8", passed, "on the test split")
+    outcome: Outcome = "passed" if passed else "failed"
+    reason = Reason("accuracy", 0.9 if passed else 0.4, "at least 0.8", outcome, "on the test split")
+    example, answers = pd.DataFrame({"text": TEXTS}), pd.DataFrame({"label": ["pos", "neg"], "confidence": [0.5, 0.5]})
     return Candidate(
         name="films",
         recipe="films",
         model_hash=sha256_json(read_manifest(model)["files"]),
-        contents=Contents(model, "text_classification", "text", None, pd.DataFrame({"text": TEXTS})),
+        contents=Contents(model, "text_classification", "text", None, example, answers),
         verdict=Verdict(passed, [reason]),
         card="# films\n",
         tags=dict(tags or {"data_raw": "r" * 64}),

@@ -33,7 +33,7 @@ FACTS = Facts(
     primary="accuracy",
     metrics=metrics(),
     model={"base": "package://minilm", "method": "lora"},
-    verdict=Verdict(True, [Reason("accuracy", 0.83, "at least 0.8", True, "on the test split")]),
+    verdict=Verdict(True, [Reason("accuracy", 0.83, "at least 0.8", "passed", "on the test split")]),
     data={"source": "rows.csv", "licence": "CC0"},
     hashes={"raw_hash": "a" * 64, "validated_hash": "b" * 64, "model_hash": "d" * 64, "code_commit": "e" * 40},
     better={"accuracy": True, "log_loss": False},
@@ -72,7 +72,7 @@ def test_a_tie_is_no_win() -> None:
 
 
 def test_a_failed_gate_stands_in_the_card() -> None:
-    verdict = Verdict(False, [Reason("accuracy", 0.7, "at least 0.8", False, "on the test split")])
+    verdict = Verdict(False, [Reason("accuracy", 0.7, "at least 0.8", "failed", "on the test split")])
     assert "## Gates: FAILED" in card(replace(FACTS, verdict=verdict))
     assert "The recipe has none." in card(replace(FACTS, verdict=Verdict(True, [])))
 

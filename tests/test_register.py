@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from pipelines import evaluate
 from pipelines.errors import BadData, Outage
+from pipelines.evidence import review
 from pipelines.register import run
-from pipelines.schema.model import Architecture, Model
+from pipelines.schema.evaluation import Evaluation
+from pipelines.schema.model import Architecture, Compute, Model
 from pipelines.task import Base, find_task
 from pipelines.workspace import Job, find_workspace, read_json, read_manifest, sha256_json, write_json, write_manifest
-from registry import answering, versions
+from registry import answering, promotion, versions
 from registry.connection import connect
 from registry.receipts import receipt_holds
 from tests.conftest import TINY_RECIPE, film_rows, make_workspace
@@ -68,11 +73,17 @@ def receipt(job: Job) -> dict[str, Any]:
     return found
 
 
-def another_model(job: Job) -> None:
-    """The same model in another file: other weights' hash, same answers."""
-    about = read_json(job.folder / "model" / "config.json")
-    write_json(job.folder / "model" / "config.json", {**about, "headrace_test": len(about)})
+def another_model(job: Job, weight: float = -1.0) -> None:
+    """A model that answers otherwise, evaluated: the same encoder, its head's weights times a number."""
+    file = job.folder / "model" / "model.safetensors"
+    tensors = load_file(file)
+    save_file({name: value * weight if "head" in name else value for name, value in tensors.items()}, file)
     write_manifest(job.folder / "model", {})
+    evaluate.run(job)
+
+
+def judge_of(job: Job) -> promotion.Judge:
+    return lambda version, champion: review(version, champion, job.workspace.var)
 
 
 def test_the_first_model_becomes_champion(job: Job, first: dict[str, Any]) -> None:
@@ -124,7 +135,7 @@ def test_predict_answers_as_the_evaluation_did(job: Job) -> None:
     rows = pd.read_parquet(job.folder / "evaluation" / "predictions.parquet")
     texts = pd.read_parquet(job.folder / "prepared" / "rows.parquet").set_index("row_id")["text"]
     inputs = [texts[row_id] for row_id in rows["row_id"][:8]]
-    answers = answering.predict("tiny", inputs, job.workspace.var).rows
+    answers = answering.predict("tiny", inputs, job.workspace.var, judge_of(job)).rows
     assert [answer["label"] for answer in answers] == rows["predicted"][:8].tolist()
     assert [a["confidence"] for a in answers] == pytest.approx(rows["confidence"][:8].tolist(), abs=1e-5)
 
@@ -167,7 +178,7 @@ def test_a_gate_that_refuses_keeps_the_version_and_lowered_lets_it_through(
     refused = receipt(job)
     assert (refused["version"], refused["aliases"], refused["verdict"]["passed"]) == ("2", [], False)
     said = capsys.readouterr().out
-    assert "gate REFUSED: accuracy" in said
+    assert "gate REFUSED (failed): accuracy" in said
     assert said.splitlines()[-1] == "tiny version 2: gates refused"
     assert versions.aliases("tiny", job.workspace.var)["champion"] == "1"
 
@@ -175,8 +186,8 @@ def test_a_gate_that_refuses_keeps_the_version_and_lowered_lets_it_through(
     run(job)
     passed = receipt(job)
     reason = passed["verdict"]["reasons"][2]
-    assert "than champion tiny/1 by 0.0000; lower end at 0.9 confidence" in reason["why"]
-    assert reason["value"] == 0.0
+    assert "than champion tiny/1 by" in reason["why"]
+    assert "confidence, comparison 2 on these rows" in reason["why"]
     assert (passed["version"], passed["aliases"]) == ("2", ["challenger", "champion"])
 
 
@@ -186,11 +197,11 @@ def test_pictures_are_registered_with_an_example_that_can_be_asked(tmp_path: Pat
     run(job)
     assert receipt(job)["version"] == "1"
     picture = folder / "raw" / "media" / "0.png"
-    [answer] = answering.predict("shapes", [str(picture)], job.workspace.var).rows
+    [answer] = answering.predict("shapes", [str(picture)], job.workspace.var, judge_of(job)).rows
     assert answer["label"] in ("dark", "light")
     version = versions.resolve("shapes", "champion", job.workspace.var)
     example = json.loads((versions.packed_folder(version, job.workspace.var) / "input_example.json").read_text())
-    [again] = answering.predict("shapes", [example["data"][0][0]], job.workspace.var).rows
+    [again] = answering.predict("shapes", [example["data"][0][0]], job.workspace.var, judge_of(job)).rows
     assert again["confidence"] == pytest.approx(answer["confidence"])
 
     weights = versions.packed_folder(version, job.workspace.var) / versions.MODEL_FILES / "model.safetensors"
@@ -198,7 +209,7 @@ def test_pictures_are_registered_with_an_example_that_can_be_asked(tmp_path: Pat
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(BadData, match=r"shapes/1 is not used: model\.safetensors is not what its manifest says"):
-        answering.predict("shapes", [str(picture)], job.workspace.var)
+        answering.predict("shapes", [str(picture)], job.workspace.var, judge_of(job))
 
 
 def _picture_job(root: Path, folder: Path) -> Job:
@@ -206,7 +217,8 @@ def _picture_job(root: Path, folder: Path) -> Job:
     for name in ("raw/media", "validated", "prepared/encoder", "model", "evaluation"):
         (folder / name).mkdir(parents=True)
     rows = pd.DataFrame(
-        {"row_id": [str(n) for n in range(8)], "split": "test", "path": [f"media/{n}.png" for n in range(8)],
+        {"row_id": [str(n) for n in range(8)], "split": ["train"] * 4 + ["test"] * 4,
+         "path": [f"media/{n}.png" for n in range(8)],
          "label": ["dark", "light"] * 4, "width": 8, "height": 8, "mode": "L"}
     )  # fmt: skip
     for number, path in enumerate(rows["path"]):
@@ -221,18 +233,21 @@ def _picture_job(root: Path, folder: Path) -> Job:
     module = task.build(Model(base=architecture, method="pretrain"), base=base, folder=encoder, seed=7)
     task.save(module, folder=folder / "model", prepared=encoder)
     write_json(folder / "model" / "history.json", [])
-    write_json(folder / "evaluation" / "metrics.json", {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}})
     write_json(folder / "validated" / "profile.json", {"rows": 8})
-    for name in ("raw", "validated", "prepared", "model", "evaluation"):
+    for name in ("raw", "validated", "prepared", "model"):
         write_manifest(folder / name, {})
     write_json(
         folder / "settings.json",
         {
             "task": "image_classification", "gates": {}, "registry": {"name": "shapes", "promote": "auto"},
-            "evaluation": {"primary": "accuracy"}, "bases": {}, "data": {"source": "shapes", "licence": None},
+            "evaluation": Evaluation(primary="accuracy").model_dump(mode="json"), "bases": {},
+            "examples": asdict(task.contract), "compute": Compute().model_dump(mode="json"),
+            "data": {"source": "shapes", "licence": None},
             "model": Model(base=architecture, method="pretrain").model_dump(mode="json"),
         },
     )  # fmt: skip
     for name in ("dvc.yaml", "params.yaml"):
         (root / name).write_text("")
-    return find_workspace(root).job("recipe", "shapes")
+    job = find_workspace(root).job("recipe", "shapes")
+    evaluate.run(job)
+    return job

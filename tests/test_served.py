@@ -22,7 +22,7 @@ import pytest
 from pipelines.errors import BadRequest
 from pipelines.task import Predictions, find_task, task_names
 from registry import store
-from registry.connection import tracking_uri
+from registry.connection import exclusive, tracking_uri
 from registry.packing import ROOT, code_files, requirements
 from registry.served import About, Answerer
 from tests.small_model import TEXTS, candidate, make_small_model
@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     model = make_small_model(folder)
     (folder / "evidence").mkdir()
-    with store.exclusive(folder / "var"):
+    with exclusive(folder / "var"):
         store.register(candidate(model, folder / "evidence"), folder / "var")
     return folder
 

@@ -19,14 +19,13 @@ from urllib.request import urlopen
 import pytest
 
 from pipelines.errors import BadRequest, Outage
-from registry import answering, store, versions
-from registry.connection import connect, database
+from registry import answering, journal, promotion, store, versions
+from registry.connection import connect, database, exclusive
 from registry.receipts import receipt_holds
 from registry.runs import Candidate
-from registry.store import DONE, OFFERED
 from registry.tracking import Dataset, training_run
 from tests.conftest import ROOT
-from tests.small_model import TEXTS, candidate, make_small_model
+from tests.small_model import TEXTS, candidate, make_small_model, trusting
 
 Make = Callable[..., Candidate]
 
@@ -65,7 +64,7 @@ def make(models: list[Path], evidence: Path, request: pytest.FixtureRequest) -> 
 
 
 def register(subject: Candidate, var: Path) -> store.Registered:
-    with store.exclusive(var):
+    with exclusive(var):
         return store.register(subject, var)
 
 
@@ -89,6 +88,11 @@ def copies(var: Path, model: Path) -> list[Path]:
 def person_moves_champion(name: str, version: str, var: Path) -> None:
     """As MLflow's page does it."""
     connect(var).set_registered_model_alias(name, "champion", version)
+
+
+def raw_champion(name: str, var: Path) -> str | None:
+    """Where MLflow's alias stands."""
+    return versions.raw_champion(connect(var), name)
 
 
 def test_a_version_says_what_it_is(make: Make, var: Path, models: list[Path]) -> None:
@@ -180,6 +184,7 @@ def test_registering_again_does_not_undo_what_a_person_chose(make: Make, var: Pa
     register(make(1, rival="1"), var)
     assert versions.aliases(name, var)["champion"] == "2"
     person_moves_champion(name, "1", var)
+    assert promotion.settle(name, var, trusting) is not None
     register(make(1, rival="1"), var)
     assert versions.aliases(name, var) == {"champion": "1", "challenger": "2"}
     register(make(0, rival="1"), var)
@@ -204,16 +209,26 @@ def test_a_champion_that_moved_meanwhile_asks_for_another_judgement(make: Make, 
     assert versions.aliases(name, var)["champion"] == "2"
 
 
-def test_killed_before_the_alias_the_next_registration_moves_it(make: Make, var: Path) -> None:
+def test_killed_before_the_alias_the_next_registration_moves_it(
+    make: Make, var: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = make(0).name
     register(make(0), var)
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "_move", stopped)
+        with pytest.raises(KeyboardInterrupt, match="as Ctrl-C"):
+            register(make(1, rival="1"), var)
+    assert raw_champion(name, var) == "1"
+    assert versions.aliases(name, var)["champion"] == "2"  # it was accepted, and is what is served
     register(make(1, rival="1"), var)
-    client = connect(var)
-    person_moves_champion(name, "1", var)
-    client.set_model_version_tag(name, "2", OFFERED, "1")  # as a process killed between mark and alias leaves it
-    register(make(1, rival="1"), var)
-    assert versions.aliases(name, var)["champion"] == "2"
-    assert versions.resolve(name, "2", var).tags[OFFERED] == DONE
+    assert raw_champion(name, var) == "2"
+    assert [entry.action for entry in journal.read(connect(var), name).entries] == [
+        "registered", "promoted", "registered", "promoted",
+    ]  # fmt: skip
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt("as Ctrl-C at that place would")
 
 
 def test_killed_before_the_version_the_files_are_not_written_twice(
@@ -257,30 +272,75 @@ def test_an_unknown_version_or_alias_lists_what_there_is(make: Make, var: Path) 
 
 def test_promote_moves_champion_and_says_from_where(make: Make, var: Path) -> None:
     name = make(0).name
+    register(make(0, promote=False), var)
+    register(make(1, promote=False), var)
+    assert promotion.promote(name, "1", var, trusting).before is None
+    moved = promotion.promote(name, "2", var, trusting)
+    assert (moved.before, moved.version.version) == ("1", "2")
+    assert versions.aliases(name, var)["champion"] == "2"
+    with pytest.raises(BadRequest, match="no version '5'"):
+        promotion.promote(name, "5", var, trusting)
+    assert promotion.rollback(name, var).version.version == "1"
+    with pytest.raises(BadRequest, match="the champion before 1 was none"):
+        promotion.rollback(name, var)
+
+
+def test_without_evidence_only_force_promotes_and_that_shows_for_ever(make: Make, var: Path) -> None:
+    name = make(0).name
     register(make(0), var)
     register(make(1, passed=False, rival="1"), var)
-    moved = store.promote(name, "2", var)
-    assert moved.before == "1"
-    assert moved.version.aliases == ("champion",)
-    with pytest.raises(BadRequest, match="no version '5'"):
-        store.promote(name, "5", var)
-    person_moves_champion(name, "1", var)
-    register(make(1, rival="1"), var)
-    assert versions.aliases(name, var)["champion"] == "1"
+    with pytest.raises(promotion.Refused, match=r"/2 is not promoted:\n  FAILED  accuracy") as raised:
+        promotion.promote(name, "2", var, trusting)
+    assert raised.value.exit_code == 4
+    promotion.promote(name, "2", var, trusting, forced="the old one leaks names")
+    assert versions.aliases(name, var)["champion"] == "2"
+    register(make(1, passed=False, rival="1"), var)  # writes the card again
+    card = connect(var).get_model_version(name, "2").description
+    assert card.startswith("> **Promoted without evidence** on ")
+    assert "the old one leaks names" in card
+    entries = journal.read(connect(var), name).entries
+    assert [entry.action for entry in entries][-2:] == ["refused", "promoted"]
+    assert entries[-1].forced == "the old one leaks names"
 
 
 def test_predict_serves_whom_people_made_champion(make: Make, var: Path) -> None:
     name = make(0).name
     register(make(0), var)
     register(make(1, rival="1"), var)
-    before = answering.predict(name, TEXTS, var)
+    before = answering.predict(name, TEXTS, var, trusting)
     person_moves_champion(name, "1", var)
-    after = answering.predict(name, TEXTS, var)
+    after = answering.predict(name, TEXTS, var, trusting)
     assert (before.version.version, after.version.version) == ("2", "1")
     assert [row["confidence"] for row in before.rows] != [row["confidence"] for row in after.rows]
-    assert answering.predict(name, TEXTS, var, "2").rows == before.rows
+    assert answering.predict(name, TEXTS, var, trusting, "2").rows == before.rows
     assert set(after.rows[0]) == {"label", "confidence"}
-    assert answering.predict(name, [], var).rows == []
+    assert answering.predict(name, [], var, trusting).rows == []
+
+
+def test_an_alias_moved_without_evidence_goes_back(make: Make, var: Path) -> None:
+    name = make(0).name
+    register(make(0), var)
+    register(make(1, passed=False, rival="1"), var)
+    person_moves_champion(name, "2", var)
+    assert versions.aliases(name, var)["champion"] == "1"  # until it is judged, what was accepted counts
+    assert answering.predict(name, TEXTS, var, trusting).version.version == "1"
+    client = connect(var)
+    assert raw_champion(name, var) == "1"
+    assert "FAILED  accuracy" in client.get_model_version(name, "2").tags[promotion.REFUSED]
+    last = journal.read(client, name).last
+    assert last is not None
+    assert (last.action, last.before, last.to, last.who) == ("refused", "1", "2", "somebody, in MLflow")
+
+
+def test_an_alias_that_was_removed_comes_back(make: Make, var: Path) -> None:
+    name = make(0).name
+    register(make(0), var)
+    connect(var).delete_registered_model_alias(name, "champion")
+    done = promotion.settle(name, var, trusting)
+    assert done is not None
+    assert (done.asked, done.champion, done.accepted) == (None, "1", False)
+    assert raw_champion(name, var) == "1"
+    assert promotion.settle(name, var, trusting) is None
 
 
 def test_a_receipt_holds_until_the_store_loses_what_it_says(make: Make, var: Path) -> None:
@@ -294,7 +354,7 @@ def test_a_receipt_holds_until_the_store_loses_what_it_says(make: Make, var: Pat
     assert "/9 is not in" in str(receipt_holds({**paper, "version": "9"}, var))
     client.delete_registered_model_alias(subject.name, "champion")
     assert "is @champion any more" in str(receipt_holds(paper, var))
-    register(subject, var)
+    promotion.settle(subject.name, var, trusting)
     assert receipt_holds(paper, var) is None
     client.delete_model_version(subject.name, "1")
     assert "/1 is not in" in str(receipt_holds(paper, var))
@@ -340,9 +400,10 @@ def test_a_server_that_is_down_is_an_outage_soon(tmp_path: Path, monkeypatch: py
 @pytest.mark.slow
 def test_registering_from_several_processes_makes_one_version(tmp_path: Path, models: list[Path]) -> None:
     code = (
-        "import sys; from pathlib import Path; from registry import store; from tests.small_model import candidate\n"
+        "import sys; from pathlib import Path; from registry import store; from registry.connection import exclusive\n"
+        "from tests.small_model import candidate\n"
         "model, evidence, var = map(Path, sys.argv[1:])\n"
-        "with store.exclusive(var):\n"
+        "with exclusive(var):\n"
         "    done = store.register(candidate(model, evidence), var)\n"
         "print(done.version.version, done.fresh)"
     )

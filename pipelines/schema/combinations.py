@@ -5,10 +5,12 @@ Works on the file's plain values, sound or not, so that these mistakes are repor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import ADDED, DOCUMENTS, Contract
+from pipelines.schema.evaluation import SERVING
 from pipelines.schema.messages import near
 from pipelines.schema.reading import Document, Location, Mistake
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pipelines.task import Task
 
 PAIRED_GATES = ("against_baseline", "against_champion")
+_SLICE = re.compile(r"(?P<metric>\w+)\[(?P<column>[^=\]]+)=(?P<value>.+)\]")
 _HTTP = ("http://", "https://")
 
 
@@ -81,12 +84,21 @@ def _metrics(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, 
 def _gates(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:
     gates = _at(values, "gates")
     for name, gate in gates.items() if isinstance(gates, Mapping) else ():
-        if name not in task.metrics and name not in PAIRED_GATES:
-            yield ("gates", name), _not_one(values, "metric", name, [*task.metrics, *PAIRED_GATES])
+        if not _can_be_gated(name, values, task):
+            yield ("gates", name), _not_one(values, "metric", name, [*task.metrics, *PAIRED_GATES, *SERVING])
         if name not in PAIRED_GATES and _at(gate, "confidence") is not None:
             yield ("gates", name, "confidence"), f"belongs to {' and '.join(PAIRED_GATES)} only"
         if name in PAIRED_GATES and _at(gate, "at_most") is not None:
             yield ("gates", name, "at_most"), "a paired gate bounds the lower end of the difference: use at_least"
+
+
+def _can_be_gated(name: str, values: Mapping[str, Any], task: Task) -> bool:
+    """A metric, a paired gate, a cost of serving, or METRIC[COLUMN=VALUE] of a column in evaluation.slices."""
+    of_slice = _SLICE.fullmatch(name)
+    if of_slice is None:
+        return name in (*task.metrics, *PAIRED_GATES, *SERVING)
+    slices = _at(values, "evaluation", "slices")
+    return of_slice["metric"] in task.metrics and isinstance(slices, list) and of_slice["column"] in slices
 
 
 def _not_one(values: Mapping[str, Any], kind: str, name: str, allowed: Sequence[str]) -> str:

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from pipelines.schema.section import Section
 
+# What serving the packed model costs (registry/trial.py), beside the task's metrics: gates may bound these too.
+SERVING = ("latency_p50_ms", "latency_p95_ms", "throughput_rows_per_s", "peak_memory_mb")
+
 
 class Evaluation(Section):
     primary: Annotated[str | None, Field(description="the metric that gates and baselines compare by")] = None

@@ -13,11 +13,12 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.patience import patiently
-from registry import store, versions
+from registry import promotion, store, versions
+from registry.connection import exclusive
 from registry.tracking import Dataset, training_run
 from tests.faults.mlflow_server import Server
 from tests.faults.proxy import Proxy
-from tests.small_model import candidate, make_small_model
+from tests.small_model import candidate, make_small_model, trusting
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def test_lost_replies_double_nothing(server: Server, tmp_path: Path, monkeypatch
             train(var, subject.model_hash)
             for _ in range(2):
                 patiently(lambda subject=subject: register(replace(subject, promote=False), var))  # type: ignore[misc]
-            patiently(lambda: store.promote("films", "challenger", var))
+            patiently(lambda: promotion.promote("films", "challenger", var, trusting))
     client = MlflowClient(server.url)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     found = versions.versions("films", var)
@@ -79,5 +80,5 @@ def train(var: Path, model_hash: str) -> None:
 
 
 def register(subject: Any, var: Path) -> None:
-    with store.exclusive(var):
+    with exclusive(var):
         store.register(subject, var)

@@ -1,0 +1,233 @@
+"""Who is champion: every move of the alias has its entry in the ledger, and a move without evidence is undone.
+
+The ledger's last accepted champion is what is served. An entry is written before the alias moves, and the head says
+when it has moved: what was cut short in between is finished by whoever comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import GATE_REFUSED, BadData, BadRequest, HeadraceError
+from registry import journal
+from registry.card import shortened, with_forced
+from registry.connection import answering, connect, exclusive
+from registry.gate import Verdict
+from registry.ledger import Action, Chain, Entry, champion_before
+from registry.versions import (
+    CHAMPION,
+    EVIDENCE_HASH,
+    Version,
+    choose,
+    raw_champion,
+    read_versions,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SOMEBODY = "somebody, in MLflow"  # which has no users of its own
+_REMOVED = Verdict.refused("alias", "it was removed; a model that has a champion keeps one")
+REFUSED = "promotion_refused"  # tag of a version: why the alias was taken back from it
+
+Judge = Callable[[Version, Version | None], Verdict]  # a version and the champion -> may it take its place?
+
+
+class Refused(HeadraceError):
+    """The evidence does not allow the promotion."""
+
+    exit_code = GATE_REFUSED
+
+
+class BrokenLedger(BadData):
+    """Somebody altered or removed entries: what is champion cannot be known."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """`before` was champion, `version` is now."""
+
+    version: Version
+    before: str | None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of an alias that somebody had moved to `asked`: accepted, or back at `champion`."""
+
+    model: str
+    asked: str | None
+    champion: str | None
+    accepted: bool
+    why: Sequence[str]
+
+
+def promote(name: str, which: str, var: Path, judge: Judge, *, forced: str | None = None) -> Promotion:
+    """Make a version champion, with evidence, or for a stated reason without.
+
+    Raises BadRequest for an unknown version, Refused (and records it) when the evidence does not allow it,
+    BrokenLedger when the ledger is not whole and nothing is forced.
+    """
+    with exclusive(var), answering():
+        client = connect(var)
+        chain = _whole(client, name, broken_is_fine=forced is not None)
+        found = read_versions(client, name)
+        chosen = choose(name, which, found, client)
+        if chosen.version == chain.champion and not chain.faults:
+            _move(client, name, chosen.version)
+            return Promotion(chosen, chain.champion)
+        verdict = None if forced is not None else _judged(chosen, chain, found, judge)
+        if verdict is not None and not verdict.passed:
+            _record(client, var, chosen, chain, "refused", why=_reasons(verdict))
+            raise Refused(_refusal(chosen, verdict))
+        accept(client, var, chosen, chain, forced=forced, why=_reasons(verdict) if verdict else ())
+        return Promotion(chosen, chain.champion)
+
+
+def rollback(name: str, var: Path) -> Promotion:
+    """Return to the champion before the present one. Raises BadRequest when there was none, or it was deleted."""
+    with exclusive(var), answering():
+        client = connect(var)
+        chain = _whole(client, name)
+        before = champion_before(chain.entries)
+        found = {version.version: version for version in read_versions(client, name)}
+        if before is None or before not in found:
+            what = f"version {before}, which is no more" if before else "none"
+            raise BadRequest(f"{name}: the champion before {chain.champion or 'nobody'} was {what}.")
+        _record(client, var, found[before], chain, "rolled back")
+        _move(client, name, before)
+        return Promotion(found[before], chain.champion)
+
+
+def settle(name: str, var: Path, judge: Judge) -> Settled | None:
+    """Judge an alias that somebody moved: accept and record it, or put it back. None when it stands as recorded.
+
+    Raises BrokenLedger when the ledger is not whole.
+    """
+    with exclusive(var), answering():
+        client = connect(var)
+        chain = _whole(client, name)
+        asked = raw_champion(client, name)
+        found = {version.version: version for version in read_versions(client, name)}
+        if asked == chain.champion or (asked is None and chain.champion not in found):
+            return None
+        verdict = _judged(found[asked], chain, list(found.values()), judge) if asked is not None else _REMOVED
+        why = _reasons(verdict)
+        if asked is not None and verdict.passed:
+            accept(client, var, found[asked], chain, why=why, who=_SOMEBODY)
+        else:
+            _put_back(client, var, chain, found, asked, why)
+        return Settled(name, asked, asked if verdict.passed else chain.champion, verdict.passed, why)
+
+
+def accept(
+    client: MlflowClient,
+    var: Path,
+    version: Version,
+    chain: Chain,
+    *,
+    forced: str | None = None,
+    why: Sequence[str] = (),
+    who: str | None = None,
+) -> None:
+    """Record a promotion and move the alias. Call it inside exclusive()."""
+    entry = _record(client, var, version, chain, "promoted", forced=forced, why=why, who=who)
+    if forced is not None:
+        described = client.get_model_version(version.name, version.version).description or ""
+        client.update_model_version(version.name, version.version, shortened(with_forced(described, [entry])))
+    _move(client, version.name, version.version)
+
+
+def anchor(client: MlflowClient, var: Path, version: Version, chain: Chain) -> None:
+    """Record a version with the hash of its evidence, once: later it can be told whether that was edited."""
+    evidence = version.tags.get(EVIDENCE_HASH)
+    if not any(
+        (entry.action, entry.to, entry.evidence, entry.model_hash)
+        == ("registered", version.version, evidence, version.model_hash)
+        for entry in chain.entries
+    ):
+        _record(client, var, version, chain, "registered")
+
+
+def whole(client: MlflowClient, name: str) -> Chain:
+    """The chain, what was cut short in it finished. Raises BrokenLedger. Call it inside exclusive()."""
+    return _whole(client, name)
+
+
+def _whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> Chain:
+    chain = journal.caught_up(client, name)
+    if chain.faults and not broken_is_fine:
+        faults = "; ".join(chain.faults[:5])
+        raise BrokenLedger(
+            f"the ledger of {name} is not whole: {faults}. `headrace history {name} --verify` says all; what is "
+            f"champion cannot be known until `headrace promote {name} VERSION --force REASON` records it anew."
+        )
+    if chain.head is not None and not chain.head.settled and chain.champion is not None:
+        _move(client, name, chain.champion)
+    return chain
+
+
+def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Judge) -> Verdict:
+    """The verdict over the evidence as it was registered."""
+    known = [entry for entry in chain.entries if entry.action == "registered" and entry.to == version.version]
+    evidence = version.tags.get(EVIDENCE_HASH)
+    if not known or (known[-1].evidence, known[-1].model_hash) != (evidence, version.model_hash):
+        why = "the ledger knows other evidence of it" if known else "the ledger does not know it: register it again"
+        return Verdict.refused("evidence", why)
+    holder = next((each for each in found if each.version == chain.champion and each != version), None)
+    return judge(version, holder)
+
+
+def _record(
+    client: MlflowClient,
+    var: Path,
+    version: Version,
+    chain: Chain,
+    action: Action,
+    *,
+    forced: str | None = None,
+    why: Sequence[str] = (),
+    who: str | None = None,
+) -> Entry:
+    entry = Entry(
+        model=version.name, number=0, at=journal.now(), who=who or journal.somebody(), action=action,
+        before=chain.champion, to=version.version, model_hash=version.model_hash,
+        evidence=version.tags.get(EVIDENCE_HASH), forced=forced, why=journal.short(why),
+        acknowledged=journal.short(chain.faults),
+    )  # fmt: skip
+    return journal.append(client, var, entry)
+
+
+def _move(client: MlflowClient, name: str, version: str) -> None:
+    if raw_champion(client, name) != version:
+        client.set_registered_model_alias(name, CHAMPION, version)
+    journal.settled(client, name)
+
+
+def _put_back(
+    client: MlflowClient, var: Path, chain: Chain, found: dict[str, Version], asked: str | None, why: Sequence[str]
+) -> None:
+    subject = found[asked] if asked is not None else found[str(chain.champion)]
+    _record(client, var, subject, chain, "refused", why=why, who=_SOMEBODY)
+    if asked is not None:
+        client.set_model_version_tag(subject.name, asked, REFUSED, f"{journal.now()}\n" + "\n".join(why))
+    if chain.champion in found:
+        client.set_registered_model_alias(subject.name, CHAMPION, chain.champion)
+    else:
+        client.delete_registered_model_alias(subject.name, CHAMPION)
+
+
+def _reasons(verdict: Verdict) -> tuple[str, ...]:
+    return tuple(str(reason) for reason in verdict.reasons)
+
+
+def _refusal(version: Version, verdict: Verdict) -> str:
+    reasons = "".join(f"\n  {reason}" for reason in verdict.reasons if not reason.passed)
+    called = f"{version.name}/{version.version}"
+    return (
+        f"{called} is not promoted:{reasons}\n"
+        f"`headrace promote {version.name} {version.version} --force REASON` promotes it all the same, on the record."
+    )

@@ -1,0 +1,76 @@
+"""The very artifact that would be served, tried before it is judged: in a fresh process, against the evaluation."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import HeadraceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REHEARSAL = Path(__file__).with_name("rehearsal.py")
+_TIMEOUT_S = 900.0
+_SAID = 1500  # characters of what a failed process said last
+_CLOSE = 1e-3  # of numbers: another padding in the batch moves the last bits of a float32
+
+
+@dataclass(frozen=True)
+class Trial:
+    """figures: SERVING, and the seconds that loading took. answers: column -> one value an input."""
+
+    figures: Mapping[str, float]
+    answers: Mapping[str, list[Any]]
+
+
+def rehearse(model: Path, inputs: pd.DataFrame, *, threads: int) -> Trial:
+    """Ask the MLflow model in `model` with at least two inputs. Raises HeadraceError when it cannot answer."""
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        asked, out = Path(folder) / "inputs.json", Path(folder) / "out.json"
+        inputs.to_json(asked, orient="split")
+        command = [sys.executable, "-P", str(REHEARSAL), str(model), str(asked), str(out)]
+        done = subprocess.run(
+            command, cwd=folder, env=_environment(threads), capture_output=True, text=True, timeout=_TIMEOUT_S,
+            check=False,
+        )  # fmt: skip
+        if done.returncode or not out.exists():
+            raise HeadraceError(
+                f"the packed model in {model} does not answer in a process of its own, so it is not registered. "
+                f"Its last words: {done.stderr[-_SAID:].strip()}"
+            )
+        found = json.loads(out.read_text(encoding="utf-8"))
+    return Trial(found["figures"], found["answers"])
+
+
+def difference(trial: Trial, expected: pd.DataFrame) -> str | None:
+    """What the served artifact answers other than the evaluation did, in words; None: the same."""
+    for name in expected.columns:
+        said = trial.answers.get(str(name))
+        if said is None or len(said) != len(expected):
+            return f"it has no answer {name!r} for each input"
+        for row, (one, two) in enumerate(zip(said, expected[name].tolist(), strict=True)):
+            if not _same(one, two):
+                return f"{name} of input {row + 1} is {one!r}, the evaluation had {two!r}"
+    return None
+
+
+def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, float) or isinstance(two, float):
+        return math.isclose(one, two, rel_tol=_CLOSE, abs_tol=_CLOSE)
+    return bool(one == two)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """This process's, without what would bring the workspace's own code in."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}
+    return {**kept, **quiet, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -1,0 +1,191 @@
+"""A version's life by the commands that people type: champion, moved in MLflow, rolled back, traced, made again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import promotion as watcher
+from pipelines.workspace import Workspace as Place
+from registry import journal, versions
+from registry.connection import connect
+from registry.ledger import champion
+from tests.conftest import TINY_RECIPE, Workspace, make_tiny
+from tests.tiny_graph import until
+
+pytestmark = pytest.mark.slow
+
+GATED = TINY_RECIPE + "gates: {accuracy: {at_least: 0.4}}\nregistry: {promote: manual}\n"
+REFUSED = GATED.replace("at_least: 0.4", "at_least: 0.999")
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """Two versions whose gates passed and a third whose gate refused; nobody is champion. A remote holds the data."""
+    made = make_tiny(tmp_path_factory.mktemp("promotion") / "workspace")
+    made.dvc("remote", "add", "-q", "-d", "store", str(made.root.parent / "store"))
+    made.dvc("config", "core.autostage", "false")
+    made.git("add", "-A")
+    made.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "tiny")
+    for recipe, code in ((GATED, 0), (GATED.replace("epochs: 1", "epochs: 2"), 0), (REFUSED + "", 4)):
+        seed = "seed: 3, " if recipe == REFUSED else ""
+        made.write("recipes/tiny.yaml", recipe.replace("training: {", f"training: {{{seed}"))
+        done = made.headrace("run", "tiny")
+        assert done.returncode == code, done.stdout + done.stderr
+    assert made.dvc("push", "-q").returncode == 0
+    yield made
+    made.headrace("stop")
+
+
+def told(lived: Workspace, *command: str) -> Any:
+    done = lived.headrace(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def alias(lived: Workspace) -> str | None:
+    return versions.raw_champion(connect(lived.path("var")), "tiny")
+
+
+def test_promoted_by_hand_refused_forced_and_rolled_back(lived: Workspace) -> None:
+    assert told(lived, "promote", "tiny", "1") == {"model": "tiny", "from": None, "to": "1"}
+    assert told(lived, "promote", "tiny", "2")["from"] == "1"
+    refused = lived.headrace("promote", "tiny", "3")
+    assert refused.returncode == 4
+    assert "tiny/3 is not promoted:\n  FAILED  accuracy" in refused.stderr
+    assert "--force REASON" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert alias(lived) == "2"
+    assert told(lived, "promote", "tiny", "3", "--force", "the others leak names")["to"] == "3"
+    assert alias(lived) == "3"
+    assert told(lived, "rollback", "tiny") == {"model": "tiny", "from": "3", "to": "2"}
+    assert alias(lived) == "2"
+    entries = told(lived, "history", "tiny")["entries"]
+    moves = [(e["action"], e["before"], e["to"]) for e in entries if e["action"] != "registered"]
+    assert moves == [
+        ("promoted", None, "1"), ("promoted", "1", "2"), ("refused", "2", "3"), ("promoted", "2", "3"),
+        ("rolled back", "3", "2"),
+    ]  # fmt: skip
+    at = entries[-1]["at"]
+    assert told(lived, "history", "tiny", "--at", at)["champion"] == "2"
+    assert told(lived, "history", "tiny", "--at", "2020-01-01")["champion"] is None
+    assert "FORCED: the others leak names" in lived.headrace("history", "tiny").stdout
+    empty = lived.headrace("promote", "tiny", "3", "--force", " ")
+    assert (empty.returncode, "needs the reason" in empty.stderr) == (2, True)
+
+
+def test_moved_in_mlflow_it_is_judged_within_seconds(lived: Workspace) -> None:
+    place, said, over = Place(lived.root), list[str](), threading.Event()
+    client = connect(place.var)
+    before = champion(journal.read(client, "tiny").entries)
+    other = "1" if before == "2" else "2"
+    thread = threading.Thread(target=watcher.watch, args=(place, over, said.append))
+    thread.start()
+    try:
+        client.set_registered_model_alias("tiny", "champion", "3")
+        until(lambda: alias(lived) == before, timeout_s=10)
+        client.set_registered_model_alias("tiny", "champion", other)
+        until(lambda: champion(journal.read(client, "tiny").entries) == other, timeout_s=10)
+    finally:
+        over.set()
+        thread.join()
+    assert alias(lived) == other
+    assert f"it is back at {before}: FAILED  accuracy" in said[0]
+    assert f"version {other} was made champion in MLflow; its evidence allows it" in said[1]
+    assert "FAILED  accuracy" in client.get_model_version("tiny", "3").tags["promotion_refused"]
+
+
+def test_a_ledger_that_somebody_edited_is_found_and_stops_promotions(lived: Workspace) -> None:
+    client = connect(lived.path("var"))
+    experiment = client.get_experiment_by_name(journal.EXPERIMENT)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`ledger.number` = '2'")
+    text = runs[0].data.tags["ledger.entry"]
+    assert lived.headrace("history", "tiny", "--verify").returncode == 0
+    client.set_tag(runs[0].info.run_id, "ledger.entry", text.replace('"action": "', '"action": "x'))
+    try:
+        verified = lived.headrace("history", "tiny", "--verify")
+        assert verified.returncode == 3
+        assert "FAULT: entry 2 was altered" in verified.stdout
+        stopped = lived.headrace("predict", "tiny", "a moving film")
+        assert stopped.returncode == 3
+        assert "the ledger of tiny is not whole: entry 2 was altered" in stopped.stderr
+        assert told(lived, "predict", "tiny/1", "a moving film")["version"] == "1"
+    finally:
+        client.set_tag(runs[0].info.run_id, "ledger.entry", text)
+    assert lived.headrace("predict", "tiny", "a moving film").returncode == 0
+
+
+def test_lineage_hashes_everything_again_and_names_what_rotted(lived: Workspace) -> None:
+    found = told(lived, "lineage", "tiny/1")
+    states = {node["id"]: node["state"] for node in found["nodes"]}
+    assert found["faults"] == []
+    assert {kind for node in found["nodes"] for kind in [node["kind"]]} == {
+        "version", "evidence", "run", "stage", "data", "source", "code",
+    }  # fmt: skip
+    assert states["tiny/1"] == states["evidence"] == states["data/models/tiny/raw"] == "verified"
+    drawn = lived.headrace("lineage", "tiny/1", "--svg", "lineage.svg")
+    assert drawn.returncode == 0
+    assert lived.path("lineage.svg").read_text().count("<rect") == len(found["nodes"])
+    out = next(node for node in found["nodes"] if node["id"] == "data/models/tiny/prepared")
+    cached = lived.path(".dvc/cache/files/md5", out["hash"][:2], out["hash"][2:])
+    rows = next(entry for entry in json.loads(cached.read_text()) if entry["relpath"] == "rows.parquet")["md5"]
+    with flipped(lived.path(".dvc/cache/files/md5", rows[:2], rows[2:])):
+        rotten = lived.headrace("lineage", "tiny/1")
+        assert rotten.returncode == 1
+        assert "MISMATCH: data data/models/tiny/prepared: object" in rotten.stdout
+    weights = versions.packed_folder(versions.resolve("tiny", "1", lived.path("var")), lived.path("var"))
+    with flipped(weights / versions.MODEL_FILES / "model.safetensors"):
+        assert "MISMATCH: version tiny version 1" in lived.headrace("lineage", "tiny/1").stdout
+    assert lived.headrace("lineage", "tiny/1").returncode == 0
+
+
+class flipped:
+    """A file with one bit flipped while the block runs."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.content = file, file.read_bytes()
+
+    def __enter__(self) -> None:
+        self.file.chmod(0o644)
+        changed = bytearray(self.content)
+        changed[len(changed) // 2] ^= 1
+        self.file.write_bytes(changed)
+
+    def __exit__(self, *_: object) -> None:
+        self.file.write_bytes(self.content)
+
+
+def test_lineage_goes_forward_too(lived: Workspace) -> None:
+    from pandas import read_parquet
+
+    three = [("tiny", "3"), ("tiny", "2"), ("tiny", "1")]
+    found = told(lived, "lineage", "--source", "rows.csv")["found"]
+    assert [(each["name"], each["version"]) for each in found] == three
+    row = read_parquet(lived.path("data/models/tiny/prepared/rows.parquet"))["row_id"][0]
+    assert len(told(lived, "lineage", "--row", row)["found"]) == 3
+    assert told(lived, "lineage", "--row", "nobody")["found"] == []
+    assert told(lived, "lineage", "--base", "bert-base-uncased")["found"] == []
+    asked = lived.headrace("lineage")
+    assert (asked.returncode, "name a MODEL" in asked.stderr) == (2, True)
+
+
+def test_a_version_is_made_again_from_an_empty_cache_and_a_remote(lived: Workspace) -> None:
+    cache = lived.path(".dvc/cache")
+    cache.rename(cache.with_name("cache-away"))
+    try:
+        done = lived.headrace("reproduce", "tiny/1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "tiny/1 was made again: equal, weights and metrics" in done.stdout
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+        cache.with_name("cache-away").rename(cache)
+    assert [version.version for version in versions.versions("tiny", lived.path("var"))] == ["3", "2", "1"]
+    unknown = lived.headrace("reproduce", "tiny/9")
+    assert (unknown.returncode, "no version '9'" in unknown.stderr) == (2, True)

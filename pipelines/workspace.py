@@ -110,8 +110,9 @@ def _is_below(name: str) -> bool:
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path, its links followed, ends outside of the folder; one that cannot be followed counts as outside."""
     try:
-        path.exists()  # raises for a name that is too long, which resolve() takes as it is
-        return not path.resolve().is_relative_to(folder.resolve())
+        found = path.resolve()
+        found.exists()  # raises for a name that is too long, which resolve() takes as it is
+        return not found.is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):  # too long, links in a circle, NUL
         return True
 

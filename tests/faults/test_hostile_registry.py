@@ -87,8 +87,8 @@ def rewrite(home: Path, folder: Path, config: str) -> None:
 
 _PLACES = [
     "file:///etc", "/etc", "file:///etc/passwd;x", "{own}/../../../../etc", "{own}/%2e%2e/%2e%2e/x",
-    "{own}/%252e%252e/x", "{own}/a#b", "{own}/a?b", "{own}/a;b", "{own}/a%00b", "file://elsewhere/share", "//elsewhere/share",
-    "file:////elsewhere/share", "{own}\\..\\x", "../x", "file://[x", "{own}/link/x",
+    "{own}/%252e%252e/x", "{own}/a#b", "{own}/a?b", "{own}/a;b", "{own}/a%00b", "file://elsewhere/share",
+    "//elsewhere/share", "file:////elsewhere/share", "{own}\\..\\x", "../x", "file://[x", "{own}/link/x",
 ]  # fmt: skip
 
 

@@ -70,6 +70,7 @@ def command_lines() -> Iterator[list[str]]:
         shown += seen
 
 
+@pytest.mark.slow
 def test_failures_do_not_tell(tiny: Workspace) -> None:
     """Servers that are away, addresses that are none, a database that does not answer."""
     sql = on_source("{sql: {url_env: DATABASE_URL, query: select 1}}")

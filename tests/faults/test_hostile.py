@@ -56,6 +56,7 @@ def checked(place: Workspace, cases: Iterable[Case]) -> None:
         assert all(part in said for part in case.says), f"{case.name}: {said[:1000]}"
 
 
+@pytest.mark.slow
 def test_the_payloads_are_alive(marker: Path, tmp_path: Path) -> None:
     """Or the tests below would show nothing."""
     import joblib  # type: ignore[import-untyped]
@@ -86,6 +87,7 @@ def test_base_models(place: Workspace, marker: Path) -> None:
     checked(place, cases)
 
 
+@pytest.mark.slow
 def test_settings_files(place: Workspace, marker: Path) -> None:
     cases = [*hostile.settings(marker), *hostile.references()]
     assert len(cases) >= 20
@@ -169,6 +171,7 @@ def test_a_link_that_leads_out_stops_the_first_stage(place: Workspace, marker: P
     assert collected(place, hostile.on_source("named.csv")).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb(place: Workspace, marker: Path) -> None:
     hostile.bomb_gz(place.path("bomb.csv.gz"), b"x" * 1024, megabytes=80)
     assert place.path("bomb.csv.gz").stat().st_size < 100_000
@@ -189,6 +192,7 @@ def test_a_gzip_bomb_of_rows(tmp_path: Path) -> None:
             assert sum(len(line) for line in file) > 59 * 2**20
 
 
+@pytest.mark.slow
 def test_parquet_that_lies(place: Workspace, marker: Path) -> None:
     hostile.extension_parquet(place.path("typed.parquet"), marker)
     assert faults(place, hostile.on_source("typed.parquet")) == []
@@ -219,6 +223,7 @@ model: {base: {architecture: resnet}, method: pretrain}
 """
 
 
+@pytest.mark.slow
 def test_pictures(place: Workspace, marker: Path) -> None:
     album = place.path("album", "a")
     album.mkdir(parents=True)
@@ -245,6 +250,7 @@ def test_pictures_that_a_model_is_asked_about(marker: Path, tmp_path: Path, name
         _pixels([name], tmp_path, {"size": 8, "channels": "rgb"})
 
 
+@pytest.mark.slow
 def test_lock_files(place: Workspace) -> None:
     """NAME.lock is committed, so anybody may have written it."""
     call = '!!python/object/apply:builtins.open ["x", "w"]'

@@ -176,10 +176,14 @@ def _disk(workspace: Workspace) -> Iterator[Finding]:
 def _servers() -> Iterator[Finding]:
     """Servers of the user's that do not take a connection; the embedded ones are started when needed."""
     for variable in _SERVERS:
-        url = urlsplit(os.environ.get(variable, ""))
-        if url.scheme not in _PORTS or not url.hostname:
+        try:
+            url = urlsplit(os.environ.get(variable, ""))
+            if url.scheme not in _PORTS or not url.hostname:
+                continue
+            port = url.port or _PORTS[url.scheme]
+        except ValueError:  # the value is not repeated: it may hold a password
+            yield Finding("mistake", variable, "is no address. Allowed: http://HOST:PORT, https://HOST:PORT.")
             continue
-        port = url.port or _PORTS[url.scheme]
         try:
             socket.create_connection((url.hostname, port), _CONNECT_TIMEOUT_S).close()
         except OSError as error:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import select
 import signal
 import subprocess
@@ -18,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
-from flows.worker import ANSWER, INTERRUPT_S, UNWIND_S
+from flows.worker import INTERRUPT_S, UNWIND_S, answer_mark
 from pipelines.errors import HeadraceError
-from pipelines.progress import DRIVER_VARIABLE, MARK
+from pipelines.progress import DRIVER_VARIABLE, mark_of
 
 _TAIL_LINES = 12
 _LONGEST_LINE = 64 * 1024
@@ -47,6 +48,7 @@ class _Heard:
     """What a stage said while it ran."""
 
     path: Path
+    word: str  # of this driver: lines that begin with it are the worker's and its stage's own
     on_facts: Callable[[Facts], None]
     log: IO[str] | None = None
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
@@ -54,13 +56,14 @@ class _Heard:
 
     def line(self, text: str) -> Facts | None:
         """Take one line; the worker's answer if it was that."""
-        if text.startswith(ANSWER):
-            facts: Facts = json.loads(text.removeprefix(ANSWER))
+        answer, mark = answer_mark(self.word), mark_of(self.word)
+        if text.startswith(answer):
+            facts: Facts = json.loads(text.removeprefix(answer))
             if "result" in facts:
                 return facts
             self.on_facts(facts)
-        elif text.startswith(MARK):
-            facts = json.loads(text.removeprefix(MARK))
+        elif text.startswith(mark):
+            facts = json.loads(text.removeprefix(mark))
             if "fault" in facts:
                 self.fault = facts
             self.on_facts(facts)
@@ -81,11 +84,11 @@ class _Heard:
 class Worker:
     """One `python -m flows.worker`. Not for two threads at once, except `end`."""
 
-    def __init__(self, root: Path, title: str) -> None:
+    def __init__(self, root: Path, title: str, word: str) -> None:
         code = Path(__file__).parents[1]
         env = {
             **os.environ,
-            DRIVER_VARIABLE: "1",
+            DRIVER_VARIABLE: word,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(code)])),
             "PYTHONUNBUFFERED": "1",
@@ -153,10 +156,10 @@ class Crew:
     """At most `size` workers, started at once so that they load DVC while the driver loads Prefect."""
 
     def __init__(self, root: Path, logs: Path, *, size: int, title: str) -> None:
-        self.root, self.logs, self.title = root, logs, title
+        self.root, self.logs, self.title, self._word = root, logs, title, secrets.token_hex(16)
         self.cancelled = threading.Event()
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._all = {Worker(root, title) for _ in range(size)}
+        self._all = {Worker(root, title, self._word) for _ in range(size)}
         for worker in self._all:
             self._free.put(worker)
 
@@ -176,7 +179,7 @@ class Crew:
         worker = self._free.get()
         try:
             self._go_on()
-            with contextlib.closing(_Heard(self.logs / f"{address}.log", on_facts)) as heard:
+            with contextlib.closing(_Heard(self.logs / f"{address}.log", self._word, on_facts)) as heard:
                 result = worker.run(address, force=force, timeout_s=timeout_s, heard=heard)
             self._go_on()
             return result
@@ -210,7 +213,7 @@ class Crew:
             return worker
         worker.end()  # what it left in its session
         self._all.discard(worker)
-        self._all.add(fresh := Worker(self.root, self.title))
+        self._all.add(fresh := Worker(self.root, self.title, self._word))
         return fresh
 
     def _end_all(self) -> None:

@@ -132,6 +132,7 @@ class Graph:
         from dvc.repo import Repo
 
         lockfiles.write_lockfile_at_once()
+        integrity.keep_inside()
         with _dvc_faults(self.root):
             repo = Repo(str(self.root), _wait_for_lock=True)
             integrity.verify_here(repo)

@@ -66,6 +66,8 @@ def _rows(path: Path, content: str) -> list[str]:
         raise BadRequest(f"{path}: cannot be read ({error.strerror}). Text that is no file goes to stdin.") from None
     except UnicodeDecodeError as error:
         raise BadRequest(f"{path}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+    except csv.Error as error:
+        raise BadRequest(f"{path}: not CSV ({error}).") from None
 
 
 def _of_csv(file: TextIO, path: Path, content: str) -> Iterator[str]:
@@ -82,8 +84,8 @@ def _of_csv(file: TextIO, path: Path, content: str) -> Iterator[str]:
 def _of_json(line: str, place: str, content: str) -> str:
     try:
         value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadRequest(f"{place}: not JSON ({error.msg}).") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"{place}: not JSON ({error}).") from None
     if isinstance(value, dict) and isinstance(value.get(content), str):
         return str(value[content])
     if isinstance(value, str):

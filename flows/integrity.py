@@ -8,15 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.workspace import damage
+from pipelines.workspace import damage, inside
 
 _BLOCK = 1 << 20  # bytes of a remote's object read at once
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _OWN_LEVELS = ("repo", "local")  # of DVC's settings: the workspace's own files
+
+
+def keep_inside() -> None:
+    """Let DVC refuse, in this process, a list of a folder's files (`.dir`) with a name that leads out of the folder.
+
+    DVC (3.67) joins such names to the folder as they are, and does not hash the lists that a remote sends: `dvc
+    checkout` would write anywhere.
+    """
+    from dvc_data.hashfile import tree
+
+    lists: Any = tree.Tree
+    plain = lists.from_list.__func__
+    if plain.__module__ == __name__:
+        return
+
+    def from_list(cls: Any, entries: list[Any], hash_name: str | None = None) -> Any:
+        for entry in entries:
+            inside(Path("a folder that DVC tracks"), str(entry[cls.PARAM_RELPATH]))
+        return plain(cls, entries, hash_name=hash_name)
+
+    lists.from_list = classmethod(from_list)
 
 
 def verify_remotes(root: Path) -> list[str]:
@@ -137,7 +160,8 @@ def _objects(cache: Any, oid: str) -> Iterator[Path]:
     """The files of DVC's cache that hold this output, as far as they are there."""
     whole = Path(cache.oid_to_path(oid))
     if oid.endswith(".dir") and whole.exists() and f"{_md5(whole)}.dir" == oid:
-        files = (Path(cache.oid_to_path(entry["md5"])) for entry in json.loads(whole.read_text(encoding="utf-8")))
+        oids = [str(entry["md5"]) for entry in json.loads(whole.read_text(encoding="utf-8"))]
+        files = (Path(cache.oid_to_path(oid)) for oid in oids if _MD5.fullmatch(oid))
         yield from (file for file in files if file.exists())
     if whole.exists():
         yield whole

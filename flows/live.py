@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from pipelines.settings import read_index, read_recipe
 from pipelines.sources import watch_path
 from pipelines.workspace import Job, Kind, Workspace, write_text
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _OF_INDEX, _OF_RECIPE = {"documents", "chunk", "embed", "search"}, {"task", "data", "model", "training"}
 
 
@@ -67,8 +65,6 @@ def new(workspace: Workspace, name: str, file: Path) -> Job:
     """Make a recipe or index live from a settings file, copied as it is. A mistake leaves the workspace as it was."""
     from pipelines.locks import observe, write_lock
 
-    if not _NAME.fullmatch(name):
-        raise BadRequest(f"{name!r} cannot be a name. Allowed: a letter, then up to 63 letters, digits, '-' and '_'.")
     job = workspace.job(kind_of(file), name)
     _refuse_taken(workspace, job, file)
     written: list[Path] = []

@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from flows.turns import locked
 from pipelines.errors import BadRequest
 from pipelines.schema.reading import Document, read_document
-from pipelines.workspace import Kind, Workspace, write_text
+from pipelines.workspace import NAMES, Kind, Workspace, is_name, write_text
 
 SECTIONS: dict[Kind, str] = {"recipe": "recipes", "index": "indexes"}
 Entries = dict[str, dict[str, Any]]  # name -> {task, watch}
@@ -29,6 +29,10 @@ def read_entries(workspace: Workspace) -> dict[Kind, Entries]:
         entries = document.values.get(section) or {}
         if not isinstance(entries, dict) or not all(isinstance(each, dict) for each in entries.values()):
             raise BadRequest(f"params.yaml:{document.line((section,))}: {section}: must be NAME: {{watch: PATH, ...}}.")
+        for name in entries:
+            if not is_name(name):  # DVC puts it into a shell's command line
+                line = document.line((section, name))
+                raise BadRequest(f"params.yaml:{line}: {section}: {name!r} cannot be a name. Allowed: {NAMES}.")
         found[kind] = entries
     return found
 

@@ -25,6 +25,7 @@ import psutil
 from flows.turns import locked
 from pipelines.errors import Outage
 from pipelines.workspace import Workspace, write_json
+from registry.connection import public_address
 
 Name = Literal["prefect", "mlflow"]
 _VARIABLE: dict[Name, str] = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
@@ -132,7 +133,7 @@ def start_mlflow_page(workspace: Workspace) -> str | None:
     at its first use, and two processes doing that at once break it.
     """
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
-        return given if given.startswith("http") else None
+        return public_address(given) if given.startswith("http") else None
     if not (workspace.var / "mlflow" / "mlflow.db").exists():
         return None
     with locked(workspace, "mlflow-server"):
@@ -148,7 +149,7 @@ def pages(workspace: Workspace) -> dict[str, str]:
     for name, variable in _VARIABLE.items():
         if given := os.environ.get(variable):
             if given.startswith("http"):
-                found[name] = given.removesuffix("/api")
+                found[name] = public_address(given).removesuffix("/api")
         elif (server := _read(workspace, name)) and server.alive():
             found[name] = server.url
     return found

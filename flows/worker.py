@@ -22,10 +22,15 @@ import psutil
 
 from flows.dag import CommandFailed, Graph, on_command
 from pipelines.errors import HeadraceError
+from pipelines.progress import DRIVER_VARIABLE
 
-ANSWER = "@headrace-worker "
 INTERRUPT_S = 5.0  # for a stage to clean up after SIGINT before it is killed
 UNWIND_S = 10.0  # for DVC to release its locks once the stage has ended
+
+
+def answer_mark(word: str) -> str:
+    """What a worker's answers begin with; word: the driver's, as in pipelines.progress."""
+    return f"@headrace-worker-{word} "
 
 
 def main() -> None:
@@ -59,7 +64,7 @@ def _bring_up_to_date(graph: Graph, address: str, *, force: bool) -> dict[str, A
 
 def _answer(**facts: Any) -> None:
     # The newline ends whatever a killed stage left unfinished.
-    os.write(2, f"\n{ANSWER}{json.dumps(facts)}\n".encode())
+    os.write(2, f"\n{answer_mark(os.environ.get(DRIVER_VARIABLE, ''))}{json.dumps(facts)}\n".encode())
 
 
 def _listen(requests: queue.Queue[dict[str, Any] | None], stopping: threading.Event) -> None:

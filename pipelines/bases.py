@@ -1,16 +1,14 @@
 """Where a base model's weights lie on this machine, and which they are.
 
 A reference is a path, package://PACKAGE, a hub id, models:/NAME@ALIAS or models:/NAME/VERSION. Weights are safetensors
-only: other formats are pickles, which run code when they are read.
+only, and nothing in a base is run (pipelines/weights.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +18,13 @@ from pipelines.packages import PREFIX, package_path
 from pipelines.schema.lock import BaseIdentity
 from pipelines.schema.model import Model
 from pipelines.task import Base
-from pipelines.workspace import Workspace, sha256_file
+from pipelines.weights import check_code, check_weights
+from pipelines.workspace import Workspace, expanded, sha256_file
 
 MODELS = "models:/"
 _READ = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, configurations, vocabularies (SentencePiece's too)
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5")
 _MODEL_NAME = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HEAD_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,9 @@ def resolve(reference: str, root: Path, *, version: str | None = None, weights: 
     """
     folder, found = _place(reference, root, version)
     folder = _model_folder(folder, reference)
+    check_code(folder, f"base {reference!r}")
     if weights:
-        _check_weights(folder, reference)
+        check_weights(folder, f"base {reference!r}")
     return Resolved(folder, _sha256(folder), found)
 
 
@@ -90,7 +88,7 @@ def _place(reference: str, root: Path, version: str | None) -> tuple[Path, str |
         return _registered(reference, root, version)
     if reference.startswith(PREFIX):
         return package_path(reference), None
-    path = root / Path(reference).expanduser()
+    path = root / expanded(reference)
     if path.is_dir():
         return path, None
     if _HUB_ID.fullmatch(reference):
@@ -138,36 +136,6 @@ def _model_folder(folder: Path, reference: str) -> Path:
         return below[0]
     what = f"several models: {', '.join(path.name for path in below)}" if below else "no config.json"
     raise BadRequest(f"base {reference!r}: {folder} holds {what}. Name a model's own folder.")
-
-
-def _check_weights(folder: Path, reference: str) -> None:
-    """Safetensors there are, and each is as long as its head says."""
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-        instead = f" but {', '.join(pickles)}, which runs code when it is read" if pickles else ""
-        raise BadRequest(
-            f"base {reference!r}: {folder} holds no *.safetensors{instead}. Only safetensors are read: "
-            "save the model with `save_pretrained(folder, safe_serialization=True)`."
-        )
-    for path in weights:
-        if not _whole(path):
-            raise BadRequest(f"base {reference!r}: {path} is no safetensors file, or cut off. Fetch it again.")
-
-
-def _whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its head says (8 bytes of length, JSON, tensors)."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-        size = path.stat().st_size
-        if len(head) < _HEAD_BYTES or (length := struct.unpack("<Q", head)[0]) > size - _HEAD_BYTES:
-            return False
-        try:
-            tensors = json.loads(file.read(length))
-        except ValueError:
-            return False
-    ends = [value["data_offsets"][1] for key, value in tensors.items() if key != "__metadata__"]
-    return bool(size == _HEAD_BYTES + length + max(ends, default=0))
 
 
 def _sha256(folder: Path) -> str:

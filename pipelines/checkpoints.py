@@ -77,6 +77,7 @@ def _fault(place: Path) -> str | None:
     if fault := damage(place):
         return fault
     manifest = read_manifest(place)
-    if place.name != f"step-{manifest.get('step', -1):08d}" or _STATE not in manifest["files"]:
+    step = manifest.get("step")
+    if not isinstance(step, int) or place.name != f"step-{step:08d}" or _STATE not in manifest["files"]:
         return "its manifest is of something else"
     return None

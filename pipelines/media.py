@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import MEASURED
-from pipelines.workspace import sha256_file
+from pipelines.workspace import leads_out, sha256_file
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_PIXELS = 64 * 2**20  # of one picture: 192 MB once decoded; more is a fault
 _MAX_BYTES = 256 * 2**20
@@ -25,6 +29,11 @@ _SUFFIXES = {
     "PPM": ".ppm",
 }
 _UNKNOWN = ".bin"
+_SHOWN = 200  # characters of a cell that names no file of the source
+
+
+class NoPicture(Exception):
+    """Why media cannot be read as a picture."""
 
 
 def keep(media: Path | bytes, sha256: str, folder: Path) -> tuple[str, dict[str, Any], str | None]:
@@ -46,26 +55,46 @@ def keep(media: Path | bytes, sha256: str, folder: Path) -> tuple[str, dict[str,
 
 def measure(media: Path | bytes) -> tuple[dict[str, Any], str, str | None]:
     """Decode a picture. Returns measures, the suffix of its format, and what is wrong with it or None."""
+    size = len(media) if isinstance(media, bytes) else media.stat().st_size
+    measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": size}
+    suffix = _UNKNOWN
+    try:
+        with opened(media) as picture:
+            suffix = _SUFFIXES[str(picture.format)]
+            measures |= {"width": picture.width, "height": picture.height, "mode": picture.mode}
+            decode(picture)
+    except NoPicture as fault:
+        return measures, suffix, str(fault)
+    return measures, suffix, None
+
+
+@contextmanager
+def opened(media: Path | bytes) -> Iterator[Image.Image]:
+    """A picture, its head read: the one way to open what came from elsewhere.
+
+    Only in the formats above: Pillow knows others, one of which (EPS) starts Ghostscript. Raises NoPicture for what is
+    none, here and around all that is done with it.
+    """
     from PIL import Image, UnidentifiedImageError
 
     size = len(media) if isinstance(media, bytes) else media.stat().st_size
-    measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": size}
     if size > _MAX_BYTES:
-        return measures, _UNKNOWN, f"a file of {size:,} bytes; at most {_MAX_BYTES:,} are read"
-    suffix = _UNKNOWN
+        raise NoPicture(f"a file of {size:,} bytes; at most {_MAX_BYTES:,} are read")
     try:
         with Image.open(BytesIO(media) if isinstance(media, bytes) else media, formats=list(_SUFFIXES)) as picture:
-            suffix = _SUFFIXES[str(picture.format)]
-            measures |= {"width": picture.width, "height": picture.height, "mode": picture.mode}
-            pixels = picture.width * picture.height
-            if pixels > MAX_PIXELS:
-                return measures, suffix, f"a picture of {pixels:,} pixels; at most {MAX_PIXELS:,} are read"
-            picture.load()
+            yield picture
     except UnidentifiedImageError:
-        return measures, suffix, f"not a picture ({', '.join(_SUFFIXES)} are read)"
+        raise NoPicture(f"not a picture ({', '.join(_SUFFIXES)} are read)") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        return measures, suffix, f"a picture that cannot be decoded ({error})"
-    return measures, suffix, None
+        raise NoPicture(f"a picture that cannot be decoded ({error})") from None
+
+
+def decode(picture: Image.Image) -> None:
+    """Read the pixels of an opened picture. Raises NoPicture when its head promises more than MAX_PIXELS."""
+    pixels = picture.width * picture.height
+    if pixels > MAX_PIXELS:
+        raise NoPicture(f"a picture of {pixels:,} pixels; at most {MAX_PIXELS:,} are read")
+    picture.load()
 
 
 def sha256_of(media: Path | bytes) -> str:
@@ -82,10 +111,10 @@ def media_of(value: Any, root: Path) -> tuple[Path | bytes | None, str | None]:
     if isinstance(value, bytes):
         return value, None
     if isinstance(value, str) and value:
-        path = (root / value).resolve()
-        if not path.is_relative_to(root.resolve()):
-            return None, f"{value!r} lies outside the source's folder"
-        value = path
+        path = root / value
+        if leads_out(path, root):
+            return None, f"{value[:_SHOWN]!r} lies outside the source's folder"
+        value = path.resolve()
     if not isinstance(value, Path):
         return None, "no media file" if value in (None, "") else f"not a media file but {type(value).__name__}"
     if not value.is_file():

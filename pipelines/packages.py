@@ -5,27 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.errors import BadRequest
+from pipelines.workspace import inside
 
 PREFIX = "package://"
 
 
 def package_path(reference: str) -> Path:
     """Where package://PACKAGE/inner/path lies. Raises BadRequest when it is not installed or has no such path."""
-    from importlib.util import find_spec
-
     name, inner = package_parts(reference)
-    spec = find_spec(name) if name.isidentifier() else None
-    places = list(spec.submodule_search_locations or []) if spec else []
+    places = _places(name)
     if not places:
         raise BadRequest(
             f"{reference}: no Python package {name!r} is installed. `pip install {name.replace('_', '-')}` "
             "(the examples' packages: `pip install 'headrace[demo]'`)."
         )
     for place in places:
-        if (Path(place) / inner).exists():
-            return Path(place) / inner
+        found = inside(Path(place), inner) if inner else Path(place)
+        if found.exists():
+            return found
     holds = sorted(path.name for path in Path(places[0]).iterdir() if not path.name.startswith("_"))
     raise BadRequest(f"{reference}: {places[0]} has no {inner!r}. It holds: {', '.join(holds[:20])}")
+
+
+def _places(name: str) -> list[str]:
+    """The package's folders; none when there is no such package, or it is no folder."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(name) if name.isidentifier() else None
+    except ValueError:  # __main__ and its like
+        return []
+    return list(spec.submodule_search_locations or []) if spec else []
 
 
 def package_parts(reference: str) -> tuple[str, str]:

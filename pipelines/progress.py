@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-DRIVER_VARIABLE = "HEADRACE_DRIVER"  # set by flows/: stages then mark what the driver should read
-MARK = "@headrace "
+DRIVER_VARIABLE = "HEADRACE_DRIVER"  # set by flows/: stages then mark what the driver should read, with this word
 _PLAIN_EVERY_S = 10.0
 _MARKED_EVERY_S = 0.5
 
@@ -21,10 +20,18 @@ def driven() -> bool:
     return bool(os.environ.get(DRIVER_VARIABLE))
 
 
+def mark_of(word: str) -> str:
+    """What the lines for the driver begin with.
+
+    Nobody else knows its word: a file's name or a label, printed in a message, could else speak for the stage.
+    """
+    return f"@headrace-{word} "
+
+
 def tell(**facts: Any) -> None:
     """Send facts to the driver, if there is one."""
     if driven():
-        print(MARK + json.dumps(facts), file=sys.stderr, flush=True)
+        print(mark_of(os.environ[DRIVER_VARIABLE]) + json.dumps(facts), file=sys.stderr, flush=True)
 
 
 class Progress:

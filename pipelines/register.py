@@ -127,7 +127,8 @@ def _register(subject: Subject) -> dict[str, Any]:
     with exclusive(var), TemporaryDirectory(prefix="headrace-") as scratch:
         folder = Path(scratch)
         draft = _draft(subject)
-        tried = _tried(subject, store.packed(draft, var))
+        with store.packed(draft, var) as packed:
+            tried = _tried(subject, packed)
         for _ in range(_TRIES):
             champion = versions.champion(subject.name, var)
             judged = _judge(subject, champion, tried.figures, folder)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PART_ROWS = 5000
+_DEEPEST = 32  # lists and mappings in one another; Parquet files with more than 60 are written and not read back
 PART_BYTES = 32 * 2**20  # of text in a part, roughly: long documents make smaller parts
 _SEQUENCE, _BYTES, _FILE = "\0sequence", "\0bytes", "\0file"  # names that no source's column has
 
@@ -196,9 +197,20 @@ def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     import pyarrow as pa
 
     try:
-        return pa.array(values, type=kind)
+        array = pa.array(values, type=kind)
+        if _depth(array.type) <= _DEEPEST:
+            return array
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        return pa.array([_as_text(value) for value in values], type=pa.string())
+        pass  # these values have no type in common
+    return pa.array([_as_text(value) for value in values], type=pa.string())
+
+
+def _depth(kind: pa.DataType) -> int:
+    """How many types stand in one another: 1 of a number, 2 of a list of numbers."""
+    depth, level = 0, [kind]
+    while level:
+        depth, level = depth + 1, [each.field(at).type for each in level for at in range(each.num_fields)]
+    return depth
 
 
 def _column(part: pa.Table, field: pa.Field) -> pa.Array:
@@ -218,4 +230,7 @@ def _column(part: pa.Table, field: pa.Field) -> pa.Array:
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, default=str, sort_keys=True)
+    try:
+        return json.dumps(value, default=str, sort_keys=True)
+    except RecursionError:
+        return "(nested too deeply)"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.checks import Rule, Tally, built_in_rules, fault_rule
+from pipelines.conditions import fault_of
 from pipelines.content import text_key
 from pipelines.contract import ADDED, FAULT, Contract
 from pipelines.datadocs import escaped, offline
@@ -134,6 +135,8 @@ def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
     unknown = sorted(set(rule.arguments) - set(allowed))
     if unknown:
         return f"unknown argument {', '.join(map(repr, unknown))}. Allowed: {', '.join(allowed)}"
+    if (condition := rule.arguments.get("row_condition")) is not None and (fault := fault_of(condition)):
+        return fault
     try:
         made(**rule.arguments)
     except ValidationError as error:

@@ -1,10 +1,14 @@
-"""Where things lie in a workspace, and how files are replaced so that a crash leaves the old or the new, never half."""
+"""Where things lie in a workspace, and how files are replaced so that a crash leaves the old or the new, never half.
+
+Names that come from elsewhere become places on this disk here and nowhere else: `Workspace.job` and `inside`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +21,13 @@ from pydantic import TypeAdapter
 from pipelines.errors import BadData, BadRequest
 
 Kind = Literal["recipe", "index"]
+NAMES = "a letter, then up to 63 letters, digits, '-' and '_'"
 _SETTINGS_FOLDER = {"recipe": "recipes", "index": "indexes"}
 _OUTPUT_FOLDER = {"recipe": "data/models", "index": "data/indexes"}
 _EXPERIMENTS = Path(".dvc") / "tmp" / "exps"
+_LONGEST_NAME, _LONGEST_PATH = 255, 3000  # bytes of one part (ext4, xfs), characters of all below a folder
+_SHOWN = 200  # characters of a refused name
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 S = TypeVar("S")
 
@@ -37,6 +45,9 @@ class Workspace:
         return (Path(head) if found else self.root) / "var"
 
     def job(self, kind: Kind, name: str) -> Job:
+        """Raises BadRequest for what cannot be a name: names become paths, and words of commands."""
+        if not is_name(name):
+            raise BadRequest(f"{name!r} cannot be a name. Allowed: {NAMES}.")
         return Job(self, kind, name)
 
 
@@ -71,6 +82,49 @@ class Job:
         return TypeAdapter(model).validate_json(json.dumps(self.settings[name]))
 
 
+def is_name(name: str) -> bool:
+    """Whether a recipe or an index may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def inside(folder: Path, name: str) -> Path:
+    """folder/name, for a name that somebody else wrote: a manifest, a store's listing, a cell of a table.
+
+    Raises BadRequest for one that leads out of the folder or that no file can have: absolute, with "..", a backslash
+    or NUL, empty, too long. Links are not followed; `leads_out` does.
+    """
+    if not _is_below(name):
+        raise BadRequest(f"the name {name[:_SHOWN]!r} leads out of {folder}, or no file can have it. Take it out.")
+    return folder / name
+
+
+def _is_below(name: str) -> bool:
+    try:
+        parts = os.fsencode(name).split(b"/")
+    except UnicodeEncodeError:  # half a character
+        return False
+    whole = bool(name) and parts[0] != b"" and not {b".", b".."} & set(parts) and not {"\0", "\\"} & set(name)
+    return whole and len(name) <= _LONGEST_PATH and max(map(len, parts)) <= _LONGEST_NAME
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path, its links followed, ends outside of the folder; one that cannot be followed counts as outside."""
+    try:
+        found = path.resolve()
+        found.exists()  # raises for a name that is too long, which resolve() takes as it is
+        return not found.is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, NUL
+        return True
+
+
+def expanded(written: str) -> Path:
+    """A path as a person wrote it, `~` spelt out. Raises BadRequest for the home of nobody."""
+    try:
+        return Path(written).expanduser()
+    except RuntimeError as error:
+        raise BadRequest(f"the path {written!r}: {error}. Write it out.") from None
+
+
 def find_workspace(start: Path | None = None) -> Workspace:
     """The workspace that holds `start` (default: the current directory).
 
@@ -93,6 +147,8 @@ def read_json(path: Path) -> Any:
         ) from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"{path}:{error.lineno}: not JSON ({error.msg}). Delete it and run again.") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8; a number of 5,000 digits; a thousand brackets
+        raise BadRequest(f"{path}: not JSON that can be read ({error}). Delete it and run again.") from None
 
 
 def to_json(document: Any) -> str:
@@ -160,9 +216,10 @@ def damage(folder: Path) -> str | None:
     try:
         files = read_manifest(folder)["files"]
         for name, sha256 in files.items():
-            if not (folder / name).is_file():
+            file = inside(folder, name)
+            if not file.is_file():
                 return f"{name} is missing"
-            if sha256_file(folder / name) != sha256:
+            if sha256_file(file) != sha256:
                 return f"{name} is not what its manifest says"
     except (BadRequest, OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         return f"its manifest cannot be read ({error})"

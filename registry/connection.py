@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from pipelines.errors import BadRequest, HeadraceError, Outage
+from pipelines.errors import BadRequest, HeadraceError, Outage, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EMBEDDED = "embedded"
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # MLflow's own: seven retries of two minutes each. A server that is down should be reported, not waited for.
 _ENVIRONMENT = {
@@ -42,6 +40,11 @@ def is_embedded() -> bool:
     return not os.environ.get("MLFLOW_TRACKING_URI")
 
 
+def is_remote() -> bool:
+    """Whether a server answers, rather than a database or folder that MLFLOW_TRACKING_URI names."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").lower().startswith(("http://", "https://"))
+
+
 def database(var: Path) -> Path:
     return var / "mlflow" / "mlflow.db"
 
@@ -55,7 +58,15 @@ def server_name() -> str:
     """What a receipt calls the server: its address without credentials, or "embedded"."""
     if is_embedded():
         return EMBEDDED
-    parts = urlsplit(os.environ["MLFLOW_TRACKING_URI"])
+    return public_address(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def public_address(url: str) -> str:
+    """An address as it may be shown: no user, no password, no query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")).rstrip("/")
 
 
@@ -205,4 +216,4 @@ def _outage(error: Exception) -> Outage:
 def _first_line(error: Exception) -> str:
     """The first line of an exception's text, without the credentials of an address in it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return _CREDENTIALS.sub("//", lines[0])[:300].rstrip(".")
+    return without_credentials(lines[0])[:300].rstrip(".")

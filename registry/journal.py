@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from registry.connection import experiment_id, sent_once
 from registry.head import HEAD_TAG, Head, parse_head
 from registry.ledger import MOVES, START, Chain, Entry, Kept, champion, read_chain
+from registry.places import require_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +32,8 @@ _MOST_REASONS = 12
 
 
 def read(client: MlflowClient, model: str) -> Chain:
-    """The chain of a model; empty when nothing was ever registered."""
+    """The chain of a model; empty when nothing was ever registered. Raises BadRequest for what is no model's name."""
+    require_name(model)
     runs = _runs(client, model)
     return read_chain(model, [_kept(run) for run in runs], head_of(client, model))
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from registry.connection import experiment_id, sent_once
 from registry.gate import Verdict
 from registry.packing import Contents, pack
-from registry.versions import EVIDENCE, MODEL_FILES, MODEL_HASH, RECIPE, Version, local_folder
+from registry.places import local_folder
+from registry.versions import EVIDENCE, MODEL_FILES, MODEL_HASH, RECIPE, Version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,7 +111,7 @@ def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> 
     return run_id
 
 
-def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: Version | None) -> str:
+def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: Version | None, var: Path) -> str:
     """The id of MLflow's copy of the model's files, written once; one that was cut short is written to its end."""
     from mlflow.entities import LoggedModelStatus
     from mlflow.entities.logged_model_output import LoggedModelOutput
@@ -128,7 +129,7 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
             model = client.create_logged_model(
                 experiment, candidate.name, run_id, tags={MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe}
             )
-    folder = local_folder(model.artifact_location)
+    folder = local_folder(model.artifact_location, var)
     gone = folder is not None and not (folder / MODEL_FILES).is_dir()
     if model.status != LoggedModelStatus.READY or gone:
         _write_files(client, candidate, run_id, model.model_id, model.artifact_location)
@@ -151,11 +152,13 @@ def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: 
         client.log_model_artifacts(model_id, str(packed))
 
 
-def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str) -> None:
+def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, var: Path) -> None:
     """Metrics and evidence into the run; of the metrics only those that it does not say already."""
     from mlflow.entities import Metric
 
-    known = client.get_run(run_id).data.metrics
+    run = client.get_run(run_id)
+    local_folder(run.info.artifact_uri, var)  # where MLflow will write
+    known = run.data.metrics
     values = {f"test.{key}": value for key, value in candidate.metrics.items()}
     now = int(time.time() * 1000)
     metrics = [Metric(key, v, now, 0, model_id=model_id) for key, v in values.items() if known.get(key) != v]

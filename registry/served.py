@@ -79,9 +79,15 @@ class Served(PythonModel):
 
 
 def load_answerer(model: Path, about: Path) -> Answerer:
-    """A model's folder, as its task saved it, and the file that says which task that is."""
-    told = About(**json.loads(about.read_text(encoding="utf-8")))
-    return Answerer(told, find_task(told.task).load(model))
+    """A model's folder, as its task saved it, and the file that says which task that is.
+
+    Raises BadRequest when that file says something else.
+    """
+    try:
+        told = About(**json.loads(about.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError, RecursionError) as error:
+        raise BadRequest(f"{about}: does not say what this model is ({error}). Register the model again.") from None
+    return Answerer(told, find_task(str(told.task)).load(model))
 
 
 def _media_file(value: str, folder: Path, row: int) -> str:

@@ -6,14 +6,18 @@ verdict. A version becomes champion by itself once, when its gates first pass; a
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import journal
 from registry.card import shortened, with_forced
-from registry.connection import answering, as_default, connect, sent_once
+from registry.connection import answering, as_default, connect, is_embedded, sent_once
 from registry.ledger import Chain, forced_of
+from registry.packing import pack
 from registry.promotion import accept, anchor, whole
 from registry.runs import Candidate, Draft, log_evaluation, logged_model, run_of
 from registry.versions import (
@@ -43,16 +47,24 @@ class Registered:
     outdated: bool
 
 
-def packed(draft: Draft, var: Path) -> Path:
-    """The MLflow model of a draft on this machine, made if need be: what a version of it would serve.
+@contextmanager
+def packed(draft: Draft, var: Path) -> Iterator[Path]:
+    """The MLflow model of a draft on this machine: what a version of it would serve. Call it inside exclusive().
 
-    Call it inside exclusive().
+    Of the embedded store the very artifact; for a server it is packed here, since what a server sends back is not run.
     """
+    if not is_embedded():
+        from mlflow.models import Model
+
+        with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+            pack(draft.contents, folder := Path(scratch) / "packed", Model())
+            yield folder
+        return
     with answering():
         client = connect(var)
         existing = find(client, draft.name, draft.model_hash)
-        model_id = logged_model(client, draft, run_of(client, draft, existing, var), existing)
-    return local_copy(client, model_id, draft.model_hash, var)
+        model_id = logged_model(client, draft, run_of(client, draft, existing, var), existing, var)
+    yield local_copy(client, model_id, draft.model_hash, var)
 
 
 def register(candidate: Candidate, var: Path) -> Registered:
@@ -61,8 +73,8 @@ def register(candidate: Candidate, var: Path) -> Registered:
         client = connect(var)
         existing = find(client, candidate.name, candidate.model_hash)
         run_id = run_of(client, candidate, existing, var)
-        model_id = logged_model(client, candidate, run_id, existing)
-        log_evaluation(client, candidate, run_id, model_id)
+        model_id = logged_model(client, candidate, run_id, existing, var)
+        log_evaluation(client, candidate, run_id, model_id, var)
         number = existing.version if existing else _create(client, candidate, run_id, model_id)
         _refresh(client, candidate, number)
         _set_challenger(client, candidate.name)

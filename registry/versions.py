@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import BadData, BadRequest
-from pipelines.workspace import damage, read_manifest, replacing, sha256_json
+from pipelines.workspace import damage, read_json, read_manifest, replacing, sha256_json
 from registry.connection import answering, connect, is_embedded, server_name, shown_server
 from registry.head import HEAD_TAG, parse_head
+from registry.places import downloads, local_folder, require_id, require_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,6 +81,7 @@ def resolve(name: str, version_or_alias: str, var: Path) -> Version:
 
     Raises BadRequest that lists what there is.
     """
+    require_name(name)
     with answering():
         client = connect(var)
         return choose(name, version_or_alias, read_versions(client, name), client)
@@ -116,6 +116,7 @@ def packed_folder(version: Version, var: Path) -> Path:
     A damaged download is fetched again, once. Raises BadRequest when the files are gone, BadData when they are not
     those that were registered.
     """
+    require_id(version.model_id, of=f"{version.name}/{version.version}")
     with answering():
         client = connect(var)
     return local_copy(client, version.model_id, version.model_hash, var, called=f"{version.name}/{version.version}")
@@ -127,9 +128,9 @@ def local_copy(
     """As packed_folder(), of MLflow's model with that id. called: its name in messages."""
     with answering():
         place = client.get_logged_model(model_id).artifact_location
-    folder = local_folder(place)
+    folder = local_folder(place, var)
     if folder is None:
-        folder = var / "mlflow" / "downloads" / model_id
+        folder = downloads(model_id, var)
         if not folder.is_dir() or _altered(folder / MODEL_FILES, model_hash):
             _download(client, model_id, folder)
     if not (folder / MODEL_FILES).is_dir():
@@ -155,13 +156,14 @@ def champion_profile(name: str, var: Path) -> dict[str, Any] | None:
     """The profile of the champion's data, for drift; None without a champion or when it has none."""
     version = champion(name, var)
     file = evidence(version, PROFILE, var) if version else None
-    return json.loads(file.read_text(encoding="utf-8")) if file else None
+    return read_json(file) if file else None
 
 
 def evidence(version: Version, file: str, var: Path) -> Path | None:
     """A file that was kept as evidence for a version; None when there is none."""
     from mlflow.exceptions import MlflowException
 
+    require_id(version.run_id, of=f"{version.name}/{version.version}")
     with answering():
         client = connect(var)
         try:
@@ -171,12 +173,12 @@ def evidence(version: Version, file: str, var: Path) -> Path | None:
                 return None
             raise
         name = PurePosixPath(EVIDENCE, file)
-        folder = local_folder(run.info.artifact_uri)
+        folder = local_folder(run.info.artifact_uri, var)
         if folder is not None:
             return folder / name if (folder / name).is_file() else None
         if str(name) not in [entry.path for entry in client.list_artifacts(version.run_id, str(name.parent))]:
             return None
-        folder = var / "mlflow" / "downloads" / version.run_id
+        folder = downloads(version.run_id, var)
         folder.mkdir(parents=True, exist_ok=True)
         return Path(client.download_artifacts(version.run_id, str(name), str(folder)))
 
@@ -273,12 +275,6 @@ def _unknown_model(client: MlflowClient, name: str) -> str:
     names = sorted(model.name for model in client.search_registered_models(max_results=_SHOWN))
     known = f"Registered: {', '.join(names)}" if names else "Nothing is registered yet: `headrace run` does it"
     return f"no model {name!r} with a version in {shown_server()}. {known}."
-
-
-def local_folder(place: str) -> Path | None:
-    """The folder behind an artifact location, if it is one of this machine; None for a server's."""
-    parts = urlsplit(place)
-    return Path(unquote(parts.path)) if parts.scheme in ("file", "") else None
 
 
 def _download(client: MlflowClient, model_id: str, folder: Path) -> None:

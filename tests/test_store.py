@@ -255,7 +255,7 @@ def test_killed_while_copying_the_files_are_written_to_the_end(make: Make, tmp_p
 
 
 def test_a_registered_name_is_a_name_not_a_filter(var: Path) -> None:
-    with pytest.raises(BadRequest, match="no model"):
+    with pytest.raises(BadRequest, match="cannot be a model's name"):
         versions.resolve("x' or name != 'x", "1", var)
 
 

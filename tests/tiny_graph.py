@@ -45,8 +45,8 @@ def note(what):
 note("began")
 print("stdout of", address, flush=True)
 def tell(**facts):
-    if os.environ.get("HEADRACE_DRIVER"):
-        print("@headrace " + json.dumps(facts), file=sys.stderr, flush=True)
+    if word := os.environ.get("HEADRACE_DRIVER"):
+        print(f"@headrace-{word} " + json.dumps(facts), file=sys.stderr, flush=True)
 if "child" in order:
     subprocess.Popen(["sleep", str(order["child"])])
 for i in range(int(order.get("sleep", 0) * 10)):

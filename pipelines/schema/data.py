@@ -14,7 +14,9 @@ Scalar = str | int | float | bool | None
 class Sql(Section):
     """A query; the connection string stays in the environment, never in a file."""
 
-    url_env: Annotated[str, Field(min_length=1, description="name of the variable that holds SQLAlchemy's URL")]
+    url_env: Annotated[
+        str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of the variable that holds SQLAlchemy's URL")
+    ]
     query: Annotated[str, Field(min_length=1)]
 
 

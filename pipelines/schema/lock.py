@@ -13,7 +13,9 @@ class BaseIdentity(Section):
     """Which weights a reference stood for."""
 
     sha256: str
-    version: Annotated[str | None, Field(description="of models:/NAME@ALIAS, or the hub's commit")] = None
+    version: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="of models:/NAME@ALIAS, or the hub's commit")
+    ] = None
 
 
 class Lock(Section):

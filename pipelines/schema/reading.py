@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,14 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from pipelines.errors import BadRequest
 from pipelines.schema.messages import messages
 
+_FEW = 10_000  # values: an alias of itself is met before, and has a message of its own
+_MAX_BYTES = 32 * 2**20  # dvc.lock of a few hundred recipes is the longest
+# user:password@ in any address, anything before @ in a web address, and the parameters that carry tokens
+_SECRET = re.compile(
+    r"://[^/?#\s@]*:[^/?#\s@]+@|\bhttps?://[^/?#\s]+@"
+    r"|://\S*[?&](?:access_?token|token|api_?key|password|secret|sig|signature|x-amz-signature|x-goog-signature)=[^&\s{$]",
+    re.IGNORECASE,
+)
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[str | int, ...]
 
@@ -59,12 +68,18 @@ def shown(path: Path) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Parse a YAML mapping, safely. Raises BadRequest for a missing file, BadSettings for text that is not YAML."""
+    """Parse a YAML mapping, safely: no tag makes an object, aliases do not multiply, and secrets are refused unread.
+
+    Raises BadRequest for a missing file, BadSettings for text that is not such YAML.
+    """
     text = _text(path)
+    if secrets := list(_secrets(text)):
+        raise BadSettings(path, secrets)
     try:
         tree = YAML(typ="rt").load(text)
+        lines = dict(_lines(tree, (), _Budget(path, max(len(text), _FEW))))
         if isinstance(tree, CommentedMap):
-            return Document(path, _plain(tree), dict(_lines(tree, ())))
+            return Document(path, _plain(tree), lines)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadSettings(path, [Mistake(line, f"not YAML: {error.problem or error.context}")]) from None
@@ -101,6 +116,8 @@ def mistakes_of(
 
 def _text(path: Path) -> str:
     try:
+        if (size := path.stat().st_size) > _MAX_BYTES:
+            raise BadRequest(f"{shown(path)}: a settings file of {size:,} bytes; at most {_MAX_BYTES:,} are read.")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadRequest(f"{shown(path)}: no such file. `headrace new NAME --from FILE` makes one.") from None
@@ -110,17 +127,48 @@ def _text(path: Path) -> str:
         raise BadRequest(f"{shown(path)}: cannot be read ({error.strerror}).") from None
 
 
-def _lines(node: Any, location: Location) -> Iterator[tuple[Location, int]]:
+def _secrets(text: str) -> Iterator[Mistake]:
+    """Lines with a password or a token in an address, comments included; it is not repeated."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if _SECRET.search(line):
+            yield Mistake(
+                number,
+                "an address with a password or a token in it. Secrets come from the environment only: take it out, and "
+                "change it if this file was committed. (AWS_ACCESS_KEY_ID ..., HF_TOKEN; sql: {url_env: VARIABLE})",
+            )
+
+
+@dataclass
+class _Budget:
+    """Of values: no text holds more of them than characters, unless aliases multiply them."""
+
+    path: Path
+    left: int
+
+    def spend(self, node: Any, line: int) -> None:
+        """Count one value. Raises BadSettings when there are too many, or when it has a tag of its own."""
+        self.left -= 1
+        if self.left < 0:
+            raise BadSettings(self.path, [Mistake(line, "its aliases multiply to more values than it has characters")])
+        tag = str(getattr(getattr(node, "tag", None), "value", None) or "")
+        if tag.startswith("!") or "python" in tag:
+            raise BadSettings(self.path, [Mistake(line, f"the tag {tag[:60]!r}: tags are not read, only plain YAML")])
+
+
+def _lines(node: Any, location: Location, budget: _Budget, line: int = 1) -> Iterator[tuple[Location, int]]:
     """Where each key of a mapping and each item of a list stands; keys merged from an anchor stand nowhere."""
+    budget.spend(node, line)
     if isinstance(node, CommentedMap):
         for key, value in node.items():
+            inside = (*location, str(key))
             if key in (node.lc.data or {}):
-                yield (*location, str(key)), node.lc.data[key][0] + 1
-            yield from _lines(value, (*location, str(key)))
+                line = node.lc.data[key][0] + 1
+                yield inside, line
+            yield from _lines(value, inside, budget, line)
     elif isinstance(node, CommentedSeq):
         for index, value in enumerate(node):
             yield (*location, index), node.lc.data[index][0] + 1
-            yield from _lines(value, (*location, index))
+            yield from _lines(value, (*location, index), budget, node.lc.data[index][0] + 1)
 
 
 def _plain(node: Any) -> Any:

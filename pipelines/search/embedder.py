@@ -152,7 +152,9 @@ def _through_transformers(folder: Path) -> tuple[nn.Module, int]:
     class Hidden(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = AutoModel.from_pretrained(folder, attn_implementation="sdpa", local_files_only=True)
+            self.inner = AutoModel.from_pretrained(
+                folder, attn_implementation="sdpa", local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
 
         def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
             hidden: Tensor = self.inner(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -179,12 +179,14 @@ def _opened(folder: Path) -> Any:
 
 def connect(url: str, key: str | None) -> Server:
     """A server's engine; the first request finds out whether it answers. Raises BadRequest for what is no URL."""
-    parts = urlsplit(url)
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port or 6333
+    except ValueError:
+        parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRequest(f"{URL} is {url!r}. Allowed: http://HOST:PORT or https://HOST:PORT.")
+        raise BadRequest(f"{URL} is {url.rpartition('@')[2]!r}. Allowed: http://HOST:PORT or https://HOST:PORT.")
     from qdrant_client import QdrantClient
 
-    port = parts.port or 6333
     place = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
     client = QdrantClient(url=url, port=port, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
     return Server(client, place)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.errors import BadRequest
-from pipelines.workspace import read_json, replacing, sha256_file, write_json, write_text
+from pipelines.workspace import inside, is_name, read_json, replacing, sha256_file, write_json, write_text
 
 VERSION = re.compile(r"[0-9a-f]{16}")
 _RECORD = "whole.json"
@@ -27,22 +27,30 @@ _RECORD = "whole.json"
 class Versions:
     root: Path
 
+    def _of(self, index: str, version: str | None = None) -> Path:
+        """The folder of an index, or of a version of it. Raises BadRequest for names that a receipt made up."""
+        if not is_name(index) or not (version is None or VERSION.fullmatch(version)):
+            raise BadRequest(
+                f"no index is called {index[:80]!r}, or has no version {version!r}. `headrace index` publishes it anew."
+            )
+        return self.root / index / version if version else self.root / index
+
     def live(self, index: str) -> str | None:
         """What CURRENT names."""
         with suppress(FileNotFoundError):
-            version = (self.root / index / "CURRENT").read_text(encoding="utf-8").strip()
+            version = (self._of(index) / "CURRENT").read_text(encoding="utf-8").strip()
             return version if VERSION.fullmatch(version) else None
         return None
 
     def activate(self, index: str, version: str) -> None:
-        write_text(self.root / index / "CURRENT", version + "\n")
+        write_text(self._of(index) / "CURRENT", version + "\n")
 
     @contextmanager
     def reading(self, index: str, version: str | None = None) -> Iterator[Path | None]:
         """A version's folder (by default the live one's), kept from being removed; None when missing or damaged."""
         while True:
             name = version or self.live(index)
-            folder = self.root / index / name if name else None
+            folder = self._of(index, name) if name else None
             if folder is None or not folder.is_dir():
                 yield None
                 return
@@ -56,8 +64,8 @@ class Versions:
     @contextmanager
     def building(self, index: str) -> Iterator[None]:
         """One process at a time; others wait and say so."""
-        (self.root / index).mkdir(parents=True, exist_ok=True)
-        with (self.root / index / "build.lock").open("a") as file:
+        self._of(index).mkdir(parents=True, exist_ok=True)
+        with (self._of(index) / "build.lock").open("a") as file:
             if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 print(f"{index}: waiting for another process that is building it", file=sys.stderr, flush=True)
                 _flock(file, fcntl.LOCK_EX)
@@ -66,14 +74,14 @@ class Versions:
     @contextmanager
     def new(self, index: str, version: str) -> Iterator[Path]:
         """An empty folder that becomes the version when the block ends well, in place of a damaged one."""
-        with replacing(self.root / index / version) as folder:
+        with replacing(self._of(index, version)) as folder:
             yield folder
             write_json(folder / _RECORD, {"files": _hashes(folder)})
 
     def prune(self, index: str) -> list[str]:
         """Remove the versions that are neither live nor read; within building()."""
         live = self.live(index)
-        folders = [folder for folder in sorted((self.root / index).iterdir()) if VERSION.fullmatch(folder.name)]
+        folders = [folder for folder in sorted(self._of(index).iterdir()) if VERSION.fullmatch(folder.name)]
         return [folder.name for folder in folders if folder.name != live and _removed(folder)]
 
 
@@ -110,6 +118,6 @@ def _whole(folder: Path) -> bool:
     """
     try:
         files: dict[str, str] = read_json(folder / _RECORD)["files"]
-        return all(sha256_file(folder / name) == sha256 for name, sha256 in files.items())
-    except (BadRequest, KeyError, FileNotFoundError):
+        return all(sha256_file(inside(folder, name)) == sha256 for name, sha256 in files.items())
+    except (BadRequest, KeyError, TypeError, AttributeError, OSError):
         return False

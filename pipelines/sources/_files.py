@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import BadRequest
-from pipelines.workspace import sha256_file
+from pipelines.workspace import leads_out, sha256_file
 
 _CACHE = "__pycache__"
 
@@ -27,7 +27,8 @@ class Files:
     """The files of a source: those listed (files, or folders with all below them), or all below `folder`.
 
     Names are relative to `folder`. Names that start with a dot are left out, as `ls` and the shell do,
-    and __pycache__, which Python writes when it likes.
+    and __pycache__, which Python writes when it likes. What the settings name may be a link; a link below it that leads
+    out of `folder` is refused: who fills the folder does not decide what else of this machine is read.
     """
 
     folder: Path
@@ -42,7 +43,7 @@ class Files:
 
     def __iter__(self) -> Iterator[Found]:
         for path in self.listed if self.listed is not None else (self.folder,):
-            for file in _walk(path, ()):
+            for file in _walk(path, self.folder, ()):
                 yield Found(_text(file.relative_to(self.folder).as_posix()), file)
 
     def checksum(self) -> tuple[str, int]:
@@ -72,8 +73,11 @@ def local(path: Path, *, named: str) -> Files:
     raise BadRequest(f"source {named}: no such file or folder ({path}). A relative path starts at the workspace.")
 
 
-def _walk(path: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Files at and below `path`, sorted by name folder by folder; a link that leads back up is not followed."""
+def _walk(path: Path, top: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Files at and below `path`, sorted by name folder by folder; a link that leads back up is not followed.
+
+    Raises BadRequest for a link that leads out of `top`.
+    """
     status = path.stat()
     here = (status.st_dev, status.st_ino)
     if path.is_file():
@@ -86,7 +90,18 @@ def _walk(path: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
         for name in names:
             child = path / name
             if child.exists():  # not a link to nowhere
-                yield from _walk(child, (*above, here))
+                if child.is_symlink():
+                    refuse_way_out(child, top)
+                yield from _walk(child, top, (*above, here))
+
+
+def refuse_way_out(path: Path, top: Path) -> None:
+    """Raise BadRequest for a path below a source that is, or lies behind, a link out of it."""
+    if leads_out(path, top):
+        raise BadRequest(
+            f"{str(path)!r} leads out of its source {top}, to {str(path.resolve())!r}. Links below a source may not: "
+            "copy what it points at, or name that as a source."
+        )
 
 
 def _counts(name: str) -> bool:

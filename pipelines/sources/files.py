@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from pipelines.errors import BadRequest
 from pipelines.schema.data import Data
 from pipelines.sources import Identity
-from pipelines.sources._files import Files, local
+from pipelines.sources._files import Files, local, refuse_way_out
+from pipelines.workspace import expanded
 
 _MAGIC = re.compile(r"[*?[]")
 
@@ -45,6 +46,8 @@ def _files(data: Data, root: Path) -> Files:
     found = sorted(match for match, parts in inside if not any(part.startswith(".") for part in parts))
     if not found:
         raise BadRequest(f"source {text}: nothing matches below {folder}. Correct the pattern, or add the files.")
+    for match in found:
+        refuse_way_out(match, folder)
     return Files(folder, tuple(found) if "**" not in text else tuple(file for file in found if file.is_file()))
 
 
@@ -53,4 +56,4 @@ def _path(data: Data) -> str:
     text = str(data.source)
     if text[:7].lower() == "file://":
         text = unquote(text[7:].removeprefix("localhost"))
-    return str(Path(text).expanduser())
+    return str(expanded(text))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ from pipelines.schema.data import Data
 from pipelines.sources import Identity
 from pipelines.sources._files import Files
 from pipelines.sources.readers._open import is_html
-from pipelines.workspace import sha256_file, write_text
+from pipelines.workspace import inside, sha256_file, write_text
 
 if TYPE_CHECKING:
     import httpx
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 30.0  # without a byte
 _HEAD_BYTES = 1024
 _RETRYABLE = (408, 425, 429)  # and all from 500
+_LONGEST_NAME = 60  # characters, of the end (the suffix says how to read it): 255 bytes at most in any script
+_NOT_IN_NAMES = re.compile(r"[^\w.+ ()@=,-]")  # a slash that came as %2F, NUL, a new line ...
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 
 
@@ -45,7 +48,7 @@ def identify(data: Data, root: Path) -> Identity:
 def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Files:
     url = str(data.source)
     key = data.sha256 or hashlib.sha256(f"{url}\n{json.dumps(identity, sort_keys=True)}".encode()).hexdigest()
-    target = downloads / key / (PurePosixPath(unquote(urlsplit(url).path)).name or "download")
+    target = inside(downloads / key, download_name(url))
     if not (target.is_file() and data.sha256 and sha256_file(target) == data.sha256):
         known = any(identity.get(name) for name in ("etag", "last_modified"))
         if data.sha256 or not known or not target.is_file():
@@ -55,6 +58,16 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
 
 def watch(data: Data) -> None:
     return None
+
+
+def download_name(url: str) -> str:
+    """What the file is called here: the last part of the address's path, as far as a name may hold it."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:  # the request will say so
+        path = ""
+    name = _NOT_IN_NAMES.sub("_", PurePosixPath(unquote(path)).name)[-_LONGEST_NAME:]
+    return name.lstrip(".") or "download"
 
 
 def _download(url: str, part: Path, target: Path, sha256: str | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipelines.errors import BadRequest, Outage
 from pipelines.schema.data import Data
 from pipelines.sources import Identity
 from pipelines.sources._records import Record, Table
+from pipelines.workspace import expanded, leads_out
 
 PREFIX = "hub://"
 OPTIONS = ("name", "split", "revision", "data_files", "data_dir")
@@ -53,37 +55,43 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Tab
             streaming=True,
         )
         columns = rows.column_names
-    return Table(f"{data.source} ({split})", columns, _records(data, _undecoded(rows)))
+    return Table(f"{data.source} ({split})", columns, _records(data, _undecoded(rows), folder))
 
 
 def watch(data: Data) -> str | None:
     name = _name(data)
-    return str(Path(name).expanduser()) if name.startswith((".", "/", "~")) else None
+    return str(expanded(name)) if name.startswith((".", "/", "~")) else None
 
 
 def _undecoded(rows: Any) -> Any:
-    """The rows with pictures and sounds as the bytes that they are."""
-    import datasets
-
+    """The rows with pictures, sounds and the like as the bytes that they are."""
     for name, feature in (rows.features or {}).items():
-        if isinstance(feature, datasets.Image | datasets.Audio):
+        if hasattr(feature, "decode"):
             rows = rows.cast_column(name, type(feature)(decode=False))
     return rows
 
 
-def _records(data: Data, rows: Any) -> Iterator[Record]:
-    import datasets
-
+def _records(data: Data, rows: Any, folder: Path | None) -> Iterator[Record]:
     features = rows.features or {}
     with _faults(data):
         for number, row in enumerate(rows, start=1):
-            values = dict(row)
-            for name, feature in features.items():
-                if isinstance(feature, datasets.ClassLabel):
-                    values[name] = _label(feature, row[name])
-                elif isinstance(feature, datasets.Image | datasets.Audio):
-                    values[name] = _content(row[name])
-            yield Record(values, f"row {number}")
+            cells = {name: _cell(value, features.get(name), folder) for name, value in row.items()}
+            fault = next((f"{name}: {wrong}" for name, (_, wrong) in cells.items() if wrong), None)
+            yield Record({name: value for name, (value, _) in cells.items()}, f"row {number}", fault=fault)
+
+
+def _cell(value: Any, feature: Any, folder: Path | None) -> tuple[Any, str | None]:
+    """A cell as the other sources have it, and what is wrong with it or None."""
+    import datasets
+
+    if isinstance(feature, datasets.ClassLabel):
+        return _label(feature, value), None
+    if not isinstance(feature, datasets.Image | datasets.Audio):
+        return value, None
+    content = _content(value)
+    if isinstance(content, Path) and (folder is None or leads_out(content, folder)):
+        return None, f"{str(content)!r} lies outside the source's folder"
+    return content, None
 
 
 def _label(feature: Any, value: int | None) -> str | None:
@@ -102,6 +110,11 @@ def _name(data: Data) -> str:
     name = str(data.source)[len(PREFIX) :].rstrip("/")
     if not name:
         raise BadRequest(f"source {data.source}: hub://ORGANISATION/DATASET or hub://./folder is meant.")
+    if name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}"):
+        raise BadRequest(
+            f"source {data.source}: {name} is no data set but a reader of the datasets library, and some of those read "
+            "pickles. Name the files themselves: a path, with `reader:`."
+        )
     return name
 
 

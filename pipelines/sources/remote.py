@@ -19,6 +19,7 @@ from pipelines.progress import tracked
 from pipelines.schema.data import Data
 from pipelines.sources import Identity, scheme
 from pipelines.sources._files import Files
+from pipelines.workspace import inside
 
 # fsspec's names for what other files here read, and for wrappers around other file systems.
 _NOT_STORES = {
@@ -77,9 +78,7 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
     with _store(source) as (store, path):
         files = _listing(store, path, source)
         for file in tracked(files, f"download {source}", total=len(files), unit="files"):
-            target = folder / file.name
-            if not target.resolve().is_relative_to(folder.resolve()):
-                raise BadRequest(f"{source}: the name {file.name!r} leads out of the source.")
+            target = inside(folder, file.name)
             if not (target.is_file() and target.stat().st_size == file.size):
                 _copy(store, file, target)
     return Files(folder, tuple(folder / file.name for file in files) if len(files) == 1 else None)
@@ -123,8 +122,14 @@ def _mark(info: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _store(source: str) -> Iterator[tuple[Any, str]]:
-    """The file system behind a URL and the path in it; its faults become messages."""
+    """The file system behind a URL and the path in it; its faults become messages.
+
+    Raises BadRequest for a chain ("zip://a::s3://b"): another file system may hide in it, that of this machine for one.
+    """
     import fsspec
+
+    if "::" in source:
+        raise BadRequest(f"source {source}: a chain of file systems ('::') is not read. Name the file itself.")
 
     try:
         yield fsspec.core.url_to_fs(source, use_listings_cache=False, skip_instance_cache=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +19,14 @@ from pipelines.sources import Identity
 from pipelines.sources._records import Record, Table
 
 if TYPE_CHECKING:
-    from sqlalchemy import CursorResult, Engine
+    from sqlalchemy import Connection, CursorResult, Engine
 
 _BATCH_ROWS = 1000
 _MODULUS = 2**256
+_READS = (
+    sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
+    sqlite3.SQLITE_TRANSACTION,
+)  # fmt: skip
 
 
 def schemes() -> Iterable[str]:
@@ -74,9 +79,17 @@ def _rows(data: Data) -> Iterator[CursorResult[Any]]:
     engine = _engine(data)
     try:
         with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                _only_read(connection)
             yield connection.execution_options(yield_per=_BATCH_ROWS).execute(text(_source(data).sql.query))
     finally:
         engine.dispose()
+
+
+def _only_read(connection: Connection) -> None:
+    """SQLite works with this user's rights: a query could else write files (VACUUM INTO, ATTACH) anywhere."""
+    raw: Any = connection.connection.dbapi_connection
+    raw.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY)
 
 
 def _engine(data: Data) -> Engine:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
 from pipelines.errors import BadRequest
 from pipelines.schema.model import Architecture
 from pipelines.task import Base
+from pipelines.weights import check_code
 
 
 def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTrainedConfig:
@@ -33,7 +37,7 @@ def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTr
         if key not in known:
             raise BadRequest(f"model.base.settings.{key}: {name} has no such setting.{_near(key, known)}")
     values = {key: value for key, value in defaults.items() if key in known} | architecture.settings
-    with _as_request(f"model.base.settings: {name} refuses them"):
+    with as_request(f"model.base.settings: {name} refuses them"):
         return kind(**values)
 
 
@@ -45,8 +49,21 @@ def stored_config(base: Base) -> PreTrainedConfig:
             f"model.base {base.reference!r}: {base.folder} has no config.json, so it is no transformers model. "
             "Allowed: a folder as save_pretrained() writes it, a hub id, package://NAME, models:/NAME@ALIAS."
         )
-    with _as_request(f"model.base {base.reference!r}: its config.json is not one that transformers reads"):
-        return AutoConfig.from_pretrained(base.folder, local_files_only=True)
+    with as_request(f"model.base {base.reference!r}: its config.json is not one that transformers reads"):
+        return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+
+
+def saved_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a model that save() wrote, wherever it has been since. Raises BadRequest."""
+    check_code(folder, "this model")
+    with as_request(f"{folder}: its config.json is not one that transformers reads"):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def saved_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a model that save() wrote. Raises BadRequest."""
+    with as_request(f"{folder}: its weights cannot be used"):
+        return load_file(folder / "model.safetensors")
 
 
 def set_dropout(config: PreTrainedConfig, share: float) -> None:
@@ -62,8 +79,8 @@ def initialise(kind: Any, config: PreTrainedConfig, **options: bool) -> Any:
     Raises BadRequest when the architecture does not fit the kind, or its settings do not fit each other.
     """
     name = config.model_type
-    with _as_request(f"model.base.settings: no {name} can be built from them"):
-        return kind.from_config(config, **options)
+    with as_request(f"model.base.settings: no {name} can be built from them"):
+        return kind.from_config(config, trust_remote_code=False, **options)
 
 
 def pretrained(kind: Any, base: Base, config: PreTrainedConfig, *, fresh: Callable[[str], bool], **options: Any) -> Any:
@@ -74,10 +91,11 @@ def pretrained(kind: Any, base: Base, config: PreTrainedConfig, *, fresh: Callab
     """
     assert base.folder is not None
     what = f"model.base {base.reference!r}: the weights in {base.folder} cannot be used"
-    with _as_request(what), _quietly():
+    with as_request(what), _quietly():
         module, report = kind.from_pretrained(
-            base.folder, config=config, local_files_only=True, output_loading_info=True, **options
-        )
+            base.folder, config=config, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True, **options,
+        )  # fmt: skip
     other = {name[0] if isinstance(name, tuple) else name for name in report.get("mismatched_keys", ())}
     missing = sorted(name for name in {*report["missing_keys"], *other} if not fresh(name))
     if missing:
@@ -86,18 +104,19 @@ def pretrained(kind: Any, base: Base, config: PreTrainedConfig, *, fresh: Callab
 
 
 def portable(config: PreTrainedConfig) -> dict[str, Any]:
-    """What config.json should say: no path of this machine, and no version (versions are recorded, not keyed)."""
-    left_out = ("_name_or_path", "transformers_version")
+    """What config.json should say: no path of this machine, no version (versions are recorded, not keyed), no code."""
+    left_out = ("_name_or_path", "transformers_version", "auto_map", "custom_pipelines")
     return {key: value for key, value in config.to_diff_dict().items() if key not in left_out}
 
 
 @contextmanager
-def _as_request(what: str) -> Iterator[None]:
+def as_request(what: str) -> Iterator[None]:
+    """Turn what transformers and safetensors raise over a model's files into one line."""
     try:
         yield
     except (
         TypeError, ValueError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, OSError,
-        SafetensorError, StrictDataclassError,
+        IndexError, ImportError, SafetensorError, StrictDataclassError,
     ) as error:  # fmt: skip
         raise BadRequest(f"{what}: {' '.join(str(error).split())[:400]}") from error
 

@@ -21,8 +21,8 @@ def take(base: Path, folder: Path, *, reference: str) -> None:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadRequest(f"model.base {reference!r}: no tokenizer can be read from {base} ({reason}).") from error
     special = {name: str(getattr(tokenizer, name)) for name in _SPECIAL if getattr(tokenizer, name, None) is not None}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoModel, PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from pipelines.errors import BadRequest
@@ -25,7 +25,17 @@ from pipelines.pooling import mean_pool
 from pipelines.progress import Progress
 from pipelines.schema.model import Lora, Model
 from pipelines.task import Base
-from pipelines.tasks._architecture import initialise, new_config, portable, pretrained, set_dropout, stored_config
+from pipelines.tasks._architecture import (
+    as_request,
+    initialise,
+    new_config,
+    portable,
+    pretrained,
+    saved_config,
+    saved_weights,
+    set_dropout,
+    stored_config,
+)
 from pipelines.workspace import write_json
 
 WEIGHTS = "model.safetensors"
@@ -133,13 +143,15 @@ def save(module: MeanPooledClassifier, folder: Path) -> None:
 
 def load(folder: Path, *, classes: int) -> MeanPooledClassifier:
     """What save() wrote, ready to predict."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    weights = load_file(folder / WEIGHTS)
-    encoder = AutoModel.from_config(config, **_no_pooler(config))
-    module = MeanPooledClassifier(encoder, width=config.hidden_size, classes=classes, layers=getattr(config, _LAYERS))
-    heads = {name for name in weights if name.startswith(_HEAD)}
-    module.head.load_state_dict({name.removeprefix(_HEAD): weights.pop(name) for name in heads})
-    encoder.load_state_dict(weights)
+    config, weights = saved_config(folder), saved_weights(folder)
+    encoder = initialise(AutoModel, config, **_no_pooler(config))
+    with as_request(f"{folder}: its weights are of another model"):
+        module = MeanPooledClassifier(
+            encoder, width=config.hidden_size, classes=classes, layers=getattr(config, _LAYERS)
+        )  # fmt: skip
+        heads = {name for name in weights if name.startswith(_HEAD)}
+        module.head.load_state_dict({name.removeprefix(_HEAD): weights.pop(name) for name in heads})
+        encoder.load_state_dict(weights)
     return module.eval()
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from pipelines.contract import Column, Contract
 from pipelines.errors import BadRequest
+from pipelines.media import NoPicture, decode, opened
 from pipelines.schema.model import Method, Model
 from pipelines.schema.section import Section
 from pipelines.task import Base, Predictions, Task
@@ -139,11 +140,13 @@ class ImageClassification:
         write_json(folder / "config.json", portable(module.config))
 
     def load(self, folder: Path) -> ImagePredictor:
-        from safetensors.torch import load_file
-        from transformers import AutoConfig, AutoModelForImageClassification
+        from transformers import AutoModelForImageClassification
 
-        module = AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
-        module.load_state_dict(load_file(folder / "model.safetensors"))
+        from pipelines.tasks._architecture import as_request, initialise, saved_config, saved_weights
+
+        module = initialise(AutoModelForImageClassification, saved_config(folder))
+        with as_request(f"{folder}: its weights are of another model"):
+            module.load_state_dict(saved_weights(folder))
         return ImagePredictor(module.eval(), picture=read_json(folder / _PICTURE), labels=labelled.read_labels(folder))
 
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
@@ -225,15 +228,16 @@ def _shape(picture: Mapping[str, Any]) -> tuple[int, int, int]:
 def _pixels(paths: Sequence[str], media: Path, picture: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """Decoded pictures at one size: (pictures, channels, size, size) in uint8."""
     import numpy as np
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     channels, size, _ = _shape(picture)
     pixels = np.empty((len(paths), channels, size, size), dtype=np.uint8)
     for at, path in enumerate(paths):
         try:
-            with Image.open(media / path) as opened:
-                upright = _eight_bits(ImageOps.exif_transpose(opened)).convert(_MODES[picture["channels"]])
-        except (OSError, UnidentifiedImageError) as error:
+            with opened(media / path) as found:
+                decode(found)
+                upright = _eight_bits(ImageOps.exif_transpose(found)).convert(_MODES[picture["channels"]])
+        except (OSError, NoPicture) as error:
             raise BadRequest(f"{path}: no picture that can be decoded ({error}).") from None
         if upright.size != (size, size):
             upright = upright.resize((size, size), Image.Resampling.BILINEAR)

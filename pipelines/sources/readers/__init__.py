@@ -53,7 +53,7 @@ def reader_file(source: str | SqlSource, reader: str | None) -> Path | None:
         if reader not in names:
             raise BadRequest(f"no reader {reader!r}. Allowed: {', '.join(names)}")
         return READERS / f"{reader}.py"
-    suffix = suffix_of(urlsplit(str(source)).path)
+    suffix = suffix_of(_path(str(source)))
     for name in names:
         if suffix in _load(name).SUFFIXES:
             return READERS / f"{name}.py"
@@ -69,6 +69,14 @@ def suffix_of(name: str) -> str:
     """The suffix that says the format, in lower case: ".csv" of "rows.CSV.gz"."""
     path = PurePosixPath(name.lower())
     return (path.with_suffix("") if path.suffix in _PACKED else path).suffix
+
+
+def _path(source: str) -> str:
+    """Without what stands behind a URL's `?` or `#`."""
+    try:
+        return urlsplit(source).path
+    except ValueError:  # no URL: brackets
+        return source
 
 
 def _load(name: str) -> Reader:

@@ -7,7 +7,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from pipelines.errors import BadData, BadRequest
 from pipelines.sources._files import Files, Found
@@ -15,6 +15,9 @@ from pipelines.sources.readers import suffix_of
 
 MAX_CHARS = 10 * 2**20  # of a line or a document; a longer one is a fault, not a crash
 _HEAD_BYTES = 1024
+_BUFFER_BYTES = 2**17
+_SMALL_BYTES = 64 * 2**20  # unpacked: never a bomb
+_MOST_TIMES = 200  # packed text is a tenth of its size, a log a fiftieth; deflate's end is 1:1,032
 _HTML = (b"<!doctype html", b"<html")
 
 
@@ -56,7 +59,39 @@ def open_binary(found: Found) -> Iterator[BinaryIO]:
 
 
 def _unpacked(found: Found) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(found.path)) if found.path.suffix == ".gz" else found.path.open("rb")
+    if found.path.suffix != ".gz":
+        return found.path.open("rb")
+    return cast(BinaryIO, io.BufferedReader(_Unpacking(found), _BUFFER_BYTES))
+
+
+class _Unpacking(io.RawIOBase):
+    """A gzip's content, as long as it is in proportion. Raises BadRequest for a bomb."""
+
+    def __init__(self, found: Found) -> None:
+        self._found, self._file = found, gzip.open(found.path)  # noqa: SIM115  closed with this
+        self._most = max(_SMALL_BYTES, found.path.stat().st_size * _MOST_TIMES)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        size = self._file.readinto(buffer)
+        if self._file.tell() > self._most:
+            raise BadRequest(
+                f"{self._found.name}: a gzip that unpacks to more than {_MOST_TIMES} times its size "
+                f"({self._found.path}). It looks like a bomb: unpack it by hand if it is none."
+            )
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from pipelines.sources._records import Record, Table
 from pipelines.sources.readers._open import files_of, open_binary
 
 SUFFIXES = (".parquet", ".pq")
+# Beside Arrow's own: text that is not UTF-8, times beyond the year 9999, types that Python lacks.
+_FAULTS = (OSError, ValueError, OverflowError, NotImplementedError)
 _BATCH_ROWS = 1000
 _BUFFER_BYTES = 2**20  # pages are read through it, rather than whole column chunks
 
@@ -25,7 +27,7 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
         with open_binary(found) as file:
             try:
                 table = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, *_FAULTS) as error:
                 raise _broken(found, error) from None
             yield Table(found.name, table.schema_arrow.names, _records(table, found))
 
@@ -40,7 +42,7 @@ def _records(table: Any, found: Found) -> Iterator[Record]:
             rows = next(batches).to_pylist()
         except StopIteration:
             return
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, *_FAULTS) as error:
             raise _broken(found, error) from None
         for row in rows:
             number += 1
@@ -48,7 +50,7 @@ def _records(table: Any, found: Found) -> Iterator[Record]:
 
 
 def _broken(found: Found, error: Exception) -> BadRequest:
-    reason = str(error).splitlines()[0]
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return BadRequest(
         f"{found.name}: not a Parquet file, or one that was cut off ({reason}). Fetch {found.path} again."
     )

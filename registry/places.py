@@ -1,0 +1,76 @@
+"""What a registry says of names, ids and locations -> places on this machine; nothing of it is believed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pipelines.errors import BadRequest
+from pipelines.workspace import leads_out
+from registry.connection import artifacts, is_embedded, is_remote, shown_server
+
+_SHOWN = 200  # characters of what is refused
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # of a run or a model: a folder's name, a part of an address
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,255}")  # of a registered model: it stands in filters and addresses
+
+
+def require_name(name: str) -> None:
+    """Raise BadRequest for what cannot be a registered model's name."""
+    if not _NAME.fullmatch(name):
+        raise BadRequest(
+            f"{name[:_SHOWN]!r} cannot be a model's name. Allowed: letters, digits, spaces, '.', '_' and '-'."
+        )
+
+
+def require_id(identity: str, *, of: str) -> None:
+    """Raise BadRequest for what is no id of a run or a model; of: what has it, in words."""
+    if not _ID.fullmatch(identity):
+        raise BadRequest(
+            f"{of} names {identity[:_SHOWN]!r}, which is no id of a run or a model of MLflow's. "
+            "Allowed: letters, digits, '-' and '_'. Register the model again."
+        )
+
+
+def local_folder(place: str, var: Path) -> Path | None:
+    """The folder behind an artifact location, if it is one of this machine; None for a server's.
+
+    Files are read there and written there. Raises BadRequest for a location with tricks in it; and for one outside
+    var/mlflow/artifacts, unless the store is a database of the user's: no server says where this machine's files lie.
+    """
+    path = _local_path(place)
+    if path is None or not (is_embedded() or is_remote()):
+        return path
+    if leads_out(path, own := artifacts(var)):
+        raise BadRequest(
+            f"{shown_server()} places files at {place[:_SHOWN]!r}, which is not below {own}. Only a database that "
+            "MLFLOW_TRACKING_URI names may do so; a server sends its files (`mlflow server --serve-artifacts`)."
+        )
+    return path
+
+
+def _local_path(place: str) -> Path | None:
+    try:
+        parts = urlsplit(place)
+    except ValueError:
+        raise _refused(place) from None
+    if parts.scheme not in ("file", ""):
+        return None
+    path = unquote(parts.path)
+    tricks = bool({"\0", "\\", ";", "\n"} & set(place + unquote(path))) or parts.query or parts.fragment
+    rooted = path.startswith("/") and not path.startswith("//") and parts.netloc in ("", "localhost")
+    if tricks or not rooted or ".." in unquote(path).split("/"):  # twice: encoded twice is meant for somebody else
+        raise _refused(place)
+    return Path(path)
+
+
+def _refused(place: str) -> BadRequest:
+    return BadRequest(
+        f"the artifact location {place[:_SHOWN]!r} is refused. Allowed: file:///FOLDER, without '..', ';', '#' or '?'."
+    )
+
+
+def downloads(identity: str, var: Path) -> Path:
+    """Where copies of a server's files lie, by the id of their run or model. Raises BadRequest for what is no id."""
+    require_id(identity, of=shown_server())
+    return var / "mlflow" / "downloads" / identity

@@ -16,8 +16,10 @@ from pipelines.errors import BadRequest, HeadraceError, Outage
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
+    from registry.gate import Verdict
     from registry.ledger import Chain, Entry
     from registry.promotion import Judge, Promotion, Settled
+    from registry.versions import Version
 
 LOOK_EVERY_S = 2.0
 VERIFY_EVERY_S = 60.0
@@ -27,10 +29,10 @@ EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployme
 def judge_of(workspace: Workspace) -> Judge:
     """What decides over a promotion in this workspace: the version's evidence against the champion."""
 
-    def judge(*versions: Any) -> Any:
+    def judge(version: Version, champion: Version | None) -> Verdict:
         from pipelines.evidence import review
 
-        return review(*versions, workspace.var)
+        return review(version, champion, workspace.var)
 
     return judge
 

@@ -295,7 +295,7 @@ def test_without_evidence_only_force_promotes_and_that_shows_for_ever(make: Make
     promotion.promote(name, "2", var, trusting, forced="the old one leaks names")
     assert versions.aliases(name, var)["champion"] == "2"
     register(make(1, passed=False, rival="1"), var)  # writes the card again
-    card = connect(var).get_model_version(name, "2").description
+    card = connect(var).get_model_version(name, "2").description or ""
     assert card.startswith("> **Promoted without evidence** on ")
     assert "the old one leaks names" in card
     entries = journal.read(connect(var), name).entries

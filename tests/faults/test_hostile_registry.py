@@ -16,7 +16,7 @@ import pytest
 from pipelines.errors import BadRequest
 from pipelines.workspace import read_manifest, sha256_json, write_manifest
 from registry import store
-from registry.connection import connect, database
+from registry.connection import connect, database, exclusive
 from registry.places import local_folder
 from registry.served import load_answerer
 from registry.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, evidence, packed_folder, versions
@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "evidence").mkdir()
     for name in ("dvc.yaml", "params.yaml"):
         (folder / name).write_text("{}\n")
-    with store.exclusive(folder / "var"):
+    with exclusive(folder / "var"):
         store.register(candidate(model, folder / "evidence"), folder / "var")
     return folder
 

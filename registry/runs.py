@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.workspace import sync, sync_tree
 from registry.connection import experiment_id, sent_once
 from registry.gate import Verdict
 from registry.packing import Contents, pack
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CARD = "model-card.md"
+_FOLDERS = 4  # of MLflow's, that may be new: EXPERIMENT/models/ID/artifacts
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,15 @@ def _write_files(client: MlflowClient, candidate: Candidate, run_id: str, model_
         about = Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
         pack(candidate.contents, packed, about)
         client.log_model_artifacts(model_id, str(packed))
+    _keep(location)
 
 
 def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str) -> None:
     """Metrics and evidence into the run; of the metrics only those that it does not say already."""
     from mlflow.entities import Metric
 
-    known = client.get_run(run_id).data.metrics
+    run = client.get_run(run_id)
+    known = run.data.metrics
     values = {f"test.{key}": value for key, value in candidate.metrics.items()}
     now = int(time.time() * 1000)
     metrics = [Metric(key, v, now, 0, model_id=model_id) for key, v in values.items() if known.get(key) != v]
@@ -158,3 +162,13 @@ def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, mode
         for name, source in candidate.evidence.items():
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)
         client.log_artifacts(run_id, str(folder), EVIDENCE)
+    _keep(f"{run.info.artifact_uri}/{EVIDENCE}")
+
+
+def _keep(location: str) -> None:
+    """Bring artifacts that lie on this machine to disk: MLflow only copies them, and SQLite syncs the version."""
+    folder = local_folder(location)
+    if folder is not None:
+        sync_tree(folder)
+        for above in folder.parents[:_FOLDERS]:
+            sync(above)

@@ -71,12 +71,11 @@ class Server:
 
 
 def prefect_api(workspace: Workspace) -> str:
-    """The URL of Prefect's API, its server started if need be and ready to answer; one of the user's is waited for.
+    """The URL of Prefect's API, its server started if need be and ready to answer.
 
-    Raises Outage when it does not start, or does not answer for HEADRACE_PATIENCE_S.
+    Raises Outage when it does not start.
     """
     if given := os.environ.get("PREFECT_API_URL"):
-        patiently(lambda: _require_answer(given))
         return given
     server = _read(workspace, "prefect")
     if not (server and server.alive() and _healthy(server)):
@@ -86,6 +85,12 @@ def prefect_api(workspace: Workspace) -> str:
                 server = _start(workspace, "prefect")
             _await(workspace, server)
     return f"{server.url}/api"
+
+
+def await_users_server() -> None:
+    """Wait for the server that PREFECT_API_URL names, if it does. Raises Outage after HEADRACE_PATIENCE_S."""
+    if given := os.environ.get("PREFECT_API_URL"):
+        patiently(lambda: _require_answer(given))
 
 
 @contextmanager

@@ -29,10 +29,12 @@ lint: install  ## ruff and mypy
 bench: install  ## ratios against what a user would pick instead, measured in one run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
 
-soak: install  ## kills at random writes, for MINUTES over all stages and then over trainings; prints what it did and found
+soak: install  ## kills and power cuts, MINUTES each over stages, trainings, drivers, disks; prints what it did and found
 	folder=$$(mktemp -d) && export PATH="$(CURDIR)/$(BIN):$$PATH" && \
 	python -m tests.faults.soak "$$folder/stages" --minutes $(MINUTES) --kills $(KILLS) --seed $(SEED) && \
 	python -m tests.faults.trainings "$$folder/trainings" --minutes $(MINUTES) --tries $(KILLS) --seed $(SEED) && \
+	python -m tests.faults.drivers "$$folder/drivers" --minutes $(MINUTES) && \
+	python -m tests.faults.power_cut "$$folder/power" --minutes $(MINUTES) --cuts $(KILLS) --seed $(SEED) && \
 	rm -rf "$$folder"
 
 docs: install  ## the published JSON Schemas

@@ -22,6 +22,7 @@ from typing import IO, Any, Literal, NoReturn
 from flows.worker import INTERRUPT_S, UNWIND_S, answer_mark
 from pipelines.errors import HeadraceError
 from pipelines.progress import DRIVER_VARIABLE, mark_of
+from pipelines.workspace import make_folder
 
 _TAIL_LINES = 12
 _LONGEST_LINE = 64 * 1024
@@ -70,7 +71,7 @@ class _Heard:
         elif text.strip():
             self.tail.append(text)
             if self.log is None:  # a stage that is not run keeps the log of its last run
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path.parent)
                 self.log = self.path.open("w", encoding="utf-8")
             self.log.write(text + "\n")
             self.log.flush()

@@ -17,9 +17,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from flows import integrity, lockfiles
+from flows import durable, integrity, lockfiles
 from pipelines.errors import BadRequest, HeadraceError, Outage, unwritable
-from pipelines.workspace import Kind
+from pipelines.workspace import Kind, Workspace
 
 _KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
 _BUSY_EVERY_S = 0.5
@@ -131,12 +131,13 @@ class Graph:
     def _repo(self) -> Any:
         from dvc.repo import Repo
 
-        lockfiles.write_lockfile_at_once()
         integrity.keep_inside()
         with _dvc_faults(self.root):
             repo = Repo(str(self.root), _wait_for_lock=True)
+            lockfiles.write_lockfile_at_once(repo)
             integrity.verify_here(repo)
             lockfiles.heal(repo)
+            durable.heal(repo, Workspace(self.root).var)
             return repo
 
     def _reproduce(self, address: str, force: bool, say: Say | None) -> Literal["ran", "cached"]:

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,12 +20,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.objects import TaskRun as TaskRunRecord
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import TaskRunContext
+from prefect.flow_engine import run_flow
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.crew import Crew
+from flows.page import current_run, decoration, left_once, made_run, patient
 from flows.plan import StageOutcome
 from flows.work import Work
 
@@ -37,16 +40,12 @@ def drive(work: Work, report: Callable[[], None]) -> UUID:
 
     report: called inside the flow run when the stages are done, to leave artifacts.
     """
-    if (here := _current_run()) is not None:
+    if (here := current_run()) is not None:
         _bring_all(work, here, report)
         return here
-    ids: list[UUID] = []
 
     def headrace(kind: str, names: list[str], force: str | None) -> State[Any]:
-        flow_run_id = _current_run()
-        assert flow_run_id is not None
-        ids.append(flow_run_id)
-        _bring_all(work, flow_run_id, report)
+        _bring_all(work, made.id, report)
         return final_state(work.outcomes())
 
     plan = work.plan
@@ -58,8 +57,11 @@ def drive(work: Work, report: Callable[[], None]) -> UUID:
         persist_result=False,
         validate_parameters=False,
     )(headrace)
-    run(plan.kind, list(plan.names), plan.force, return_state=True)
-    return ids[0]
+    parameters = {"kind": plan.kind, "names": list(plan.names), "force": plan.force}
+    with patient(work.screen.say):
+        made = made_run(run, parameters)
+        run_flow(run, flow_run=made, parameters=parameters, return_type="state")
+    return made.id
 
 
 def final_state(outcomes: list[StageOutcome]) -> State[Any]:
@@ -70,11 +72,6 @@ def final_state(outcomes: list[StageOutcome]) -> State[Any]:
         return Failed(message="; ".join(f"{outcome.address}: {outcome.message}" for outcome in failed))
     ran = sum(outcome.state == "ran" for outcome in outcomes)
     return Completed(message=f"{ran} of {len(outcomes)} stages ran, the others were up to date")
-
-
-def _current_run() -> UUID | None:
-    context = FlowRunContext.get()
-    return context.flow_run.id if context is not None and context.flow_run is not None else None
 
 
 def _bring_all(work: Work, flow_run_id: UUID, report: Callable[[], None]) -> None:
@@ -89,7 +86,8 @@ def _bring_all(work: Work, flow_run_id: UUID, report: Callable[[], None]) -> Non
             future.wait()
         work.skip_rest()
         work.crew.dismiss()
-        report()
+        with decoration():
+            report()
 
 
 def _task(work: Work) -> Task[[str], State[Any]]:
@@ -117,19 +115,17 @@ def _task(work: Work) -> Task[[str], State[Any]]:
 @contextmanager
 def _watching(work: Work, flow_run_id: UUID) -> Iterator[None]:
     """Keep the progress artifact, and look whether somebody cancelled the run on Prefect's page."""
-    artifact: Any = create_progress_artifact(0.0, key=f"{work.plan.kind}-progress", description="stages done")
-    over = threading.Event()
+    page, over = _ProgressBar(work), threading.Event()
+    page.show()
 
     def watch() -> None:
-        told: object = None
-        with get_client(sync_client=True) as client:
-            while not over.wait(_WATCH_EVERY_S):
+        while not over.wait(_WATCH_EVERY_S):
+            with decoration(retries=0), get_client(sync_client=True) as client:
                 state = client.read_flow_run(flow_run_id).state
                 if state is not None and state.type in _ENDED and not work.crew.cancelled.is_set():
                     work.screen.say("cancelled on Prefect's page: ending what runs")
                     work.crew.cancel()
-                if told != (told := work.progress()):
-                    update_progress_artifact(artifact, told[0], description=told[1] or "stages done")
+            page.show()
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(watch,), daemon=True)
     thread.start()
@@ -138,7 +134,31 @@ def _watching(work: Work, flow_run_id: UUID) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        update_progress_artifact(artifact, work.progress()[0], description="stages done")
+        page.show()
+
+
+class _ProgressBar:
+    """On the page: how much is done. It may lag behind, or be missing, when the server fails."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._artifact: UUID | None = None
+        self._told: tuple[float, str] | None = None
+
+    def show(self) -> None:
+        """Bring it up to date."""
+        now = self._work.progress()
+        if now == self._told:
+            return
+        said = now[1] if now[1] and now[0] < 100 else "stages done"
+        with decoration():
+            if self._artifact is None:
+                key = f"{self._work.plan.kind}-progress"
+                leave = partial(create_progress_artifact, now[0], key=key, description=said)
+                self._artifact = left_once(leave, key)
+            else:
+                update_progress_artifact(self._artifact, now[0], description=said)
+            self._told = now
 
 
 @contextmanager

@@ -149,14 +149,14 @@ def _drop(out: Any) -> str | None:
         fault = None if _md5(place) == out.hash_info.value else "it is not what was written"
     if fault is None:
         return None
-    for cached in list(_objects(out.cache, out.hash_info.value)):
-        if _md5(cached) != _oid(cached):
+    for cached in list(objects(out.cache, out.hash_info.value)):
+        if not is_whole(cached):
             cached.unlink()
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     return fault
 
 
-def _objects(cache: Any, oid: str) -> Iterator[Path]:
+def objects(cache: Any, oid: str) -> Iterator[Path]:
     """The files of DVC's cache that hold this output, as far as they are there."""
     whole = Path(cache.oid_to_path(oid))
     if oid.endswith(".dir") and whole.exists() and f"{_md5(whole)}.dir" == oid:
@@ -167,8 +167,9 @@ def _objects(cache: Any, oid: str) -> Iterator[Path]:
         yield whole
 
 
-def _oid(cached: Path) -> str:
-    return (cached.parent.name + cached.name).removesuffix(".dir")
+def is_whole(cached: Path) -> bool:
+    """Whether an object of DVC's cache is what its name says."""
+    return _md5(cached) == (cached.parent.name + cached.name).removesuffix(".dir")
 
 
 def _md5(file: Path) -> str:

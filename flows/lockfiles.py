@@ -13,22 +13,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from flows import durable
 from pipelines.workspace import write_text
 
 _ENTRY = re.compile(r"^  (?=\S)", re.MULTILINE)  # where a stage's entry begins: two spaces, then its name
 _CLOCK_S = 2.0  # a file's time and a process's are not of one clock
 
 
-def write_lockfile_at_once() -> None:
-    """Let DVC swap dvc.lock in, synced, in this process: a kill leaves the old one or the new one."""
+def write_lockfile_at_once(repo: Any) -> None:
+    """Let DVC swap dvc.lock in, in this process, when all that it names is on disk.
+
+    A kill leaves the old one or the new one; a power cut leaves none that names what got lost.
+    """
     from dvc import dvcfile
 
-    dvcfile.modify_yaml = _swapping
+    dvcfile.modify_yaml = partial(_swapping, repo)
 
 
 def heal(repo: Any) -> None:
@@ -46,12 +51,15 @@ def heal(repo: Any) -> None:
 
 
 @contextmanager
-def _swapping(path: str, fs: Any = None) -> Iterator[Any]:
+def _swapping(repo: Any, path: str, fs: Any = None) -> Iterator[Any]:
     from dvc.utils.serialize._yaml import _dump, parse_yaml
 
     file = Path(path)  # a machine's file: no comments to keep, so the fast parser will do
     data = parse_yaml(file.read_text(encoding="utf-8"), path) if file.exists() else {}
+    before = dict(data.get("stages", {}))
     yield data
+    new = [entry for address, entry in data.get("stages", {}).items() if entry != before.get(address)]
+    durable.sync_outputs(repo, [out for entry in new for out in entry.get("outs", [])])
     text = io.StringIO()
     _dump(data, text)
     write_text(file, text.getvalue())

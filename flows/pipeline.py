@@ -102,6 +102,7 @@ def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, c
 def _drive(workspace: Workspace, work: Work) -> Outcome:
     plan = work.plan
     api = servers.prefect_api(workspace)
+    servers.await_users_server()
     servers.start_mlflow_page(workspace)
     with _quick_import(), servers.prefect_environment(workspace, api):
         from flows.drive import drive

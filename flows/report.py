@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from flows.page import left_once
 from flows.plan import Plan, StageOutcome
 from flows.receipts import read_receipt
 from flows.results import lines, result
@@ -31,11 +33,11 @@ def leave_artifacts(workspace: Workspace, plan: Plan, stages: list[StageOutcome]
         own = [stage for stage in stages if stage.address.endswith(f"@{name}")]
         found = result(job)
         key = f"{plan.kind}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
-        create_markdown_artifact(
-            "\n".join(_page(job, own, found, mlflow)), key=key, description=f"{name}: what it is now"
-        )
+        page, said = "\n".join(_page(job, own, found, mlflow)), f"{name}: what it is now"
+        left_once(partial(create_markdown_artifact, page, key=key, description=said), key)
         if rows := list(table(found["metrics"] or {})):
-            create_table_artifact(rows, key=f"{key}-metrics", description=f"{name}: metrics with 95 % intervals")
+            key, said = f"{key}-metrics", f"{name}: metrics with 95 % intervals"
+            left_once(partial(create_table_artifact, rows, key=key, description=said), key)
 
 
 def table(metrics: Mapping[str, Any]) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from flows import servers
 from flows.commits import Kept, commit_and_push
 from flows.live import live
 from flows.promotion import watching
+from flows.slots import tell_missed
 from flows.turns import holder, only_one
 from pipelines.errors import BadRequest
 from pipelines.settings import read_index, read_recipe
@@ -47,11 +48,12 @@ def serve(workspace: Workspace) -> None:
         jobs = live(workspace)
         schedules = {job: schedule_of(job) for job in jobs}
         api = servers.prefect_api(workspace)
+        servers.await_users_server()
         os.chdir(workspace.root)  # the runs' processes start here
         with servers.prefect_settings(workspace, api), contextlib.suppress(KeyboardInterrupt):
             _end_dead_runs()
             _crash_lost_runs(workspace)
-            _tell(workspace, schedules)
+            _tell(workspace, schedules, _missed(schedules))
             with watching(workspace):
                 _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
 
@@ -96,11 +98,17 @@ def _serve(deployments: list[RunnerDeployment]) -> None:
     threading.Event().wait()
 
 
-def _tell(workspace: Workspace, schedules: dict[Job, Schedule | None]) -> None:
+def _missed(schedules: dict[Job, Schedule | None]) -> list[str]:
+    """What passed while no scheduler ran, in words; somebody is told."""
+    told = {job: tell_missed(job, schedule) for job, schedule in schedules.items() if schedule is not None}
+    return [f"{job.kind} {job.name}: {missed}" for job, missed in told.items() if missed is not None]
+
+
+def _tell(workspace: Workspace, schedules: dict[Job, Schedule | None], missed: list[str]) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    for line in _lines(schedules):
+    for line in (*_lines(schedules), *missed):
         console.print(line, markup=False)
     console.print(f"Prefect page: {servers.pages(workspace)['prefect']}   Ctrl-C ends the scheduler", markup=False)
 

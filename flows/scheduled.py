@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from flows.locking import refresh
 from flows.notices import tell
 from flows.pipeline import run
 from flows.plan import INTERRUPTED
-from flows.schedule import FLOW
+from flows.schedule import FLOW, schedule_of
+from flows.slots import serve, tell_missed
 from pipelines.errors import GATE_REFUSED, HeadraceError
-from pipelines.workspace import Kind, Workspace
+from pipelines.workspace import Job, Kind, Workspace
 
 _BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
@@ -31,10 +34,24 @@ def scheduled(workspace: str, kind: Kind, name: str, commit: bool = False, push:
     place = Workspace(Path(workspace))
     _cover_missed_slots()
     try:
-        return _bring(place, kind, name, commit=commit, push=push)
+        with _serving(place.job(kind, name)):
+            return _bring(place, kind, name, commit=commit, push=push)
     except HeadraceError as fault:
         tell(place, kind, name, "failed", [str(fault)])
         raise
+
+
+@contextmanager
+def _serving(job: Job) -> Iterator[None]:
+    """Tell of slots that passed before this run (the machine slept); those that pass during it are not missed."""
+    schedule = schedule_of(job)
+    if schedule is not None:
+        tell_missed(job, schedule)
+    try:
+        yield
+    finally:
+        if schedule is not None:
+            serve(job, schedule)
 
 
 def _cover_missed_slots() -> None:

@@ -6,7 +6,9 @@ PREFECT_API_URL or MLFLOW_TRACKING_URI, when set, name servers of the user's; th
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import math
 import os
 import socket
 import subprocess
@@ -24,7 +26,8 @@ import psutil
 
 from flows.turns import locked
 from pipelines.errors import Outage
-from pipelines.workspace import Workspace, write_json
+from pipelines.patience import limit_s, patiently
+from pipelines.workspace import Workspace, make_folder, write_json
 from registry.connection import public_address
 
 Name = Literal["prefect", "mlflow"]
@@ -33,6 +36,7 @@ _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 120.0  # a cold start takes 10 to 25 s on two cores
 _HEALTH_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 10.0
+_SERVERS_FAULT = 500  # from here on an HTTP status says that the server is to blame
 _SAME_START_S = 0.01  # psutil's resolution of a process's start
 _QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # four idle queue workers of its own, for features not used here
@@ -92,6 +96,12 @@ def prefect_running(workspace: Workspace) -> str | None:
     return f"{server.url}/api" if server and server.alive() and _healthy(server) else None
 
 
+def await_users_server() -> None:
+    """Wait for the server that PREFECT_API_URL names, if it does. Raises Outage after HEADRACE_PATIENCE_S."""
+    if given := os.environ.get("PREFECT_API_URL"):
+        patiently(lambda: _require_answer(given))
+
+
 @contextmanager
 def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
     """What Prefect reads when it is first imported, and hands to its child processes: which server, and to be quiet."""
@@ -99,7 +109,9 @@ def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
         "PREFECT_API_URL": api,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),  # seconds
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # flows/screen.py says it in fewer words
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # of each event that a dead server did not take
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        **_patience(),
         **_QUIET,
     }
     if "PREFECT_API_URL" not in os.environ:  # else the user's profile may hold the key to their server
@@ -120,10 +132,27 @@ def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
 def prefect_settings(workspace: Workspace, api: str) -> Iterator[None]:
     """Point Prefect at a server, also when this process imported it for another one before."""
     with prefect_environment(workspace, api):
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import (
+            PREFECT_API_URL,
+            PREFECT_CLIENT_MAX_RETRIES,
+            PREFECT_CLIENT_RETRY_EXTRA_CODES,
+            temporary_settings,
+        )
 
-        with temporary_settings({PREFECT_API_URL: api}):
+        retries, codes = _patience().values()
+        with temporary_settings(
+            {PREFECT_API_URL: api, PREFECT_CLIENT_MAX_RETRIES: retries, PREFECT_CLIENT_RETRY_EXTRA_CODES: codes}
+        ):
             yield
+
+
+def _patience() -> dict[str, str]:
+    """How Prefect's client asks again: after 2, 4, 8 ... seconds, for HEADRACE_PATIENCE_S in all, and whatever failed.
+
+    By itself it does so for 429, 502, 503 and lost connections.
+    """
+    retries = max(0, math.ceil(math.log2(limit_s() + 2)) - 1)
+    return {"PREFECT_CLIENT_MAX_RETRIES": str(retries), "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504"}
 
 
 def start_mlflow_page(workspace: Workspace) -> str | None:
@@ -183,9 +212,9 @@ def _end(process: psutil.Process) -> None:
 def _start(workspace: Workspace, name: Name) -> Server:
     port = _free_port()
     log = _log(workspace, name)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     folder = workspace.var / name
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     env = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     env |= {
         **_QUIET,
@@ -224,6 +253,19 @@ def _await(workspace: Workspace, server: Server) -> None:
                 "`headrace stop`, then run again, or name a server of yours in PREFECT_API_URL."
             )
         time.sleep(0.1)
+
+
+def _require_answer(api: str) -> None:
+    """Raise Outage unless a user's server answers, be it that it wants a key that only Prefect's client knows."""
+    try:
+        with urllib.request.urlopen(f"{api}/health", timeout=_HEALTH_TIMEOUT_S):  # noqa: S310
+            return
+    except (OSError, http.client.HTTPException) as error:
+        if not isinstance(error, urllib.error.HTTPError) or error.code >= _SERVERS_FAULT:
+            raise Outage(
+                f"Prefect's server {api} (PREFECT_API_URL) does not answer ({error}). Start it, or unset the variable "
+                "to use one of this workspace's own."
+            ) from None
 
 
 def _healthy(server: Server) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.stage import readable_faults
-from pipelines.workspace import Kind, Workspace
+from pipelines.workspace import Kind, Workspace, make_folder
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _path(workspace: Workspace, what: str) -> Path:
 def _open(workspace: Workspace, what: str) -> IO[str]:
     path = _path(workspace, what)
     with readable_faults(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return path.open("a+", encoding="utf-8")
 
 

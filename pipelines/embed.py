@@ -25,7 +25,17 @@ from pipelines.schema.index import Embed
 from pipelines.schema.model import Compute
 from pipelines.search.embedder import Vectors, load, locked_base
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, read_json, replacing, require_whole, sha256_file, sha256_json, write_manifest
+from pipelines.workspace import (
+    Job,
+    make_folder,
+    read_json,
+    replacing,
+    require_whole,
+    sha256_file,
+    sha256_json,
+    swap_in,
+    write_manifest,
+)
 
 METHOD = 1  # how a vector is computed: raise it when the same weights and settings give other bits
 _TEXTS_A_PART = 256  # some seconds of work: what an interruption loses at most
@@ -124,10 +134,10 @@ class Parts:
         if self._waiting:
             name = hashlib.sha256("".join(sorted(self._waiting)).encode()).hexdigest()[:16]
             path = self.folder / self.method / f"{name}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             beside = path.with_suffix(".new")
             write_vectors(beside, self._waiting)
-            beside.replace(path)
+            swap_in(beside, path)
             self._waiting = {}
 
     def remove(self) -> None:

@@ -26,7 +26,7 @@ from pipelines.sources._files import Files, local
 from pipelines.sources.readers import reader_file
 from pipelines.stage import stage_main
 from pipelines.task import Task, find_task
-from pipelines.workspace import Job, write_json
+from pipelines.workspace import Job, sealed, write_json
 
 CONFIDENCE = 0.95  # one-sided, of the paired gates, where a recipe gives none
 
@@ -196,7 +196,7 @@ def _unknown_source(document: Document, section: str) -> list[Mistake]:
 
 def run(job: Job) -> None:
     """Write settings.json: the recipe or index and its lock, every default filled in."""
-    write_json(job.folder / "settings.json", settings(job))
+    write_json(job.folder / "settings.json", sealed(settings(job)))
 
 
 if __name__ == "__main__":

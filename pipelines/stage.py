@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelines.driver import end_with_driver
 from pipelines.errors import HeadraceError, unwritable
 from pipelines.progress import tell
-from pipelines.workspace import Job, Kind, find_workspace
+from pipelines.workspace import Job, Kind, find_workspace, make_folder
 
 
 def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = None) -> None:
@@ -55,7 +55,7 @@ def readable_faults(folder: Path) -> Iterator[None]:
 def _only_writer(job: Job, stage: str) -> Iterator[None]:
     """Hold this stage's lock: a stage left behind by a killed driver is waited for, not joined."""
     locks = job.workspace.var / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    make_folder(locks)
     with (locks / f"{job.kind}-{job.name}-{stage}.lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,6 +24,8 @@ Kind = Literal["recipe", "index"]
 NAMES = "a letter, then up to 63 letters, digits, '-' and '_'"
 _SETTINGS_FOLDER = {"recipe": "recipes", "index": "indexes"}
 _OUTPUT_FOLDER = {"recipe": "data/models", "index": "data/indexes"}
+_SEAL = "sha256"  # of the other keys of settings.json
+_ALTERED = "Something else changed it, or the disk did. `headrace run` (`headrace index`) makes it anew."
 _EXPERIMENTS = Path(".dvc") / "tmp" / "exps"
 _LONGEST_NAME, _LONGEST_PATH = 255, 3000  # bytes of one part (ext4, xfs), characters of all below a folder
 _SHOWN = 200  # characters of a refused name
@@ -73,8 +75,12 @@ class Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """settings.json as the settings stage wrote it."""
-        settings: dict[str, Any] = read_json(self.folder / "settings.json")
+        """settings.json as the settings stage wrote it. Raises BadData when something else changed it, or the disk."""
+        path = self.folder / "settings.json"
+        settings: dict[str, Any] = read_json(path)
+        seal = settings.pop(_SEAL, None)
+        if seal is not None and seal != sha256_json(settings):
+            raise BadData(f"{path} is not what its stage wrote. {_ALTERED}")
         return settings
 
     def section(self, name: str, model: type[S]) -> S:
@@ -125,6 +131,11 @@ def expanded(written: str) -> Path:
         raise BadRequest(f"the path {written!r}: {error}. Write it out.") from None
 
 
+def sealed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are written: with their hash, which `Job.settings` checks."""
+    return {**settings, _SEAL: sha256_json(json.loads(to_json(settings)))}
+
+
 def find_workspace(start: Path | None = None) -> Workspace:
     """The workspace that holds `start` (default: the current directory).
 
@@ -158,18 +169,35 @@ def to_json(document: Any) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file, synced to disk before it takes its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.new")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    _sync(path.parent)
+    beside.write_text(text, encoding="utf-8")
+    swap_in(beside, path)
 
 
 def write_json(path: Path, document: Any) -> None:
     write_text(path, to_json(document))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, their names on disk: else a power cut takes them with all that is inside."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def swap_in(beside: Path, path: Path) -> None:
+    """Give a finished file its name. It is on disk before: a rename alone survives a kill and not a power cut."""
+    sync(beside)
+    beside.replace(path)
+    sync(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring a folder and all in it to disk."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
 
 
 @contextmanager
@@ -179,7 +207,7 @@ def replacing(target: Path) -> Iterator[Path]:
     The files are on disk before the swap. When the block raises, `target` stands as it was.
     """
     beside, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     if old.exists() and not target.exists():  # killed between the two renames below
         old.replace(target)
     for leftover in (beside, old):
@@ -187,12 +215,11 @@ def replacing(target: Path) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        for path in (*beside.rglob("*"), beside):
-            _sync(path)
+        sync_tree(beside)
         if target.exists():
             target.replace(old)
         beside.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -233,10 +260,7 @@ def require_whole(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     if (fault := damage(folder)) is not None:
-        raise BadData(
-            f"{folder}: {fault}. Something else changed it, or the disk did. `headrace run` (`headrace index`) makes "
-            "it anew."
-        )
+        raise BadData(f"{folder}: {fault}. {_ALTERED}")
     return manifest
 
 
@@ -249,7 +273,8 @@ def sha256_json(document: Any) -> str:
     return hashlib.sha256(to_json(document).encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring what a file holds, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from pipelines.errors import BadRequest, HeadraceError, Outage, without_credentials
+from pipelines.workspace import make_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -79,7 +80,7 @@ def shown_server() -> str:
 def locked(var: Path, name: str) -> Iterator[None]:
     """Hold var/locks/NAME.lock; other processes of this workspace wait."""
     folder = var / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / f"{name}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -108,7 +109,7 @@ def prepare_embedded(var: Path) -> str:
 
     uri = f"sqlite:///{database(var).resolve()}"
     with locked(var, "mlflow"), answering():
-        artifacts(var).mkdir(parents=True, exist_ok=True)
+        make_folder(artifacts(var))
         SqlAlchemyStore(uri, artifacts(var).resolve().as_uri())  # type: ignore[no-untyped-call]
     return uri
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.workspace import sync, sync_tree
 from registry.connection import experiment_id, sent_once
 from registry.gate import Verdict
 from registry.packing import Contents, pack
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CARD = "model-card.md"
+_FOLDERS = 4  # of MLflow's, that may be new: EXPERIMENT/models/ID/artifacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
     folder = local_folder(model.artifact_location, var)
     gone = folder is not None and not (folder / MODEL_FILES).is_dir()
     if model.status != LoggedModelStatus.READY or gone:
-        _write_files(client, candidate, run_id, model.model_id, model.artifact_location)
+        _write_files(client, candidate, run_id, model.model_id, model.artifact_location, var)
         outputs = client.get_run(run_id).outputs
         if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
             with sent_once():
@@ -142,7 +144,7 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
     return str(model.model_id)
 
 
-def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: str, location: str) -> None:
+def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: str, location: str, var: Path) -> None:
     from mlflow.models import Model
 
     with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
@@ -150,6 +152,7 @@ def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: 
         about = Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
         pack(candidate.contents, packed, about)
         client.log_model_artifacts(model_id, str(packed))
+    _keep(local_folder(location, var))
 
 
 def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, var: Path) -> None:
@@ -169,3 +172,12 @@ def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, mode
         for name, source in candidate.evidence.items():
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)
         client.log_artifacts(run_id, str(folder), EVIDENCE)
+    _keep(local_folder(f"{run.info.artifact_uri}/{EVIDENCE}", var))
+
+
+def _keep(folder: Path | None) -> None:
+    """Bring artifacts that lie on this machine to disk: MLflow only copies them, and SQLite syncs the version."""
+    if folder is not None:
+        sync_tree(folder)
+        for above in folder.parents[:_FOLDERS]:
+            sync(above)

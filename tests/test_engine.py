@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import BadRequest, Outage
-from pipelines.search.engine import Edge, Missing, Point, Server, connect
+from pipelines.search.engine import KEYWORDS, Edge, Missing, Point, Server, connect
 from pipelines.search.versions import Versions
 
 ONE, TWO = "1" * 16, "2" * 16
@@ -131,6 +131,19 @@ def test_a_server_s_interrupted_build_is_completed_and_its_strangers_go() -> Non
     engine = Server(QdrantClient(":memory:"), ":memory:")
     engine.build(INDEX, ONE, DIM, [points(30), points(5, seed=3)])
     assert engine.build(INDEX, ONE, DIM, [points(40)]) == 40
+
+
+def test_a_collection_whose_reply_was_lost_gets_its_payload_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first try made the collection and heard nothing; the second finds it."""
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    vectors = {"dense": models.VectorParams(size=DIM, distance=models.Distance.DOT)}
+    client.create_collection(f"{INDEX}-{ONE}", vectors_config=vectors)
+    asked: list[str] = []
+    monkeypatch.setattr(client, "create_payload_index", lambda name, key, *_, **__: asked.append(key))
+    assert Server(client, ":memory:").build(INDEX, ONE, DIM, [points(3)]) == 3
+    assert asked == list(KEYWORDS)
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Any) -> None:

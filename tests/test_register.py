@@ -77,7 +77,10 @@ def another_model(job: Job, weight: float = -1.0) -> None:
     """A model that answers otherwise, evaluated: the same encoder, its head's weights times a number."""
     file = job.folder / "model" / "model.safetensors"
     tensors = load_file(file)
-    save_file({name: value * weight if "head" in name else value for name, value in tensors.items()}, file)
+    flipped = {name: value * weight if "head" in name and len(value) == 2 else value for name, value in tensors.items()}
+    save_file(flipped, file)
+        {name: value * weight if "head" in name and len(value) == 2 else value for name, value in tensors.items()}, file
+    )
     write_manifest(job.folder / "model", {})
     evaluate.run(job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -21,7 +22,10 @@ from flows.turns import only_one
 from pipelines.errors import BadRequest, HeadraceError
 from pipelines.schema.schedule import Schedule
 from tests.prefect_server import prefect_server
+from tests.test_notices import Inbox, inbox
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
+
+__all__ = ["inbox"]  # a fixture
 
 RECIPE = """\
 task: text_classification
@@ -198,6 +202,36 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
         assert states()[0] == "CRASHED"
         assert sorted(states()[1:]) == ["CANCELLED", "CANCELLED", "COMPLETED"]
         assert took < 60
+
+
+@pytest.mark.slow
+def test_missed_slots_are_told_at_the_start_and_after_a_sleep(tiny: TinyGraph, inbox: Inbox) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Scheduled
+
+    tiny.write("recipes/a.yaml", RECIPE.replace("* * * * *", "0 0 1 1 *").replace(", push: true", ""))
+    tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
+    note = tiny.root / "var" / "slots" / "recipe-a.json"
+    long_ago = json.dumps({"served": "2024-06-01T00:00:00+00:00", "schedule": "0 0 1 1 * Europe/Berlin"})
+    tiny.write("var/slots/recipe-a.json", long_ago)
+    process = start(tiny)
+    with get_client(sync_client=True) as client:
+        try:
+            until(lambda: process.poll() is not None or deployment(client, tiny) is not None)
+            assert len(inbox.messages) == 1
+            for count in (2, 2):  # the second run finds nothing missed
+                found = deployment(client, tiny)
+                note.write_text(long_ago if count > len(inbox.messages) else note.read_text())
+                notices = tiny.root / "var" / "notices" / "a.json"
+                notices.unlink(missing_ok=True)  # as a good run does
+                late: Any = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=1))
+                run = client.create_flow_run_from_deployment(found.id, state=late, tags=["auto-scheduled"])
+                until(lambda run=run: client.read_flow_run(run.id).state.is_final(), timeout_s=100)  # type: ignore[misc, union-attr]
+                assert len(inbox.messages) == count
+        finally:
+            said = ended(process)
+    assert "recipe a: 2 slots of 0 0 1 1 * Europe/Berlin passed since 2025-01-01 00:00 and no run began" in said
+    assert {message["title"] for message in inbox.messages} == {"Headrace: recipe a missed its schedule"}
 
 
 def deployment(client: Any, tiny: TinyGraph) -> Any:

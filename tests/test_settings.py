@@ -208,14 +208,14 @@ def test_equal_files_give_equal_bytes_and_a_changed_row_does_not(tiny: Workspace
     said = json.loads(first)
     assert said.keys() == {
         "bases", "code", "compute", "contract", "data", "evaluation", "examples", "gates", "model", "preprocess",
-        "reference", "registry", "source", "split", "task", "training",
+        "reference", "registry", "sha256", "source", "split", "task", "training",
     }  # fmt: skip
     assert str(tiny.root) not in first.decode()
     with tiny.path("rows.csv").open("a") as rows:
         rows.write("another row,pos\n")
     settings.run(job(tiny))
     changed = {key for key, value in json.loads(document.read_text()).items() if value != said[key]}
-    assert changed == {"source"}
+    assert changed == {"source", "sha256"}
 
 
 @pytest.mark.parametrize(

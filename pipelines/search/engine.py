@@ -219,8 +219,8 @@ class Server:
             if not self.client.collection_exists(name):
                 vectors = {VECTOR: models.VectorParams(size=dim, distance=models.Distance.DOT)}
                 self.client.create_collection(name, vectors_config=vectors)
-                for key in KEYWORDS:
-                    self.client.create_payload_index(name, key, models.PayloadSchemaType.KEYWORD)
+            for key in KEYWORDS:  # of a collection that is there too: the reply to its making may have been lost
+                self.client.create_payload_index(name, key, models.PayloadSchemaType.KEYWORD, wait=True)
             there = frozenset(self._ids(name))  # from a build that was interrupted
             stale = set(there)
             for batch in batches:

@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.errors import BadRequest
-from pipelines.workspace import inside, is_name, read_json, replacing, sha256_file, write_json, write_text
+from pipelines.workspace import (
+    inside,
+    is_name,
+    make_folder,
+    read_json,
+    replacing,
+    sha256_file,
+    write_json,
+    write_text,
+)
 
 VERSION = re.compile(r"[0-9a-f]{16}")
 _RECORD = "whole.json"
@@ -64,7 +73,7 @@ class Versions:
     @contextmanager
     def building(self, index: str) -> Iterator[None]:
         """One process at a time; others wait and say so."""
-        self._of(index).mkdir(parents=True, exist_ok=True)
+        make_folder(self._of(index))
         with (self._of(index) / "build.lock").open("a") as file:
             if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 print(f"{index}: waiting for another process that is building it", file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ from pipelines.schema.data import Data
 from pipelines.sources import Identity
 from pipelines.sources._files import Files
 from pipelines.sources.readers._open import is_html
-from pipelines.workspace import inside, sha256_file, write_text
+from pipelines.workspace import inside, make_folder, sha256_file, swap_in, write_text
 
 if TYPE_CHECKING:
     import httpx
@@ -72,7 +72,7 @@ def download_name(url: str) -> str:
 
 def _download(url: str, part: Path, target: Path, sha256: str | None) -> None:
     """Bring the file under its name; a part that is there is continued if the server still has the same file."""
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(part.parent)
     _continue(url, part)
     found = sha256_file(part)
     if sha256 and found != sha256:
@@ -82,8 +82,8 @@ def _download(url: str, part: Path, target: Path, sha256: str | None) -> None:
             f"{url}: the checksum does not match: {size:,} bytes with sha256 {found}, expected {sha256}. "
             "Nothing was kept. Correct `sha256`, or look what the address now holds."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part.replace(target)
+    make_folder(target.parent)
+    swap_in(part, target)
     _forget(part)
 
 

@@ -19,7 +19,7 @@ from pipelines.progress import tracked
 from pipelines.schema.data import Data
 from pipelines.sources import Identity, scheme
 from pipelines.sources._files import Files
-from pipelines.workspace import inside
+from pipelines.workspace import inside, make_folder, swap_in
 
 # fsspec's names for what other files here read, and for wrappers around other file systems.
 _NOT_STORES = {
@@ -74,7 +74,7 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
     source = str(data.source)
     key = hashlib.sha256(f"{source}\n{json.dumps(identity, sort_keys=True)}".encode()).hexdigest()
     folder = downloads / key
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _store(source) as (store, path):
         files = _listing(store, path, source)
         for file in tracked(files, f"download {source}", total=len(files), unit="files"):
@@ -90,13 +90,13 @@ def watch(data: Data) -> None:
 
 def _copy(store: Any, file: Remote, target: Path) -> None:
     """Bring one file here; it takes its name when all of it has come."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     part = target.with_name(f".{target.name}.part")
     store.get_file(file.path, str(part))
     size = part.stat().st_size
     if size != file.size:
         raise Outage(f"{file.path}: {size:,} of {file.size:,} bytes came. Run again.")
-    part.replace(target)
+    swap_in(part, target)
 
 
 def _listing(store: Any, path: str, source: str) -> list[Remote]:

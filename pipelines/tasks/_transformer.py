@@ -36,7 +36,7 @@ from pipelines.tasks._architecture import (
     set_dropout,
     stored_config,
 )
-from pipelines.workspace import write_json
+from pipelines.workspace import make_folder, swap_in, write_json
 
 WEIGHTS = "model.safetensors"
 HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
@@ -161,10 +161,10 @@ def cached_features(
     """pooled() of every text, read from `path` when an earlier run left it there."""
     if not path.is_file():
         vectors = _in_batches(module, module.pooled, tokens, pad=pad, batch_size=batch_size, what="features")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         save_file({"vectors": vectors}, beside)
-        beside.replace(path)
+        swap_in(beside, path)
     return load_file(path)["vectors"]
 
 

@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.faults.writes import DVC, Trap, forked, repro
 _NOT_EQUAL = ("evaluate@tiny", "register@tiny", "publish@notes")
 _EQUAL = ("metrics.json", "predictions.parquet", "report.json")
 _MOST_KILLS = 10  # in a row
-_STATES = 12  # of the data
+STATES = 12  # of the data
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ def draw_trap(draw: random.Random, record: dict[str, tuple[int, float]], done: s
     return Trap(who, draw.randint(1, max(1, round(writes * part))), group=draw.random() < 0.4)
 
 
-def undisturbed(plain: Workspace, number: int) -> Undisturbed:
-    """Bring this state of the data to its end, and look."""
+def undisturbed(plain: Workspace, number: int, *, watch: Callable[[Path], None] | None = None) -> Undisturbed:
+    """Bring this state of the data to its end, and look; watch: as `repro` takes it."""
     change(plain, number)
     Path(f"{plain.root}.record").unlink(missing_ok=True)
-    _must(repro(plain.root, plain=False), plain)
+    _must(repro(plain.root, plain=False, watch=watch), plain)
     record = {me: (writes, seconds) for me, writes, seconds in _lines(Path(f"{plain.root}.record"))}
     return Undisturbed(entries(plain), record)
 
@@ -198,10 +199,10 @@ def main() -> None:
     draw, kills, faults, number = random.Random(arguments.seed), Counter[str](), 0, 0
     deadline = time.monotonic() + arguments.minutes * 60
     while kills.total() < arguments.kills and time.monotonic() < deadline:
-        state = number % _STATES
+        state = number % STATES
         if number and not state:
             shutil.rmtree(made.root)
-            made = make(folder / f"disturbed-{number // _STATES}")
+            made = make(folder / f"disturbed-{number // STATES}")
         if state not in states:
             states[state] = undisturbed(plain, state)
         number += 1

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, TINY_RECIPE, Workspace, make_tiny
+from tests.faults.trainings import MOMENTS, SUBJECTS, planned
 from tests.tiny_graph import until
 
 pytestmark = pytest.mark.slow
@@ -31,11 +32,21 @@ def test_a_seeded_sample_of_kills(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.faults.trainings", str(tmp_path / "w"), "--tries", "6", "--seed", "11"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    tries = json.loads(done.stdout)["tries"]
+    found = json.loads(done.stdout)
+    tries = found["tries"]
     assert {tried["name"] for tried in tries if not tried["faults"]} == {
         "text-pretrain", "text-full", "text-lora", "text-transfer", "pictures-pretrain", "pictures-full",
     }, tries  # fmt: skip
-    assert sum(kill.endswith(": -9") for tried in tries for kill in tried["kills"]) >= 6, tries
+    assert found["pairs"] >= len(tries), tries  # each at another moment
+    assert found["kills"] >= 2 * len(tries), tries
+
+
+def test_the_first_tries_go_through_every_subject_at_every_moment() -> None:
+    plan = [planned(number) for number in range(len(SUBJECTS) * len(MOMENTS))]
+    assert set(plan) == {(subject, moment) for subject in SUBJECTS for moment in MOMENTS}
+    assert {subject for subject, _ in plan[:6]} == set(SUBJECTS)
+    assert len({moment for _, moment in plan[:6]}) == 6
+    assert planned(len(plan)) == (sorted(SUBJECTS)[0], None)
 
 
 @pytest.fixture(scope="module")

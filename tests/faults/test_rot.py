@@ -94,6 +94,23 @@ def test_verify_is_set_once_and_a_persons_word_counts(tiny_graph: TinyGraph) -> 
 
 
 @pytest.mark.slow
+def test_a_flipped_bit_in_settings_is_named_and_made_anew(tiny: Workspace) -> None:
+    """One that leaves JSON, and a value that would do."""
+    from flows.dag import Graph
+
+    assert tiny.dvc("repro", "collect@tiny").returncode == 0
+    file = tiny.path("data/models/tiny/settings.json")
+    right, before = file.read_text(), file.stat()
+    file.write_text(right.replace('"batch_size": 16', '"batch_size": 17'))
+    assert file.read_text() != right
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    stopped = tiny.stage("validate", "tiny")
+    assert (stopped.returncode, "settings.json is not what its stage wrote" in stopped.stderr) == (3, True)
+    Graph(tiny.root).reproduce("validate@tiny")
+    assert file.read_text() == right
+
+
+@pytest.mark.slow
 def test_what_rotted_on_the_disk_is_named_and_made_anew(tiny: Workspace) -> None:
     """In an output and in DVC's cache alike: the stage that reads it stops, `headrace run` makes it anew."""
     from flows.dag import Graph

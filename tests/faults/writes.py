@@ -20,6 +20,7 @@ from typing import Any
 
 DVC = "dvc"  # the driver's name among the processes; a stage's is its address
 _WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "sqlite3.connect"}
+_WRITES |= {"os.fsync"}  # told by tests/faults/disk.py; Python itself does not
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -92,12 +93,26 @@ def fill(root: Path) -> None:
             os.posix_fallocate(filler.fileno(), filler.tell(), free.f_bavail * free.f_frsize)
 
 
-def repro(root: Path, *, plain: bool, trap: Trap | None = None, only: str | None = None) -> int:
+def repro(
+    root: Path,
+    *,
+    plain: bool,
+    trap: Trap | None = None,
+    only: str | None = None,
+    watch: Callable[[Path], None] | None = None,
+) -> int:
     """Bring the whole graph, or one stage, up to date in a fork with its own process group; the driver's exit code.
 
     plain: as `dvc repro` does; otherwise as the workers of `headrace run` do, stage by stage.
+    watch: called first in the fork.
     """
-    return forked(lambda: _drive(root, plain=plain, only=only), root, trap)
+
+    def work() -> None:
+        if watch is not None:
+            watch(root)
+        _drive(root, plain=plain, only=only)
+
+    return forked(work, root, trap)
 
 
 def forked(work: Callable[[], object], root: Path, trap: Trap | None = None) -> int:

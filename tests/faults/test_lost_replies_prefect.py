@@ -1,0 +1,196 @@
+"""Replies of a real Prefect server dropped, delayed or failing: runs end as they do without, nothing stands twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from flows.dag import Graph
+from tests.conftest import ROOT, Workspace
+from tests.faults.proxy import Proxy
+from tests.prefect_server import prefect_server
+from tests.tiny_graph import TinyGraph, make_tiny_graph, until
+
+pytestmark = pytest.mark.slow
+
+FAULTS = int(os.environ.get("TEST_FAULTS", "8"))  # each dropped reply costs Prefect's client 2 s and more
+_HEADRACE_RUN = """
+import sys
+from pathlib import Path
+from flows import cli
+from flows.pipeline import run
+from pipelines.workspace import Workspace
+cli._obey = lambda _: sys.exit(run(Workspace(Path.cwd()), "recipe").exit_code)
+cli.main(["run"])
+"""
+STAGES = ["prepare", "left", "right", "join"]
+
+
+def proxy(*, drop: float = 0.0, delay: float = 0.0, seed: int = 4) -> Proxy:
+    return Proxy(prefect_server().removesuffix("/api"), drop=drop, delay=delay, seed=seed)
+
+
+@pytest.fixture
+def tiny_graph(tmp_path: Path) -> TinyGraph:
+    """Its recipe has a name of its own: the suite's server holds other tests' runs."""
+    return make_tiny_graph(tmp_path / "w", recipes=(f"r{uuid4().hex[:8]}",))
+
+
+def name_of(graph: TinyGraph) -> str:
+    (name,) = (node.name for node in Graph(graph.root).nodes if node.stage == "join")
+    return name
+
+
+def flow_runs(name: str) -> list[Any]:
+    """Those of a recipe, asked without the proxy."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        wanted = FlowRunFilter.model_validate({"name": {"any_": [name]}})
+        return list(client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_ASC, limit=200))
+
+
+def task_runs(runs: list[Any]) -> Counter[Any]:
+    """How often each stage stands in each flow run, and in which state."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    wanted = FlowRunFilter.model_validate({"id": {"any_": [run.id for run in runs]}})
+    with get_client(sync_client=True) as client:
+        found = client.read_task_runs(flow_run_filter=wanted, sort=TaskRunSort.NAME_ASC, limit=200)
+    return Counter((task.flow_run_id, task.name, task.state_type and task.state_type.value) for task in found)
+
+
+def artifacts(runs: list[Any]) -> Counter[Any]:
+    """How often each stands in each flow run."""
+    wanted = {"artifacts": {"flow_run_id": {"any_": [str(run.id) for run in runs]}}}
+    found = httpx.post(f"{prefect_server()}/artifacts/filter", json=wanted).json()
+    return Counter((each["flow_run_id"], each["key"]) for each in found)
+
+
+def start(graph: TinyGraph, api: str | None) -> subprocess.Popen[str]:
+    """`headrace run` over the tiny graph, which has no recipes to be read."""
+    env = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+    env |= {"PYTHONPATH": str(ROOT), **({"PREFECT_API_URL": api} if api else {})}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", _HEADRACE_RUN], cwd=graph.root, env=env, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+def run(graph: TinyGraph, api: str) -> tuple[int, str]:
+    """Its exit code, and what it said."""
+    process = start(graph, api)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out + err
+
+
+def check(runs: list[Any], addresses: list[str], count: int) -> None:
+    """Every run Completed, with each of its stages and each of its artifacts once."""
+    assert [run.state_type.value for run in runs] == ["COMPLETED"] * count
+    right = {(run.id, address, "COMPLETED"): 1 for run in runs for address in addresses}
+    until(lambda: task_runs(runs) == right, timeout_s=30)
+    left = artifacts(runs)
+    assert (set(left.values()), len(left)) == ({1}, 2 * count)  # the progress, and what became of the recipe
+
+
+def test_lost_replies_double_nothing(tiny_graph: TinyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run after another, until enough replies were lost."""
+    prefect_server()
+    monkeypatch.setenv("HEADRACE_PATIENCE_S", "120")
+    name, number = name_of(tiny_graph), 0
+    with proxy(drop=0.15, delay=0.1) as between:
+        while between.done["dropped"] + between.done["delayed"] < FAULTS:
+            number += 1
+            tiny_graph.write(f"rows-{name}.txt", f"{number} of many")
+            code, said = run(tiny_graph, f"{between.url}/api")
+            assert code == 0, said
+            assert "Traceback" not in said
+            assert sorted(tiny_graph.ran()) == sorted(f"{stage}@{name}" for stage in STAGES)
+            assert Graph(tiny_graph.root).stale([f"{stage}@{name}" for stage in STAGES]) == {}
+    check(flow_runs(name), [f"{stage}@{name}" for stage in STAGES], number)
+
+
+def test_a_real_recipe_is_registered_once(tiny: Workspace) -> None:
+    api = prefect_server()
+    with proxy(drop=0.15, delay=0.1, seed=5) as between:
+        done = tiny.headrace("run", PREFECT_API_URL=f"{between.url}/api", HEADRACE_PATIENCE_S="120")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert between.done["dropped"] >= 1
+    assert "up to date" in tiny.dvc("status").stdout
+    receipt = json.loads(tiny.path("data/models/tiny/registered.json").read_text())
+    assert (receipt["version"], "champion" in receipt["aliases"]) == ("1", True)
+    again = tiny.headrace("run", PREFECT_API_URL=api)
+    assert "nothing to do" in again.stderr, again.stderr
+
+
+def test_a_server_that_fails_for_a_while_is_waited_for(tiny_graph: TinyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefect_server()
+    monkeypatch.setenv("HEADRACE_PATIENCE_S", "60")
+    name = name_of(tiny_graph)
+    tiny_graph.order(f"left@{name}", sleep=3)
+    with proxy() as between:
+
+        def fail() -> None:
+            until(lambda: bool(tiny_graph.notes("began")))
+            between.fails = True
+            time.sleep(8)
+            between.fails = False
+
+        failing = threading.Thread(target=fail)
+        failing.start()
+        code, said = run(tiny_graph, f"{between.url}/api")
+        failing.join()
+    assert code == 0, said
+    assert between.done["failed"] > 0
+    assert "waiting" in said
+    assert "Traceback" not in said
+    [found] = flow_runs(name)
+    assert found.state_type.value == "COMPLETED"
+
+
+def test_a_server_that_stays_away_costs_one_message(tiny_graph: TinyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefect_server()
+    monkeypatch.setenv("HEADRACE_PATIENCE_S", "2")
+    with proxy() as between:
+        between.fails = True
+        code, said = run(tiny_graph, f"{between.url}/api")
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert said.count("does not answer") >= 1
+
+
+def test_a_server_that_dies_in_the_middle_costs_no_stage(
+    tiny_graph: TinyGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workspace's own server, killed."""
+    monkeypatch.setenv("HEADRACE_PATIENCE_S", "2")
+    name = name_of(tiny_graph)
+    tiny_graph.order(f"join@{name}", sleep=2)
+    process = start(tiny_graph, None)
+    until(lambda: any(note["address"] == f"join@{name}" for note in tiny_graph.notes("began")), timeout_s=120)
+    server = json.loads((tiny_graph.root / "var/servers/prefect.json").read_text())["pid"]
+    for each in (psutil.Process(server), *psutil.Process(server).children(recursive=True)):
+        os.kill(each.pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    assert err.count("does not answer: ") == 1, err
+    assert not set(err.splitlines()) & {"--- Error logging to API ---"}
+    assert "EventsWorker" not in err
+    assert "Traceback" not in err
+    assert sorted(tiny_graph.ran()) == sorted(f"{stage}@{name}" for stage in STAGES)
+    assert Graph(tiny_graph.root).stale([f"{stage}@{name}" for stage in STAGES]) == {}

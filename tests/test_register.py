@@ -79,8 +79,6 @@ def another_model(job: Job, weight: float = -1.0) -> None:
     tensors = load_file(file)
     flipped = {name: value * weight if "head" in name and len(value) == 2 else value for name, value in tensors.items()}
     save_file(flipped, file)
-        {name: value * weight if "head" in name and len(value) == 2 else value for name, value in tensors.items()}, file
-    )
     write_manifest(job.folder / "model", {})
     evaluate.run(job)
 

@@ -1,9 +1,8 @@
 """Training throughput beside the stock Trainer (+ peft) script: same model, data, steps, batch and threads, in one run.
 
-Three comparisons: padding to a fixed 128 tokens, padding to the longest of a random batch, and texts that all reach
-the limit, where grouping by length can gain nothing. Each round draws other batches. Ours trains without the base's
-dropout, which is the recipe's default and a part of the gain: what is left of it with dropout on stands beside it.
-Then whole trainings, for the accuracy of both.
+Two comparisons: padding to a fixed 128 tokens, and to the longest of a random batch (bench/limit.py has the third).
+Each round draws other batches. Ours trains without the base's dropout, which is the recipe's default and a part of the
+gain: what is left of it with dropout on stands beside it. Then whole trainings, for the accuracy of both.
 """
 
 from __future__ import annotations
@@ -33,10 +32,8 @@ from tests.conftest import ROOT, Workspace, make_workspace
 STEPS = 20
 ROUNDS = 3
 WARM = 2  # steps at the start that are not timed
-PAIRS_AT_LIMIT, STEPS_AT_LIMIT = 10, 8
 METHODS: dict[stock.Method, float] = {"lora": 1e-3, "full": 5e-5}  # and the learning rate of each
 PADDINGS: tuple[stock.Padding, ...] = ("fixed", "longest")
-LIMIT_ROWS = 600  # long reviews, every one cut at the limit
 STOCK_TOKENS = 128  # what the example of transformers pads to
 STOCK_DROPOUT = 0.1  # what the base's configuration says
 
@@ -45,16 +42,14 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        short = {method: _prepared(Path(folder) / method, method, "rotten_tomatoes") for method in METHODS}
-        long = _prepared(Path(folder) / "long", "lora", "imdb")
+        short = {method: prepared_rows(Path(folder) / method, method, "rotten_tomatoes") for method in METHODS}
         for method, workspace in short.items():
             _throughput(workspace, method)
-        _at_limit(long)
         for method, workspace in short.items():
             _accuracy(workspace, method)
 
 
-def _prepared(folder: Path, method: stock.Method, reviews: str) -> Workspace:
+def prepared_rows(folder: Path, method: stock.Method, reviews: str) -> Workspace:
     """The default recipe with another method, or on the long reviews, up to `preprocess`."""
     workspace = make_workspace(folder)
     recipe = (ROOT / "recipes/film-reviews.yaml").read_text()
@@ -76,7 +71,7 @@ def _must(done: object) -> None:
         raise SystemExit(f"{done}")
 
 
-def _job(workspace: Workspace) -> Job:
+def job_of(workspace: Workspace) -> Job:
     return find_workspace(workspace.root).job("recipe", "film-reviews")
 
 
@@ -84,7 +79,7 @@ def _base(job: Job) -> Base:
     return base_of(job.section("model", Model), job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
 
 
-def _ours(job: Job, steps: int, *, seed: int, rows: int | None = None, dropout: float | None = None) -> float:
+def ours(job: Job, steps: int, *, seed: int, rows: int | None = None, dropout: float | None = None) -> float:
     """Examples a second of our own training loop, the first steps left out. dropout: in the base."""
     task, base = find_task("text_classification"), _base(job)
     prepared, model = job.folder / "prepared", job.section("model", Model)
@@ -108,7 +103,7 @@ def _rows(job: Job, split: SplitName) -> pd.DataFrame:
     return pd.DataFrame({"text": rows["text"], "label": rows["label"].astype("category").cat.codes.astype(int)})
 
 
-def _theirs(
+def theirs(
     job: Job,
     method: stock.Method,
     padding: stock.Padding,
@@ -130,39 +125,28 @@ def _theirs(
 
 
 def _throughput(workspace: Workspace, method: stock.Method) -> None:
-    job = _job(workspace)
+    job = job_of(workspace)
     figures: dict[str, list[float]] = {"ours": [], "ours with dropout": [], "fixed": [], "longest": []}
     for seed in range(ROUNDS):
-        figures["ours"].append(_ours(job, STEPS, seed=seed))
+        figures["ours"].append(ours(job, STEPS, seed=seed))
         for padding in PADDINGS:
-            figures[padding].append(_theirs(job, method, padding, STEPS, seed=seed))
-        figures["ours with dropout"].append(_ours(job, STEPS, seed=seed, dropout=STOCK_DROPOUT))
+            figures[padding].append(theirs(job, method, padding, STEPS, seed=seed))
+        figures["ours with dropout"].append(ours(job, STEPS, seed=seed, dropout=STOCK_DROPOUT))
     for padding, what in (
         ("fixed", f"padded to {STOCK_TOKENS}"),
         ("longest", "padded to the longest of a random batch"),
     ):
         print(
-            f"{method}: {_mean(figures['ours']):.1f} examples/s; stock, {what}: {_mean(figures[padding]):.1f}; "
+            f"{method}: {mean(figures['ours']):.1f} examples/s; stock, {what}: {mean(figures[padding]):.1f}; "
             f"ratio {ratio(figures['ours'], figures[padding])}, "
             f"with its dropout in ours too {ratio(figures['ours with dropout'], figures[padding])}",
             flush=True,
         )
 
 
-def _at_limit(workspace: Workspace) -> None:
-    job = _job(workspace)
-    limit = job.settings["preprocess"]["max_tokens"]
-    ours, theirs = [], []
-    for seed in range(PAIRS_AT_LIMIT):
-        ours.append(_ours(job, STEPS_AT_LIMIT, seed=seed, rows=LIMIT_ROWS))
-        theirs.append(_theirs(job, "lora", "longest", STEPS_AT_LIMIT, seed=seed, max_tokens=limit, rows=LIMIT_ROWS))
-    print(f"texts at the limit of {limit} tokens, lora: {_mean(ours):.1f} examples/s, stock {_mean(theirs):.1f}; "
-          f"ratio {ratio(ours, theirs)} ({PAIRS_AT_LIMIT} alternated pairs)", flush=True)  # fmt: skip
-
-
 def _accuracy(workspace: Workspace, method: stock.Method) -> None:
     _must(workspace.dvc("repro", "evaluate@film-reviews", timeout=3600))
-    job = _job(workspace)
+    job = job_of(workspace)
     ours = json.loads((job.folder / "evaluation/metrics.json").read_text())["accuracy"]
     folder = _base(job).folder
     assert folder is not None
@@ -178,5 +162,5 @@ def _accuracy(workspace: Workspace, method: stock.Method) -> None:
     )
 
 
-def _mean(figures: list[float]) -> float:
+def mean(figures: list[float]) -> float:
     return sum(figures) / len(figures)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 _OTHER_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML"}
+_LOADER = "mlflow.pyfunc.loaders.code_model"  # what MLflow writes for a model from code
 SERVED = ROOT / "registry" / "served.py"
 
 
@@ -61,6 +62,24 @@ def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
         )
     for compiled in folder.rglob("__pycache__"):
         shutil.rmtree(compiled)
+
+
+def holds_own_code(folder: Path, task: str) -> bool:
+    """Whether a packed model runs this workspace's code of the task and nothing else: then it may be run here."""
+    from mlflow.models import Model
+
+    flavor = Model.load(str(folder)).flavors.get("python_function", {})
+    loaded = (flavor.get("loader_module"), Path(flavor.get("model_code_path", "")).name, flavor.get("code"))
+    code = folder / "code"
+    inits = {parent / "__init__.py" for file in code_files(task) for parent in file.relative_to(ROOT).parents}
+    own = {ROOT / init for init in inits if (ROOT / init).is_file()} | set(code_files(task))
+    found = {ROOT / file.relative_to(code): file for file in code.rglob("*") if file.is_file()}
+    return (
+        loaded == (_LOADER, SERVED.name, code.name)
+        and (folder / SERVED.name).read_bytes() == SERVED.read_bytes()
+        and found.keys() == own
+        and all(file.read_bytes() == mine.read_bytes() for mine, file in found.items())
+    )
 
 
 def code_files(task: str) -> list[Path]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from registry import journal
 from registry.card import shortened, with_forced
-from registry.connection import answering, as_default, connect, is_embedded, sent_once
+from registry.connection import answering, as_default, connect, sent_once
 from registry.ledger import Chain, forced_of
-from registry.packing import pack
+from registry.packing import holds_own_code, pack
 from registry.promotion import accept, anchor, whole
 from registry.runs import Candidate, Draft, log_evaluation, logged_model, run_of
 from registry.versions import (
@@ -49,22 +49,24 @@ class Registered:
 
 @contextmanager
 def packed(draft: Draft, var: Path) -> Iterator[Path]:
-    """The MLflow model of a draft on this machine: what a version of it would serve. Call it inside exclusive().
+    """The MLflow model of a draft on this machine: the very artifact that a version of it serves, made if need be.
 
-    Of the embedded store the very artifact; for a server it is packed here, since what a server sends back is not run.
+    What holds other code than this workspace's is not given out to be run: then one is packed anew, beside.
+    Call it inside exclusive().
     """
-    if not is_embedded():
-        from mlflow.models import Model
-
-        with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
-            pack(draft.contents, folder := Path(scratch) / "packed", Model())
-            yield folder
-        return
     with answering():
         client = connect(var)
         existing = find(client, draft.name, draft.model_hash)
         model_id = logged_model(client, draft, run_of(client, draft, existing, var), existing, var)
-    yield local_copy(client, model_id, draft.model_hash, var)
+    folder = local_copy(client, model_id, draft.model_hash, var)
+    if holds_own_code(folder, draft.contents.task):
+        yield folder
+        return
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+        pack(draft.contents, anew := Path(scratch) / "packed", Model())
+        yield anew
 
 
 def register(candidate: Candidate, var: Path) -> Registered:

@@ -23,6 +23,9 @@ CALLS = {
     "shutil.unpack_archive",
 }  # fmt: skip
 METHODS = {"extractall", "extract_all", "unpack_archive", "read_pickle", "load_extension", "enable_load_extension"}
+# What runs our own code: a packed model is tried in a process of its own when its code is this workspace's
+# (registry.packing.holds_own_code).
+OWN = {"registry/rehearsal.py": ["mlflow.pyfunc.load_model()"]}
 # Names that are imported when they are known: each is looked for in the list of a folder's files first.
 IMPORTS_BY_NAME = {"pipelines/task.py", "pipelines/sources/__init__.py", "pipelines/sources/readers/__init__.py"}
 
@@ -83,7 +86,7 @@ def of_loading(name: str, given: dict[str, object]) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_nothing_executes_what_is_read(path: Path) -> None:
-    assert list(dangers((ROOT / path).read_text())) == []
+    assert list(dangers((ROOT / path).read_text())) == OWN.get(str(path), [])
 
 
 def test_what_was_walked() -> None:

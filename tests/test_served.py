@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,9 +22,9 @@ import pytest
 
 from pipelines.errors import BadRequest
 from pipelines.task import Predictions, find_task, task_names
-from registry import store
+from registry import store, versions
 from registry.connection import exclusive, tracking_uri
-from registry.packing import ROOT, code_files, requirements
+from registry.packing import ROOT, code_files, holds_own_code, requirements
 from registry.served import About, Answerer
 from tests.small_model import TEXTS, candidate, make_small_model
 
@@ -37,6 +38,25 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with exclusive(folder / "var"):
         store.register(candidate(model, folder / "evidence"), folder / "var")
     return folder
+
+
+def test_other_code_in_a_packed_model_is_noticed(home: Path, tmp_path: Path) -> None:
+    """Before it is tried: what is tried is run."""
+    [version] = versions.versions("films", home / "var")
+    packed = tmp_path / "packed"
+    shutil.copytree(versions.packed_folder(version, home / "var"), packed)
+    assert holds_own_code(packed, "text_classification")
+    assert not holds_own_code(packed, "image_classification")
+    for file in ("served.py", "code/pipelines/task.py", "code/pipelines/more.py", "MLmodel"):
+        before = (packed / file).read_bytes() if (packed / file).exists() else None
+        edited = (before or b"").replace(b"loaders.code_model", b"model")
+        (packed / file).write_bytes(edited if edited != before else (before or b"") + b"\nimport os\n")
+        assert not holds_own_code(packed, "text_classification"), file
+        if before is None:
+            (packed / file).unlink()
+        else:
+            (packed / file).write_bytes(before)
+    assert holds_own_code(packed, "text_classification")
 
 
 @pytest.fixture

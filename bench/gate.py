@@ -52,7 +52,7 @@ def main() -> None:
 
 def swapped(draw: np.random.Generator, place: Path, trials: int = TRIALS) -> str:
     """Exact nulls: two models that do differ, their answers swapped row by row at random."""
-    good, bad = _model(draw, RIGHT), _model(draw, RIGHT - 0.08)
+    good, bad = drawn_model(draw, RIGHT), drawn_model(draw, RIGHT - 0.08)
     counts: Counter[str] = Counter()
     for _ in range(trials):
         coin = draw.random(ROWS) < 0.5
@@ -64,9 +64,9 @@ def nightly(draw: np.random.Generator, place: Path, series: int) -> str:
     """A champion, and every night another model that is as good, on the same rows; a promotion ends the series."""
     counts: Counter[str] = Counter()
     for _ in range(series):
-        champion, hard = _model(draw, RIGHT, shared := draw.random(ROWS)), shared
+        champion, hard = drawn_model(draw, RIGHT, shared := draw.random(ROWS)), shared
         promoted = any(
-            compare(_model(draw, RIGHT, hard), champion, BETTER, place, asked=night).passed
+            compare(drawn_model(draw, RIGHT, hard), champion, BETTER, place, asked=night).passed
             for night in range(1, NIGHTS + 1)
         )
         counts["a false promotion" if promoted else "none"] += 1
@@ -79,7 +79,7 @@ def planted(draw: np.random.Generator, place: Path, drop: float, trials: int = T
     disagree = []
     for _ in range(trials):
         hard = draw.random(ROWS)
-        champion, candidate = _model(draw, RIGHT, hard), _model(draw, RIGHT - drop, hard)
+        champion, candidate = drawn_model(draw, RIGHT, hard), drawn_model(draw, RIGHT - drop, hard)
         disagree.append(float((champion != candidate).mean()))
         counts[compare(candidate, champion, NO_WORSE, place).outcome] += 1
     share = float(np.mean(disagree))
@@ -108,7 +108,7 @@ def compare(candidate: Array, champion: Array, gate: Gate, place: Path, *, asked
     return reason
 
 
-def _model(draw: np.random.Generator, right: float, hard: Array | None = None) -> Array:
+def drawn_model(draw: np.random.Generator, right: float, hard: Array | None = None) -> Array:
     """Which rows a model has right. hard: how hard each row is, 0 to 1, for models that fail on the same rows.
 
     Three answers in four follow the row, the others a coin of their own.

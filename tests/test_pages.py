@@ -7,12 +7,19 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
+from mlflow import MlflowClient
 
+from flows.promotion import watching
+from pipelines.workspace import Workspace as Place
+from registry import journal, versions
+from registry.connection import connect
 from tests.conftest import TINY_RECIPE, Workspace
+from tests.tiny_graph import until
 
 pytestmark = pytest.mark.slow
 
@@ -72,13 +79,28 @@ def test_pages(tiny: Workspace, browser) -> None:
     assert served(tiny) == "1"
     move_champion_by_hand(page, f"{pages['mlflow']}/#/models/tiny/versions/2")
     assert served(tiny) == "2"
+    with watched(tiny) as client:
+        client.set_model_version_tag("tiny", "1", versions.EVIDENCE_HASH, "f" * 64)  # evidence that is none
+        move_champion_by_hand(page, f"{pages['mlflow']}/#/models/tiny/versions/1")
+        until(lambda: versions.raw_champion(client, "tiny") == "2", timeout_s=10)
+        assert "the ledger knows other evidence" in client.get_model_version("tiny", "1").tags["promotion_refused"]
+        [*_, last] = journal.read(client, "tiny").entries
+        assert (last.action, last.before, last.to) == ("refused", "2", "1")
+
+
+@contextmanager
+def watched(tiny: Workspace) -> Iterator[MlflowClient]:
+    """Promotions are watched, as `headrace schedule` does; a client of the registry."""
+    with watching(Place(tiny.root)):
+        yield connect(tiny.path("var"))
 
 
 def move_champion_by_hand(page, version_page: str) -> None:
     """Add the alias to the version of this page, as a person does: the pencil, the name, Save."""
     page.goto(version_page, timeout=WAIT_MS)
-    page.get_by_text("challenger").first.wait_for(timeout=WAIT_MS)
-    page.locator("button[data-component-id*=alias]").first.click()
+    pencil = page.locator("button[data-component-id*=alias]").first
+    pencil.wait_for(timeout=WAIT_MS)
+    pencil.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("combobox").fill("champion")
     page.keyboard.press("Enter")

@@ -10,7 +10,7 @@ from flows.locking import refresh
 from pipelines.settings import read_lock, run
 from pipelines.workspace import Job, write_json
 from pipelines.workspace import Workspace as Place
-from registry.connection import connect
+from registry.connection import artifacts, connect
 from tests.conftest import Workspace
 
 PROFILE = {"rows": 3}
@@ -24,7 +24,7 @@ def crown(workspace: Workspace) -> None:
     """A champion whose data had PROFILE."""
     var = job(workspace).workspace.var
     client = connect(var)
-    experiment = client.create_experiment("e", artifact_location=(var / "artifacts").as_uri())
+    experiment = client.create_experiment("e", artifact_location=(artifacts(var) / "e").as_uri())
     evidence = client.create_run(experiment)
     (workspace.root / "profile.json").write_text(json.dumps(PROFILE))
     client.log_artifact(evidence.info.run_id, str(workspace.root / "profile.json"), "evidence")

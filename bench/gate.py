@@ -21,7 +21,7 @@ from pipelines.comparison import Yardstick, against_champion
 from pipelines.predictions import Answered, write_predictions
 from pipelines.schema.evaluation import Gate
 from pipelines.task import Predictions, Task
-from registry.gate import AGAINST_CHAMPION, Evidence, NoRival, Reason, judge
+from registry.gate import AGAINST_CHAMPION, Evidence, NoRival, Reason, corrected, judge
 
 TRIALS = int(os.environ.get("BENCH_TRIALS", "1000"))
 NIGHTS = 30
@@ -83,7 +83,7 @@ def planted(draw: np.random.Generator, place: Path, drop: float, trials: int = T
         disagree.append(float((champion != candidate).mean()))
         counts[compare(candidate, champion, NO_WORSE, place).outcome] += 1
     share = float(np.mean(disagree))
-    expected = power(drop - 0.005, rows=ROWS, disagree=share, confidence=CONFIDENCE)
+    expected = power(drop - 0.005, rows=ROWS, disagree=share, confidence=corrected(CONFIDENCE, 1))
     return (
         f"planted drop of {drop:.0%} on {ROWS} rows, {share:.0%} of them answered differently: {_shares(counts)}; "
         f"the formula expects {expected:.1%} caught"

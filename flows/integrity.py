@@ -107,7 +107,7 @@ def _content(repo: Any, oid: str) -> tuple[str | None, str | None]:
     """The md5 of what is kept under an oid, and where that is; None, None when it is nowhere."""
     cached = Path(repo.cache.local.oid_to_path(oid))
     if cached.exists():
-        return _md5(cached), str(cached)
+        return md5_file(cached), str(cached)
     odb = _remote(repo)
     if odb is None or not odb.fs.exists(path := odb.oid_to_path(oid)):
         return None, None
@@ -146,7 +146,7 @@ def _drop(out: Any) -> str | None:
     if place.is_dir():
         fault = damage(place) if (place / "manifest.json").exists() else None
     else:
-        fault = None if _md5(place) == out.hash_info.value else "it is not what was written"
+        fault = None if md5_file(place) == out.hash_info.value else "it is not what was written"
     if fault is None:
         return None
     for cached in list(objects(out.cache, out.hash_info.value)):
@@ -159,7 +159,7 @@ def _drop(out: Any) -> str | None:
 def objects(cache: Any, oid: str) -> Iterator[Path]:
     """The files of DVC's cache that hold this output, as far as they are there."""
     whole = Path(cache.oid_to_path(oid))
-    if oid.endswith(".dir") and whole.exists() and f"{_md5(whole)}.dir" == oid:
+    if oid.endswith(".dir") and whole.exists() and f"{md5_file(whole)}.dir" == oid:
         oids = [str(entry["md5"]) for entry in json.loads(whole.read_text(encoding="utf-8"))]
         files = (Path(cache.oid_to_path(oid)) for oid in oids if _MD5.fullmatch(oid))
         yield from (file for file in files if file.exists())
@@ -169,9 +169,9 @@ def objects(cache: Any, oid: str) -> Iterator[Path]:
 
 def is_whole(cached: Path) -> bool:
     """Whether an object of DVC's cache is what its name says."""
-    return _md5(cached) == (cached.parent.name + cached.name).removesuffix(".dir")
+    return md5_file(cached) == (cached.parent.name + cached.name).removesuffix(".dir")
 
 
-def _md5(file: Path) -> str:
+def md5_file(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

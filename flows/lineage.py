@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.dag import Graph
 from flows.inputs import parse_model
+from flows.integrity import md5_file
 from flows.live import live
 from flows.output import show
 from pipelines.bases import locked
@@ -134,7 +135,7 @@ class _Kept:
         for dep in settings.get("deps", ()):
             path = self.workspace.root / dep["path"]
             if dep["path"] == self._watched and path.is_file() and "md5" in dep:
-                same = _md5(path) == dep["md5"]
+                same = md5_file(path) == dep["md5"]
                 return ("verified", "") if same else ("moved", f"{dep['path']} has changed since")
         return "recorded", "read again by `headrace lock`; what was read is in raw/"
 
@@ -259,8 +260,3 @@ def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, str] | None:
         found[path] = hashlib.md5(rest[:size], usedforsecurity=False).hexdigest()
         said = rest[size + 1 :]
     return found
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -6,7 +6,6 @@ against the champion of that moment.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -88,7 +87,9 @@ def bundle(
         "metrics": {key: value for key, value in sorted(claim.metrics.items()) if math.isfinite(value)},
         "gates": {key: gate.model_dump(mode="json") for key, gate in sorted(claim.gates.items())},
         "comparisons": {"baseline": _told(evidence.baseline), "champion": _told(evidence.champion)},
-        "champion": asdict(rival) | {"predictions": _sha256(rival.predictions)} if rival else None,
+        "champion": asdict(rival) | {"predictions": rival.predictions and sha256_file(rival.predictions)}
+        if rival
+        else None,
         "verdict": verdict.as_json(),
         "origin": dict(origin),
     }
@@ -216,7 +217,3 @@ def _told(rival: Paired | NoRival) -> dict[str, Any]:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in asdict(rival).items()
     }
-
-
-def _sha256(file: Path | None) -> str | None:
-    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()

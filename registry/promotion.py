@@ -73,7 +73,7 @@ def promote(name: str, which: str, var: Path, judge: Judge, *, forced: str | Non
     """
     with exclusive(var), answering():
         client = connect(var)
-        chain = _whole(client, name, broken_is_fine=forced is not None)
+        chain = whole(client, name, broken_is_fine=forced is not None)
         found = read_versions(client, name)
         chosen = choose(name, which, found, client)
         if chosen.version == chain.champion and not chain.faults:
@@ -91,7 +91,7 @@ def rollback(name: str, var: Path) -> Promotion:
     """Return to the champion before the present one. Raises BadRequest when there was none, or it was deleted."""
     with exclusive(var), answering():
         client = connect(var)
-        chain = _whole(client, name)
+        chain = whole(client, name)
         before = champion_before(chain.entries)
         found = {version.version: version for version in read_versions(client, name)}
         if before is None or before not in found:
@@ -109,7 +109,7 @@ def settle(name: str, var: Path, judge: Judge) -> Settled | None:
     """
     with exclusive(var), answering():
         client = connect(var)
-        chain = _whole(client, name)
+        chain = whole(client, name)
         asked = raw_champion(client, name)
         found = {version.version: version for version in read_versions(client, name)}
         if asked == chain.champion or (asked is None and chain.champion not in found):
@@ -152,12 +152,8 @@ def anchor(client: MlflowClient, var: Path, version: Version, chain: Chain) -> N
         _record(client, var, version, chain, "registered")
 
 
-def whole(client: MlflowClient, name: str) -> Chain:
+def whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> Chain:
     """The chain, what was cut short in it finished. Raises BrokenLedger. Call it inside exclusive()."""
-    return _whole(client, name)
-
-
-def _whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> Chain:
     chain = journal.caught_up(client, name)
     if chain.faults and not broken_is_fine:
         faults = "; ".join(chain.faults[:5])

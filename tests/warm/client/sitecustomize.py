@@ -1,0 +1,34 @@
+"""Read by each Python that starts with this folder in PYTHONPATH: a stage is handed to tests/warm/server.py."""
+
+import os
+import sys
+
+_FOLDER = os.environ.get("HEADRACE_TEST_WARM")
+_CALL = sys.orig_argv[1:]
+
+
+def _is_shared(call: list[str]) -> bool:
+    """A stage, or the process in which `register` tries a packed model."""
+    if call[:1] == ["-m"]:
+        return call[1].startswith("pipelines.")
+    return call[:1] == ["-P"] and call[1].endswith("/registry/rehearsal.py")
+
+
+def _hand_over(folder: str, call: list[str]) -> int:
+    """Let the server run it with our arguments, environment, folder and streams; its exit code.
+
+    When this process is killed the server sees its end of the line closed, and kills the stage.
+    """
+    import json
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.connect(os.path.join(folder, "socket"))  # noqa: PTH118  (pathlib would be imported for it)
+        here = os.getcwd()  # noqa: PTH109
+        message = json.dumps({"call": call, "env": dict(os.environ), "folder": here})
+        socket.send_fds(line, [message.encode()], [0, 1, 2])
+        return int(line.recv(16) or b"1")
+
+
+if _FOLDER and _is_shared(_CALL):
+    os._exit(_hand_over(_FOLDER, _CALL))

@@ -1,0 +1,137 @@
+"""`python -P tests/warm/server.py SOCKET`: imports what stages import, then runs each that is asked for in a fork.
+
+Prints `ready` when it listens, and ends when the process that started the suite is gone (see tests/conftest.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_LIBRARIES = (
+    "torch", "transformers.trainer", "transformers.models.auto", "transformers.models.bert.modeling_bert",
+    "transformers.models.resnet.modeling_resnet", "safetensors.torch", "peft", "tokenizers", "datasets", "mlflow",
+    "mlflow.pyfunc", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store", "great_expectations", "pandas", "pyarrow.dataset",
+    "pyarrow.parquet", "sklearn.linear_model", "sklearn.feature_extraction.text", "sklearn.metrics", "scipy.stats",
+    "matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image", "ruamel.yaml", "jinja2", "pydantic", "rich",
+    "fsspec", "qdrant_client", "qdrant_edge",
+)  # fmt: skip
+_QUIET = {
+    "GX_ANALYTICS_ENABLED": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true",
+    "OMP_WAIT_POLICY": "PASSIVE", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "MPLBACKEND": "agg",
+}  # fmt: skip
+_MOST = 1 << 18  # bytes of a call
+_PYTHON = Path(__file__).parent / "client" / "python"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an interpreter was started for; call: `-m MODULE ...` or `-P FILE ...`."""
+
+    call: list[str]
+    env: dict[str, str]
+    folder: str
+    streams: list[int]
+
+    def become(self) -> None:
+        """Make of this fork the process that was asked for, and do what it does."""
+        for number, stream in enumerate(self.streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.environ.clear()
+        os.environ.update(self.env | {"HEADRACE_TEST_PYTHON": sys.executable})
+        os.chdir(self.folder)
+        how, what, *arguments = self.call
+        paths = self.env.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:0] = filter(None, [self.folder if how == "-m" else "", *paths])
+        sys.executable, sys.argv = str(_PYTHON), [what, *arguments]
+        if self.env.get("PYTHONUNBUFFERED"):
+            sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+        importlib.invalidate_caches()
+        if how == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(what, run_name="__main__")
+
+
+def serve(listener: socket.socket, suite: psutil.Process) -> Call | None:
+    """Fork for each call. Returns in each fork, with its call; in the server, None when the suite is gone."""
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    stages: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor that tells of its end
+    while suite.is_running() and suite.status() != psutil.STATUS_ZOMBIE:
+        for key, _ in selector.select(timeout=1.0):
+            if key.fileobj is listener:
+                line, _ = listener.accept()
+                message, streams, _, _ = socket.recv_fds(line, _MOST, 3)
+                if not message:
+                    line.close()
+                    continue
+                call = Call(**json.loads(message), streams=streams)
+                pid = os.fork()
+                if pid == 0:
+                    selector.close()
+                    for ended, (_, other) in stages.items():
+                        os.close(ended)
+                        other.close()
+                    line.close()
+                    return call
+                for stream in streams:
+                    os.close(stream)
+                ended = os.pidfd_open(pid)
+                stages[ended] = (pid, line)
+                selector.register(ended, selectors.EVENT_READ)
+                selector.register(line, selectors.EVENT_READ, data=pid)
+            elif key.data is not None:  # whoever asked is gone
+                selector.unregister(key.fileobj)
+                os.kill(key.data, signal.SIGKILL)
+            else:
+                pid, line = stages.pop(key.fd)
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                selector.unregister(key.fd)
+                os.close(key.fd)
+                with contextlib.suppress(KeyError):
+                    selector.unregister(line)
+                with contextlib.suppress(OSError):  # whoever asked is gone
+                    line.send(str(code if code >= 0 else 128 - code).encode())
+                line.close()
+    return None
+
+
+def main() -> None:
+    os.environ |= _QUIET
+    suite = psutil.Process(int(os.environ["HEADRACE_TEST_SUITE"]))
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    importlib.import_module("mlflow.utils.requirements_utils")._init_modules_to_packages_map()  # 4 s a registration
+    assert threading.active_count() == 1, f"a fork would miss {threading.enumerate()}"
+    place = Path(sys.argv[1])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(place))
+        listener.listen(64)
+        gc.collect()
+        gc.freeze()
+        print("ready", flush=True)
+        call = serve(listener, suite)
+    if call is None:
+        place.unlink(missing_ok=True)
+        return
+    call.become()
+
+
+if __name__ == "__main__":
+    main()

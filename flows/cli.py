@@ -215,7 +215,7 @@ def predict(
     loaded = load(name, version, workspace.var, judge_of(workspace))
     about = loaded.answerer.about
     given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
-    answers = loaded.answer(given)
+    answers = loaded.answer(given, local_files=True)
     rows = [{"input": one, **row} for one, row in zip(given, answers.rows, strict=True)]
     document = {"model": name, "version": answers.version.version, "predictions": rows}
     show(document, [prediction_line(row) for row in rows], as_json=as_json)

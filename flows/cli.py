@@ -222,6 +222,32 @@ def predict(
 
 
 @app.command()
+def serve(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", show_default=False)] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Answer over HTTP with the champions of these models, or of all, until Ctrl-C.
+
+    POST /models/MODEL/predict {"inputs": ["...", ...]}, GET /models, /ready, /health, /openapi.json. A new champion
+    takes over within seconds, without a restart.
+
+    Example: headrace serve film-reviews --port 8000
+    """
+    from flows.output import show
+    from flows.promotion import judge_of
+    from flows.results import served_lines
+    from serving.server import serve as answer
+
+    workspace = _workspace()
+    answer(
+        workspace.var, judge_of(workspace), models or [], host=host, port=port,
+        tell=lambda url, served: show({"url": url, "models": served}, served_lines(url, served), as_json=as_json),
+    )  # fmt: skip
+
+
+@app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="A registered model.", show_default=False)],
     version: Annotated[str, typer.Argument(help="A version's number, or its alias.", show_default=False)],

@@ -1,0 +1,97 @@
+"""The process behind `headrace serve`: takes its port, loads the champions, answers until it is told to end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pipelines.errors import BadRequest, Outage
+from registry.promotion import Judge
+from registry.versions import CHAMPION, resolve
+from serving.app import make_app
+from serving.champions import Champions
+from serving.workers import Workers
+
+HOST = "127.0.0.1"
+END_S = 30  # seconds that requests in flight have once the process is told to end
+_HIGHEST_PORT = 65535
+
+Tell = Callable[[str, Mapping[str, str]], None]  # the address, and model -> version
+
+
+def serve(var: Path, judge: Judge, names: Sequence[str], *, host: str, port: int, tell: Tell) -> None:
+    """Serve the champions of these models (none: of all) until Ctrl-C or SIGTERM; `tell` is called once it listens.
+
+    Raises BadRequest for an address that cannot be had, and for a model that is not registered or has no champion. A
+    registry that is away is waited for, and so is a champion that cannot be loaded: /ready says it.
+    """
+    _end_by_interrupt()
+    with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener:
+        champions = Champions(var, judge, names, _say)
+        champions.look()
+        _require_champions(names, champions, var)
+        if not _is_loopback(host):
+            _say(f"{host} can be reached from other machines, and whoever reaches it may ask: there is no login.")
+        tell(_url(listener), {name: each.loaded.version.version for name, each in champions.serving.items()})
+        with champions.following():
+            _run(champions, listener)
+
+
+def _run(champions: Champions, listener: socket.socket) -> None:
+    import uvicorn
+
+    app = make_app(champions, Workers())
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=END_S)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _end_by_interrupt() -> None:
+    """SIGTERM ends the process as Ctrl-C does: uvicorn ends its requests, then raises the signal that it was sent."""
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that takes connections from now on; they wait until the models are loaded. Raises BadRequest."""
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise BadRequest(f"--port {port}: allowed is 0 (any free one) to {_HIGHEST_PORT}.")
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BadRequest(
+                f"port {port} of {host} is in use. Name another one with --port, or leave it out to get a free one."
+            ) from None
+        raise BadRequest(f"--host {host} --port {port} cannot be listened on: {error.strerror or error}.") from None
+
+
+def _require_champions(names: Sequence[str], champions: Champions, var: Path) -> None:
+    """Raise BadRequest for a model that is not there or has no champion, unless the registry cannot say."""
+    for name in names:
+        if name not in champions.serving:
+            with contextlib.suppress(Outage):
+                resolve(name, CHAMPION, var)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

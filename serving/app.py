@@ -39,7 +39,7 @@ async def _mistake(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's 400 is of a body that is no JSON either: not UTF-8, or brackets a thousand deep."""
+    """FastAPI's 400 is of what is no JSON either: not UTF-8, or brackets a thousand deep."""
     return JSONResponse({"detail": f"the body is not JSON that can be read. {_FORM}"}, 422)
 
 
@@ -48,9 +48,15 @@ async def _failure(request: Request, error: Exception) -> JSONResponse:
 
 
 def _in_words(mistakes: Sequence[Any]) -> str:
-    shown = [f"{_place(each['loc'])}: {each.get('ctx', {}).get('error') or each['msg']}." for each in mistakes[:_SHOWN]]
-    more = len(mistakes) - len(shown)
-    return " ".join([*shown, *([f"And {more} more."] if more else [])])
+    more = len(mistakes) - _SHOWN
+    return " ".join([*map(_mistake_in_words, mistakes[:_SHOWN]), *([f"And {more} more."] if more > 0 else [])])
+
+
+def _mistake_in_words(mistake: Any) -> str:
+    why = mistake.get("ctx", {}).get("error") or mistake["msg"]
+    if mistake["type"] == "json_invalid":
+        return f"the body is not JSON: {why} at character {mistake['loc'][1] + 1}."
+    return f"{_place(mistake['loc'])}: {why}."
 
 
 def _place(location: Sequence[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipelines.errors import BadRequest
 from registry.answering import Answers
@@ -21,11 +21,21 @@ class Problem(BaseModel):
     detail: str
 
 
+def _whole(text: str) -> str:
+    """JSON can say half a character, which no encoding has and every library fails at in its own way."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start + 1} is half of a surrogate pair") from None
+    return text
+
+
 class Inputs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     inputs: Annotated[
-        list[str], Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths")
+        list[Annotated[str, AfterValidator(_whole)]],
+        Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths"),
     ]
 
 
@@ -73,8 +83,8 @@ def predictions(champions: Champions, workers: Workers) -> APIRouter:
             answers = await workers.run(work)
         except BadRequest as fault:
             raise HTTPException(422, str(fault)) from None
-        except Busy:
-            raise _later("every worker is busy. Ask again.") from None
+        except Busy as busy:
+            raise _later(str(busy)) from None
         return Predicted(model=name, version=answers.version.version, answers=answers.rows)
 
     return router

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import ipaddress
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.errors import BadRequest, Outage
@@ -33,7 +35,7 @@ def serve(var: Path, judge: Judge, names: Sequence[str], *, host: str, port: int
     registry that is away is waited for, and so is a champion that cannot be loaded: /ready says it.
     """
     _end_by_interrupt()
-    with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener:
+    with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener, _plain_log():
         champions = Champions(var, judge, names, _say)
         champions.look()
         _require_champions(names, champions, var)
@@ -50,6 +52,21 @@ def _run(champions: Champions, listener: socket.socket) -> None:
     app = make_app(champions, Workers())
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=END_S)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+class _Log(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def _plain_log() -> Iterator[None]:
+    """stderr as no terminal: predictions of several threads would draw progress bars over each other, 7 ms each."""
+    with (
+        _Log(os.fdopen(os.dup(2), "wb"), errors="backslashreplace", line_buffering=True) as log,
+        contextlib.redirect_stderr(log),
+    ):
+        yield
 
 
 def _end_by_interrupt() -> None:

@@ -31,7 +31,7 @@ class Workers:
             async with asyncio.timeout(self._wait_s):
                 await self._free.acquire()
         except TimeoutError:
-            raise Busy from None
+            raise Busy(f"no worker became free in {self._wait_s:g} s. Ask again.") from None
         done = asyncio.get_running_loop().run_in_executor(self._pool, work)
         done.add_done_callback(lambda _: self._free.release())
         return await asyncio.shield(done)  # a request that is given up does not free a thread that still works

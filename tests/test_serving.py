@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -70,12 +72,16 @@ class Server:
 
 @contextmanager
 def serving(workspace: Workspace, *arguments: str, **env: str) -> Iterator[Server]:
+    """Its stderr is a terminal, as a person has it, whose text is kept in a file."""
     log = workspace.root.parent / f"serve-{time.monotonic_ns()}.log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "serve", "--json", *arguments],
-            cwd=workspace.root, env={**workspace.env, **env}, stdout=subprocess.PIPE, stderr=stderr, text=True,
-        )  # fmt: skip
+    log.touch()
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "serve", "--json", *arguments],
+        cwd=workspace.root, env={**workspace.env, **env}, stdout=subprocess.PIPE, stderr=terminal, text=True,
+    )  # fmt: skip
+    os.close(terminal)
+    threading.Thread(target=keep, args=(master, log), daemon=True).start()
     try:
         assert process.stdout is not None
         document = "".join(iter(process.stdout.readline, "}\n")) + "}"
@@ -84,6 +90,14 @@ def serving(workspace: Workspace, *arguments: str, **env: str) -> Iterator[Serve
     finally:
         process.kill()
         process.wait(timeout=60)
+
+
+def keep(terminal: int, log: Path) -> None:
+    """Append what a terminal shows until nobody writes to it any more."""
+    with log.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while shown := os.read(terminal, 65536):
+            file.write(shown)
+    os.close(terminal)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +244,7 @@ def test_a_registry_that_is_away_leaves_the_last_champion_answering(home: Worksp
         assert server.answers() == "1"
         time.sleep(3)
         assert len(server.lines("the registry is away")) == 1
+        assert "\x1b" not in server.log.read_text()  # nothing is drawn
         file.unlink()
         until(lambda: MODEL in server.ready()[1]["faults"])  # a store that is gone holds no model
         assert server.answers() == "1"

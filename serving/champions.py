@@ -95,7 +95,9 @@ class Champions:
         if self.away is not None:
             self.away = None
             self._say("the registry is back")
-        for name in self.names or self._all(found):
+        followed = self.names or self._all(found)
+        self.faults = {name: why for name, why in self.faults.items() if name in followed}
+        for name in followed:
             self._follow(name, found.get(name))
 
     def _all(self, found: Mapping[str, Standing]) -> list[str]:
@@ -128,9 +130,10 @@ class Champions:
         return next((each for each in standings(self._var) if each.name == name), None)
 
     def _load(self, name: str, standing: Standing | None) -> None:
-        if standing is None or standing.accepted is None:
-            what = "is not in the registry" if standing is None else "has no champion"
-            raise HeadraceError(f"{name} {what}. `headrace status` names the models, `headrace promote` makes one.")
+        if standing is None:
+            raise HeadraceError("it is not in the registry. `headrace run` registers models.")
+        if standing.accepted is None:
+            raise HeadraceError(f"it has no champion. `headrace promote {name} VERSION` makes one.")
         version = resolve(name, standing.accepted, self._var)
         before = self.serving.get(name)
         if before is not None and before.loaded.version.model_id == version.model_id:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.errors import BadRequest, Outage
+from registry.glance import standings
 from registry.promotion import Judge
 from registry.versions import CHAMPION, resolve
 from serving.app import make_app
@@ -24,6 +25,7 @@ from serving.workers import Workers
 HOST = "127.0.0.1"
 END_S = 30  # seconds that requests in flight have once the process is told to end
 _HIGHEST_PORT = 65535
+_TORCH_THREADS = "OMP_NUM_THREADS"  # a prediction; requests share the cores, and waiting for one another costs more
 
 Tell = Callable[[str, Mapping[str, str]], None]  # the address, and model -> version
 
@@ -31,14 +33,15 @@ Tell = Callable[[str, Mapping[str, str]], None]  # the address, and model -> ver
 def serve(var: Path, judge: Judge, names: Sequence[str], *, host: str, port: int, tell: Tell) -> None:
     """Serve the champions of these models (none: of all) until Ctrl-C or SIGTERM; `tell` is called once it listens.
 
-    Raises BadRequest for an address that cannot be had, and for a model that is not registered or has no champion. A
-    registry that is away is waited for, and so is a champion that cannot be loaded: /ready says it.
+    Raises BadRequest for an address that cannot be had, and for a model that is not registered. A registry that is away
+    is waited for, and so is a champion that is not there or cannot be loaded: /ready says it.
     """
+    os.environ.setdefault(_TORCH_THREADS, "1")  # before torch is imported; who has set it knows better
     _end_by_interrupt()
     with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener, _plain_log():
+        _require_registered(names, var)
         champions = Champions(var, judge, names, _say)
         champions.look()
-        _require_champions(names, champions, var)
         if not _is_loopback(host):
             _say(f"{host} can be reached from other machines, and whoever reaches it may ask: there is no login.")
         tell(_url(listener), {name: each.loaded.version.version for name, each in champions.serving.items()})
@@ -81,7 +84,11 @@ def _listening(host: str, port: int) -> socket.socket:
     if not 0 <= port <= _HIGHEST_PORT:
         raise BadRequest(f"--port {port}: allowed is 0 (any free one) to {_HIGHEST_PORT}.")
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        # Inherited by each connection. asyncio sets it only where the protocol was named; without it Nagle and delayed
+        # acknowledgements hold every answer for 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise BadRequest(
@@ -90,11 +97,12 @@ def _listening(host: str, port: int) -> socket.socket:
         raise BadRequest(f"--host {host} --port {port} cannot be listened on: {error.strerror or error}.") from None
 
 
-def _require_champions(names: Sequence[str], champions: Champions, var: Path) -> None:
-    """Raise BadRequest for a model that is not there or has no champion, unless the registry cannot say."""
-    for name in names:
-        if name not in champions.serving:
-            with contextlib.suppress(Outage):
+def _require_registered(names: Sequence[str], var: Path) -> None:
+    """Raise BadRequest, naming those that are, for a model that is not registered; not while the registry is away."""
+    with contextlib.suppress(Outage):
+        known = {each.name for each in standings(var)} if names else set()
+        for name in names:
+            if name not in known:
                 resolve(name, CHAMPION, var)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-WORKERS = 2  # threads: torch spreads one prediction over all cores by itself; the second reads and tokenizes meanwhile
+WORKERS = min(os.cpu_count() or 1, 8)  # a core each; with more of them they wait for Python's lock, not for a core
 WAIT_S = 10.0  # seconds a request waits for a free one: longer, and its client has given up, or asks again on top
 
 T = TypeVar("T")

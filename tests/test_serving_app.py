@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from fastapi import FastAPI
 
+from pipelines.errors import BadRequest
 from pipelines.task import Predictions
 from registry.answering import Loaded
 from registry.served import About, Answerer
@@ -23,6 +25,7 @@ from serving.app import make_app
 from serving.bodies import MAX_BODY_BYTES
 from serving.champions import Champion, Champions
 from serving.predictions import MAX_INPUTS
+from serving.server import _is_loopback, _listening, _url
 from serving.workers import Busy, Workers
 from tests.small_model import trusting
 
@@ -197,6 +200,25 @@ def test_a_request_that_is_given_up_does_not_free_a_worker_that_still_works() ->
 
     asyncio.run(ask())
     assert ran == [True, True]
+
+
+def test_which_addresses_are_of_this_machine_only() -> None:
+    for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost"):
+        assert _is_loopback(host)
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
+        assert not _is_loopback(host)
+
+
+def test_an_address_that_cannot_be_had_is_one_message() -> None:
+    with _listening("127.0.0.1", 0) as taken:
+        host, port = taken.getsockname()
+        assert _url(taken) == f"http://127.0.0.1:{port}"
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # or each answer waits 40 ms for the one before
+        with pytest.raises(BadRequest, match=f"port {port} of {host} is in use"):
+            _listening(host, port)
+    for host in ("192.0.2.1", "no host at all"):  # an address of nobody (RFC 5737), and none
+        with pytest.raises(BadRequest, match=f"--host {host} --port 0 cannot be listened on: "):
+            _listening(host, 0)
 
 
 def test_what_serves_nothing_says_so(tmp_path: Path) -> None:

@@ -215,10 +215,36 @@ def predict(
     loaded = load(name, version, workspace.var, judge_of(workspace))
     about = loaded.answerer.about
     given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
-    answers = loaded.answer(given)
+    answers = loaded.answer(given, local_files=True)
     rows = [{"input": one, **row} for one, row in zip(given, answers.rows, strict=True)]
     document = {"model": name, "version": answers.version.version, "predictions": rows}
     show(document, [prediction_line(row) for row in rows], as_json=as_json)
+
+
+@app.command()
+def serve(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", show_default=False)] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Answer over HTTP with the champions of these models, or of all, until Ctrl-C.
+
+    POST /models/MODEL/predict {"inputs": ["...", ...]}, GET /models, /ready, /health, /openapi.json. A new champion
+    takes over within seconds, without a restart.
+
+    Example: headrace serve film-reviews --port 8000
+    """
+    from flows.output import show
+    from flows.promotion import judge_of
+    from flows.results import served_lines
+    from serving.server import serve as answer
+
+    workspace = _workspace()
+    answer(
+        workspace.var, judge_of(workspace), models or [], host=host, port=port,
+        tell=lambda url, served: show({"url": url, "models": served}, served_lines(url, served), as_json=as_json),
+    )  # fmt: skip
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pipelines.task import find_task
 from pipelines.workspace import Job, read_json
@@ -50,6 +51,15 @@ def prediction_line(row: Mapping[str, Any]) -> str:
     """What a model answered, and the input that it answered."""
     said = [f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items() if key != "input"]
     return "\t".join([*said, row["input"]])
+
+
+def served_lines(url: str, served: Mapping[str, str]) -> Iterator[str]:
+    """What answers, and where."""
+    for name, version in served.items():
+        yield f"{name} version {version}: {url}/models/{quote(name)}/predict"
+    if not served:
+        yield "no model can be served yet; it answers as soon as one has a champion"
+    yield f"{url}   Ctrl-C ends it"
 
 
 def _published(receipt: Mapping[str, Any]) -> Iterator[str]:

@@ -29,14 +29,14 @@ class Loaded:
     version: Version
     answerer: Answerer
 
-    def answer(self, inputs: Sequence[str]) -> Answers:
-        """inputs: texts; for media paths of files, or files in base64."""
+    def answer(self, inputs: Sequence[str], *, local_files: bool) -> Answers:
+        """inputs: texts; for media files in base64 or, with local_files, paths of this machine."""
         import pandas as pd
 
         if not inputs:
             return Answers(self.version, [])
         frame = pd.DataFrame({self.answerer.about.content: list(inputs)})
-        answers = self.answerer.answer(frame).to_dict(orient="records")
+        answers = self.answerer.answer(frame, local_files=local_files).to_dict(orient="records")
         return Answers(self.version, [{str(key): value for key, value in row.items()} for row in answers])
 
 
@@ -47,7 +47,11 @@ def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
     """
     if version_or_alias.removeprefix("@") == CHAMPION:
         settle(name, var, judge)
-    version = resolve(name, version_or_alias, var)
+    return load_version(resolve(name, version_or_alias, var), var)
+
+
+def load_version(version: Version, var: Path) -> Loaded:
+    """Load a version that was looked up, its files re-hashed. Raises BadRequest or BadData when they are not whole."""
     folder = packed_folder(version, var)
     from registry.served import load_answerer
 
@@ -56,4 +60,4 @@ def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
 
 def predict(name: str, inputs: Sequence[str], var: Path, judge: Judge, version_or_alias: str = CHAMPION) -> Answers:
     """Ask the champion, or another version. The champion is looked up now, so what people promoted is what answers."""
-    return load(name, version_or_alias, var, judge).answer(inputs)
+    return load(name, version_or_alias, var, judge).answer(inputs, local_files=True)

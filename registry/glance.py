@@ -55,33 +55,47 @@ def libraries_moved(run_id: str, var: Path) -> dict[str, tuple[str, str]]:
         return _moved(_libraries(connect(var).get_run(run_id).data.tags))
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A registered model: where its alias `champion` stands, and what its ledger says."""
+
+    name: str
+    alias: str | None
+    head: Head | None
+
+    @property
+    def accepted(self) -> str | None:
+        """The champion that is served."""
+        return self.head.champion if self.head else None
+
+    @property
+    def moved(self) -> bool:
+        """Whether the alias is not where the ledger says, or a move was begun and not finished."""
+        return self.alias != self.accepted or (self.head is not None and not self.head.settled)
+
+
 def moved(var: Path) -> list[str]:
     """The models whose alias `champion` is not where their ledger says. Raises Outage."""
-    return [name for name, alias, head in _champions(var) if alias != (head.champion if head else None) or _cut(head)]
+    return [each.name for each in standings(var) if each.moved]
 
 
 def with_ledger(var: Path) -> list[str]:
     """The models that have entries. Raises Outage."""
-    return [name for name, _, head in _champions(var) if head is not None]
+    return [each.name for each in standings(var) if each.head is not None]
 
 
-def _cut(head: Head | None) -> bool:
-    """Whether a move was begun and not finished."""
-    return head is not None and not head.settled
-
-
-def _champions(var: Path) -> list[tuple[str, str | None, Head | None]]:
-    """Every registered model, where its alias stands, and what its ledger says."""
+def standings(var: Path) -> list[Standing]:
+    """Every registered model. Raises Outage."""
     if not is_embedded():
         with answering():
             client = connect(var)
             models = client.search_registered_models(max_results=1000)
-            return [(m.name, m.aliases.get(CHAMPION), parse_head(m.tags.get(HEAD_TAG))) for m in models]
+            return [Standing(m.name, m.aliases.get(CHAMPION), parse_head(m.tags.get(HEAD_TAG))) for m in models]
     if not database(var).is_file():
         return []
     with _opened(database(var)) as store:
         found = store.execute(_CHAMPIONS, (CHAMPION, HEAD_TAG)).fetchall()
-    return [(name, None if alias is None else str(alias), parse_head(head)) for name, alias, head in found]
+    return [Standing(name, None if alias is None else str(alias), parse_head(head)) for name, alias, head in found]
 
 
 @contextmanager

@@ -7,8 +7,6 @@ it (models from code); so it imports nothing of the registry.
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import json
 import os
 import tempfile
@@ -43,9 +41,10 @@ class Answerer:
     about: About
     predictor: Predictor
 
-    def answer(self, inputs: pd.DataFrame) -> pd.DataFrame:
+    def answer(self, inputs: pd.DataFrame, *, local_files: bool) -> pd.DataFrame:
         """One row an input: label, confidence, or whatever the task answers.
 
+        local_files: whether media may be paths of files of this machine; never for a caller from elsewhere.
         Raises BadRequest when the content column is missing or holds something that is none.
         """
         column = self.about.content
@@ -58,8 +57,11 @@ class Answerer:
         if self.about.media is None:
             return self._ask(rows, None)
         with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
-            files = [_media_file(value, Path(folder), row) for row, value in enumerate(rows[column])]
-            return self._ask(rows.assign(**{column: files}), Path(folder))
+            scratch, files = Path(folder), []
+            for number, value in enumerate(rows[column], start=1):
+                own = _own_file(value) if local_files else None
+                files.append(own or _written_file(value, scratch, number, local_files=local_files))
+            return self._ask(rows.assign(**{column: files}), scratch)
 
     def _ask(self, rows: pd.DataFrame, media: Path | None) -> pd.DataFrame:
         return self.predictor.answers(self.predictor.predict(rows, media))
@@ -75,7 +77,7 @@ class Served(PythonModel):
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Answers for the rows of a frame that holds the content column."""
-        return self._answerer.answer(model_input)
+        return self._answerer.answer(model_input, local_files=True)
 
 
 def load_answerer(model: Path, about: Path) -> Answerer:
@@ -90,17 +92,21 @@ def load_answerer(model: Path, about: Path) -> Answerer:
     return Answerer(told, find_task(str(told.task)).load(model))
 
 
-def _media_file(value: str, folder: Path, row: int) -> str:
-    """The absolute path of an input that is a path, or a file written from one that is base64."""
-    if os.path.isfile(value):  # noqa: PTH113  Path.is_file() raises for a name that is too long
-        return str(Path(value).resolve())
+def _own_file(value: str) -> str | None:
+    """The absolute path of an input that is a path of this machine; None for any other."""
+    return str(Path(value).resolve()) if os.path.isfile(value) else None  # noqa: PTH113  is_file() raises if too long
+
+
+def _written_file(value: str, folder: Path, number: int, *, local_files: bool) -> str:
+    """The name in `folder` of a file written from an input that is base64, called by the input's number."""
     try:
         content = base64.b64decode(value.partition("base64,")[2] or value, validate=True)
-    except binascii.Error:
-        raise BadRequest(f"input {row + 1}: neither a file on this machine nor base64: {value[:80]!r}.") from None
-    file = folder / hashlib.sha256(content).hexdigest()
-    file.write_bytes(content)
-    return str(file)
+    except ValueError:  # binascii.Error, and what is not ASCII
+        allowed = "neither a file on this machine nor base64" if local_files else "not base64 of a file"
+        raise BadRequest(f"input {number}: {allowed}: {value[:80]!r}.") from None
+    name = f"input {number}"
+    (folder / name).write_bytes(content)
+    return name
 
 
 mlflow.models.set_model(Served())

@@ -19,7 +19,7 @@ VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 def test_the_verbs_are_those_of_the_interface() -> None:
     assert VERBS == [
         "check", "history", "index", "lineage", "lock", "new", "predict", "promote", "query", "reproduce", "retire",
-        "rollback", "run", "schedule", "status", "stop",
+        "rollback", "run", "schedule", "serve", "status", "stop",
     ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_help_has_an_example_and_loads_nothing_but_the_command(verb: str | None)
     if verb:
         assert f"Example: headrace {verb}" in said
         assert "--json" in said or verb == "schedule"
-    ours = {name for name in modules if name.startswith(("flows.", "pipelines.", "registry."))}
+    ours = {name for name in modules if name.startswith(("flows.", "pipelines.", "registry.", "serving."))}
     assert ours <= {"flows.cli", "flows.output", "pipelines.errors"}
     tops = {name.partition(".")[0] for name in modules}
     assert "typer" in tops  # which itself loads pydantic for a verb's parameters

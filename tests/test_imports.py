@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOPS = ("flows", "pipelines", "registry")
+TOPS = ("flows", "pipelines", "registry", "serving")
 FILES = sorted(path.relative_to(ROOT) for top in TOPS for path in (ROOT / top).rglob("*.py"))
 STAGES = {
     "settings", "collect", "validate", "preprocess", "train", "evaluate", "register", "chunk", "embed", "publish",
@@ -57,12 +57,17 @@ def test_a_library_has_one_owner(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_who_may_import_whom(path: Path) -> None:
     names = imported(path)
-    local = {name for name in names if name.split(".")[0] in {"flows", "pipelines", "registry"}}
+    local = {name for name in names if name.split(".")[0] in TOPS}
     top = path.parts[0]
     if top == "flows":
         assert not tops(path) & {"torch", "transformers", "great_expectations", "mlflow"}
     else:
         assert not any(name.startswith("flows") for name in local), f"{path} imports flows"
+    if top in ("pipelines", "registry"):
+        assert not any(name.startswith("serving") for name in local), f"{path} imports serving"
+    if top == "serving":
+        foreign = {name for name in local if not name.startswith(("serving", "registry", "pipelines.search", *SHARED))}
+        assert not foreign, f"{path} imports {foreign}"
     if top == "registry":
         allowed = ("registry",) if path.name != "served.py" else ("registry", "pipelines.task", "pipelines.tasks")
         foreign = {name for name in local if not name.startswith((*allowed, *SHARED))}

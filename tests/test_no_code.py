@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(
-    path.relative_to(ROOT) for top in ("flows", "pipelines", "registry") for path in (ROOT / top).rglob("*.py")
+    path.relative_to(ROOT)
+    for top in ("flows", "pipelines", "registry", "serving")
+    for path in (ROOT / top).rglob("*.py")
 )
 MODULES = {
     "pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "runpy", "imp", "code",  # they execute

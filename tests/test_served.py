@@ -179,17 +179,31 @@ def test_media_come_as_a_path_or_in_base64(tmp_path: Path, monkeypatch: pytest.M
     encoded = base64.b64encode(b"123").decode()
     answerer = Answerer(About("image_classification", "path", "image"), ByteCounter())
     inputs = ["a.png", str(tmp_path / "a.png"), encoded, f"data:image/png;base64,{encoded}"]
-    assert answerer.answer(pd.DataFrame({"path": inputs}))["bytes"].tolist() == [5, 5, 3, 3]
+    assert answerer.answer(pd.DataFrame({"path": inputs}), local_files=True)["bytes"].tolist() == [5, 5, 3, 3]
     longer_than_a_file_name = base64.b64encode(bytes(1000)).decode()
-    assert answerer.answer(pd.DataFrame({"path": [longer_than_a_file_name]}))["bytes"].tolist() == [1000]
+    assert answerer.answer(pd.DataFrame({"path": [longer_than_a_file_name]}), local_files=True)["bytes"].tolist() == [
+        1000
+    ]
+
+
+def test_a_caller_from_elsewhere_names_no_file_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answerer = Answerer(About("image_classification", "path", "image"), ByteCounter())
+    for name in ("a.png", "abcd"):  # the second one is base64 too: of three bytes
+        (tmp_path / name).write_bytes(b"12345")
+    for named in ("a.png", str(tmp_path / "a.png"), "file:///etc/passwd", "/etc/passwd", "é"):
+        with pytest.raises(BadRequest, match="input 1: not base64 of a file"):
+            answerer.answer(pd.DataFrame({"path": [named]}), local_files=False)
+    assert answerer.answer(pd.DataFrame({"path": ["abcd"]}), local_files=False)["bytes"].tolist() == [3]
+    assert answerer.answer(pd.DataFrame({"path": ["abcd"]}), local_files=True)["bytes"].tolist() == [5]
 
 
 def test_what_is_no_input_is_named(home: Path) -> None:
     media = Answerer(About("image_classification", "path", "image"), ByteCounter())
     with pytest.raises(BadRequest, match=r"input 1: neither a file .* nor base64: 'no such file\.png'"):
-        media.answer(pd.DataFrame({"path": ["no such file.png"]}))
+        media.answer(pd.DataFrame({"path": ["no such file.png"]}), local_files=True)
     texts = Answerer(About("text_classification", "text", None), find_task("text_classification").load(home / "model"))
     with pytest.raises(BadRequest, match="no column 'text'; it has body"):
-        texts.answer(pd.DataFrame({"body": ["x"]}))
+        texts.answer(pd.DataFrame({"body": ["x"]}), local_files=True)
     with pytest.raises(BadRequest, match="input 2, column 'text': must be a string, got nan"):
-        texts.answer(pd.DataFrame({"text": ["x", float("nan")]}, dtype=object))
+        texts.answer(pd.DataFrame({"text": ["x", float("nan")]}, dtype=object), local_files=True)

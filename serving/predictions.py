@@ -1,0 +1,105 @@
+"""POST /models/NAME/predict and GET /models: inputs -> answers of the champion, and which version gave them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pipelines.errors import BadRequest
+from registry.answering import Answers
+from serving.champions import Champions
+from serving.workers import Busy, Workers
+
+MAX_INPUTS = 256  # a request: a batch that takes seconds on two cores, so that others get their turn
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+def _whole(text: str) -> str:
+    """JSON can say half a character, which no encoding has and every library fails at in its own way."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start + 1} is half of a surrogate pair") from None
+    return text
+
+
+class Inputs(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: Annotated[
+        list[Annotated[str, AfterValidator(_whole)]],
+        Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths"),
+    ]
+
+
+class Predicted(BaseModel):
+    """answers: one an input, in their order, all of `version`."""
+
+    model: str
+    version: str
+    answers: list[dict[str, Any]]
+
+
+class Served(BaseModel):
+    """since: when this version began to answer here, ISO 8601 in UTC."""
+
+    name: str
+    version: str
+    since: str
+
+
+class Models(BaseModel):
+    models: list[Served]
+
+
+def predictions(champions: Champions, workers: Workers) -> APIRouter:
+    """The routes of the models that are served."""
+    router = APIRouter(tags=["models"])
+
+    @router.get("/models")
+    async def models() -> Models:
+        """What is served: the accepted champion of each model."""
+        found = sorted(champions.serving.items())
+        return Models(models=[Served(name=n, version=c.loaded.version.version, since=c.since) for n, c in found])
+
+    problems: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (404, 413, 422, 503)}
+
+    @router.post("/models/{name}/predict", responses=problems)
+    async def predict(name: str, asked: Inputs) -> Predicted:
+        """Ask a model's champion."""
+        _require_served(name, champions)
+
+        def work() -> Answers:  # looks the champion up when its turn comes: what waits is answered by the newest
+            return champions.serving[name].loaded.answer(asked.inputs, local_files=False)
+
+        try:
+            answers = await workers.run(work)
+        except BadRequest as fault:
+            raise HTTPException(422, str(fault)) from None
+        except Busy as busy:
+            raise _later(str(busy)) from None
+        return Predicted(model=name, version=answers.version.version, answers=answers.rows)
+
+    return router
+
+
+def _require_served(name: str, champions: Champions) -> None:
+    """Raise 404, or 503 for a model that should be served and cannot be."""
+    if name in champions.serving:
+        return
+    wanted = name in champions.names or not champions.serving
+    if why := champions.faults.get(name) or (champions.away if wanted else None):
+        raise _later(f"{name} cannot be served for now: {why}")
+    served = ", ".join(sorted(champions.serving)) or "nothing"
+    raise HTTPException(404, f"no model {name[:200]!r} is served here. Served: {served}.")
+
+
+def _later(why: str) -> HTTPException:
+    return HTTPException(503, why, headers={"Retry-After": "1"})  # seconds

@@ -1,0 +1,119 @@
+"""The process behind `headrace serve`: takes its port, loads the champions, answers until it is told to end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipelines.errors import BadRequest, Outage
+from registry.glance import standings
+from registry.promotion import Judge
+from registry.versions import CHAMPION, resolve
+from serving.app import make_app
+from serving.champions import Champions
+from serving.workers import Workers
+
+END_S = 30  # seconds that requests in flight have once the process is told to end
+_HIGHEST_PORT = 65535
+
+Tell = Callable[[str, Mapping[str, str]], None]  # the address, and model -> version
+
+
+def serve(var: Path, judge: Judge, names: Sequence[str], *, host: str, port: int, tell: Tell) -> None:
+    """Serve the champions of these models (none: of all) until Ctrl-C or SIGTERM; `tell` is called once it listens.
+
+    Raises BadRequest for an address that cannot be had, and for a model that is not registered. A registry that is away
+    is waited for, and so is a champion that is not there or cannot be loaded: /ready says it.
+    """
+    _end_by_interrupt()
+    with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener, _plain_log():
+        _require_registered(names, var)
+        champions = Champions(var, judge, names, _say)
+        champions.look()
+        if not _is_loopback(host):
+            _say(f"{host} can be reached from other machines, and whoever reaches it may ask: there is no login.")
+        tell(_url(listener), {name: each.loaded.version.version for name, each in champions.serving.items()})
+        with champions.following():
+            _run(champions, listener)
+
+
+def _run(champions: Champions, listener: socket.socket) -> None:
+    import uvicorn
+
+    app = make_app(champions, Workers())
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=END_S)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+class _Log(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def _plain_log() -> Iterator[None]:
+    """stderr as no terminal: predictions of several threads would draw progress bars over each other, 7 ms each."""
+    with (
+        _Log(os.fdopen(os.dup(2), "wb"), errors="backslashreplace", line_buffering=True) as log,
+        contextlib.redirect_stderr(log),
+    ):
+        yield
+
+
+def _end_by_interrupt() -> None:
+    """SIGTERM ends the process as Ctrl-C does: uvicorn ends its requests, then raises the signal that it was sent."""
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that takes connections from now on; they wait until the models are loaded. Raises BadRequest."""
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise BadRequest(f"--port {port}: allowed is 0 (any free one) to {_HIGHEST_PORT}.")
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        # Inherited by each connection. asyncio sets it only where the protocol was named; without it Nagle and delayed
+        # acknowledgements hold every answer for 40 ms (/health: 45 ms, and 2 ms with it).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BadRequest(
+                f"port {port} of {host} is in use. Name another one with --port, or leave it out to get a free one."
+            ) from None
+        raise BadRequest(f"--host {host} --port {port} cannot be listened on: {error.strerror or error}.") from None
+
+
+def _require_registered(names: Sequence[str], var: Path) -> None:
+    """Raise BadRequest, naming those that are, for a model that is not registered; not while the registry is away."""
+    with contextlib.suppress(Outage):
+        known = {each.name for each in standings(var)} if names else set()
+        for name in names:
+            if name not in known:
+                resolve(name, CHAMPION, var)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

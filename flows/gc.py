@@ -178,7 +178,8 @@ def _orphans(workspace: Workspace, held: list[Held], age: Age) -> Iterator[Thing
 def _in_cache(workspace: Workspace, graph: Graph, named: Mapping[str, str], age: Age) -> list[Thing]:
     if not _own_cache(workspace, graph):
         return []
-    found = list(leftovers.objects(graph.cache, named, age))
+    looked_at = leftovers.objects(graph.cache, named, age)
+    found = list(tracked(looked_at, "look at DVC's cache", total=None, unit="objects"))
     gone = [thing.name for thing in found if thing.free]
     return [*found, *leftovers.run_cache(graph.cache, gone, age)]
 

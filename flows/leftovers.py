@@ -61,20 +61,26 @@ def objects(cache: Path, named: Mapping[str, str], age: Age) -> Iterator[Thing]:
 
 
 def run_cache(cache: Path, gone: Collection[str], age: Age) -> Iterator[Thing]:
-    """Entries of DVC's run cache. gone: the objects that are about to go."""
-    going = frozenset(gone)
-    for file in sorted((cache / "runs").glob("*/*/*")):
-        if file.is_file() and going & oids(file.read_bytes()):
-            yield _judged(RUNS, file.name, file, age, "it names an object that goes")
+    """Entries of DVC's run cache. gone: the objects that are about to go.
+
+    A folder without an entry goes too, as a whole: DVC (3.67) stumbles over an empty one.
+    """
+    gone = frozenset(gone)
+    for folder in sorted(path for path in (cache / "runs").glob("*/*") if path.is_dir()):
+        entries = sorted(folder.iterdir())
+        going = [entry for entry in entries if gone & oids(entry.read_bytes())]
+        for place in [folder] if len(going) == len(entries) or folder.name.endswith(FREED) else going:
+            yield _judged(RUNS, place.name, place, age, "it names an object that goes")
 
 
 def of_engine(workspace: Workspace, published: Mapping[str, str], age: Age) -> Iterator[Thing]:
     """Versions in the embedded engine. published: index -> the version that its receipt names."""
     for each in standing(workspace):
         name = f"{each.index}/{each.version}"
-        if each.live or published.get(each.index) == each.version:
-            why = "it is live" if each.live else "published.json names it"
-            yield Thing(INDEXES, name, [each.folder], _measure(each.folder).bytes, False, why)
+        named = published.get(each.index) == each.version
+        why = "it is live" if each.live else "published.json names it" if named else "it is being read"
+        if each.live or named or each.read:
+            yield Thing(INDEXES, name, [each.folder], size_of(each.folder), False, why)
         else:
             yield _judged(INDEXES, name, each.folder, age, "superseded; its vectors stand in Parquet")
 

@@ -48,7 +48,7 @@ def lock_texts(root: Path) -> list[LockText]:
 
     Raises BadRequest when git cannot say: then nobody knows what is needed.
     """
-    found = list(_of_workspace(root))
+    found = [each for place in _worktrees(root) for each in _of_workspace(place)]
     blobs: dict[str, tuple[str, str]] = {}
     for where, listing in _listings(root):
         for path, blob in listing:
@@ -99,7 +99,7 @@ def _of_workspace(root: Path) -> Iterator[LockText]:
     copies = [path.relative_to(root).as_posix() for path in root.glob(".dvc/tmp/exps/*/dvc.lock")]
     for path in [*filter(_counts, listed.split("\0")), *copies]:
         if (file := root / path).is_file():
-            yield LockText("the workspace", path, file.read_bytes())
+            yield LockText(f"the workspace {root.name}", path, file.read_bytes())
 
 
 def _listings(root: Path) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
@@ -128,11 +128,21 @@ def _commits(root: Path) -> dict[str, str]:
         if ref.rpartition("/")[2] == "stash":  # of git, and of DVC's queue: older ones stand in its log only
             entries = _lines(root, "log", "-g", "--format=%H %P", ref)
             found.update({each: found.get(each, "a stash") for entry in entries for each in entry.split()})
-    for line in _lines(root, "worktree", "list", "--porcelain"):
-        what, _, commit = line.partition(" ")
-        if what == "HEAD" and commit.strip("0"):
+    for commit in _worktree_facts(root, "HEAD"):
+        if commit.strip("0"):  # a branch without a commit
             found.setdefault(commit, "HEAD")
     return found
+
+
+def _worktrees(root: Path) -> list[Path]:
+    """This workspace, and git's other worktrees that are there: their DVC may use this cache."""
+    others = [Path(place) for place in _worktree_facts(root, "worktree")]
+    return [root, *(path for path in others if (path / ".git").exists() and not root.is_relative_to(path))]
+
+
+def _worktree_facts(root: Path, key: str) -> list[str]:
+    pairs = [line.partition(" ") for line in _lines(root, "worktree", "list", "--porcelain")]
+    return [value for what, _, value in pairs if what == key]
 
 
 def _shown(ref: str) -> str:

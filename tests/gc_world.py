@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -67,17 +69,17 @@ class World(TinyGraph):
     def index(self) -> Job:
         return self.workspace.job("index", "i")
 
-    def train(self, which: int, *, passed: bool = True) -> Version:
-        """Train on other rows and register what came out."""
+    def train(self, which: int, *, passed: bool = True, bases: Mapping[str, Any] | None = None) -> Version:
+        """Train on other rows, from registered bases if any, and register what came out."""
         self.write("rows-a.txt", str(which))
         Graph(self.root).reproduce("train@a")
-        return self.register(which, passed=passed)
+        return self.register(which, passed=passed, bases=bases)
 
-    def register(self, which: int, *, passed: bool = True) -> Version:
+    def register(self, which: int, *, passed: bool = True, bases: Mapping[str, Any] | None = None) -> Version:
         """Register what stands in data/models/a/model, as the stage would."""
         job, evidence = self.workspace.job("recipe", "a"), self.root.parent / "evidence"
         write_json(evidence / "dvc-lock.json", lock_entries(job))
-        write_json(evidence / "settings.json", {"bases": {}, "data": {"source": "rows-a.txt"}})
+        write_json(evidence / "settings.json", {"bases": dict(bases or {}), "data": {"source": "rows-a.txt"}})
         subject = candidate(job.folder / "model", evidence, passed=passed, promote=False)
         with exclusive(self.var):
             done = store.register(replace(subject, name=MODEL, recipe="a"), self.var).version

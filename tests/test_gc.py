@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ import pytest
 
 from flows.gc import document, gc, lines
 from flows.integrity import is_whole
+from flows.refs import LockText, bases, oids
 from flows.reproduce import reproduce
 from flows.turns import working
 from pipelines.errors import BadRequest, HeadraceError
@@ -94,7 +96,9 @@ def loads(world: World, version: str) -> bool:
     return False
 
 
-def cached(world: TinyGraph, oid: str) -> Path:
+def cached(world: TinyGraph, content: str) -> Path:
+    """Where DVC's cache keeps a file of this content."""
+    oid = hashlib.md5(content.encode()).hexdigest()
     return world.root / ".dvc" / "cache" / "files" / "md5" / oid[:2] / oid[2:]
 
 
@@ -145,6 +149,26 @@ def test_what_a_needed_version_was_trained_from_stays_and_what_that_was_trained_
         "grandmother/1": "mother/1 was trained from it",
         "twin/1": "it is the same files as mother/1",
     }
+
+
+def test_which_versions_lock_files_name() -> None:
+    lock = (
+        "bases:\n  models:/films@champion: {sha256: aa, version: '3'}\n  models:/films/1: {sha256: aa, version: null}\n"
+    )
+    other = "bases: {bert-base-uncased: {sha256: aa, version: 86b5e0934494bd15}}\n"
+    torn = "<<<<<<< HEAD\nbases:\n  models:/cats@champion:\n    sha256: 'x\n"
+    texts = [
+        LockText("here", "recipes/a.lock", lock.encode()), LockText("tag v1", "indexes/b.lock", torn.encode()),
+        LockText("here", "recipes/c.lock", other.encode()), LockText("here", "dvc.lock", b"models:/dogs@champion"),
+    ]  # fmt: skip
+    here = "here: recipes/a.lock"
+    assert bases(texts) == {("films", "3"): here, ("films", "1"): here, ("cats", None): "tag v1: indexes/b.lock"}
+
+
+def test_hashes_are_found_in_whatever_names_them() -> None:
+    file, folder = "0123456789abcdef" * 2, "fedcba9876543210" * 2 + ".dir"
+    text = f"outs:\n- md5: '{file}'\n- md5: {folder}\n  sha256: {'ab' * 32}\n<<<<<<<\n".encode()
+    assert oids(text) == {file, folder}
 
 
 # --- any history ------------------------------------------------------------------------------------------------------
@@ -327,6 +351,27 @@ def test_registered_again_it_is_back(world: World) -> None:
     assert len(client.search_model_versions(f"name='{MODEL}'")) == 2
 
 
+@pytest.mark.parametrize("place", ["indexes/other.lock", "data/indexes/other/published.json", "trained"])
+def test_a_base_of_something_that_is_there_stays(world: World, place: str) -> None:
+    identity = {"sha256": "aa", "version": "1"}
+    world.train(0)
+    world.train(1)
+    if place == "trained":  # the third version from the first; the second from nothing
+        world.train(2, bases={f"models:/{MODEL}@champion": identity})
+    elif place.endswith(".lock"):
+        world.write(place, json.dumps({"source": {}, "bases": {f"models:/{MODEL}@champion": identity}}))
+    else:
+        embedder = {"reference": f"models:/{MODEL}@champion", "identity": identity}
+        world.write(place, json.dumps({"index": "other", "version": "0" * 16, "embedder": embedder}))
+    free(world)
+    assert loads(world, "1")
+    assert loads(world, "2") == (place != "trained")
+    if place != "trained":
+        (world.root / place).unlink()
+        free(world)
+        assert not loads(world, "1")
+
+
 def test_killed_while_it_comes_back_it_comes_back_the_next_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from registry import runs
 
@@ -494,6 +539,13 @@ def keep_by_worktree(tiny: TinyGraph) -> None:
     tiny.git("reset", "-q", "--hard", "HEAD~1")
 
 
+def keep_by_another_worktrees_files(tiny: TinyGraph) -> None:
+    lock = (tiny.root / "dvc.lock").read_text()
+    tiny.git("worktree", "add", "-q", "--detach", "../beside")
+    (tiny.root.parent / "beside" / "dvc.lock").write_text(lock)
+    tiny.git("checkout", "-q", "dvc.lock")
+
+
 def keep_by_index(tiny: TinyGraph) -> None:
     tiny.git("add", "dvc.lock")
     tiny.git("restore", "dvc.lock")  # from the index; then another one in the workspace
@@ -514,28 +566,23 @@ def keep_by_nothing(tiny: TinyGraph) -> None:
     "keep",
     [
         keep_by_stash, keep_by_experiment, keep_by_remote_branch, keep_by_annotated_tag, keep_by_worktree,
-        keep_by_index, keep_by_copy_of_an_experiment, keep_by_nothing,
+        keep_by_another_worktrees_files, keep_by_index, keep_by_copy_of_an_experiment, keep_by_nothing,
     ],
 )  # fmt: skip
 def test_what_a_lock_file_somewhere_names_stays(working_graph: TinyGraph, keep: Callable[[TinyGraph], None]) -> None:
     tiny = working_graph
-    oids = []
     for text in ("first", "second"):
         tiny.write("rows-a.txt", text)
         assert tiny.dvc("repro", "-q").returncode == 0
         if text == "first":
             tiny.git("add", "-A")
             tiny.git("commit", "-qm", text)
-    lock = (tiny.root / "dvc.lock").read_text()
-    for stage in ("prepare", "join"):
-        oids.append(lock.split(f"{stage}.txt\n")[1].split("md5: ")[1][:32])
-    assert all(cached(tiny, oid).is_file() for oid in oids) or oids
+    first, second = ([f"{text}", f"{text[0]}{text}"] for text in ("first", "second"))  # of prepare, of join
+    assert {text for text in (*first, *second) if cached(tiny, text).is_file()} == {*first, *second}
     keep(tiny)
     free(tiny)
-    stays = [cached(tiny, oid).is_file() for oid in dict.fromkeys(oids)]
-    assert all(stays) if keep is not keep_by_nothing else not any(stays)
-    tiny.write("rows-a.txt", "first")
-    assert tiny.dvc("checkout").returncode == 0 if keep is keep_by_nothing else True
+    stay = {text for text in (*first, *second) if cached(tiny, text).is_file()}
+    assert stay == {*first, *(second if keep is not keep_by_nothing else [])}
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ class Standing:
     version: str
     folder: Path
     live: bool
+    read: bool  # by somebody, now
 
 
 def standing(workspace: Workspace) -> Iterator[Standing]:
@@ -28,7 +29,8 @@ def standing(workspace: Workspace) -> Iterator[Standing]:
             live = versions.live(folder.name)
             for each in sorted(folder.iterdir()):
                 if VERSION.fullmatch(each.name):
-                    yield Standing(folder.name, each.name, each, each.name == live)
+                    read = versions.is_read(folder.name, each.name)
+                    yield Standing(folder.name, each.name, each, each.name == live, read)
 
 
 def remove(workspace: Workspace, index: str, version: str) -> bool:

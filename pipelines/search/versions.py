@@ -97,6 +97,14 @@ class Versions:
         names = sorted(folder.name for folder in self._of(index).iterdir() if VERSION.fullmatch(folder.name))
         return [name for name in names if name != live]
 
+    def is_read(self, index: str, version: str) -> bool:
+        """Whether somebody reads a version now."""
+        lock = _lock_file(self._of(index, version))
+        if not lock.exists():
+            return False
+        with lock.open("a") as file:
+            return not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     def remove(self, index: str, version: str) -> bool:
         """Remove a version, unless somebody reads it; within building(). Returns whether it went."""
         return _removed(self._of(index, version))

@@ -137,12 +137,12 @@ def make_world(root: Path, parts: Path) -> World:
     return world
 
 
-def gc_process(world: World, *, before: str = "") -> list[str]:
-    """The command line of a gc that spares nothing; before: code that runs first."""
+def gc_process(root: Path, *, before: str = "") -> list[str]:
+    """The command line of a gc that spares nothing, in any workspace; before: code that runs first."""
     code = (
         "import sys; from pathlib import Path; import flows.gc as subject; from pipelines.workspace import Workspace\n"
         f"{before}\n"
-        f"found = subject.gc(Workspace(Path({str(world.root)!r})), dry_run=False, spared_s=0)\n"
+        f"found = subject.gc(Workspace(Path({str(root)!r})), dry_run=False, spared_s=0)\n"
         "print(len([thing for thing in found.things if thing.free]))"
     )
     return [sys.executable, "-c", code]

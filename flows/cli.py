@@ -356,6 +356,25 @@ def reproduce(
 
 
 @app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be freed, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Free what no alias, ledger, index, git ref or running work needs: versions' files, DVC's cache, leftovers.
+
+    Waits for what runs. Nothing is removed from an MLflow server, a Qdrant server or a DVC remote.
+
+    Example: headrace gc --dry-run
+    """
+    from flows.gc import document, lines
+    from flows.gc import gc as free
+    from flows.output import show
+
+    found = free(_workspace(), dry_run=dry_run)
+    show(document(found, dry_run=dry_run), lines(found, dry_run=dry_run), as_json=as_json)
+
+
+@app.command()
 def schedule() -> None:
     """Serve the schedules of all live recipes and indexes and watch promotions, until Ctrl-C.
 

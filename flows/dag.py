@@ -101,6 +101,27 @@ class Graph:
             self.reproduce(need, say=say)
         return self._reproduce(address, force, say)
 
+    @contextmanager
+    def idle(self, say: Say) -> Iterator[None]:
+        """Hold DVC's lock while none of its stages runs: DVC lets go of it for the time of a stage's command."""
+        from dvc.repo import lock_repo
+
+        told = None
+        while True:
+            with _dvc_faults(self.root), lock_repo(self._repo):
+                others = lockfiles.at_work(self._repo)
+                if not others:
+                    yield
+                    return
+            if (words := f"waiting for {', '.join(others)}, which runs a stage") != told:
+                say(told := words)
+            time.sleep(_BUSY_EVERY_S)
+
+    @property
+    def cache(self) -> Path:
+        """Where DVC's cache lies."""
+        return Path(self._repo.cache.local_cache_dir)
+
     def push(self, addresses: Iterable[str]) -> int | None:
         """Copy the stages' outputs to the default remote; how many files went, or None when no remote is set."""
         with _dvc_faults(self.root):

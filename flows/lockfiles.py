@@ -50,6 +50,15 @@ def heal(repo: Any) -> None:
                 _heal_lockfile(lock)
 
 
+def at_work(repo: Any) -> list[str]:
+    """The processes that run a stage of DVC's now, in words. Call it while DVC's lock is held: then none begins."""
+    tmp = Path(repo.tmp_dir)
+    _heal_rwlock(tmp)
+    locks = (_locks(tmp / "rwlock") if (tmp / "rwlock").exists() else None) or {}
+    held = [*locks.get("write", {}).values(), *(one for all_ in locks.get("read", {}).values() for one in all_)]
+    return sorted({f"process {one['pid']} (`{one['cmd']}`)" for one in held})
+
+
 @contextmanager
 def _swapping(repo: Any, path: str, fs: Any = None) -> Iterator[Any]:
     from dvc.utils.serialize._yaml import _dump, parse_yaml

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.turns import working
 from pipelines.errors import BadRequest, HeadraceError
 from pipelines.workspace import Job, Workspace, read_json, read_manifest, sha256_json, write_json, write_text
 from registry import versions
@@ -53,7 +54,7 @@ def reproduce(workspace: Workspace, model: str, which: str, *, keep: Path | None
     """
     version = versions.resolve(model, which, workspace.var)
     kept = {name: _kept(version, name, workspace) for name in _KEPT}
-    with _folder(keep) as folder:
+    with working(workspace, say=_say), _folder(keep) as folder:  # it reads and fills DVC's cache
         job = _laid_out(workspace, version, kept, folder / "workspace")
         _data(job, workspace)
         for stage in _STAGES:
@@ -129,7 +130,9 @@ def _has_remote(job: Job) -> bool:
 
 def _differences(job: Job, version: Version, kept: Mapping[str, Path], workspace: Workspace) -> Iterator[str]:
     files = read_manifest(job.folder / "model")["files"]
-    if sha256_json(files) != version.model_hash:
+    if sha256_json(files) != version.model_hash and (gone := versions.freed(version)) is not None:
+        yield f"model: other weights; {gone}"
+    elif sha256_json(files) != version.model_hash:
         before = read_manifest(versions.packed_folder(version, workspace.var) / versions.MODEL_FILES)["files"]
         for name in sorted(files.keys() | before.keys()):
             if files.get(name) != before.get(name):

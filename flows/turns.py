@@ -15,6 +15,9 @@ from typing import IO
 from pipelines.stage import readable_faults
 from pipelines.workspace import Kind, Workspace, make_folder
 
+_GC = "gc"  # held by `headrace gc`; runs share it
+_RUN = ".run.lock"
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -38,16 +41,58 @@ def turns(
     """
     waited = False
     with ExitStack() as held:
+        waited |= held.enter_context(working(workspace, say=say))
         for kind, name in sorted(jobs):
             file = held.enter_context(_open(workspace, f"{kind}-{name}.run"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _try(file, fcntl.LOCK_EX):
                 waited = True
                 say(f"{name}: waiting for {_read(file) or 'another process'}, which is running it")
                 fcntl.flock(file, fcntl.LOCK_EX)
             _write(file, command)
         yield waited
+
+
+@contextmanager
+def working(workspace: Workspace, *, say: Callable[[str], None]) -> Iterator[bool]:
+    """Keep `headrace gc` off while the block works; yields whether it had to wait for one."""
+    with _open(workspace, _GC) as file:
+        waited = not _try(file, fcntl.LOCK_SH)
+        if waited:
+            say(f"waiting for {_read(file) or 'another process'}, which frees space")
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield waited
+
+
+@contextmanager
+def alone(workspace: Workspace, *, command: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Work while no run, reproduction or other gc of the workspace does; waits for those that do, and says for whom."""
+    with _open(workspace, _GC) as file:
+        if not _try(file, fcntl.LOCK_EX):
+            at_work = list(_runs(workspace)) or [_read(file)]
+            say(f"waiting for {', '.join(str(each or 'another process') for each in at_work)}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        _write(file, command)
+        try:
+            yield
+        finally:
+            file.truncate(0)  # the next one to wait, waits for a run
+
+
+@contextmanager
+def no_stage(workspace: Workspace) -> Iterator[str | None]:
+    """Yield None and hold the lock of every stage that ever ran here, or yield which is at work now.
+
+    For stages that run without DVC, or in the copy of a DVC experiment.
+    """
+    found = [path for kind in ("recipe", "index") for path in (workspace.var / "locks").glob(f"{kind}-*.lock")]
+    with ExitStack() as held:
+        for path in sorted(path for path in found if not path.name.endswith(_RUN)):
+            file = held.enter_context(path.open("a+", encoding="utf-8"))
+            if not _try(file, fcntl.LOCK_EX):
+                file.seek(0)
+                yield f"{file.read().strip()} ({path.stem})"
+                return
+        yield None
 
 
 def holder(workspace: Workspace, kind: Kind, name: str) -> Holder | None:
@@ -81,6 +126,23 @@ def locked(workspace: Workspace, what: str) -> Iterator[None]:
     with _open(workspace, what) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _runs(workspace: Workspace) -> Iterator[Holder | None]:
+    """Who has a turn now."""
+    for path in sorted((workspace.var / "locks").glob(f"*{_RUN}")):
+        with path.open("a+", encoding="utf-8") as file:
+            if not _try(file, fcntl.LOCK_SH):
+                yield _read(file)
+
+
+def _try(file: IO[str], how: int) -> bool:
+    """Take a lock, unless another process has it."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _path(workspace: Workspace, what: str) -> Path:

@@ -22,8 +22,10 @@ from registry.versions import (
     EVIDENCE_HASH,
     Version,
     choose,
+    freed,
     raw_champion,
     read_versions,
+    require_files,
 )
 
 if TYPE_CHECKING:
@@ -68,14 +70,15 @@ class Settled:
 def promote(name: str, which: str, var: Path, judge: Judge, *, forced: str | None = None) -> Promotion:
     """Make a version champion, with evidence, or for a stated reason without.
 
-    Raises BadRequest for an unknown version, Refused (and records it) when the evidence does not allow it,
-    BrokenLedger when the ledger is not whole and nothing is forced.
+    Raises BadRequest for an unknown version or one whose files were freed, Refused (and records it) when the evidence
+    does not allow it, BrokenLedger when the ledger is not whole and nothing is forced.
     """
     with exclusive(var), answering():
         client = connect(var)
         chain = whole(client, name, broken_is_fine=forced is not None)
         found = read_versions(client, name)
         chosen = choose(name, which, found, client)
+        require_files(chosen)
         if chosen.version == chain.champion and not chain.faults:
             _move(client, name, chosen.version)
             return Promotion(chosen, chain.champion)
@@ -97,6 +100,7 @@ def rollback(name: str, var: Path) -> Promotion:
         if before is None or before not in found:
             what = f"version {before}, which is no more" if before else "none"
             raise BadRequest(f"{name}: the champion before {chain.champion or 'nobody'} was {what}.")
+        require_files(found[before])
         _record(client, var, found[before], chain, "rolled back")
         _move(client, name, before)
         return Promotion(found[before], chain.champion)
@@ -168,6 +172,8 @@ def whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> C
 
 def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Judge) -> Verdict:
     """The verdict over the evidence as it was registered."""
+    if (gone := freed(version)) is not None:
+        return Verdict.refused("files", gone)
     known = [entry for entry in chain.entries if entry.action == "registered" and entry.to == version.version]
     evidence = version.tags.get(EVIDENCE_HASH)
     if not known or (known[-1].evidence, known[-1].model_hash) != (evidence, version.model_hash):

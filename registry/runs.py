@@ -15,7 +15,7 @@ from registry.connection import experiment_id, sent_once
 from registry.gate import Verdict
 from registry.packing import Contents, pack
 from registry.places import local_folder
-from registry.versions import EVIDENCE, MODEL_FILES, MODEL_HASH, RECIPE, Version
+from registry.versions import EVIDENCE, FREED, MODEL_FILES, MODEL_HASH, RECIPE, Version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +114,10 @@ def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> 
 
 
 def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: Version | None, var: Path) -> str:
-    """The id of MLflow's copy of the model's files, written once; one that was cut short is written to its end."""
+    """The id of MLflow's copy of the model's files, written once; one that was cut short is written to its end.
+
+    Files that were freed are written anew, and then the version is no longer marked.
+    """
     from mlflow.entities import LoggedModelStatus
     from mlflow.entities.logged_model_output import LoggedModelOutput
 
@@ -132,7 +135,8 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
                 experiment, candidate.name, run_id, tags={MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe}
             )
     folder = local_folder(model.artifact_location, var)
-    gone = folder is not None and not (folder / MODEL_FILES).is_dir()
+    freed = existing is not None and FREED in existing.tags
+    gone = folder is not None and (freed or not (folder / MODEL_FILES).is_dir())
     if model.status != LoggedModelStatus.READY or gone:
         _write_files(client, candidate, run_id, model.model_id, model.artifact_location, var)
         outputs = client.get_run(run_id).outputs
@@ -141,6 +145,8 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
                 client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         if model.status != LoggedModelStatus.READY:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    if existing is not None and freed:
+        client.delete_model_version_tag(existing.name, existing.version, FREED)
     return str(model.model_id)
 
 

@@ -28,6 +28,7 @@ PREDICTIONS = "predictions.parquet"
 PROFILE = "profile.json"
 EVIDENCE_HASH = "evidence_hash"  # of a version's bundle (pipelines/evidence.py)
 TEST_HASH = "test_hash"  # of the rows that it was judged on
+FREED = "freed"  # when `headrace gc` removed the files of a version that nothing needed
 MODEL_FILES = "artifacts/model"  # below a version's MLflow model: the files as the task saved them
 ABOUT_FILE = "artifacts/about.json"
 _SHOWN = 20
@@ -117,9 +118,28 @@ def packed_folder(version: Version, var: Path) -> Path:
     those that were registered.
     """
     require_id(version.model_id, of=f"{version.name}/{version.version}")
+    require_files(version)
     with answering():
         client = connect(var)
     return local_copy(client, version.model_id, version.model_hash, var, called=f"{version.name}/{version.version}")
+
+
+def freed(version: Version) -> str | None:
+    """What to say of a version whose files `headrace gc` removed; None when they were not."""
+    when = version.tags.get(FREED)
+    if when is None:
+        return None
+    called = f"{version.name}/{version.version}"
+    return (
+        f"the files of {called} were freed by `headrace gc` on {when[:10]}: nothing needed them. `headrace reproduce "
+        f"{called} --keep FOLDER` makes it again; registering the same model again brings them back."
+    )
+
+
+def require_files(version: Version) -> None:
+    """Raise BadRequest for a version whose files were freed."""
+    if (gone := freed(version)) is not None:
+        raise BadRequest(gone)
 
 
 def local_copy(

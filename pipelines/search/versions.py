@@ -89,9 +89,25 @@ class Versions:
 
     def prune(self, index: str) -> list[str]:
         """Remove the versions that are neither live nor read; within building()."""
+        return [version for version in self.superseded(index) if self.remove(index, version)]
+
+    def superseded(self, index: str) -> list[str]:
+        """The versions that are not live."""
         live = self.live(index)
-        folders = [folder for folder in sorted(self._of(index).iterdir()) if VERSION.fullmatch(folder.name)]
-        return [folder.name for folder in folders if folder.name != live and _removed(folder)]
+        names = sorted(folder.name for folder in self._of(index).iterdir() if VERSION.fullmatch(folder.name))
+        return [name for name in names if name != live]
+
+    def is_read(self, index: str, version: str) -> bool:
+        """Whether somebody reads a version now."""
+        lock = _lock_file(self._of(index, version))
+        if not lock.exists():
+            return False
+        with lock.open("a") as file:
+            return not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def remove(self, index: str, version: str) -> bool:
+        """Remove a version, unless somebody reads it; within building(). Returns whether it went."""
+        return _removed(self._of(index, version))
 
 
 def _removed(folder: Path) -> bool:

@@ -1,0 +1,44 @@
+"""What the embedded engine holds, live or not: found and removed for `headrace gc`. A server's is never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.search.versions import VERSION, Versions
+from pipelines.workspace import Workspace, is_name
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A version of an index, as it lies here."""
+
+    index: str
+    version: str
+    folder: Path
+    live: bool
+    read: bool  # by somebody, now
+
+
+def standing(workspace: Workspace) -> Iterator[Standing]:
+    """Every version of every index that was published here, of retired ones too."""
+    versions = _versions(workspace)
+    for folder in sorted(versions.root.iterdir()) if versions.root.is_dir() else ():
+        if folder.is_dir() and is_name(folder.name):
+            live = versions.live(folder.name)
+            for each in sorted(folder.iterdir()):
+                if VERSION.fullmatch(each.name):
+                    read = versions.is_read(folder.name, each.name)
+                    yield Standing(folder.name, each.name, each, each.name == live, read)
+
+
+def remove(workspace: Workspace, index: str, version: str) -> bool:
+    """Remove a version that is not live, unless somebody reads it. Returns whether it went."""
+    versions = _versions(workspace)
+    with versions.building(index):
+        return version in versions.superseded(index) and versions.remove(index, version)
+
+
+def _versions(workspace: Workspace) -> Versions:
+    return Versions(workspace.var / "qdrant")

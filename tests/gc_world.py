@@ -1,0 +1,162 @@
+"""A real git, DVC and MLflow workspace whose trainings copy a model, and whose index copies vectors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flows.dag import Graph
+from pipelines.embed import write_vectors
+from pipelines.provenance import lock_entries
+from pipelines.search.engine import choose
+from pipelines.search.published import put, read_truth, receipt
+from pipelines.workspace import Job, write_json, write_manifest
+from registry import store
+from registry.connection import exclusive
+from registry.versions import Version
+from tests.small_model import candidate, make_small_model
+from tests.tiny_graph import TinyGraph
+
+MODEL = "films"  # as the recipe `a` registers it
+DIM = 4
+_GRAPH = """\
+stages:
+  train:
+    foreach: ${recipes}
+    do:
+      cmd: python step.py ${item.watch} model data/models/${key}/model
+      deps: ["${item.watch}"]
+      outs: ["data/models/${key}/model": {persist: true}]
+  load:
+    foreach: ${indexes}
+    do:
+      cmd: python step.py ${item.watch} index data/indexes/${key}/chunks data/indexes/${key}/vectors
+      deps: ["${item.watch}"]
+      outs:
+        - "data/indexes/${key}/chunks": {persist: true}
+        - "data/indexes/${key}/vectors": {persist: true}
+"""
+_STEP = """\
+import pathlib, shutil, sys
+rows, kind, *outs = sys.argv[1:]
+for out in map(pathlib.Path, outs):
+    shutil.rmtree(out, ignore_errors=True)
+    made = pathlib.Path("../made", f"{kind}-{pathlib.Path(rows).read_text()}")
+    shutil.copytree(made if kind == "model" else made / out.name, out)
+"""
+
+
+@dataclass(frozen=True)
+class World(TinyGraph):
+    """The recipe `a`, which registers MODEL, and the index `i`. made: which content -> number of its version."""
+
+    made: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def var(self) -> Path:
+        return self.workspace.var
+
+    @property
+    def index(self) -> Job:
+        return self.workspace.job("index", "i")
+
+    def train(self, which: int, *, passed: bool = True, bases: Mapping[str, Any] | None = None) -> Version:
+        """Train on other rows, from registered bases if any, and register what came out."""
+        self.write("rows-a.txt", str(which))
+        Graph(self.root).reproduce("train@a")
+        return self.register(which, passed=passed, bases=bases)
+
+    def register(self, which: int, *, passed: bool = True, bases: Mapping[str, Any] | None = None) -> Version:
+        """Register what stands in data/models/a/model, as the stage would."""
+        job, evidence = self.workspace.job("recipe", "a"), self.root.parent / "evidence"
+        write_json(evidence / "dvc-lock.json", lock_entries(job))
+        write_json(evidence / "settings.json", {"bases": dict(bases or {}), "data": {"source": "rows-a.txt"}})
+        subject = candidate(job.folder / "model", evidence, passed=passed, promote=False)
+        with exclusive(self.var):
+            done = store.register(replace(subject, name=MODEL, recipe="a"), self.var).version
+        self.made[which] = done.version
+        return done
+
+    def publish(self, which: int) -> None:
+        """Load other documents and make them the index's live version."""
+        self.write("rows-i.txt", str(which))
+        Graph(self.root).reproduce("load@i")
+        engine, truth = choose(self.workspace), read_truth(self.index)
+        put(truth, engine)
+        settings = {"embed": {"model": "none"}, "bases": {"none": {"sha256": "0", "version": None}}}
+        write_json(self.index.folder / "published.json", {**receipt(truth, engine, settings), "published": True})
+
+    def answer(self) -> str:
+        """What the index says to a question."""
+        hits = choose(self.workspace).search("i", [1.0, 0.0, 0.0, 0.0], 1, {})
+        return str(hits[0].payload["text"])
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "more")
+
+
+def make_parts(folder: Path, count: int) -> None:
+    """Models and indexes of different content: folder/model-N and folder/index-N."""
+    first = make_small_model(folder / "first")
+    for which in range(count):
+        model = folder / f"model-{which}"
+        shutil.copytree(first, model)
+        (model / "note.txt").write_text(f"{which}\n" * 1000)
+        write_manifest(model, {})
+        _make_index(folder / f"index-{which}", which)
+
+
+def make_world(root: Path, parts: Path) -> World:
+    """root: a folder that is not there yet; parts: of make_parts."""
+    (root / "w").mkdir(parents=True)
+    (root / "made").symlink_to(parts)
+    world = World(root / "w")
+    live = {"recipes": {"a": {"task": "none", "watch": "rows-a.txt"}}, "indexes": {"i": {"watch": "rows-i.txt"}}}
+    world.write("params.yaml", json.dumps(live))
+    world.write("dvc.yaml", _GRAPH)
+    world.write("step.py", _STEP)
+    world.write(".gitignore", "/var/\n/data/\n__pycache__/\n")
+    world.write(".dvc/config", "[core]\n    analytics = false\n    autostage = false\n")
+    world.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n")
+    world.write("rows-a.txt", "0")
+    world.write("rows-i.txt", "0")
+    world.git("init", "-q", "-b", "main")
+    world.git("config", "user.name", "t")
+    world.git("config", "user.email", "t@example.org")
+    world.commit()
+    return world
+
+
+def gc_process(root: Path, *, before: str = "") -> list[str]:
+    """The command line of a gc that spares nothing, in any workspace; before: code that runs first."""
+    code = (
+        "import sys; from pathlib import Path; import flows.gc as subject; from pipelines.workspace import Workspace\n"
+        f"{before}\n"
+        f"found = subject.gc(Workspace(Path({str(root)!r})), dry_run=False, spared_s=0)\n"
+        "print(len([thing for thing in found.things if thing.free]))"
+    )
+    return [sys.executable, "-c", code]
+
+
+def _make_index(folder: Path, which: int) -> None:
+    row = {
+        "chunk_id": f"c{which}", "key": f"k{which}", "document": "d/1.txt", "position": 0, "heading": "",
+        "text": f"text {which}", "source": "s",
+    }  # fmt: skip
+    (folder / "chunks").mkdir(parents=True)
+    (folder / "vectors").mkdir()
+    pq.write_table(pa.Table.from_pylist([row]), folder / "chunks" / "chunks.parquet")
+    write_manifest(folder / "chunks", {"chunks": 1})
+    vector = np.eye(DIM, dtype=np.float32)[0]
+    write_vectors(folder / "vectors" / "vectors.parquet", {row["key"]: vector})
+    write_manifest(folder / "vectors", {"dim": DIM, "embedder": {"weights": "none"}})

@@ -149,7 +149,7 @@ def gc_process(root: Path, *, before: str = "") -> list[str]:
 
 
 def _make_index(folder: Path, which: int) -> None:
-    row = {
+    row: dict[str, Any] = {
         "chunk_id": f"c{which}", "key": f"k{which}", "document": "d/1.txt", "position": 0, "heading": "",
         "text": f"text {which}", "source": "s",
     }  # fmt: skip
@@ -158,5 +158,5 @@ def _make_index(folder: Path, which: int) -> None:
     pq.write_table(pa.Table.from_pylist([row]), folder / "chunks" / "chunks.parquet")
     write_manifest(folder / "chunks", {"chunks": 1})
     vector = np.eye(DIM, dtype=np.float32)[0]
-    write_vectors(folder / "vectors" / "vectors.parquet", {row["key"]: vector})
+    write_vectors(folder / "vectors" / "vectors.parquet", {f"k{which}": vector})
     write_manifest(folder / "vectors", {"dim": DIM, "embedder": {"weights": "none"}})

@@ -149,7 +149,7 @@ def gc_process(root: Path, *, before: str = "") -> list[str]:
 
 
 def _make_index(folder: Path, which: int) -> None:
-    row = {
+    row: dict[str, Any] = {
         "chunk_id": f"c{which}", "key": f"k{which}", "document": "d/1.txt", "position": 0, "heading": "",
         "text": f"text {which}", "source": "s",
     }  # fmt: skip

@@ -407,6 +407,7 @@ def test_killed_while_it_comes_back_it_comes_back_the_next_time(world: World, mo
     assert loads(world, world.register(0).version)
 
 
+@pytest.mark.timeout(1500)  # two trainings, a clone and a third: 500 s on two busy cores
 @pytest.mark.slow
 def test_freed_reproduced_and_back_in_a_real_workspace(tiny: Workspace) -> None:
     """By the stages and the commands that people use."""

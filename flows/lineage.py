@@ -14,6 +14,7 @@ from flows.inputs import parse_model
 from flows.integrity import md5_file
 from flows.live import live
 from flows.output import show
+from flows.refs import read_objects
 from pipelines.bases import locked
 from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.evidence import BUNDLE
@@ -248,15 +249,8 @@ def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, str] | None:
     git = ["git", "-C", str(root)]
     if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
         return None
-    asked = "".join(f"{commit}:{path}\n" for path in paths).encode()
-    said = subprocess.run([*git, "cat-file", "--batch"], input=asked, capture_output=True, check=True).stdout
-    found: dict[str, str] = {}
-    for path in paths:
-        head, _, rest = said.partition(b"\n")
-        if head.endswith(b"missing"):
-            said = rest
-            continue
-        size = int(head.rsplit(b" ", 1)[1])
-        found[path] = hashlib.md5(rest[:size], usedforsecurity=False).hexdigest()
-        said = rest[size + 1 :]
-    return found
+    found = read_objects(root, [f"{commit}:{path}" for path in paths])
+    return {
+        name.removeprefix(f"{commit}:"): hashlib.md5(content, usedforsecurity=False).hexdigest()
+        for name, content in found.items()
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -153,14 +153,21 @@ def _shown(ref: str) -> str:
 
 
 def _contents(root: Path, blobs: list[str]) -> dict[str, bytes]:
-    said = _git(root, "cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode()) if blobs else b""
+    found = read_objects(root, blobs)
+    if lacking := [blob for blob in blobs if blob not in found]:
+        raise BadRequest(f"git lacks the object {lacking[0]}, a lock file of one of its refs. `git fsck` says more.")
+    return found
+
+
+def read_objects(root: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """What git has under these names (a blob's id, COMMIT:PATH); those that it lacks are left out."""
+    said = _git(root, "cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode()) if names else b""
     found = {}
-    for blob in blobs:
-        head, _, rest = said.partition(b"\n")
-        if head.endswith(b"missing"):
-            raise BadRequest(f"git lacks the object {blob}, a lock file of one of its refs. `git fsck` says more.")
-        length = int(head.rsplit(b" ", 1)[1])
-        found[blob], said = rest[:length], rest[length + 1 :]
+    for name in names:
+        head, _, said = said.partition(b"\n")
+        if not head.endswith(b"missing"):
+            length = int(head.rsplit(b" ", 1)[1])
+            found[name], said = said[:length], said[length + 1 :]
     return found
 
 

@@ -95,7 +95,7 @@ class Workspace:
         self.write("params.yaml", json.dumps({"recipes": recipes or {}, "indexes": indexes or {}}, indent=1))
 
     def run(self, *command: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end. In a suite its stages share the imports of their libraries (tests/warm)."""
+        """Run a command to its end. In a suite it and its stages share the imports of their libraries (tests/warm)."""
         return subprocess.run(
             command, cwd=self.root, env=warm({**self.env, **env}), capture_output=True, text=True, timeout=timeout
         )

@@ -200,13 +200,14 @@ def test_a_version_that_is_read_is_not_removed(tmp_path: Any) -> None:
 
 READER = """
 import sys
+import time
 from pathlib import Path
 from pipelines.search.engine import Edge
 from pipelines.search.versions import Versions
 engine = Edge(Versions(Path(sys.argv[1])))
 print("ready", flush=True)
-seen = set()
-while Path(sys.argv[2]).exists():
+seen, until = set(), time.monotonic() + 120  # its test may be killed
+while Path(sys.argv[2]).exists() and time.monotonic() < until:
     seen.add(len(engine.search("conformance", [1.0] * 8, 1000, {})))
 print(sorted(seen))
 """

@@ -409,7 +409,7 @@ def test_killed_while_it_comes_back_it_comes_back_the_next_time(world: World, mo
 
 @pytest.mark.timeout(1500)  # two trainings, a clone and a third: 500 s on two busy cores
 @pytest.mark.slow
-def test_freed_reproduced_and_back_in_a_real_workspace(tiny: Workspace) -> None:
+def test_freed_and_reproduced_in_a_real_workspace(tiny: Workspace) -> None:
     """By the stages and the commands that people use."""
     tiny.dvc("config", "core.autostage", "false")
     recipe = TINY_RECIPE + "registry: {promote: manual}\n"
@@ -425,10 +425,6 @@ def test_freed_reproduced_and_back_in_a_real_workspace(tiny: Workspace) -> None:
     assert (gone.returncode, "the files of tiny/1 were freed by `headrace gc` on 20" in gone.stderr) == (2, True)
     again = tiny.headrace("reproduce", "tiny/1")
     assert (again.returncode, "tiny/1 was made again: equal" in again.stdout) == (0, True), again.stderr
-    tiny.write("recipes/tiny.yaml", recipe)
-    assert tiny.dvc("repro").returncode == 0
-    assert tiny.run(*gc_process(tiny.root)).returncode == 0
-    assert tiny.headrace("predict", "tiny/1", "a moving film").returncode == 0
     assert tiny.dvc("status").stdout.strip() == "Data and pipelines are up to date."
 
 

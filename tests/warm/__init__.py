@@ -1,9 +1,9 @@
-"""Stages forked from a process that has imported their libraries: seconds of imports a stage, spent once a suite.
+"""Commands and stages forked from a process that has imported their libraries: seconds each, spent once a suite.
 
-`warm(env)` is the environment for a command whose stages may be forked so. An interpreter started with it as
-`python -m pipelines.STAGE ...` (by DVC, by a worker, by a test) hands its arguments, environment, folder and streams
-to the server and ends with the exit code it answers: tests/warm/client/sitecustomize.py. The workspace's own code is
-imported anew each time; only libraries are shared. A command that a test kills, or measures, is started without it.
+`warm(env)` is the environment for a command that may be forked so, and its stages. An interpreter started with it as
+`python -m flows.cli|dvc|pipelines.STAGE ...` (by a test, by DVC, by a worker) hands its arguments, environment, folder
+and streams to the server and ends with the exit code it answers: tests/warm/client/sitecustomize.py. The workspace's
+own code is imported anew each time; only libraries are shared. What a test kills, or measures, is started without it.
 """
 
 from __future__ import annotations

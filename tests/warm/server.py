@@ -1,4 +1,4 @@
-"""`python -P tests/warm/server.py SOCKET`: imports what stages import, then runs each that is asked for in a fork.
+"""`python -P tests/warm/server.py SOCKET`: imports what commands and stages import, then forks each that is asked for.
 
 Prints `ready` when it listens, and ends when the process that started the suite is gone (see tests/conftest.py).
 """
@@ -28,7 +28,9 @@ _LIBRARIES = (
     "mlflow.store.model_registry.sqlalchemy_store", "great_expectations", "pandas", "pyarrow.dataset",
     "pyarrow.parquet", "sklearn.linear_model", "sklearn.feature_extraction.text", "sklearn.metrics", "scipy.stats",
     "matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image", "ruamel.yaml", "jinja2", "pydantic", "rich",
-    "fsspec", "qdrant_client", "qdrant_edge",
+    "fsspec", "qdrant_client", "qdrant_edge", "typer", "fastapi", "uvicorn", "dvc.cli", "dvc.repo", "dvc.parsing",
+    "dvc.repo.reproduce", "dvc.repo.status", "dvc.commands.repro", "griffe", "websockets", "httpx", "anyio",
+    "cloudpickle", "coolname", "opentelemetry.trace", "sqlalchemy.ext.asyncio", "aiosqlite",
 )  # fmt: skip
 _QUIET = {
     "GX_ANALYTICS_ENABLED": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -52,6 +54,10 @@ class Call:
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
             os.close(stream)
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, mode, encoding=stream.encoding, errors=stream.errors, buffering=1, closefd=False)  # noqa: SIM115
+            for number, mode, stream in ((0, "r", sys.stdin), (1, "w", sys.stdout), (2, "w", sys.stderr))
+        )  # anew: what the server's own were opened on is remembered (a file can seek)
         os.environ.clear()
         os.environ.update(self.env | {"HEADRACE_TEST_PYTHON": sys.executable})
         os.chdir(self.folder)

@@ -1,4 +1,4 @@
-"""Read by each Python that starts with this folder in PYTHONPATH: a stage is handed to tests/warm/server.py."""
+"""Read by each Python that starts with this folder in PYTHONPATH: a command or stage goes to tests/warm/server.py."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ _CALL = sys.orig_argv[1:]
 
 
 def _is_shared(call: list[str]) -> bool:
-    """A stage, or the process in which `register` tries a packed model."""
+    """A command, a stage, or the process in which `register` tries a packed model."""
     if call[:1] == ["-m"]:
-        return call[1].startswith("pipelines.")
+        return call[1] in ("flows.cli", "dvc") or call[1].startswith("pipelines.")
     return call[:1] == ["-P"] and call[1].endswith("/registry/rehearsal.py")
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -54,6 +55,14 @@ def name_of(graph: TinyGraph) -> str:
     return name
 
 
+def paged(read: Callable[[int], list[Any]]) -> list[Any]:
+    """All that `read` gives from an offset on: Prefect answers with 200 at most."""
+    found: list[Any] = []
+    while page := read(len(found)):
+        found += page
+    return found
+
+
 def flow_runs(name: str) -> list[Any]:
     """Those of a recipe, asked without the proxy."""
     from prefect.client.orchestration import get_client
@@ -62,7 +71,8 @@ def flow_runs(name: str) -> list[Any]:
 
     with get_client(sync_client=True) as client:
         wanted = FlowRunFilter.model_validate({"name": {"any_": [name]}})
-        return list(client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_ASC, limit=200))
+        read, order = client.read_flow_runs, FlowRunSort.START_TIME_ASC
+        return paged(lambda offset: list(read(flow_run_filter=wanted, sort=order, limit=200, offset=offset)))
 
 
 def task_runs(runs: list[Any]) -> Counter[Any]:
@@ -73,14 +83,16 @@ def task_runs(runs: list[Any]) -> Counter[Any]:
 
     wanted = FlowRunFilter.model_validate({"id": {"any_": [run.id for run in runs]}})
     with get_client(sync_client=True) as client:
-        found = client.read_task_runs(flow_run_filter=wanted, sort=TaskRunSort.NAME_ASC, limit=200)
+        read, order = client.read_task_runs, TaskRunSort.ID_DESC
+        found = paged(lambda offset: list(read(flow_run_filter=wanted, sort=order, limit=200, offset=offset)))
     return Counter((task.flow_run_id, task.name, task.state_type and task.state_type.value) for task in found)
 
 
 def artifacts(runs: list[Any]) -> Counter[Any]:
     """How often each stands in each flow run."""
-    wanted = {"artifacts": {"flow_run_id": {"any_": [str(run.id) for run in runs]}}}
-    found = httpx.post(f"{prefect_server()}/artifacts/filter", json=wanted).json()
+    wanted = {"artifacts": {"flow_run_id": {"any_": [str(run.id) for run in runs]}}, "sort": "ID_DESC"}
+    asked = f"{prefect_server()}/artifacts/filter"
+    found = paged(lambda offset: list(httpx.post(asked, json={**wanted, "offset": offset}).json()))
     return Counter((each["flow_run_id"], each["key"]) for each in found)
 
 

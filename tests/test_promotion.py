@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows import promotion as watcher
+from flows import watcher
 from pipelines.workspace import Workspace as Place
 from registry import journal, versions
 from registry.connection import connect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -30,13 +30,24 @@ def judge_of(workspace: Workspace) -> Judge:
     return judge
 
 
-def promote(workspace: Workspace, model: str, version: str, *, forced: str | None) -> Promotion:
-    """Make a version the champion, with evidence or for a stated reason. Raises registry.promotion.Refused."""
+def promote(
+    workspace: Workspace,
+    model: str,
+    version: str,
+    *,
+    forced: str | None,
+    who: str | None = None,
+    why: Sequence[str] = (),
+) -> Promotion:
+    """Make a version the champion, with evidence or for a stated reason. Raises registry.promotion.Refused.
+
+    who, why: for the history; by default the user of this process.
+    """
     from registry import promotion
 
     if forced is not None and not forced.strip():
         raise BadRequest("--force needs the reason, which stays in the history: --force 'the old one leaks names'.")
-    moved = promotion.promote(model, version, workspace.var, judge_of(workspace), forced=forced)
+    moved = promotion.promote(model, version, workspace.var, judge_of(workspace), forced=forced, who=who, why=why)
     announce(workspace, model, moved.version.version, "promoted")
     return moved
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from flows import servers
 from flows.promotion import announce, judge_of
 from flows.webhooks import receiving
 from pipelines.errors import HeadraceError, Outage
@@ -35,22 +36,20 @@ def watch(
     woken = woken or threading.Event()
     told: set[str] = set()
     verify_at = time.monotonic()
+    asking = True  # what is open on Prefect's page may be void since the last scheduler
     with receiving(workspace, woken.set, say) as webhook:
         while not over.is_set():
             woken.clear()
             try:
                 _look(workspace, say)
                 webhook.keep()
+                asking = _approvals(workspace, asking, partial(_once, told, say))
                 if time.monotonic() >= verify_at:
                     verify_at = time.monotonic() + VERIFY_EVERY_S
                     for fault in _broken(workspace):
-                        if fault not in told:
-                            told.add(fault)
-                            say(fault)
+                        _once(told, say, fault)
             except Outage as outage:
-                if str(outage) not in told:
-                    told.add(str(outage))
-                    say(f"promotions are not watched for now: {outage}")
+                _once(told, say, f"promotions are not watched for now: {outage}")
             woken.wait(LOOK_EVERY_S)
 
 
@@ -67,6 +66,24 @@ def watching(workspace: Workspace) -> Iterator[None]:
         over.set()
         woken.set()
         thread.join()
+
+
+def _approvals(workspace: Workspace, asking: bool, say: Callable[[str], None]) -> bool:
+    """Bring questions and answers together; whether a question is open."""
+    from registry.question import questions
+
+    waiting = questions(workspace.var)
+    if not (waiting or asking) or (api := servers.prefect_running(workspace)) is None:
+        return bool(waiting) or asking
+    from flows.approval import bring_together
+
+    return bring_together(workspace, api, waiting, say)
+
+
+def _once(told: set[str], say: Callable[[str], None], words: str) -> None:
+    if words not in told:
+        told.add(words)
+        say(words)
 
 
 def _look(workspace: Workspace, say: Callable[[str], None]) -> None:

@@ -50,13 +50,11 @@ def page(question: Question, told: Mapping[str, Any], champion: str | None, link
     test, rival = told["test"], told["comparisons"]["champion"]
     instead = f" in place of version {champion}" if champion else ""
     yield f"**May {question} be champion{instead}?** Approved, its evidence is judged again before it is.\n"
-    yield from _table(
-        ("gate", "value", "bound", "outcome", "why"),
-        [
-            (reason["gate"], _number(reason["value"]), reason["bound"], reason["outcome"], reason["why"])
-            for reason in told["verdict"]["reasons"]
-        ],
-    )
+    gates = [
+        (reason["gate"], _number(reason["value"]), reason["bound"], reason["outcome"], reason["why"])
+        for reason in told["verdict"]["reasons"]
+    ]
+    yield from _table(("gate", "value", "bound", "outcome", "why"), gates) if gates else ["Its recipe has no gates.\n"]
     if "better_by" in rival:
         interval = f"[{_number(rival['lower'])}, {_number(rival['upper'])}]"
         yield f"{rival['metric']}, difference to {rival['other']}: {_number(rival['better_by'])} {interval}\n"

@@ -87,12 +87,16 @@ def _forced(nodes: Sequence[StageNode], kind: Kind, names: Collection[str], forc
 
 def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, command: str) -> Outcome:
     from flows.crew import Crew
+    from flows.openlineage import lineage_of
     from flows.work import Work
 
     size = min(os.cpu_count() or 1, plan.width)
-    with Crew(workspace.root, workspace.var / "logs" / "stages", size=size, title=command) as crew:
+    with (
+        Crew(workspace.root, workspace.var / "logs" / "stages", size=size, title=command) as crew,
+        lineage_of(workspace.root, screen.say) as lineage,
+    ):
         try:
-            return _drive(workspace, Work(plan, crew, screen, patience))
+            return _drive(workspace, Work(plan, crew, screen, patience, lineage))
         except KeyboardInterrupt:  # before the flow run listens to it, or the second one
             crew.cancel()
             stages = [StageOutcome(node.address, "cancelled") for node in plan.nodes]

@@ -1,28 +1,21 @@
-"""`champion` moves: by hand, back again, and those that somebody made in MLflow, seen within seconds and judged."""
+"""`champion` moves, by hand and back again; what decides over a move, who is told, and what was champion when."""
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, HeadraceError, Outage
+from pipelines.errors import BadRequest
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from registry.gate import Verdict
     from registry.ledger import Chain, Entry
-    from registry.promotion import Judge, Promotion, Settled
+    from registry.promotion import Judge, Promotion
     from registry.versions import Version
 
-LOOK_EVERY_S = 2.0
-VERIFY_EVERY_S = 60.0
 EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployments and automations can follow
 
 
@@ -37,13 +30,24 @@ def judge_of(workspace: Workspace) -> Judge:
     return judge
 
 
-def promote(workspace: Workspace, model: str, version: str, *, forced: str | None) -> Promotion:
-    """Make a version the champion, with evidence or for a stated reason. Raises registry.promotion.Refused."""
+def promote(
+    workspace: Workspace,
+    model: str,
+    version: str,
+    *,
+    forced: str | None,
+    who: str | None = None,
+    why: Sequence[str] = (),
+) -> Promotion:
+    """Make a version the champion, with evidence or for a stated reason. Raises registry.promotion.Refused.
+
+    who, why: for the history; by default the user of this process.
+    """
     from registry import promotion
 
     if forced is not None and not forced.strip():
         raise BadRequest("--force needs the reason, which stays in the history: --force 'the old one leaks names'.")
-    moved = promotion.promote(model, version, workspace.var, judge_of(workspace), forced=forced)
+    moved = promotion.promote(model, version, workspace.var, judge_of(workspace), forced=forced, who=who, why=why)
     announce(workspace, model, moved.version.version, "promoted")
     return moved
 
@@ -106,42 +110,6 @@ def parse_time(text: str) -> datetime:
         raise BadRequest(f"--at {text!r}: not a time. Write 2026-11-24, or 2026-11-24T15:00+01:00.") from None
 
 
-def watch(workspace: Workspace, over: threading.Event, say: Callable[[str], None]) -> None:
-    """Judge every alias that somebody moves, until `over` is set; a server that is away is waited for.
-
-    Verifies every ledger now and then, and says once what is wrong with one.
-    """
-    told: set[str] = set()
-    verify_at = time.monotonic()
-    while not over.wait(LOOK_EVERY_S):
-        try:
-            _look(workspace, say)
-            if time.monotonic() >= verify_at:
-                verify_at = time.monotonic() + VERIFY_EVERY_S
-                for fault in _broken(workspace):
-                    if fault not in told:
-                        told.add(fault)
-                        say(fault)
-        except Outage as outage:
-            if str(outage) not in told:
-                told.add(str(outage))
-                say(f"promotions are not watched for now: {outage}")
-
-
-@contextmanager
-def watching(workspace: Workspace) -> Iterator[None]:
-    """`watch` in a thread of this process while the block runs; what it sees is said on stderr."""
-    over = threading.Event()
-    say = partial(print, file=sys.stderr, flush=True)
-    thread = threading.Thread(target=watch, args=(workspace, over, say), name="promotions", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 def announce(workspace: Workspace, model: str, version: str, what: str, why: str = "") -> None:
     """A Prefect event, where a Prefect server of this workspace is up; nothing hangs on it."""
     from flows import servers
@@ -157,44 +125,6 @@ def announce(workspace: Workspace, model: str, version: str, what: str, why: str
             resource={"prefect.resource.id": f"headrace.model.{model}", "prefect.resource.name": model},
             payload={"model": model, "version": version, "why": why, "workspace": str(workspace.root)},
         )
-
-
-def _look(workspace: Workspace, say: Callable[[str], None]) -> None:
-    from registry.glance import moved
-    from registry.promotion import settle
-
-    for name in moved(workspace.var):
-        try:
-            done = settle(name, workspace.var, judge_of(workspace))
-        except Outage:
-            raise
-        except HeadraceError as fault:  # of this model; the others go on
-            say(f"{name}: {fault}")
-            continue
-        if done is not None:
-            say(_settled(done))
-            what = "promoted" if done.accepted else "refused"
-            announce(workspace, name, str(done.asked), what, "\n".join(done.why))
-
-
-def _broken(workspace: Workspace) -> Iterator[str]:
-    from registry.connection import answering, connect
-    from registry.glance import with_ledger
-    from registry.journal import read
-
-    for name in with_ledger(workspace.var):
-        with answering():
-            faults = read(connect(workspace.var), name).faults
-        for fault in faults:
-            yield f"the ledger of {name} is not whole: {fault}. `headrace history {name} --verify` says more."
-
-
-def _settled(done: Settled) -> str:
-    if done.accepted:
-        return f"{done.model}: version {done.asked} was made champion in MLflow; its evidence allows it"
-    why = "; ".join(done.why)
-    asked = f"version {done.asked} was made champion" if done.asked else "the alias champion was removed"
-    return f"{done.model}: {asked} in MLflow; it is back at {done.champion or 'nobody'}: {why}"
 
 
 def _line(entry: Entry) -> str:

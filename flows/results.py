@@ -71,12 +71,18 @@ def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
 
 def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     verdict = receipt["verdict"]
+    model, version = receipt["model"], receipt["version"]
     if receipt.get("experiment"):
         yield "  an experiment: nothing was registered"
     else:
         named = "".join(f" @{alias}" for alias in receipt["aliases"])
-        yield f"  model {receipt['model']} version {receipt['version']}{named}"
+        yield f"  model {model} version {version}{named}"
     yield f"  gates: {'passed' if verdict['passed'] else 'REFUSED'}"
+    if receipt.get("approval") == "asked":
+        yield (
+            "  a person decides whether it is champion: on Prefect's page while `headrace schedule` runs, or by "
+            f"`headrace promote {model} {version}`"
+        )
     for reason in verdict["reasons"]:
         word = "passed" if reason["passed"] else "REFUSED"
         yield f"    {word:<7} {reason['gate']}: {_number(reason['value'])}, bound {reason['bound']} ({reason['why']})"

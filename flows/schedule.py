@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from flows import servers
 from flows.commits import Kept, commit_and_push
 from flows.live import live
-from flows.promotion import watching
 from flows.slots import tell_missed
 from flows.turns import holder, only_one
+from flows.watcher import watching
 from pipelines.errors import BadRequest
 from pipelines.settings import read_index, read_recipe
 from pipelines.workspace import Job, Workspace

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -28,7 +29,8 @@ from flows.turns import locked
 from pipelines.errors import Outage
 from pipelines.patience import limit_s, patiently
 from pipelines.workspace import Workspace, make_folder, write_json
-from registry.connection import public_address
+from registry.connection import is_remote, public_address
+from registry.webhooks import server_settings
 
 Name = Literal["prefect", "mlflow"]
 _VARIABLE: dict[Name, str] = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
@@ -172,6 +174,23 @@ def start_mlflow_page(workspace: Workspace) -> str | None:
     return server.url
 
 
+def mlflow_running(workspace: Workspace) -> str | None:
+    """The address of an MLflow server on this machine, where one is up (one of the user's is taken to be)."""
+    if given := os.environ.get("MLFLOW_TRACKING_URI"):
+        return given if is_remote() and is_loopback(given) else None
+    server = _read(workspace, "mlflow")
+    return server.url if server and server.alive() and _healthy(server, "/health") else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a server's address is one of this machine alone."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:  # no address at all
+        return False
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def pages(workspace: Workspace) -> dict[str, str]:
     """The web pages that are up: prefect, mlflow -> URL."""
     found: dict[str, str] = {}
@@ -216,6 +235,8 @@ def _start(workspace: Workspace, name: Name) -> Server:
     folder = workspace.var / name
     make_folder(folder)
     env = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+    if name == "mlflow":
+        env = {**server_settings(folder), **env}
     env |= {
         **_QUIET,
         "PREFECT_HOME": str(workspace.var / "prefect"),
@@ -268,9 +289,9 @@ def _require_answer(api: str) -> None:
             ) from None
 
 
-def _healthy(server: Server) -> bool:
+def _healthy(server: Server, path: str = "/api/health") -> bool:
     try:
-        with urllib.request.urlopen(f"{server.url}/api/health", timeout=_HEALTH_TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{server.url}{path}", timeout=_HEALTH_TIMEOUT_S) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flows.crew import Cancelled, Crew, StageFault
+from flows.openlineage import Lineage
 from flows.plan import Patience, Plan, StageOutcome, State
 from flows.screen import Screen, progress_words
 
@@ -17,8 +18,11 @@ from flows.screen import Screen, progress_words
 class Work:
     """One run of a plan. `bring` may be called from several threads, once a stage and try."""
 
-    def __init__(self, plan: Plan, crew: Crew, screen: Screen, patience: Patience) -> None:
+    def __init__(
+        self, plan: Plan, crew: Crew, screen: Screen, patience: Patience, lineage: Lineage | None = None
+    ) -> None:
         self.plan, self.crew, self.screen, self.patience = plan, crew, screen, patience
+        self._lineage = lineage
         self._outcomes: dict[str, StageOutcome] = {}
         self._shares: dict[str, float] = {}  # of running stages: how much is done, 0 to 1
         self._began: dict[str, float] = {}
@@ -85,6 +89,8 @@ class Work:
     def _heard(self, address: str, facts: dict[str, Any]) -> None:
         if "started" in facts:
             self._began[address] = time.monotonic()  # not while it waited for a worker or for DVC's lock
+            if self._lineage is not None:
+                self._lineage.started(address)
             reasons = [*self.plan.stale.get(address, ()), *(["forced"] if address in self.plan.forced else [])]
             self.screen.started(address, "; ".join(dict.fromkeys(reasons[:3])))
         elif "waiting" in facts:
@@ -100,4 +106,6 @@ class Work:
         self._outcomes[outcome.address] = outcome
         self._shares.pop(outcome.address, None)
         self.screen.ended(outcome)
+        if self._lineage is not None:
+            self._lineage.ended(outcome)
         return outcome

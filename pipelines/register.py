@@ -237,6 +237,7 @@ def _candidate(
         metrics={name: judged.claim.metrics[name] for name in subject.task.metrics if name in judged.claim.metrics},
         rival=champion.version if champion else None,
         promote=job.section("registry", Registry).promote == "auto",
+        approval=job.section("registry", Registry).promote == "approval",
     )
 
 
@@ -296,6 +297,7 @@ def _receipt(subject: Subject, verdict: Verdict, version: Version | None) -> dic
         "model_hash": subject.model_hash,
         "verdict": verdict.as_json(),
         "aliases": list(version.aliases) if version else [],
+        "approval": version.tags.get(promotion.APPROVAL) if version else None,
         "experiment": version is None,
         "server": server_name(),
     }

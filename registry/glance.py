@@ -93,13 +93,13 @@ def standings(var: Path) -> list[Standing]:
             return [Standing(m.name, m.aliases.get(CHAMPION), parse_head(m.tags.get(HEAD_TAG))) for m in models]
     if not database(var).is_file():
         return []
-    with _opened(database(var)) as store:
+    with opened(database(var)) as store:
         found = store.execute(_CHAMPIONS, (CHAMPION, HEAD_TAG)).fetchall()
     return [Standing(name, None if alias is None else str(alias), parse_head(head)) for name, alias, head in found]
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+def opened(file: Path) -> Iterator[sqlite3.Connection]:
     """The embedded store, to read. Raises Outage when it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=20)) as store:
@@ -113,7 +113,7 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
 def _read_file(name: str, file: Path) -> Glance:
     if not file.is_file():
         return Glance(None, {}, {})
-    with _opened(file) as store:
+    with opened(file) as store:
         newest, run_id = store.execute(_NEWEST, (name,)).fetchone() or (None, None)
         aliases = {alias: str(version) for alias, version in store.execute(_ALIASES, (name,))}
         (ledger,) = store.execute(_LEDGER, (name, HEAD_TAG)).fetchone() or (None,)

@@ -31,9 +31,12 @@ from registry.versions import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_LONGEST_TAG = 1000  # characters
 _SOMEBODY = "somebody, in MLflow"  # which has no users of its own
 _REMOVED = Verdict.refused("alias", "it was removed; a model that has a champion keeps one")
 REFUSED = "promotion_refused"  # tag of a version: why the alias was taken back from it
+APPROVAL = "approval"  # tag of a version that a person decides over (registry/approval.py): ASKED, or what came of it
+ASKED = "asked"
 
 Judge = Callable[[Version, Version | None], Verdict]  # a version and the champion -> may it take its place?
 
@@ -67,9 +70,19 @@ class Settled:
     why: Sequence[str]
 
 
-def promote(name: str, which: str, var: Path, judge: Judge, *, forced: str | None = None) -> Promotion:
+def promote(
+    name: str,
+    which: str,
+    var: Path,
+    judge: Judge,
+    *,
+    forced: str | None = None,
+    who: str | None = None,
+    why: Sequence[str] = (),
+) -> Promotion:
     """Make a version champion, with evidence, or for a stated reason without.
 
+    who, why: for the history, beside what the evidence says; by default the user of this process.
     Raises BadRequest for an unknown version or one whose files were freed, Refused (and records it) when the evidence
     does not allow it, BrokenLedger when the ledger is not whole and nothing is forced.
     """
@@ -81,12 +94,14 @@ def promote(name: str, which: str, var: Path, judge: Judge, *, forced: str | Non
         require_files(chosen)
         if chosen.version == chain.champion and not chain.faults:
             _move(client, name, chosen.version)
+            answered(client, chosen, "promoted")
             return Promotion(chosen, chain.champion)
         verdict = None if forced is not None else _judged(chosen, chain, found, judge)
         if verdict is not None and not verdict.passed:
-            _record(client, var, chosen, chain, "refused", why=_reasons(verdict))
+            record(client, var, chosen, chain, "refused", why=[*_reasons(verdict), *why], who=who)
             raise Refused(_refusal(chosen, verdict))
-        accept(client, var, chosen, chain, forced=forced, why=_reasons(verdict) if verdict else ())
+        reasons = [*why, *(_reasons(verdict) if verdict else ())]
+        accept(client, var, chosen, chain, forced=forced, why=reasons, who=who)
         return Promotion(chosen, chain.champion)
 
 
@@ -101,7 +116,7 @@ def rollback(name: str, var: Path) -> Promotion:
             what = f"version {before}, which is no more" if before else "none"
             raise BadRequest(f"{name}: the champion before {chain.champion or 'nobody'} was {what}.")
         require_files(found[before])
-        _record(client, var, found[before], chain, "rolled back")
+        record(client, var, found[before], chain, "rolled back")
         _move(client, name, before)
         return Promotion(found[before], chain.champion)
 
@@ -138,11 +153,18 @@ def accept(
     who: str | None = None,
 ) -> None:
     """Record a promotion and move the alias. Call it inside exclusive()."""
-    entry = _record(client, var, version, chain, "promoted", forced=forced, why=why, who=who)
+    entry = record(client, var, version, chain, "promoted", forced=forced, why=why, who=who)
     if forced is not None:
         described = client.get_model_version(version.name, version.version).description or ""
         client.update_model_version(version.name, version.version, shortened(with_forced(described, [entry])))
     _move(client, version.name, version.version)
+    answered(client, version, f"promoted by {entry.who}")
+
+
+def answered(client: MlflowClient, version: Version, words: str) -> None:
+    """Say what came of a version that somebody was asked to approve; nothing for one that waits for nobody."""
+    if version.tags.get(APPROVAL) == ASKED:
+        client.set_model_version_tag(version.name, version.version, APPROVAL, words[:_LONGEST_TAG])
 
 
 def anchor(client: MlflowClient, var: Path, version: Version, chain: Chain) -> None:
@@ -153,7 +175,7 @@ def anchor(client: MlflowClient, var: Path, version: Version, chain: Chain) -> N
         == ("registered", version.version, evidence, version.model_hash)
         for entry in chain.entries
     ):
-        _record(client, var, version, chain, "registered")
+        record(client, var, version, chain, "registered")
 
 
 def whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> Chain:
@@ -183,7 +205,7 @@ def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Jud
     return judge(version, holder)
 
 
-def _record(
+def record(
     client: MlflowClient,
     var: Path,
     version: Version,
@@ -194,6 +216,7 @@ def _record(
     why: Sequence[str] = (),
     who: str | None = None,
 ) -> Entry:
+    """Add an entry about a version to the ledger. Call it inside exclusive()."""
     entry = Entry(
         model=version.name, number=0, at=journal.now(), who=who or journal.somebody(), action=action,
         before=chain.champion, to=version.version, model_hash=version.model_hash,
@@ -213,7 +236,7 @@ def _put_back(
     client: MlflowClient, var: Path, chain: Chain, found: dict[str, Version], asked: str | None, why: Sequence[str]
 ) -> None:
     subject = found[asked] if asked is not None else found[str(chain.champion)]
-    _record(client, var, subject, chain, "refused", why=why, who=_SOMEBODY)
+    record(client, var, subject, chain, "refused", why=why, who=_SOMEBODY)
     if asked is not None:
         client.set_model_version_tag(subject.name, asked, REFUSED, f"{journal.now()}\n" + "\n".join(why))
     if chain.champion in found:

@@ -44,7 +44,7 @@ class Candidate(Draft):
     """All that a version is made of.
 
     evidence: name of an artifact -> the file or folder kept under it. rival: the champion's version that the gates
-    compared it with. promote: whether passing its gates makes it champion.
+    compared it with. promote: whether passing its gates makes it champion; approval: whether a person is asked then.
     """
 
     verdict: Verdict
@@ -54,6 +54,7 @@ class Candidate(Draft):
     metrics: Mapping[str, float]
     rival: str | None
     promote: bool
+    approval: bool = False
 
 
 def run_of(client: MlflowClient, candidate: Draft, existing: Version | None, var: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.approval import ask
 from registry.card import shortened, with_forced
 from registry.connection import answering, as_default, connect, sent_once
 from registry.ledger import Chain, forced_of
@@ -82,6 +83,7 @@ def register(candidate: Candidate, var: Path) -> Registered:
         _set_challenger(client, candidate.name)
         mine = _numbered(client, candidate.name, number)
         anchor(client, var, mine, chain)
+        ask(client, mine, chain, wanted=candidate.approval)
         outdated = _offer(client, candidate, mine, chain, var)
         now = _numbered(client, candidate.name, number)
     return Registered(now, fresh=existing is None, outdated=outdated)

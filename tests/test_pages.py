@@ -14,7 +14,7 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 
-from flows.promotion import watching
+from flows.watcher import watching
 from pipelines.workspace import Workspace as Place
 from registry import journal, versions
 from registry.connection import connect

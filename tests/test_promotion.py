@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows import promotion as watcher
+from flows import watcher
 from pipelines.workspace import Workspace as Place
 from registry import journal, versions
 from registry.connection import connect
@@ -27,17 +27,21 @@ REFUSED = GATED.replace("at_least: 0.4", "at_least: 0.999")
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """Two versions whose gates passed and a third whose gate refused; nobody is champion. A remote holds the data."""
+    """Two versions whose gates passed, the second with a recipe that asks for approval, and a third whose gate refused;
+    nobody is champion. A remote holds the data.
+    """
     made = make_tiny(tmp_path_factory.mktemp("promotion") / "workspace")
     made.dvc("remote", "add", "-q", "-d", "store", str(made.root.parent / "store"))
     made.dvc("config", "core.autostage", "false")
     made.git("add", "-A")
     made.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "tiny")
-    for recipe, code in ((GATED, 0), (GATED.replace("epochs: 1", "epochs: 2"), 0), (REFUSED + "", 4)):
+    asking = GATED.replace("epochs: 1", "epochs: 2").replace("promote: manual", "promote: approval")
+    for recipe, code in ((GATED, 0), (asking, 0), (REFUSED + "", 4)):
         seed = "seed: 3, " if recipe == REFUSED else ""
         made.write("recipes/tiny.yaml", recipe.replace("training: {", f"training: {{{seed}"))
         done = made.headrace("run", "tiny")
         assert done.returncode == code, done.stdout + done.stderr
+        assert ("a person decides whether it is champion" in done.stdout) == (recipe == asking)
     assert made.dvc("push", "-q").returncode == 0
     yield made
     made.headrace("stop")
@@ -53,9 +57,15 @@ def alias(lived: Workspace) -> str | None:
     return versions.raw_champion(connect(lived.path("var")), "tiny")
 
 
+def approval(lived: Workspace, version: str) -> str:
+    return connect(lived.path("var")).get_model_version("tiny", version).tags["approval"]
+
+
 def test_promoted_by_hand_refused_forced_and_rolled_back(lived: Workspace) -> None:
     assert told(lived, "promote", "tiny", "1") == {"model": "tiny", "from": None, "to": "1"}
+    assert approval(lived, "2") == "asked"
     assert told(lived, "promote", "tiny", "2")["from"] == "1"
+    assert approval(lived, "2").startswith("promoted by ")
     refused = lived.headrace("promote", "tiny", "3")
     assert refused.returncode == 4
     assert "tiny/3 is not promoted:\n  FAILED  accuracy" in refused.stderr

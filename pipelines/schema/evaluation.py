@@ -39,4 +39,7 @@ class Gate(Section):
 
 class Registry(Section):
     name: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = None
-    promote: Literal["auto", "manual"] = "auto"
+    promote: Annotated[
+        Literal["auto", "manual", "approval"],
+        Field(description="auto: champion when every gate passes; approval: a person is asked then, on Prefect's page"),
+    ] = "auto"

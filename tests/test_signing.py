@@ -329,8 +329,8 @@ def test_a_key_with_a_passphrase_signs(keys: Path, tmp_path: Path, monkeypatch: 
     assert signing.fault(tmp_path / "file", tmp_path / "file.sig", signing.trusted_keys()) is None
 
 
-def pem(key: object) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # type: ignore[attr-defined]
+def pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_a_bad_key_is_said_before_work_starts(
 
 
 def test_a_key_that_others_may_read_is_warned_of(keys: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = shutil.copy(keys / "ours.pem", tmp_path / "open.pem")
+    file = Path(shutil.copy(keys / "ours.pem", tmp_path / "open.pem"))
     file.chmod(0o600)
     monkeypatch.setenv(signing.KEY, str(file))
     assert list(checks._keys()) == []

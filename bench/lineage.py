@@ -60,7 +60,7 @@ def _traced(workspace: Workspace, version: str) -> tuple[Lineage, float]:
 def _closures(workspace: Workspace) -> None:
     found = [version.version for version in versions.versions(_MODEL, workspace.var)]
     _traced(workspace, found[0])  # the imports
-    took, verified, faults = list[float](), 0, 0
+    took, verified, faults = list[float](), 0, list[str]()
     for version in found:
         graph, seconds = _traced(workspace, version)
         kinds = {node.kind for node in graph.nodes}
@@ -68,10 +68,12 @@ def _closures(workspace: Workspace) -> None:
             raise SystemExit(f"{_MODEL}/{version}: no {', '.join(sorted(_EXPECTED - kinds))}")
         took.append(seconds)
         verified += sum(node.state == "verified" for node in graph.nodes)
-        faults += len(graph.faults)
+        faults += [f"{_MODEL}/{version}: {node.kind} {node.label}: {node.state}, {node.why}" for node in graph.faults]
     print(
-        f"{len(found)} versions: {verified:,} things verified, {faults} faults; a version "
+        f"{len(found)} versions: {verified:,} things verified, {len(faults)} faults; a version "
         f"{statistics.median(took):.2f} s at the median, {max(took):.2f} s at most, hashing included",
+        *faults,
+        sep="\n",
         flush=True,
     )
 

@@ -18,6 +18,7 @@ from flows.named import Named, check_columns, check_expectations, named, needed_
 from pipelines.errors import BadRequest, HeadraceError, Outage
 from pipelines.schema.reading import BadSettings, read_document, shown
 from pipelines.workspace import Job, Kind, Workspace
+from registry import signing
 
 _LITTLE_DISK_BYTES = 1 << 30
 _NO_DISK_BYTES = 50 << 20
@@ -53,7 +54,7 @@ def check(workspace: Workspace, names: Sequence[str]) -> list[Finding]:
         found += _locked(job)
     return [
         *found, *_names_taken(workspace), *_params(workspace, jobs),
-        *_remotes(workspace), *_disk(workspace), *_servers(),
+        *_remotes(workspace), *_disk(workspace), *_servers(), *_keys(),
     ]  # fmt: skip
 
 
@@ -189,3 +190,11 @@ def _servers() -> Iterator[Finding]:
         except OSError as error:
             message = f"{url.scheme}://{url.hostname}:{port} does not answer ({error}). Start it, or unset {variable}."
             yield Finding("outage", variable, message)
+
+
+def _keys() -> Iterator[Finding]:
+    """Keys for signatures that cannot be used, or that others may read."""
+    for variable, look in ((signing.KEY, signing.signing_key), (signing.TRUSTED, signing.trusted_keys)):
+        yield from _tried(variable, look)
+    if warning := signing.exposed():
+        yield Finding("warning", signing.KEY, warning)

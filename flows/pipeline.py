@@ -21,6 +21,7 @@ from flows.screen import Screen
 from flows.turns import turns
 from pipelines.errors import GATE_REFUSED, BadRequest
 from pipelines.workspace import Kind, Workspace
+from registry import signing
 
 if TYPE_CHECKING:
     from flows.work import Work
@@ -40,9 +41,11 @@ def run(
     force: a stage to run though nothing that it reads changed. quiet: nothing on stderr.
     Waits for another run of one of them. With nothing stale it starts no process and no flow run.
     Tells HEADRACE_NOTIFY_URL of what failed or was refused.
-    Raises BadRequest for a name that is not live or a stage that does not exist; faults of stages are in the outcome.
+    Raises BadRequest for a name that is not live, a stage that does not exist or a key that cannot be used; faults of
+    stages are in the outcome.
     """
     patience = patience or Patience.from_environment()
+    signing.require_settings()
     names = [job.name for job in chosen(workspace, names, kind)]
     command = _command()
     with Screen(quiet=quiet) as screen:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.turns import working
-from pipelines.errors import BadRequest, HeadraceError
+from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.workspace import Job, Workspace, read_json, read_manifest, sha256_json, write_json, write_text
 from registry import versions
 from registry.connection import is_embedded
@@ -53,6 +53,8 @@ def reproduce(workspace: Workspace, model: str, which: str, *, keep: Path | None
     one whose commit or evidence is gone, HeadraceError when a stage fails.
     """
     version = versions.resolve(model, which, workspace.var)
+    if versions.freed(version) is None and (fault := versions.distrusted(version, workspace.var)):
+        raise BadData(fault)
     kept = {name: _kept(version, name, workspace) for name in _KEPT}
     with working(workspace, say=_say), _folder(keep) as folder:  # it reads and fills DVC's cache
         job = _laid_out(workspace, version, kept, folder / "workspace")

@@ -81,8 +81,12 @@ def swap_chance(one: Predictions, two: Predictions, truth: Predictions, score: S
         return sign * (score({**mine, **truth})[metric] - score({**theirs, **truth})[metric])
 
     seen = difference(np.zeros(rows, dtype=bool))
-    fallen = np.array([difference(random.random(rows) < 0.5) for _ in range(draws)])
-    as_large = int((fallen >= seen - _ROUNDING).sum())
+    return chance_of(seen, np.array([difference(random.random(rows) < 0.5) for _ in range(draws)]))
+
+
+def chance_of(seen: float, fallen: Floats) -> float:
+    """How probable a difference as large as `seen` is, by the differences that fell by chance."""
+    as_large, draws = int((fallen >= seen - _ROUNDING).sum()), len(fallen)
     spread = float(np.std(fallen))
     if as_large or spread == 0:
         return (1 + as_large) / (1 + draws)

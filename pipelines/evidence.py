@@ -20,11 +20,11 @@ from pipelines.predictions import read_predictions, rows_hash
 from pipelines.schema.evaluation import Gate
 from pipelines.task import Task, find_task
 from pipelines.workspace import sha256_file
-from registry import versions
+from registry import signing, versions
 from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, CONFIDENCE, Evidence, NoRival, Paired, Verdict, judge
 from registry.versions import Version
 
-BUNDLE = "evidence.json"
+BUNDLE = signing.BUNDLE
 RIVAL = "champion-predictions.parquet"  # what the champion says about these very rows, where it was asked again
 _FORMAT = 1
 _ROUNDING = 1e-9  # of a metric that is computed again

@@ -39,7 +39,7 @@ from pipelines.schema.model import Compute
 from pipelines.stage import stage_main
 from pipelines.task import Task, find_task
 from pipelines.workspace import Job, read_json, require_whole, sha256_file, sha256_json, write_json
-from registry import promotion, store, versions
+from registry import promotion, signing, store, versions
 from registry.card import Facts, baseline_line, card
 from registry.connection import exclusive, server_name
 from registry.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
@@ -87,6 +87,9 @@ class Judged:
 
 def run(job: Job) -> None:
     """Judge a recipe's model, register it and move the aliases."""
+    signing.require_settings()
+    if warning := signing.exposed():
+        print(f"warning: {warning}", flush=True)
     subject = _subject(job)
     if "DVC_EXP_NAME" in os.environ:
         receipt = _receipt(subject, _experiment(subject), None)
@@ -149,11 +152,14 @@ class Tried:
 
 
 def _tried(subject: Subject, packed: Path) -> Tried:
-    """Load and ask the packed model as a server would. Equal files were tried already: then those figures stand."""
+    """Load and ask the packed model as a server would. Equal files were tried already: then those figures stand.
+
+    What is signed is measured: figures of before may be anybody's.
+    """
     var = subject.job.workspace.var
     known = next((v for v in versions.versions(subject.name, var) if v.model_hash == subject.model_hash), None)
     before = versions.evidence(known, BUNDLE, var) if known else None
-    if before is not None and (told := read_json(before).get("serving")):
+    if before is not None and signing.signing_key() is None and (told := read_json(before).get("serving")):
         return Tried(told["figures"], told["differs"])
     inputs, expected = _examples(subject, _TRIED)
     trial = rehearse(packed, inputs, threads=subject.job.section("compute", Compute).threads)

@@ -81,6 +81,12 @@ def with_forced(text: str, forced: Sequence[Entry]) -> str:
     return "\n".join([*lines, "", text]) if lines else text
 
 
+def with_signer(text: str, fingerprint: str) -> str:
+    """A card that says at its end who signed the version."""
+    what = "`evidence/model.sig` and `evidence/evidence.sig` (model-signing)"
+    return f"{text}\n## Signed\n\nWith the key `{fingerprint}`: {what}.\n"
+
+
 def shortened(text: str) -> str:
     """A card as MLflow's page can show it."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n..."

@@ -82,6 +82,13 @@ def holds_own_code(folder: Path, task: str) -> bool:
     )
 
 
+def is_own(folder: Path, contents: Contents) -> bool:
+    """Whether a packed model is what this workspace would pack of these contents: then it may be signed."""
+    about = folder / "artifacts" / "about.json"
+    told = about.read_text(encoding="utf-8") if about.is_file() else None
+    return told == _about(contents) and holds_own_code(folder, contents.task)
+
+
 def code_files(task: str) -> list[Path]:
     """The files of this project that a served version of the task runs, beside served.py itself."""
     return [path for path in closure(ROOT, SERVED, ROOT / "pipelines" / "tasks" / f"{task}.py") if path != SERVED]

@@ -22,6 +22,7 @@ from registry.versions import (
     EVIDENCE_HASH,
     Version,
     choose,
+    distrusted,
     freed,
     raw_champion,
     read_versions,
@@ -84,7 +85,8 @@ def promote(
 
     who, why: for the history, beside what the evidence says; by default the user of this process.
     Raises BadRequest for an unknown version or one whose files were freed, Refused (and records it) when the evidence
-    does not allow it, BrokenLedger when the ledger is not whole and nothing is forced.
+    does not allow it, BadData when it is forced and no trusted key signed it, BrokenLedger when the ledger is not whole
+    and nothing is forced.
     """
     with exclusive(var), answering():
         client = connect(var)
@@ -96,7 +98,9 @@ def promote(
             _move(client, name, chosen.version)
             answered(client, chosen, "promoted")
             return Promotion(chosen, chain.champion)
-        verdict = None if forced is not None else _judged(chosen, chain, found, judge)
+        if forced is not None:
+            _require_signed(chosen, var)
+        verdict = None if forced is not None else _judged(chosen, chain, found, judge, var)
         if verdict is not None and not verdict.passed:
             record(client, var, chosen, chain, "refused", why=[*_reasons(verdict), *why], who=who)
             raise Refused(_refusal(chosen, verdict))
@@ -116,6 +120,7 @@ def rollback(name: str, var: Path) -> Promotion:
             what = f"version {before}, which is no more" if before else "none"
             raise BadRequest(f"{name}: the champion before {chain.champion or 'nobody'} was {what}.")
         require_files(found[before])
+        _require_signed(found[before], var)
         record(client, var, found[before], chain, "rolled back")
         _move(client, name, before)
         return Promotion(found[before], chain.champion)
@@ -133,7 +138,7 @@ def settle(name: str, var: Path, judge: Judge) -> Settled | None:
         found = {version.version: version for version in read_versions(client, name)}
         if asked == chain.champion or (asked is None and chain.champion not in found):
             return None
-        verdict = _judged(found[asked], chain, list(found.values()), judge) if asked is not None else _REMOVED
+        verdict = _judged(found[asked], chain, list(found.values()), judge, var) if asked is not None else _REMOVED
         why = _reasons(verdict)
         if asked is not None and verdict.passed:
             accept(client, var, found[asked], chain, why=why, who=_SOMEBODY)
@@ -192,7 +197,12 @@ def whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> C
     return chain
 
 
-def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Judge) -> Verdict:
+def _require_signed(version: Version, var: Path) -> None:
+    if (fault := distrusted(version, var)) is not None:
+        raise BadData(fault)
+
+
+def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Judge, var: Path) -> Verdict:
     """The verdict over the evidence as it was registered."""
     if (gone := freed(version)) is not None:
         return Verdict.refused("files", gone)
@@ -201,6 +211,8 @@ def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Jud
     if not known or (known[-1].evidence, known[-1].model_hash) != (evidence, version.model_hash):
         why = "the ledger knows other evidence of it" if known else "the ledger does not know it: register it again"
         return Verdict.refused("evidence", why)
+    if (fault := distrusted(version, var)) is not None:
+        return Verdict.refused("signature", fault)
     holder = next((each for each in found if each.version == chain.champion and each != version), None)
     return judge(version, holder)
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.errors import BadRequest
+from registry import signing
 from registry.approval import ask
-from registry.card import shortened, with_forced
+from registry.card import shortened, with_forced, with_signer
 from registry.connection import answering, as_default, connect, sent_once
 from registry.ledger import Chain, forced_of
-from registry.packing import holds_own_code, pack
+from registry.packing import holds_own_code, is_own, pack
 from registry.promotion import accept, anchor, whole
 from registry.runs import Candidate, Draft, log_evaluation, logged_model, run_of
 from registry.versions import (
@@ -28,6 +30,7 @@ from registry.versions import (
     PASSED,
     RECIPE,
     Version,
+    evidence,
     local_copy,
     read_versions,
 )
@@ -71,11 +74,12 @@ def packed(draft: Draft, var: Path) -> Iterator[Path]:
 
 def register(candidate: Candidate, var: Path) -> Registered:
     """Make the candidate's version, or refresh the one it has, and set the aliases. Call it inside exclusive()."""
-    with answering():
+    with answering(), tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
         client = connect(var)
         existing = find(client, candidate.name, candidate.model_hash)
         run_id = run_of(client, candidate, existing, var)
         model_id = logged_model(client, candidate, run_id, existing, var)
+        candidate = _signed(client, candidate, existing, model_id, var, Path(scratch))
         log_evaluation(client, candidate, run_id, model_id, var)
         number = existing.version if existing else _create(client, candidate, run_id, model_id)
         chain = whole(client, candidate.name)
@@ -87,6 +91,37 @@ def register(candidate: Candidate, var: Path) -> Registered:
         outdated = _offer(client, candidate, mine, chain, var)
         now = _numbered(client, candidate.name, number)
     return Registered(now, fresh=existing is None, outdated=outdated)
+
+
+def _signed(
+    client: MlflowClient, candidate: Candidate, existing: Version | None, model_id: str, var: Path, scratch: Path
+) -> Candidate:
+    """The candidate with its signatures beside the evidence, where a key is configured.
+
+    Raises BadRequest for a version with code that this workspace does not have, unless this key signed it before.
+    """
+    key = signing.signing_key()
+    if key is None:
+        return candidate
+    packed = local_copy(client, model_id, candidate.model_hash, var)
+    signatures = {name: scratch / name for name in (signing.MODEL, signing.EVIDENCE)}
+    if is_own(packed, candidate.contents):
+        signing.sign(packed, signatures[signing.MODEL])
+    else:
+        before = evidence(existing, signing.MODEL, var) if existing else None
+        if before is None or signing.fault(packed, before, [key]):
+            raise BadRequest(
+                f"{candidate.name}: the version with these weights is not signed: it holds other code than this "
+                f"workspace, in {packed}. Check out the code that it was made with and register it there, or remove "
+                "that folder: the next registration packs it anew."
+            )
+        signatures[signing.MODEL] = before
+    signing.sign(candidate.evidence[signing.BUNDLE], signatures[signing.EVIDENCE])
+    return replace(
+        candidate,
+        evidence={**candidate.evidence, **signatures},
+        card=with_signer(candidate.card, key.fingerprint),
+    )
 
 
 def _numbered(client: MlflowClient, name: str, number: str) -> Version:

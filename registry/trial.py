@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import HeadraceError
+from registry.signing import KEY, PASSPHRASE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,7 @@ def _same(one: Any, two: Any) -> bool:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """This process's, without what would bring the workspace's own code in."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    """This process's, without what would bring the workspace's own code in, and without the key."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", KEY, PASSPHRASE)}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}
     return {**kept, **quiet, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import BadData, BadRequest
 from pipelines.workspace import damage, read_json, read_manifest, replacing, sha256_json
+from registry import signing
 from registry.connection import answering, connect, is_embedded, server_name, shown_server
 from registry.head import HEAD_TAG, parse_head
 from registry.places import downloads, local_folder, require_id, require_name
@@ -115,13 +116,39 @@ def packed_folder(version: Version, var: Path) -> Path:
     """The MLflow model of a version on this machine, its model's files re-hashed.
 
     A damaged download is fetched again, once. Raises BadRequest when the files are gone, BadData when they are not
-    those that were registered.
+    those that were registered, or when a trusted key is configured and did not sign them.
     """
-    require_id(version.model_id, of=f"{version.name}/{version.version}")
+    called = f"{version.name}/{version.version}"
+    require_id(version.model_id, of=called)
     require_files(version)
+    keys = signing.trusted_keys()
     with answering():
         client = connect(var)
-    return local_copy(client, version.model_id, version.model_hash, var, called=f"{version.name}/{version.version}")
+    folder = local_copy(client, version.model_id, version.model_hash, var, called=called)
+    if keys and (fault := _unsigned(version, folder, keys, var)):
+        raise BadData(
+            f"{called} is not used: {fault} ({signing.TRUSTED}). Register the same model again with "
+            f"{signing.KEY} set, which signs it, or promote a version that is signed."
+        )
+    return folder
+
+
+def _unsigned(version: Version, folder: Path, keys: Sequence[signing.PublicKey], var: Path) -> str | None:
+    about = {"name": version.name, "model_hash": version.model_hash}
+    return signing.unsigned(
+        folder, lambda name: evidence(version, name, var), keys, about=about, model_id=version.model_id
+    )
+
+
+def distrusted(version: Version, var: Path) -> str | None:
+    """Why a version may not be used where a trusted key is configured; None: it may, or nothing is asked."""
+    if not signing.trusted_keys():
+        return None
+    try:
+        packed_folder(version, var)
+    except (BadData, BadRequest) as fault:
+        return str(fault)
+    return None
 
 
 def freed(version: Version) -> str | None:

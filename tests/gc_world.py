@@ -21,7 +21,7 @@ from pipelines.search.engine import choose
 from pipelines.search.published import put, read_truth, receipt
 from pipelines.workspace import Job, write_json, write_manifest
 from registry import store
-from registry.connection import exclusive
+from registry.connection import database, exclusive, prepare_embedded
 from registry.versions import Version
 from tests.small_model import candidate, make_small_model
 from tests.tiny_graph import TinyGraph
@@ -107,6 +107,7 @@ class World(TinyGraph):
 
 def make_parts(folder: Path, count: int) -> None:
     """Models and indexes of different content: folder/model-N and folder/index-N."""
+    prepare_embedded(folder / "store")  # MLflow's migrations: seconds a world
     first = make_small_model(folder / "first")
     for which in range(count):
         model = folder / f"model-{which}"
@@ -121,6 +122,8 @@ def make_world(root: Path, parts: Path) -> World:
     (root / "w").mkdir(parents=True)
     (root / "made").symlink_to(parts)
     world = World(root / "w")
+    database(world.var).parent.mkdir(parents=True)
+    shutil.copyfile(database(parts / "store"), database(world.var))
     live = {"recipes": {"a": {"task": "none", "watch": "rows-a.txt"}}, "indexes": {"i": {"watch": "rows-i.txt"}}}
     world.write("params.yaml", json.dumps(live))
     world.write("dvc.yaml", _GRAPH)

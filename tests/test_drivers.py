@@ -120,13 +120,18 @@ def test_other_base_weights_rerun_what_reads_them(pair) -> None:
     shutil.copytree(workspace.path("data/models/tiny/model"), workspace.path("base"))
     start = TINY_RECIPE.index("  base:")
     rest = TINY_RECIPE[TINY_RECIPE.index("training:") :]
-    workspace.write("recipes/tiny.yaml", TINY_RECIPE[:start] + "  base: ./base\n  method: full\n" + rest)
+    workspace.write("recipes/tiny.yaml", TINY_RECIPE[:start] + "  base: ./base\n  method: lora\n" + rest)
     assert workspace.headrace("lock").returncode == 0
     assert ran(workspace.dvc("repro"))[0] == "settings"
     file = workspace.path("base/model.safetensors")
     save_file({name: weight * 1.01 for name, weight in load_file(file).items()}, file, {"format": "pt"})
     assert workspace.headrace("lock").returncode == 0
     assert ran(workspace.dvc("repro")) == ["settings", "preprocess", "train", "evaluate", "register"]
+    version = json.loads(workspace.path("data/models/tiny/registered.json").read_text())["version"]
+    for needless in ("base", "data/models/tiny/base", "data/models/tiny/model"):
+        shutil.rmtree(workspace.path(needless))
+    done = workspace.headrace("predict", f"tiny/{version}", "a warm film", "--json")  # adapters, and the base in var/
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_experiment_registers_nothing(pair) -> None:

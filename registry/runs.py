@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.kept import FOLDER, STORE, base_folder, named_base, unlike
+from pipelines.reflink import clone, share
 from pipelines.workspace import replacing, sync, sync_tree
 from registry.bases import EXPERIMENT, TAG, kept_run
 from registry.connection import experiment_id, is_embedded, sent_once
@@ -126,7 +127,7 @@ def keep_base(client: MlflowClient, model: Path, var: Path) -> None:
     kept = var / STORE / named.files
     if base != kept and unlike(kept, named.files):
         with replacing(kept) as folder:
-            shutil.copytree(base, folder, dirs_exist_ok=True)
+            shutil.copytree(base, folder, copy_function=clone, dirs_exist_ok=True)
     if not is_embedded() and kept_run(client, named) is None:
         with sent_once():
             run = client.create_run(
@@ -183,7 +184,9 @@ def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: 
         about = Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
         pack(candidate.contents, packed, about)
         client.log_model_artifacts(model_id, str(packed))
-    _keep(local_folder(location, var))
+    if (folder := local_folder(location, var)) is not None:
+        share(candidate.contents.model, folder / MODEL_FILES)
+    _keep(folder)
 
 
 def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, var: Path) -> None:

@@ -75,6 +75,8 @@ def survey(workspace: Workspace, graph: Graph, age: Age) -> Survey:
     things += leftovers.of_engine(workspace, _published(workspace), age)
     things += leftovers.scratch(workspace, graph, _unfinished(graph), age)
     things += leftovers.copies(workspace, holdings.copied_ids(workspace.var), age)
+    going = {path for thing in things if thing.free for path in thing.paths}
+    things += leftovers.bases(workspace, going, age)
     things += leftovers.strays(workspace, age)
     free = [each for each in held if each.called not in reasons]
     return Survey(things, list(_notes(workspace, graph)), free, [each for each in held if each.called in reasons])

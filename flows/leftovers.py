@@ -12,10 +12,14 @@ from pathlib import Path
 
 from flows.dag import Graph
 from flows.refs import oids
+from pipelines.adapters import MERGED
+from pipelines.kept import STORE, named_base
 from pipelines.search.leftovers import standing
 from pipelines.workspace import Kind, Workspace
+from registry.connection import artifacts
 from registry.garbage import YOUNG, Thing
 from registry.places import downloads
+from registry.versions import MODEL_FILES
 
 OBJECTS, RUNS, INDEXES = "DVC objects", "DVC run cache", "index versions"
 FREED = ".freed"  # how a folder is called while it goes
@@ -117,6 +121,20 @@ def copies(workspace: Workspace, known: Collection[str], age: Age) -> Iterator[T
     for folder in _entries(downloads("any", workspace.var).parent):
         if folder.name not in known:
             yield _judged("downloads", folder.name, folder, age, "no version of the server in charge has them")
+
+
+def bases(workspace: Workspace, going: Collection[Path], age: Age) -> Iterator[Thing]:
+    """Bases that adapters add to, and models made whole of the two. going: models' folders that are about to go."""
+    models = [*artifacts(workspace.var).glob("*/models/*/artifacts"), *_entries(downloads("any", workspace.var).parent)]
+    named = [named_base(folder / MODEL_FILES) for folder in models if folder not in going]
+    needed = {each.files for each in named if each is not None}
+    for folder in _entries(workspace.var / STORE):
+        if folder.name in needed:
+            yield _kept("bases of adapters", folder, "a model that stays adds to it")
+        else:
+            yield _judged("bases of adapters", folder.name, folder, age, "no model adds to it")
+    for folder in _entries(workspace.var / MERGED):
+        yield _judged("merged models", folder.name, folder, age, "made again of base and adapters when it is needed")
 
 
 def strays(workspace: Workspace, age: Age) -> Iterator[Thing]:

@@ -18,6 +18,7 @@ from flows.refs import read_objects
 from pipelines.bases import locked
 from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.evidence import BUNDLE
+from pipelines.kept import named_base
 from pipelines.schema.lock import BaseIdentity
 from pipelines.settings import read_lock
 from pipelines.workspace import Job, Workspace, damage, read_json, sha256_file, write_text
@@ -115,8 +116,18 @@ class _Kept:
         try:
             locked(str(node.where), identity, self.workspace.root)
         except HeadraceError as fault:
+            if self._keeps(identity):
+                return "moved", f"what the version needs of it is kept and whole; {fault}"
             return ("mismatch" if "the lock names" in str(fault) else "missing"), str(fault)
         return "verified", ""
+
+    def _keeps(self, identity: BaseIdentity) -> bool:
+        """Whether the version holds adapters of that base, and the base is here with the bits that it had."""
+        try:
+            named = named_base(versions.packed_folder(self.version, self.workspace.var) / versions.MODEL_FILES)
+        except HeadraceError:
+            return False
+        return named is not None and named.sha256 == identity.sha256
 
     def _code(self, node: Node) -> Found:
         """Every file that the stages ran, as the commit (and the patch of a dirty tree) has it."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from flows import servers
 from flows.dag import Busy, Graph, select
+from flows.disk import disk
+from flows.disk import line as disk_line
 from flows.live import chosen
 from flows.receipts import lost, read_receipt
 from flows.turns import holder
@@ -22,13 +24,15 @@ def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     jobs = chosen(workspace, names)
     with ThreadPoolExecutor(1) as beside:  # the registry's client loads while DVC looks at files
         asked = beside.submit(lambda: [_at_server(job) for job in jobs])
-        stale = _stale(workspace, jobs)
+        graph = Graph(workspace.root)
+        stale = _stale(graph, jobs)
         at_server = asked.result()
     found = [{**_here(job), "stale": stale[job], **more} for job, more in zip(jobs, at_server, strict=True)]
     return {
         "recipes": [each for each in found if each["kind"] == "recipe"],
         "indexes": [each for each in found if each["kind"] == "index"],
         "pages": servers.pages(workspace),
+        "disk": disk(workspace, graph),
     }
 
 
@@ -44,6 +48,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield "Nothing is live. `headrace new NAME --from examples/FILE` adds a recipe or an index."
     for name, url in sorted(found["pages"].items()):
         yield f"{name} page: {url}"
+    yield disk_line(found["disk"])
 
 
 def _here(job: Job) -> dict[str, Any]:
@@ -57,9 +62,8 @@ def _here(job: Job) -> dict[str, Any]:
     }
 
 
-def _stale(workspace: Workspace, jobs: Sequence[Job]) -> dict[Job, dict[str, list[str]] | None]:
+def _stale(graph: Graph, jobs: Sequence[Job]) -> dict[Job, dict[str, list[str]] | None]:
     """The stale stages of each, with reasons; None while another process holds DVC's lock."""
-    graph = Graph(workspace.root)
     own = {job: {node.address for node in select(graph.nodes, job.kind, [job.name])} for job in jobs}
     try:
         found = graph.stale(set().union(*own.values()))

@@ -10,9 +10,10 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.adapters import whole
 from pipelines.errors import BadRequest, Outage
 from pipelines.packages import PREFIX, package_path
 from pipelines.schema.lock import BaseIdentity
@@ -66,10 +67,10 @@ def check(found: Resolved, sha256: str, reference: str) -> None:
 
 
 def locked(reference: str, identity: BaseIdentity, root: Path, *, weights: bool = True) -> Resolved:
-    """What a reference stands for by its lock, found and checked."""
+    """What a reference stands for by its lock, found, checked and whole: of a model of adapters, what they make."""
     found = resolve(reference, root, version=identity.version, weights=weights)
     check(found, identity.sha256, reference)
-    return found
+    return replace(found, folder=whole(found.folder, Workspace(root).var))
 
 
 def base_of(model: Model, bases: Mapping[str, BaseIdentity], root: Path) -> Base:

@@ -94,10 +94,15 @@ class Task(Protocol):
     def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
         """What training reports of the validation rows beside the loss; logits and labels as forward() has them."""
 
-    def save(self, module: nn.Module, *, folder: Path, prepared: Path) -> None:
-        """Write all that load() needs, weights as safetensors; reading it back needs no network and no base."""
+    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
+        """Write all that load() needs, weights as safetensors; reading it back needs no network.
 
-    def load(self, folder: Path) -> Predictor: ...
+        base: an empty folder for what came from the base and was not trained; it is kept once for all models that
+        add to it, and pipelines/kept.py finds it again. None: everything goes into `folder`.
+        """
+
+    def load(self, folder: Path) -> Predictor:
+        """What save() left. Raises BadRequest or BadData when the base that it needs is missing or another."""
 
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
         """What is true about the rows ("label" ...), in the numbering of prepare()."""

@@ -1,4 +1,4 @@
-"""train: prepared/ -> model/. Builds the task's module, trains it, and saves it with the history of its training.
+"""train: prepared/ -> model/, base/. Builds the task's module, trains it, saves it with the history of its training.
 
 Killed, it goes on from its last checkpoint and writes the same bytes; its run on MLflow's page goes on too.
 """
@@ -16,6 +16,7 @@ from pipelines.bases import base_of
 from pipelines.checkpoints import Checkpoints
 from pipelines.closure import closure, code_hash
 from pipelines.errors import BadData, BadRequest
+from pipelines.kept import FOLDER, seal
 from pipelines.prepared import ENCODER, read_features
 from pipelines.schema.lock import BaseIdentity
 from pipelines.schema.model import Compute, Model, Training
@@ -57,12 +58,14 @@ def run(job: Job) -> None:
             dataset=Dataset(job.name, digest, f"data/models/{job.name}/prepared"),
         ) as tracked,
         replacing(job.folder / "model") as folder,
+        replacing(job.folder / FOLDER) as kept,
     ):
         history = train(
             module, task, base, training, prepared=prepared, var=job.workspace.var, listen=tracked.log,
             checkpoints=checkpoints,
         )  # fmt: skip
-        task.save(module, folder=folder, prepared=prepared / ENCODER)
+        task.save(module, folder=folder, prepared=prepared / ENCODER, base=kept)
+        seal(kept, folder, reference=str(model.base), sha256=str(base.sha256))
         write_json(folder / HISTORY, history)
         write_manifest(folder, {"base": base.sha256, "data": digest, "method": model.method})
         tracked.finish(model_hash=sha256_json(read_manifest(folder)["files"]))

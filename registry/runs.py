@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.workspace import sync, sync_tree
-from registry.connection import experiment_id, sent_once
+from pipelines.kept import FOLDER, STORE, base_folder, named_base, unlike
+from pipelines.reflink import clone, share
+from pipelines.workspace import replacing, sync, sync_tree
+from registry.bases import EXPERIMENT, TAG, kept_run
+from registry.connection import experiment_id, is_embedded, sent_once
 from registry.gate import Verdict
 from registry.packing import Contents, pack
 from registry.places import local_folder
@@ -114,6 +117,28 @@ def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> 
     return run_id
 
 
+def keep_base(client: MlflowClient, model: Path, var: Path) -> None:
+    """Keep the base that a model adds to in var/bases and, where MLflow is a server, there: each base once.
+
+    Raises BadRequest when it is not here, BadData when what is here is another.
+    """
+    base, named = base_folder(model), named_base(model)
+    if base is None or named is None:
+        return
+    kept = var / STORE / named.files
+    if base != kept and unlike(kept, named.files):
+        with replacing(kept) as folder:
+            shutil.copytree(base, folder, copy_function=clone, dirs_exist_ok=True)
+    if not is_embedded() and kept_run(client, named) is None:
+        with sent_once():
+            run = client.create_run(
+                experiment_id(client, EXPERIMENT, var), tags={TAG: named.files}, run_name=str(named)
+            )
+        client.log_artifacts(run.info.run_id, str(kept), FOLDER)
+        _keep(local_folder(f"{run.info.artifact_uri}/{FOLDER}", var))
+        client.set_terminated(run.info.run_id)
+
+
 def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: Version | None, var: Path) -> str:
     """The id of MLflow's copy of the model's files, written once; one that was cut short is written to its end.
 
@@ -122,6 +147,7 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
     from mlflow.entities import LoggedModelStatus
     from mlflow.entities.logged_model_output import LoggedModelOutput
 
+    keep_base(client, candidate.contents.model, var)
     experiment = client.get_run(run_id).info.experiment_id
     found = client.search_logged_models(
         [experiment], f"tags.{MODEL_HASH} = '{candidate.model_hash}' and name = '{candidate.name}'", max_results=1
@@ -159,7 +185,9 @@ def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: 
         about = Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
         pack(candidate.contents, packed, about)
         client.log_model_artifacts(model_id, str(packed))
-    _keep(local_folder(location, var))
+    if (folder := local_folder(location, var)) is not None:
+        share(candidate.contents.model, folder / MODEL_FILES)
+    _keep(folder)
 
 
 def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, var: Path) -> None:

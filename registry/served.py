@@ -1,7 +1,7 @@
 """A registered version -> answers: the pyfunc that MLflow loads, and the same thing for `headrace predict`.
 
 MLflow copies this file, the task's import closure and the model's files into the version, and runs this file to load
-it (models from code); so it imports nothing of the registry.
+it (models from code); of the registry it imports only what finds the base of adapters.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipelines.errors import BadRequest
 from pipelines.task import Predictor, find_task
+from registry.bases import bring
 
 MODEL = "model"  # names of the artifacts that MLflow keeps beside the code
 ABOUT = "about"
@@ -71,6 +72,7 @@ class Served(PythonModel):
     """What `mlflow.pyfunc.load_model` and `mlflow models serve` call."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        bring(Path(context.artifacts[MODEL]))
         self._answerer = load_answerer(Path(context.artifacts[MODEL]), Path(context.artifacts[ABOUT]))
 
     def predict(

@@ -67,7 +67,7 @@ def packed(draft: Draft, var: Path) -> Iterator[Path]:
         return
     from mlflow.models import Model
 
-    with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="headrace-", dir=var) as scratch:  # below var/: its base is found there
         pack(draft.contents, anew := Path(scratch) / "packed", Model())
         yield anew
 

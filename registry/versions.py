@@ -8,8 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import BadData, BadRequest
-from pipelines.workspace import damage, read_json, read_manifest, replacing, sha256_json
+from pipelines.kept import STORE, base_folder, named_base, unlike
+from pipelines.workspace import damage, leads_out, read_json, read_manifest, replacing, sha256_json
 from registry import signing
+from registry.bases import fetch, kept_run
 from registry.connection import answering, connect, is_embedded, server_name, shown_server
 from registry.head import HEAD_TAG, parse_head
 from registry.places import downloads, local_folder, require_id, require_name
@@ -176,7 +178,7 @@ def local_copy(
     with answering():
         place = client.get_logged_model(model_id).artifact_location
     folder = local_folder(place, var)
-    if folder is None:
+    if folder is None or (named_base(folder / MODEL_FILES) and leads_out(folder, var)):  # a base is found in var/
         folder = downloads(model_id, var)
         if not folder.is_dir() or _altered(folder / MODEL_FILES, model_hash):
             _download(client, model_id, folder)
@@ -187,7 +189,22 @@ def local_copy(
             f"{called} is not used: {fault} in {folder / MODEL_FILES}. Put the files back from a copy, or promote "
             "another version."
         )
+    _require_base(client, folder / MODEL_FILES, var)
     return folder
+
+
+def _require_base(client: MlflowClient, model: Path, var: Path) -> None:
+    """The base of adapters, hashed; a server's is downloaded once, for all versions that add to it.
+
+    Raises BadRequest when it is gone, BadData when another lies in its place.
+    """
+    named = named_base(model)
+    if named is not None and not is_embedded() and unlike(var / STORE / named.files, named.files):
+        with answering():
+            if run := kept_run(client, named):
+                local_folder(run.info.artifact_uri, var)  # where MLflow will read
+            fetch(client, run, named, var / STORE / named.files)
+    base_folder(model)
 
 
 def _altered(model: Path, model_hash: str | None) -> str | None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from flows.dag import Graph
 from pipelines.embed import write_vectors
+from pipelines.kept import seal
 from pipelines.provenance import lock_entries
 from pipelines.search.engine import choose
 from pipelines.search.published import put, read_truth, receipt
@@ -23,19 +24,22 @@ from pipelines.workspace import Job, write_json, write_manifest
 from registry import store
 from registry.connection import database, exclusive, prepare_embedded
 from registry.versions import Version
-from tests.small_model import candidate, make_small_model
+from tests.small_model import candidate, make_small_adapters
 from tests.tiny_graph import TinyGraph
 
 MODEL = "films"  # as the recipe `a` registers it
 DIM = 4
+BASES = 3  # model N adds to base N % BASES
 _GRAPH = """\
 stages:
   train:
     foreach: ${recipes}
     do:
-      cmd: python step.py ${item.watch} model data/models/${key}/model
+      cmd: python step.py ${item.watch} model data/models/${key}/model data/models/${key}/base
       deps: ["${item.watch}"]
-      outs: ["data/models/${key}/model": {persist: true}]
+      outs:
+        - "data/models/${key}/model": {persist: true}
+        - "data/models/${key}/base": {persist: true}
   load:
     foreach: ${indexes}
     do:
@@ -51,7 +55,7 @@ rows, kind, *outs = sys.argv[1:]
 for out in map(pathlib.Path, outs):
     shutil.rmtree(out, ignore_errors=True)
     made = pathlib.Path("../made", f"{kind}-{pathlib.Path(rows).read_text()}")
-    shutil.copytree(made if kind == "model" else made / out.name, out)
+    shutil.copytree(made / out.name, out)
 """
 
 
@@ -106,14 +110,16 @@ class World(TinyGraph):
 
 
 def make_parts(folder: Path, count: int) -> None:
-    """Models and indexes of different content: folder/model-N and folder/index-N."""
+    """Models with their bases, and indexes, of different content: folder/model-N and folder/index-N."""
     prepare_embedded(folder / "store")  # MLflow's migrations: seconds a world
-    first = make_small_model(folder / "first")
+    first = make_small_adapters(folder / "first", method="transfer").parent
     for which in range(count):
-        model = folder / f"model-{which}"
-        shutil.copytree(first, model)
-        (model / "note.txt").write_text(f"{which}\n" * 1000)
-        write_manifest(model, {})
+        made = folder / f"model-{which}"
+        for part, note in (("base", f"base {which % BASES}"), ("model", which)):
+            shutil.copytree(first / part, made / part)
+            (made / part / "note.txt").write_text(f"{note}\n" * 1000)
+        seal(made / "base", made / "model", reference="./start", sha256="5" * 64)
+        write_manifest(made / "model", {})
         _make_index(folder / f"index-{which}", which)
 
 

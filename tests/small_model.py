@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.schema.model import Architecture, Model
+from pipelines.kept import FOLDER, seal
+from pipelines.schema.model import Architecture, Method, Model
 from pipelines.task import Base, find_task
+from pipelines.tasks import _tokens
 from pipelines.workspace import read_manifest, sha256_json, write_manifest
 from registry.gate import Outcome, Reason, Verdict
 from registry.packing import Contents
@@ -45,6 +47,35 @@ def make_small_model(folder: Path, *, seed: int = 7) -> Path:
     task.save(module, folder=model, prepared=encoder)
     write_manifest(model, {})
     return model
+
+
+def make_small_adapters(folder: Path, *, seed: int = 7, method: Method = "lora") -> Path:
+    """Adapters on one layer x 32, as `train` would save them. Returns folder/model; its base is folder/base.
+
+    method: `transfer` adds a head alone, and needs no peft.
+    """
+    import torch
+    from transformers import BertConfig, BertModel
+
+    rows, task = pd.DataFrame(film_rows(96)), find_task("text_classification")
+    start, encoder = folder / "start", folder / "encoder"
+    for place in (start, encoder, folder / FOLDER, folder / "model"):
+        place.mkdir(parents=True)
+    _tokens.learn(rows["text"].tolist(), start, size=300)
+    torch.manual_seed(1)
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(**size, vocab_size=300, max_position_embeddings=32)).save_pretrained(start)
+    base = Base("./start", start, "5" * 64)
+    options = task.Preprocess.model_validate({"max_tokens": 16})
+    task.prepare(rows, media=folder, options=options, base=base, folder=encoder)
+    module = task.build(Model(base=base.reference, method=method), base=base, folder=encoder, seed=seed)
+    for name, parameter in module.named_parameters():
+        if "lora_B" in name:  # zero before training
+            torch.nn.init.normal_(parameter, std=0.1)
+    task.save(module, folder=folder / "model", prepared=encoder, base=folder / FOLDER)
+    seal(folder / FOLDER, folder / "model", reference="./start", sha256="5" * 64)
+    write_manifest(folder / "model", {})
+    return folder / "model"
 
 
 def candidate(model: Path, evidence: Path, *, passed: bool = True, promote: bool = True, rival: str | None = None,

@@ -120,19 +120,24 @@ def test_other_base_weights_rerun_what_reads_them(pair) -> None:
     shutil.copytree(workspace.path("data/models/tiny/model"), workspace.path("base"))
     start = TINY_RECIPE.index("  base:")
     rest = TINY_RECIPE[TINY_RECIPE.index("training:") :]
-    workspace.write("recipes/tiny.yaml", TINY_RECIPE[:start] + "  base: ./base\n  method: full\n" + rest)
+    workspace.write("recipes/tiny.yaml", TINY_RECIPE[:start] + "  base: ./base\n  method: lora\n" + rest)
     assert workspace.headrace("lock").returncode == 0
     assert ran(workspace.dvc("repro"))[0] == "settings"
     file = workspace.path("base/model.safetensors")
     save_file({name: weight * 1.01 for name, weight in load_file(file).items()}, file, {"format": "pt"})
     assert workspace.headrace("lock").returncode == 0
     assert ran(workspace.dvc("repro")) == ["settings", "preprocess", "train", "evaluate", "register"]
+    version = json.loads(workspace.path("data/models/tiny/registered.json").read_text())["version"]
+    for needless in ("base", "data/models/tiny/base", "data/models/tiny/model"):
+        shutil.rmtree(workspace.path(needless))
+    done = workspace.headrace("predict", f"tiny/{version}", "a warm film", "--json")  # adapters, and the base in var/
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_experiment_registers_nothing(pair) -> None:
     workspace = pair[1]
     receipt = workspace.path("data/models/tiny/registered.json").read_text()
-    versions = workspace.headrace("status", "--json").stdout
+    before = json.loads(workspace.headrace("status", "--json").stdout)
     workspace.git("add", "-A")
     workspace.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "before the experiment")
     done = workspace.dvc("exp", "run", "--temp", "-S", "recipes/tiny.yaml:training.epochs=3")
@@ -140,7 +145,8 @@ def test_an_experiment_registers_nothing(pair) -> None:
     shown = workspace.dvc("exp", "show", "--csv").stdout
     assert "accuracy" in shown
     assert workspace.path("data/models/tiny/registered.json").read_text() == receipt
-    assert json.loads(workspace.headrace("status", "--json").stdout) == json.loads(versions)
+    after = json.loads(workspace.headrace("status", "--json").stdout)
+    assert {**after, "disk": None} == {**before, "disk": None}  # what it made stands in DVC's cache
 
 
 def test_eight_at_once(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from flows.refs import LockText, bases, oids
 from flows.reproduce import reproduce
 from flows.turns import working
 from pipelines.errors import BadRequest, HeadraceError
+from pipelines.kept import STORE
 from pipelines.search.versions import Versions
 from pipelines.workspace import write_json
 from registry import answering, garbage, journal, promotion, versions
@@ -31,7 +32,7 @@ from registry.garbage import Held, needed
 from registry.ledger import champion_before
 from registry.receipts import receipt_holds
 from tests.conftest import ROOT, TINY_RECIPE, Workspace
-from tests.gc_world import MODEL, World, gc_process, make_parts, make_world
+from tests.gc_world import BASES, MODEL, World, gc_process, make_parts, make_world
 from tests.small_model import TEXTS, trusting
 from tests.tiny_graph import TinyGraph, make_tiny_graph
 
@@ -264,6 +265,8 @@ class History:
             self.alone.update(because if len(because) == 1 else [])
         self.freed = set(made.values()) - must
         assert {v for v in made.values() if loads(self.world, v)} == must, self.told
+        bases = {which % BASES for which, version in made.items() if version in must}
+        assert len(list((self.world.var / STORE).iterdir())) == len(bases), self.told
         self.check_answers()
 
     def check_answers(self) -> None:
@@ -341,6 +344,19 @@ def test_lineage_of_a_freed_version_names_what_happened(lived: World) -> None:
     (top,) = [node for node in found.nodes if node.kind == "version"]
     assert top.state == "missing"
     assert "were freed by `headrace gc`" in top.why
+
+
+def test_lineage_of_adapters_whose_base_is_kept_though_its_reference_is_gone(lived: World) -> None:
+    from flows.lineage import trace
+
+    gone = {"./start": {"sha256": "5" * 64, "version": None}}
+    version = lived.register(4, bases=gone)
+    found = {node.id: node for node in trace(lived.workspace, MODEL, version.version).nodes}
+    assert found["base ./start"].state == "moved"
+    assert "no folder" in found["base ./start"].why
+    lived.register(4, bases={"./start": {"sha256": "6" * 64, "version": None}})
+    found = {node.id: node for node in trace(lived.workspace, MODEL, version.version).nodes}
+    assert found["base ./start"].state == "missing"
 
 
 def test_a_rolled_back_champion_is_there(lived: World) -> None:

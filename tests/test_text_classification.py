@@ -15,14 +15,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2Model
 
+from pipelines.bases import identify, locked
 from pipelines.errors import BadRequest
+from pipelines.kept import FOLDER, seal
 from pipelines.pooling import mean_pool
 from pipelines.schema.model import Architecture, Lora, Method, Model
 from pipelines.task import Base, Task, find_task
 from pipelines.tasks import _tokens
 from pipelines.tasks._transformer import MeanPooledClassifier, pad_tokens
+from pipelines.tasks.text_classification import TextPredictor
+from pipelines.workspace import write_manifest
 from tests.conftest import ROOT, film_rows
 
 SMALL = {
@@ -66,6 +70,37 @@ def _saved(task: Task, module: nn.Module, encoder: Path, folder: Path) -> Path:
     return folder
 
 
+def _saved_apart(task: Task, module: nn.Module, encoder: Path, folder: Path) -> Path:
+    """As `train` saves a model: what was not trained beside it, in a folder of its own."""
+    for name in (FOLDER, "model"):
+        (folder / name).mkdir(parents=True)
+    task.save(module, folder=folder / "model", prepared=encoder, base=folder / FOLDER)
+    seal(folder / FOLDER, folder / "model", reference="./base", sha256="0" * 64)
+    write_manifest(folder / "model", {})
+    return folder / "model"
+
+
+def _adapted(task: Task, base: Base, encoder: Path, **lora: Any) -> MeanPooledClassifier:
+    """Adapters that change something: they are zero before training."""
+    module = _built(task, base, encoder, "lora", lora=Lora(rank=4, alpha=8.0, **lora))
+    torch.manual_seed(3)
+    for name, parameter in module.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    return module.eval()
+
+
+def _said(task: Task, model: Path) -> np.ndarray[Any, Any]:
+    return task.load(model).predict(ROWS)["probabilities"]
+
+
+def _loaded(task: Task, model: Path) -> dict[str, torch.Tensor]:
+    predictor = task.load(model)
+    assert isinstance(predictor, TextPredictor)
+    weights: dict[str, torch.Tensor] = predictor.module.encoder.state_dict()
+    return weights
+
+
 def test_importing_the_task_loads_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "sklearn", "peft", "pandas", "tokenizers")
     code = f"import sys, pipelines.tasks.text_classification; print([m for m in {heavy!r} if m in sys.modules])"
@@ -73,9 +108,9 @@ def test_importing_the_task_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_serving_a_model_needs_no_peft(task: Task, base: Base, tmp_path: Path) -> None:
+def test_serving_adapters_needs_no_peft(task: Task, base: Base, tmp_path: Path) -> None:
     encoder = _encoder(task, base, tmp_path / "encoder")
-    model = _saved(task, _built(task, base, encoder, "full"), encoder, tmp_path / "model")
+    model = _saved_apart(task, _adapted(task, base, encoder), encoder, tmp_path / "adapters")
     code = (
         "import sys, pandas; from pathlib import Path; from pipelines.task import find_task;"
         f"predictor = find_task('text_classification').load(Path({str(model)!r}));"
@@ -114,33 +149,94 @@ def test_what_a_method_trains(task: Task, base: Base, tmp_path: Path, method: Me
         assert not inner
 
 
-def test_merged_adapters_predict_the_same_and_stand_alone_too(task: Task, base: Base, tmp_path: Path) -> None:
+def test_adapters_are_merged_as_peft_does_it(task: Task, base: Base, tmp_path: Path) -> None:
+    """The same bits as peft's own merge into the same base, whether the base is kept apart or not."""
     from peft import PeftModel
 
     encoder = _encoder(task, base, tmp_path / "encoder")
-    module = _built(task, base, encoder, "lora", lora=Lora(rank=4, alpha=8.0))
-    torch.manual_seed(3)
-    for name, parameter in module.named_parameters():
-        if "lora_B" in name:  # zero at the start: then merging would prove nothing
-            nn.init.normal_(parameter, std=0.1)
-    model = _saved(task, module, encoder, tmp_path / "model")
+    module = _adapted(task, base, encoder)
+    model = _saved_apart(task, module, encoder, tmp_path / "apart")
+    assert not {"model.safetensors", "tokenizer.json"} & {path.name for path in model.iterdir()}
     batch = pad_tokens(_tokens.token_ids(_tokens.read(encoder, max_tokens=32), ROWS["text"].tolist()), 0)
-    module.eval()
     with torch.inference_mode():
         unmerged = module(**batch).logits.softmax(-1).numpy()
         with module.encoder.disable_adapter():
             without = module(**batch).logits.softmax(-1).numpy()
-    said = task.load(model).predict(ROWS)["probabilities"]
+    said = _said(task, model)
     np.testing.assert_allclose(said, unmerged, atol=1e-5)
     assert abs(said - without).max() > 1e-3
+    np.testing.assert_array_equal(said, _said(task, _saved(task, module, encoder, tmp_path / "whole")))
 
     assert base.folder is not None
     alone = PeftModel.from_pretrained(
         AutoModel.from_pretrained(base.folder, add_pooling_layer=False), model / "adapter"
     )
-    with torch.inference_mode():
-        torch.testing.assert_close(alone.eval()(**batch)[0], module.encoder(**batch)[0], atol=1e-5, rtol=1e-4)
+    theirs, ours = alone.merge_and_unload().state_dict(), _loaded(task, model)
+    assert theirs.keys() == ours.keys()
+    assert [name for name in theirs if not torch.equal(theirs[name], ours[name])] == []
     assert json.loads((model / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] == "./base"
+
+
+def test_a_frozen_base_is_kept_apart(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    module = _built(task, base, encoder, "transfer")
+    model = _saved_apart(task, module, encoder, tmp_path / "apart")
+    assert (model / "head.safetensors").is_file()
+    assert not (model / "model.safetensors").exists()
+    np.testing.assert_array_equal(_said(task, model), _said(task, _saved(task, module, encoder, tmp_path / "whole")))
+
+
+def test_all_methods_of_one_base_keep_the_same(task: Task, base: Base, tmp_path: Path) -> None:
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    modules = {
+        "adapters": _adapted(task, base, encoder), "dropout": _built(task, base, encoder, "lora", dropout=0.2),
+        "frozen": _built(task, base, encoder, "transfer"),
+    }  # fmt: skip
+    models = [_saved_apart(task, module, encoder, tmp_path / name) for name, module in modules.items()]
+    assert len({(model.parent / FOLDER / "manifest.json").read_bytes() for model in models}) == 1
+
+
+def test_what_cannot_be_kept_apart_is_kept_whole(task: Task, tmp_path: Path) -> None:
+    """All of `full`; and adapters on layers that are transposed, as GPT-2's."""
+    folder = tmp_path / "gpt2"
+    folder.mkdir()
+    _tokens.learn(ROWS["text"].tolist(), folder, size=300)
+    GPT2Model(GPT2Config(n_embd=32, n_layer=1, n_head=2, n_positions=40, vocab_size=300)).save_pretrained(folder)
+    gpt2 = Base("./gpt2", folder, "0" * 64)
+    encoder = _encoder(task, gpt2, tmp_path / "encoder")
+    modules = {"full": _built(task, gpt2, encoder, "full"), "lora": _adapted(task, gpt2, encoder, targets=["c_proj"])}
+    for name, module in modules.items():
+        model = _saved_apart(task, module.eval(), encoder, tmp_path / name)
+        assert [path.name for path in (model.parent / FOLDER).iterdir()] == ["manifest.json"]
+        assert (model / "model.safetensors").is_file()
+        batch = pad_tokens(_tokens.token_ids(_tokens.read(encoder, max_tokens=32), ROWS["text"].tolist()), 0)
+        with torch.inference_mode():
+            expected = module(**batch).logits.softmax(-1).numpy()
+        np.testing.assert_allclose(_said(task, model), expected, atol=1e-5)
+
+
+def test_adapters_are_a_base_too(task: Task, base: Base, tmp_path: Path) -> None:
+    """Whoever trains from them or embeds with them gets a folder that transformers reads."""
+    encoder = _encoder(task, base, tmp_path / "encoder")
+    model = _saved_apart(task, _adapted(task, base, encoder), encoder, tmp_path / "first")
+    identity = identify(str(model), tmp_path)
+    found = locked(str(model), identity, tmp_path)
+    assert found.folder.is_relative_to(tmp_path / "var" / "merged")
+    assert found.sha256 == identity.sha256
+    ours = _loaded(task, model)
+    theirs = AutoModel.from_pretrained(found.folder, add_pooling_layer=False).state_dict()
+    assert [name for name in ours if not torch.equal(theirs[name], ours[name])] == []
+
+    written = (found.folder / "model.safetensors").stat().st_mtime_ns
+    assert locked(str(model), identity, tmp_path) == found
+    assert (found.folder / "model.safetensors").stat().st_mtime_ns == written, "it is made once"
+    again = Base(str(model), found.folder, found.sha256)
+    second = _encoder(task, again, tmp_path / "second")
+    assert (second / "tokenizer.json").read_bytes() == (encoder / "tokenizer.json").read_bytes()
+    third = _saved_apart(task, _adapted(task, again, second), second, tmp_path / "third")
+    np.testing.assert_array_equal(
+        _said(task, third), _said(task, _saved(task, _adapted(task, again, second), second, tmp_path / "whole"))
+    )
 
 
 def test_transformers_reads_the_model_folder(task: Task, base: Base, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-_FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
+FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
 def take(base: Path, folder: Path, *, reference: str) -> None:
@@ -60,7 +60,7 @@ def read(folder: Path, *, max_tokens: int) -> Tokenizer:
     """The tokenizer of a folder, cutting texts at max_tokens, special tokens included."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / _FILE))
+    tokenizer = Tokenizer.from_file(str(folder / FILE))
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
@@ -78,5 +78,5 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 def _store(tokenizer: Tokenizer, special: dict[str, Any], folder: Path) -> None:
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.save(str(folder / _FILE))
+    tokenizer.save(str(folder / FILE))
     write_json(folder / _CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast", **special})

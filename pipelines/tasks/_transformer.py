@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from pipelines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
 from pipelines.errors import BadRequest
 from pipelines.pooling import mean_pool
 from pipelines.progress import Progress
@@ -32,13 +33,11 @@ from pipelines.tasks._architecture import (
     portable,
     pretrained,
     saved_config,
-    saved_weights,
     set_dropout,
     stored_config,
 )
 from pipelines.workspace import make_folder, swap_in, write_json
 
-WEIGHTS = "model.safetensors"
 HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
 FROZEN_LAYERS = 3  # a frozen base's last layer is shaped by its own task: film reviews .746 with it alone, .762 with 3
 _HEAD = "head."
@@ -127,23 +126,31 @@ def build(model: Model, base: Base, config: PreTrainedConfig, *, classes: int) -
     return MeanPooledClassifier(encoder, width=config.hidden_size, classes=classes, layers=layers, frozen=True)
 
 
-def save(module: MeanPooledClassifier, folder: Path) -> None:
-    """config.json and model.safetensors, adapters merged: AutoModel.from_pretrained(folder) reads the encoder as well.
+def save(module: MeanPooledClassifier, folder: Path, base: Path | None) -> None:
+    """config.json and the weights: what was trained into `folder`, what was not into `base`.
 
-    The adapters alone go to adapter/, as peft writes them.
+    Where all was trained, or base is None, model.safetensors in `folder` has everything, adapters merged, and
+    AutoModel.from_pretrained(folder) reads the encoder. Adapters stand in adapter/ too, as peft writes them.
     """
     encoder = module.encoder
-    if hasattr(encoder, "peft_config"):
-        _save_adapters(encoder, folder / "adapter")
-        encoder = copy.deepcopy(encoder).merge_and_unload()
-    weights = encoder.state_dict() | {_HEAD + name: value for name, value in module.head.state_dict().items()}
-    save_file(_on_disk(weights), folder / WEIGHTS, {"format": "pt"})
+    adapted = hasattr(encoder, "peft_config")
+    head = {_HEAD + name: value for name, value in module.head.state_dict().items()}
+    if adapted:
+        _save_adapters(encoder, folder / ADAPTERS)
+    if base is not None and (module.frozen or (adapted and _on_linear_layers(encoder))):
+        save_file(_on_disk(_untrained(encoder)), base / WEIGHTS, {"format": "pt"})
+        save_file(_on_disk(head), folder / HEAD, {"format": "pt"})
+    else:
+        encoder = copy.deepcopy(encoder).merge_and_unload() if adapted else encoder
+        save_file(_on_disk(encoder.state_dict() | head), folder / WEIGHTS, {"format": "pt"})
     write_json(folder / "config.json", portable(encoder.config) | {_LAYERS: module.layers})
 
 
-def load(folder: Path, *, classes: int) -> MeanPooledClassifier:
-    """What save() wrote, ready to predict."""
-    config, weights = saved_config(folder), saved_weights(folder)
+def load(folder: Path, base: Path | None, *, classes: int) -> MeanPooledClassifier:
+    """What save() wrote, ready to predict. base: where what was not trained lies; None if all stands in `folder`."""
+    config = saved_config(folder)
+    with as_request(f"{folder}: its weights cannot be used"):
+        weights = merged(folder, base) if base else load_file(folder / WEIGHTS)
     encoder = initialise(AutoModel, config, **_no_pooler(config))
     with as_request(f"{folder}: its weights are of another model"):
         module = MeanPooledClassifier(
@@ -241,9 +248,22 @@ def _save_adapters(encoder: Any, folder: Path) -> None:
 
     adapters = get_peft_model_state_dict(encoder, save_embedding_layers=False)
     folder.mkdir()
-    save_file(_on_disk(adapters), folder / "adapter_model.safetensors")
+    save_file(_on_disk(adapters), folder / ADAPTER_WEIGHTS)
     config = {key: _ordered(value) for key, value in encoder.peft_config["default"].to_dict().items()}
-    write_json(folder / "adapter_config.json", {key: config[key] for key in config if key != "peft_version"})
+    write_json(folder / ADAPTER_CONFIG, {key: config[key] for key in config if key != "peft_version"})
+
+
+def _on_linear_layers(encoder: Any) -> bool:
+    """Whether every adapter is what `merged` adds: GPT-2's layers are transposed, embeddings have others."""
+    adapted = (layer for layer in encoder.modules() if hasattr(layer, "get_delta_weight"))
+    return all(isinstance(layer.get_base_layer(), nn.Linear) for layer in adapted)
+
+
+def _untrained(encoder: Any) -> dict[str, Tensor]:
+    """The weights of the base below the adapters, under the names that they have without them."""
+    plain = encoder.get_base_model() if hasattr(encoder, "peft_config") else encoder
+    weights = plain.state_dict().items()
+    return {name.replace(".base_layer.", "."): value for name, value in weights if ".lora_" not in name}
 
 
 def _on_disk(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

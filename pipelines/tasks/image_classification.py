@@ -129,7 +129,7 @@ class ImageClassification:
     def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
         return labelled.validation(logits, labels)
 
-    def save(self, module: nn.Module, *, folder: Path, prepared: Path) -> None:
+    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
         from safetensors.torch import save_file
 
         from pipelines.tasks._architecture import portable

@@ -17,6 +17,7 @@ from pydantic import Field
 from pipelines.content import text_key
 from pipelines.contract import Column, Contract
 from pipelines.errors import BadRequest
+from pipelines.kept import base_folder
 from pipelines.schema.model import Method, Model
 from pipelines.schema.section import Section
 from pipelines.task import Base, Predictions, Task
@@ -139,19 +140,22 @@ class TextClassification:
     def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
         return labelled.validation(logits, labels)
 
-    def save(self, module: nn.Module, *, folder: Path, prepared: Path) -> None:
+    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
         from pipelines.tasks import _transformer
 
         assert isinstance(module, _transformer.MeanPooledClassifier)
         shutil.copytree(prepared, folder, dirs_exist_ok=True)
-        _transformer.save(module, folder)
+        _transformer.save(module, folder, base)
+        if base is not None and any(base.iterdir()):
+            shutil.move(folder / _tokens.FILE, base / _tokens.FILE)  # the base's own: a vocabulary may be megabytes
 
     def load(self, folder: Path) -> TextPredictor:
         from pipelines.tasks import _transformer
 
-        labels = labelled.read_labels(folder)
-        module = _transformer.load(folder, classes=len(labels))
-        return TextPredictor(module, tokenizer=_tokenizer(folder), pad=_pad(folder), labels=labels)
+        labels, base = labelled.read_labels(folder), base_folder(folder)
+        module = _transformer.load(folder, base, classes=len(labels))
+        tokenizer = _tokens.read(base or folder, max_tokens=read_json(folder / _OPTIONS)["max_tokens"])
+        return TextPredictor(module, tokenizer=tokenizer, pad=_tokens.pad_id(tokenizer, folder), labels=labels)
 
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
         return labelled.truth(rows, folder)

@@ -125,7 +125,12 @@ def disturb(made: Workspace, name: str, at: str | None, draw: random.Random) -> 
 
 def summary(tries: list[dict[str, Any]]) -> dict[str, int]:
     """Pairs of subject and moment that a kill met, kills, faults."""
-    met = [(tried["name"], kill.split(",")[0]) for tried in tries for kill in tried["kills"] if kill.endswith(": -9")]
+    met = [
+        (tried["name"], kill.rpartition(", call ")[0])
+        for tried in tries
+        for kill in tried["kills"]
+        if kill.endswith(": -9")
+    ]
     pairs, faults = len(set(met)), sum(len(tried["faults"]) for tried in tries)
     return {"pairs": pairs, "of": len(SUBJECTS) * len(MOMENTS), "kills": len(met), "faults": faults}
 

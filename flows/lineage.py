@@ -103,9 +103,15 @@ class _Kept:
         assert node.hash is not None
         found = self.graph.trace(node.hash)
         here = self.workspace.root / node.label
-        if found[0] != "mismatch" and self._is_current(node) and here.is_dir() and (fault := damage(here)):
+        own = found[0] != "mismatch" and self._is_current(node) and self._has_manifest(node.hash, here)
+        if own and (fault := damage(here)):
             return "mismatch", f"{node.label}: {fault}"
         return found
+
+    def _has_manifest(self, oid: str, folder: Path) -> bool:
+        """Whether an output is a folder with a manifest of its own, or was one: plots have none."""
+        here = folder / "manifest.json"
+        return folder.is_dir() and (here.exists() or self.graph.object_of(oid, here.name) is not None)
 
     def _is_current(self, node: Node) -> bool:
         """Whether the workspace's dvc.lock says the same of this path."""

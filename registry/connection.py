@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_PREPARED: set[tuple[int, int] | None] = set()  # stores that this process has found whole: looking takes a second
 
 
 def tracking_uri(var: Path) -> str:
@@ -105,13 +106,23 @@ def prepare_embedded(var: Path) -> str:
     MLflow's migrations race when two processes open an empty file, so the first opening is done under a lock.
     """
     quiet()
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     uri = f"sqlite:///{database(var).resolve()}"
-    with locked(var, "mlflow"), answering():
-        make_folder(artifacts(var))
-        SqlAlchemyStore(uri, artifacts(var).resolve().as_uri())  # type: ignore[no-untyped-call]
+    if (found := _inode(database(var))) is None or found not in _PREPARED:
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        with locked(var, "mlflow"), answering():
+            make_folder(artifacts(var))
+            SqlAlchemyStore(uri, artifacts(var).resolve().as_uri())  # type: ignore[no-untyped-call]
+        _PREPARED.add(_inode(database(var)))
     return uri
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    """Which file lies there; None: none does."""
+    try:
+        return (status := file.stat()).st_dev, status.st_ino
+    except FileNotFoundError:
+        return None
 
 
 def connect(var: Path) -> MlflowClient:

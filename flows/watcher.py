@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,8 @@ from pipelines.workspace import Workspace
 if TYPE_CHECKING:
     from registry.promotion import Settled
 
-LOOK_EVERY_S = (
-    2.0  # webhooks come from MLflow's server only: what is moved in its database, or while it is away, is found
-)
+# Webhooks come from MLflow's server only: what is moved in its database, or while it is away, is found by looking.
+LOOK_EVERY_S = 2.0
 VERIFY_EVERY_S = 60.0
 
 
@@ -34,22 +34,15 @@ def watch(
     what is wrong with one.
     """
     woken = woken or threading.Event()
-    told: set[str] = set()
-    verify_at = time.monotonic()
-    asking = True  # what is open on Prefect's page may be void since the last scheduler
+    each_time = _Watch(workspace, say)
     with receiving(workspace, woken.set, say) as webhook:
         while not over.is_set():
             woken.clear()
-            try:
-                _look(workspace, say)
-                webhook.keep()
-                asking = _approvals(workspace, asking, partial(_once, told, say))
-                if time.monotonic() >= verify_at:
-                    verify_at = time.monotonic() + VERIFY_EVERY_S
-                    for fault in _broken(workspace):
-                        _once(told, say, fault)
-            except Outage as outage:
-                _once(told, say, f"promotions are not watched for now: {outage}")
+            for duty in (webhook.keep, each_time.ask, each_time.look, each_time.verify):
+                try:
+                    duty()
+                except Outage as outage:  # of one server; the others are looked at
+                    each_time.say_once(f"promotions are not watched for now: {outage}")
             woken.wait(LOOK_EVERY_S)
 
 
@@ -68,40 +61,55 @@ def watching(workspace: Workspace) -> Iterator[None]:
         thread.join()
 
 
-def _approvals(workspace: Workspace, asking: bool, say: Callable[[str], None]) -> bool:
-    """Bring questions and answers together; whether a question is open."""
-    from registry.question import questions
+@dataclass
+class _Watch:
+    """What is done at each look, and what was said already."""
 
-    waiting = questions(workspace.var)
-    if not (waiting or asking) or (api := servers.prefect_running(workspace)) is None:
-        return bool(waiting) or asking
-    from flows.approval import bring_together
+    workspace: Workspace
+    say: Callable[[str], None]
+    _told: set[str] = field(default_factory=set)
+    _verify_at: float = 0.0
+    _asking: bool = True  # what is open on Prefect's page may be void since the last scheduler
 
-    return bring_together(workspace, api, waiting, say)
+    def look(self) -> None:
+        """Judge the aliases that somebody moved."""
+        from registry.glance import moved
+        from registry.promotion import settle
 
+        for name in moved(self.workspace.var):
+            try:
+                done = settle(name, self.workspace.var, judge_of(self.workspace))
+            except Outage:
+                raise
+            except HeadraceError as fault:  # of this model; the others go on
+                self.say_once(f"{name}: {fault}")
+                continue
+            if done is not None:
+                self.say(_settled(done))
+                what = "promoted" if done.accepted else "refused"
+                announce(self.workspace, name, str(done.asked), what, "\n".join(done.why))
 
-def _once(told: set[str], say: Callable[[str], None], words: str) -> None:
-    if words not in told:
-        told.add(words)
-        say(words)
+    def ask(self) -> None:
+        """Bring the questions that wait for a person and the answers on Prefect's page together."""
+        from registry.question import questions
 
+        waiting = questions(self.workspace.var)
+        if (waiting or self._asking) and (api := servers.prefect_running(self.workspace)) is not None:
+            from flows.approval import bring_together
 
-def _look(workspace: Workspace, say: Callable[[str], None]) -> None:
-    from registry.glance import moved
-    from registry.promotion import settle
+            self._asking = bring_together(self.workspace, api, waiting, self.say_once)
 
-    for name in moved(workspace.var):
-        try:
-            done = settle(name, workspace.var, judge_of(workspace))
-        except Outage:
-            raise
-        except HeadraceError as fault:  # of this model; the others go on
-            say(f"{name}: {fault}")
-            continue
-        if done is not None:
-            say(_settled(done))
-            what = "promoted" if done.accepted else "refused"
-            announce(workspace, name, str(done.asked), what, "\n".join(done.why))
+    def verify(self) -> None:
+        """Read every ledger, now and then."""
+        if time.monotonic() >= self._verify_at:
+            self._verify_at = time.monotonic() + VERIFY_EVERY_S
+            for fault in _broken(self.workspace):
+                self.say_once(fault)
+
+    def say_once(self, words: str) -> None:
+        if words not in self._told:
+            self._told.add(words)
+            self.say(words)
 
 
 def _broken(workspace: Workspace) -> Iterator[str]:

@@ -375,6 +375,26 @@ def gc(
 
 
 @app.command()
+def forget(
+    row: Annotated[str, typer.Argument(metavar="ID", help="A value of row_id; or a document's.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a row or a document out of tables, vectors, indexes, DVC's cache and remote, and the registry.
+
+    Its source cannot bring it back. Versions trained on it are tagged. Ends with what has it still, and why.
+
+    Example: headrace forget 3f2a9c5d --dry-run
+    """
+    from flows.forget import forget as take_out
+    from flows.output import show
+    from flows.remains import document, lines
+
+    report = take_out(_workspace(), row, dry_run=dry_run)
+    show(document(report, dry_run=dry_run), lines(report, dry_run=dry_run), as_json=as_json)
+
+
+@app.command()
 def schedule() -> None:
     """Serve the schedules of all live recipes and indexes and watch promotions, until Ctrl-C.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from flows.dag import Graph, select
 from flows.turns import locked
 from pipelines.errors import HeadraceError
+from pipelines.forgotten import file_of
 from pipelines.workspace import Kind, Workspace
 
 _DVC_LOCK = "dvc.lock"
@@ -27,7 +28,7 @@ class Kept:
 def commit_and_push(
     workspace: Workspace, kind: Kind, names: Sequence[str], *, commit: bool = True, push: bool = False
 ) -> Kept:
-    """Commit dvc.lock and the .lock files of these recipes or indexes, as far as they moved, and nothing else.
+    """Commit dvc.lock, and the .lock and .forgotten files of these recipes or indexes, as far as they moved.
 
     What else is staged or changed stays as it is. push: then the outputs go to DVC's default remote, and the branch to
     git's, where such remotes are set; the data first, so that nobody sees a commit whose data is not there.
@@ -43,8 +44,9 @@ def commit_and_push(
 
 def _commit(workspace: Workspace, kind: Kind, names: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     root = workspace.root
-    locks = [workspace.job(kind, name).lock_file.relative_to(root).as_posix() for name in names]
-    present = [path for path in (_DVC_LOCK, *locks) if (root / path).exists()]
+    jobs = [workspace.job(kind, name) for name in names]
+    own = [path for job in jobs for path in (job.lock_file, file_of(job)) if path.exists()]
+    present = [*([_DVC_LOCK] if (root / _DVC_LOCK).exists() else []), *(p.relative_to(root).as_posix() for p in own)]
     with locked(workspace, "git"):  # two runs of one workspace may end at once
         moved = tuple(path for path in present if _git(workspace, "status", "--porcelain", "--", path))
         if not moved:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from flows import durable, integrity, lockfiles
+from flows.objects import Objects
 from pipelines.errors import BadRequest, HeadraceError, Outage, unwritable
 from pipelines.workspace import Kind, Workspace
 
@@ -128,6 +129,10 @@ class Graph:
             if not self._repo.config["core"].get("remote"):
                 return None
             return int(self._repo.push([self._target(address) for address in addresses]))
+
+    def objects(self, scratch: Path) -> Objects:
+        """DVC's objects, here and in the default remote; scratch: where those of the remote are fetched to."""
+        return Objects(self._repo, scratch)
 
     def trace(self, oid: str) -> tuple[Literal["verified", "missing", "mismatch"], str]:
         """Hash again what DVC keeps under an oid, here or in the default remote (integrity.trace)."""

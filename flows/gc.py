@@ -54,7 +54,7 @@ def gc(workspace: Workspace, *, dry_run: bool, command: str = "headrace gc", spa
     be read, and Outage when a server does not answer: then nothing is freed.
     """
     graph = Graph(workspace.root)
-    with nullcontext() if dry_run else _undisturbed(workspace, graph, command):
+    with nullcontext() if dry_run else undisturbed(workspace, graph, command):
         found = survey(workspace, graph, Age(time.time(), spared_s))
         if not dry_run:
             _free(workspace, found)
@@ -113,21 +113,21 @@ def lines(found: Survey, *, dry_run: bool) -> Iterator[str]:
 
 
 @contextmanager
-def _undisturbed(workspace: Workspace, graph: Graph, command: str) -> Iterator[None]:
+def undisturbed(workspace: Workspace, graph: Graph, command: str) -> Iterator[None]:
     """While nothing else works here; says what it waits for.
 
     DVC's lock before those of the stages: a stage of DVC's that waits for its own lock would else wait for ever.
     """
-    with alone(workspace, command=command, say=_say):
+    with alone(workspace, command=command, say=say):
         told = None
         while True:
-            with graph.idle(_say), no_stage(workspace) as other:
+            with graph.idle(say), no_stage(workspace) as other:
                 if other is None:
                     with exclusive(workspace.var):
                         yield
                     return
             if other != told:
-                _say(f"waiting for {other}")
+                say(f"waiting for {other}")
                 told = other
             time.sleep(_LOOK_EVERY_S)
 
@@ -141,10 +141,10 @@ def _free(workspace: Workspace, found: Survey) -> None:
             engine.remove(workspace, *thing.name.split("/"))
         else:
             for path in thing.paths:
-                _discard(path)
+                discard(path)
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
     """Remove a file or a folder; a folder is another name's first, so that nobody meets half of it under its own."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
@@ -216,7 +216,7 @@ def _named(texts: list[LockText]) -> dict[str, str]:
 
 def _unfinished(graph: Graph) -> set[tuple[Kind, str]]:
     """The live recipes and indexes that are not up to date."""
-    stale = graph.stale([node.address for node in graph.nodes], say=_say)
+    stale = graph.stale([node.address for node in graph.nodes], say=say)
     return {(node.kind, node.name) for node in graph.nodes if node.address in stale and node.kind is not None}
 
 
@@ -249,5 +249,5 @@ def _receipt(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

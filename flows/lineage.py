@@ -23,6 +23,7 @@ from pipelines.schema.lock import BaseIdentity
 from pipelines.settings import read_lock
 from pipelines.workspace import Job, Workspace, damage, read_json, sha256_file, write_text
 from registry import lineage, versions
+from registry.forgetting import forgotten, kept_rows
 from registry.lineage import Lineage, Node, State
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class _Kept:
         """DVC's copies by their hash; and the workspace's own, where it should be this very one."""
         assert node.hash is not None
         found = self.graph.trace(node.hash)
+        if found[0] == "missing" and (lost := forgotten(self.version)):
+            return "missing", lost
         here = self.workspace.root / node.label
         own = found[0] != "mismatch" and self._is_current(node) and self._has_manifest(node.hash, here)
         if own and (fault := damage(here)):
@@ -231,6 +234,7 @@ def _row_ids(kept: _Kept) -> set[str]:
 
     out = next((o for e in kept.lock.values() for o in e.get("outs", ()) if o["path"].endswith("/prepared")), None)
     file = kept.graph.object_of(out["md5"], "rows.parquet") if out else None
+    file = file or kept_rows(kept.version, kept.workspace.var)
     return set(pq.read_table(file, columns=["row_id"])["row_id"].to_pylist()) if file else set()
 
 

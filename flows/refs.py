@@ -48,7 +48,7 @@ def lock_texts(root: Path) -> list[LockText]:
 
     Raises BadRequest when git cannot say: then nobody knows what is needed.
     """
-    found = [each for place in _worktrees(root) for each in _of_workspace(place)]
+    found = [each for place in worktrees(root) for each in _of_workspace(place)]
     blobs: dict[str, tuple[str, str]] = {}
     for where, listing in _listings(root):
         for path, blob in listing:
@@ -134,7 +134,7 @@ def _commits(root: Path) -> dict[str, str]:
     return found
 
 
-def _worktrees(root: Path) -> list[Path]:
+def worktrees(root: Path) -> list[Path]:
     """This workspace, and git's other worktrees that are there: their DVC may use this cache."""
     others = [Path(place) for place in _worktree_facts(root, "worktree")]
     return [root, *(path for path in others if (path / ".git").exists() and not root.is_relative_to(path))]

@@ -21,6 +21,7 @@ from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.workspace import Job, Workspace, read_json, read_manifest, sha256_json, write_json, write_text
 from registry import versions
 from registry.connection import is_embedded
+from registry.forgetting import forgotten
 from registry.glance import libraries_moved
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def reproduce(workspace: Workspace, model: str, which: str, *, keep: Path | None
     version = versions.resolve(model, which, workspace.var)
     if versions.freed(version) is None and (fault := versions.distrusted(version, workspace.var)):
         raise BadData(fault)
+    if lost := forgotten(version):
+        raise BadRequest(f"{model}/{version.version} cannot be made again: {lost}.")
     kept = {name: _kept(version, name, workspace) for name in _KEPT}
     with working(workspace, say=_say), _folder(keep) as folder:  # it reads and fills DVC's cache
         job = _laid_out(workspace, version, kept, folder / "workspace")

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.contract import ADDED, CONTENT_HASH, FAULT, MEASURED, PLACE, ROW_ID, Contract
+from pipelines.contract import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
 from pipelines.errors import BadData, BadRequest
 from pipelines.examples import Example, Shape
+from pipelines.forgotten import DOCUMENT_NAMES, KEY, Forgotten, as_locked
 from pipelines.media import keep
 from pipelines.progress import Progress
 from pipelines.schema.data import Data
@@ -47,14 +48,15 @@ class Collected:
     counts: Counts = field(default_factory=Counts)
     columns: dict[str, None] = field(default_factory=dict)  # of the source, in order
     first_fault: str | None = None
+    forgotten: int = 0  # rows that `headrace forget` took out
 
 
 class _Unchanged(Exception):
     """The new folder equals the old one."""
 
 
-def collect(tables: Iterable[Table], shape: Shape, folder: Path) -> Collected:
-    """Write examples.parquet and media/ into folder.
+def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten | None = None) -> Collected:
+    """Write examples.parquet and media/ into folder. gone: the rows to leave out.
 
     Raises BadRequest for a missing column, BadData when no row is left.
     """
@@ -63,6 +65,9 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path) -> Collected:
     with Spool(work, _columns(shape)) as spool:
         seen = Seen(work / "seen.sqlite")
         for sequence, example in enumerate(_examples(tables, shape, found)):
+            if gone is not None and gone.any_of(_names(example, shape)):
+                found.forgotten += 1
+                continue
             taken = sample.takes(example.content_hash, sequence)
             if taken or shape.data.id is not None:  # an id may stand twice though one of the two is not in the sample
                 row_id, fault = _row_id(example, seen, explicit=shape.data.id)
@@ -135,6 +140,12 @@ def _row_id(example: Example, seen: Seen, *, explicit: str | None) -> tuple[str,
     return example.content_hash if times == 1 else f"{example.content_hash}-{times}", fault
 
 
+def _names(example: Example, shape: Shape) -> list[str | None]:
+    """By what a row may have been forgotten: its id, its content, the name that passages of a document have."""
+    document = DOCUMENT_NAMES if shape.contract == DOCUMENTS else ()
+    return [example.id, example.content_hash, *(example.values.get(name) for name in document)]
+
+
 def _faults(examples: Path) -> int:
     import pyarrow.parquet as pq
 
@@ -147,6 +158,8 @@ def run(job: Job) -> None:
     data, contract = job.section("data", Data), job.section("examples", Contract)
     source, root = find_source(data.source), job.workspace.root
     locked: Identity = job.settings["source"]
+    gone = as_locked(job, locked.get(KEY))
+    locked = {key: value for key, value in locked.items() if key != KEY}
     _same_source(source.identify(data, root), locked, job)
     fetched = source.fetch(data, root, downloads=job.workspace.var / "downloads", identity=locked)
     with suppress(_Unchanged), replacing(job.folder / "raw") as folder:
@@ -162,17 +175,18 @@ def run(job: Job) -> None:
             shape = Shape(contract, data, fetched.folder)
         else:
             tables, facts, shape = [fetched], {"reader": None, "checksums": {}}, Shape(contract, data, root)
-        found = collect(tables, shape, folder)
+        found = collect(tables, shape, folder, gone)
         write_manifest(
             folder,
             {
                 **facts,
                 "source": data.model_dump(mode="json")["source"],
-                "identity": locked,
+                "identity": job.settings["source"],
                 "licence": data.licence,
                 "counts": vars(found.counts),
                 "columns": list(found.columns),
                 "left_out": shape.left_out(found.columns),
+                **({"forgotten": found.forgotten} if gone.marks else {}),
             },
         )
         if _equal(job.folder / "raw", folder):

@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from pipelines import forgotten
 from pipelines.bases import identify
 from pipelines.schema.lock import Lock
 from pipelines.settings import read_index, read_lock, read_recipe, references
@@ -32,7 +33,7 @@ def observe(job: Job) -> Lock:
         data, names = recipe.data, references(recipe)
         tokenizer = None if isinstance(recipe.model.base, str) else recipe.model.base.tokenizer
     return Lock(
-        source=find_source(data.source).identify(data, root),
+        source={**find_source(data.source).identify(data, root), **forgotten.identity(job)},
         bases={name: identify(name, root, weights=name != tokenizer) for name in names},
         reference=read_lock(job).reference if job.lock_file.exists() else None,
     )

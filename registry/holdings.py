@@ -50,7 +50,7 @@ def holdings(var: Path) -> list[Held]:
         return []
     with answering():
         client = connect(var)
-        return [held for name in _names(client) for held in _of_model(client, name, var)]
+        return [held for name in names(client) for held in _of_model(client, name, var)]
 
 
 def orphans(var: Path, held: Iterable[Held]) -> list[Orphan]:
@@ -74,7 +74,7 @@ def copied_ids(var: Path) -> set[str]:
         return set()
     with answering():
         client = connect(var)
-        found = [version for name in _names(client) for version in read_versions(client, name)]
+        found = [version for name in names(client) for version in read_versions(client, name)]
     return {identity for version in found for identity in (version.run_id, version.model_id)}
 
 
@@ -89,7 +89,7 @@ def served_locks() -> Iterator[bytes]:
     with tempfile.TemporaryDirectory(prefix="headrace-") as scratch, answering():
         var = Path(scratch)
         client = connect(var)
-        for name in _names(client):
+        for name in names(client):
             for version in read_versions(client, name):
                 if (file := evidence(version, _LOCK, var)) is not None:
                     yield file.read_bytes()
@@ -146,7 +146,7 @@ def _held(client: MlflowClient, version: Version, aliases: list[str], chain: Cha
         ledger_whole=not chain.faults,
         newest=newest,
         models=_models(text) if text is not None else None,
-        bases=_bases(kept / "settings.json") if kept is not None else frozenset(),
+        bases=bases_in(kept / "settings.json") if kept is not None else frozenset(),
         lock=text or b"",
         freed=FREED in version.tags,
         folder=folder,
@@ -162,7 +162,8 @@ def _models(lock: bytes) -> frozenset[str] | None:
         return None
 
 
-def _bases(settings: Path) -> frozenset[Base]:
+def bases_in(settings: Path) -> frozenset[Base]:
+    """The registered versions that a settings.json names as bases."""
     try:
         return frozenset(base for each in read_json(settings)["bases"].items() if (base := base_of(*each)) is not None)
     except (BadRequest, KeyError, TypeError, AttributeError):
@@ -178,15 +179,16 @@ def base_of(reference: str, identity: dict[str, Any]) -> Base | None:
     return name, identity.get("version") or number or None
 
 
-def _names(client: MlflowClient) -> list[str]:
-    names: list[str] = []
+def names(client: MlflowClient) -> list[str]:
+    """The registered models."""
+    found: list[str] = []
     token = None
     while True:
         page = client.search_registered_models(max_results=_PAGE, page_token=token)
-        names += [model.name for model in page]
+        found += [model.name for model in page]
         token = page.token
         if not token:
-            return sorted(names)
+            return sorted(found)
 
 
 def _logged_models(client: MlflowClient) -> Iterator[Any]:

@@ -18,8 +18,8 @@ VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 def test_the_verbs_are_those_of_the_interface() -> None:
     assert VERBS == [
-        "check", "gc", "history", "index", "lineage", "lock", "new", "predict", "promote", "query", "reproduce",
-        "retire", "rollback", "run", "schedule", "serve", "status", "stop",
+        "check", "forget", "gc", "history", "index", "lineage", "lock", "new", "predict", "promote", "query",
+        "reproduce", "retire", "rollback", "run", "schedule", "serve", "status", "stop",
     ]  # fmt: skip
 
 

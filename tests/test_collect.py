@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
+from pipelines import forgotten
 from pipelines.collect import run
 from pipelines.contract import DOCUMENTS, Column, Contract
 from pipelines.errors import BadData, BadRequest
@@ -46,7 +47,7 @@ def prepare(root: Path, contract: Contract, **data: Any) -> Job:
         {
             "data": section.model_dump(mode="json"),
             "examples": TypeAdapter(Contract).dump_python(contract, mode="json"),
-            "source": find_source(section.source).identify(section, root),
+            "source": {**find_source(section.source).identify(section, root), **forgotten.identity(job)},
         },
     )
     return job
@@ -491,3 +492,37 @@ def test_memory_stays_flat(name: str, tmp_path: Path) -> None:
         peaks[1] = min(peaks[1], peak_mb(root))
     print(f"{name}: {peaks[0]:.0f} MB at 1x, {peaks[1]:.0f} MB at 10x")
     assert peaks[1] - peaks[0] < 50
+
+
+# --- rows that were forgotten
+
+
+def test_a_forgotten_row_is_left_out_by_its_content_with_its_copies(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", [("One.", "a"), ("Two.", "a"), ("One.", "b")])
+    assert len(collected(tmp_path)) == 3
+    assert "forgotten" not in manifest(tmp_path)
+    forgotten.add(Workspace(tmp_path).job("recipe", "tried"), [sha256("One.")])
+    assert [row["text"] for row in collected(tmp_path)] == ["Two."]
+    assert manifest(tmp_path)["forgotten"] == 2
+    write_rows(tmp_path / "rows.csv", [("One!", "a"), ("Two.", "a")])
+    assert len(collected(tmp_path)) == 2  # edited content is another row
+
+
+def test_a_forgotten_id_stays_out_whatever_its_content_is(tmp_path: Path) -> None:
+    forgotten.add(Workspace(tmp_path).job("recipe", "tried"), ["7"])
+    write_rows(tmp_path / "rows.csv", [("7", "One.", "a"), ("8", "One.", "a")], ("id", "text", "label"))
+    assert [row["row_id"] for row in collected(tmp_path, id="id")] == ["8"]
+    write_rows(tmp_path / "rows.csv", [("7", "Edited.", "a"), ("8", "One.", "a")], ("id", "text", "label"))
+    assert [row["row_id"] for row in collected(tmp_path, id="id")] == ["8"]
+
+
+def test_a_list_of_forgotten_rows_that_the_lock_does_not_name_stops_it(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", [("One.", "a")])
+    job = prepare(tmp_path, TEXTS)
+    forgotten.add(job, ["7"])
+    with pytest.raises(BadRequest, match=r"tried\.forgotten is not the one that .*tried\.lock names: rows that were"):
+        run(job)
+    job = prepare(tmp_path, TEXTS)
+    forgotten.file_of(job).unlink()
+    with pytest.raises(BadRequest, match=r"Get it from git if it is missing, then `headrace lock tried`"):
+        run(job)

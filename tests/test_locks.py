@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import forgotten
 from pipelines.errors import BadRequest
 from pipelines.locks import observe, write_lock
 from pipelines.schema.lock import Lock
 from pipelines.settings import read_lock
-from pipelines.workspace import Job, Workspace
+from pipelines.workspace import Job, Workspace, sha256_file
 
 INDEX = """\
 documents: {source: SOURCE, reader: folders}
@@ -63,3 +64,16 @@ def test_a_source_that_is_not_there_is_said(job: Job) -> None:
     job.settings_file.write_text(INDEX.replace("SOURCE", "nope"))
     with pytest.raises(BadRequest, match=r"source nope: no such file or folder"):
         observe(job)
+
+
+def test_what_was_forgotten_is_named_by_its_hash(job: Job) -> None:
+    write_lock(job, observe(job))
+    before = read_lock(job)
+    forgotten.add(job, ["a.txt"])
+    assert observe(job).source == {**before.source, "forgotten": sha256_file(forgotten.file_of(job))}
+    forgotten.add(job, ["a.txt"])
+    text = forgotten.file_of(job).read_text()
+    assert "a.txt" not in text
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) == 1
+    other = Workspace(job.workspace.root).job("recipe", "notes")
+    assert forgotten.mark(other, "a.txt") not in text, "two lists do not tell of a row in common"

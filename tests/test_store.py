@@ -18,9 +18,12 @@ from urllib.request import urlopen
 
 import pytest
 
+from flows.scrub import redact
+from flows.traces import Traces
 from pipelines.errors import BadRequest, Outage
 from registry import answering, journal, promotion, store, versions
 from registry.connection import connect, database, exclusive
+from registry.forgetting import scrub_served
 from registry.receipts import receipt_holds
 from registry.runs import Candidate
 from registry.tracking import Dataset, training_run
@@ -461,3 +464,10 @@ def test_a_server_holds_the_same(make: Make, tmp_path: Path, server: str, models
     assert not (var / "mlflow" / "mlflow.db").exists()
     assert receipt_holds({**receipt(make(0), first), "server": server}, var) is None
     assert versions.page_link(None, version=first.version) == f"{server}/#/models/{make(0).name}/versions/1"
+
+    row = Traces(texts=frozenset({TEXTS[0]}))  # as `headrace forget` takes one out of it
+    both = [versions.resolve(make(0).name, version, var) for version in ("1", "2")]
+    done = list(scrub_served(both, var, lambda file: row.in_file(file) == "text", lambda file: redact(file, row)))
+    examples = ("input_example.json", "serving_input_example.json")
+    assert done == [(f"{make(0).name}/{version}: {name}", True) for version in "12" for name in examples]
+    assert not [path for path in (tmp_path / "kept").rglob("*.json") if TEXTS[0] in path.read_text()]

@@ -40,5 +40,14 @@ def remove(workspace: Workspace, index: str, version: str) -> bool:
         return version in versions.superseded(index) and versions.remove(index, version)
 
 
+def take_down(workspace: Workspace, index: str) -> bool:
+    """Remove an index that is not live any more, whole, unless somebody reads it. Returns whether it went."""
+    versions = _versions(workspace)
+    with versions.building(index):
+        (versions.root / index / "CURRENT").unlink(missing_ok=True)
+        removed = [versions.remove(index, version) for version in versions.superseded(index)]
+        return False not in removed
+
+
 def _versions(workspace: Workspace) -> Versions:
     return Versions(workspace.var / "qdrant")

@@ -62,6 +62,12 @@ def served_lines(url: str, served: Mapping[str, str]) -> Iterator[str]:
     yield f"{url}   Ctrl-C ends it"
 
 
+def answered_by(model: str, version: str) -> str:
+    """How a question for approval is answered."""
+    how = f"on Prefect's page while `headrace schedule` runs, or by `headrace promote {model} {version}`"
+    return f"a person decides whether it is champion: {how}"
+
+
 def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
     if not receipt["published"]:
         yield "  an experiment: nothing was published"
@@ -79,10 +85,7 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
         yield f"  model {model} version {version}{named}"
     yield f"  gates: {'passed' if verdict['passed'] else 'REFUSED'}"
     if receipt.get("approval") == "asked":
-        yield (
-            "  a person decides whether it is champion: on Prefect's page while `headrace schedule` runs, or by "
-            f"`headrace promote {model} {version}`"
-        )
+        yield f"  {answered_by(model, version)}"
     for reason in verdict["reasons"]:
         word = "passed" if reason["passed"] else "REFUSED"
         yield f"    {word:<7} {reason['gate']}: {_number(reason['value'])}, bound {reason['bound']} ({reason['why']})"

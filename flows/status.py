@@ -13,6 +13,7 @@ from flows.disk import disk
 from flows.disk import line as disk_line
 from flows.live import chosen
 from flows.receipts import lost, read_receipt
+from flows.results import answered_by
 from flows.turns import holder
 from pipelines.errors import BadRequest, Outage
 from pipelines.settings import read_recipe
@@ -85,6 +86,7 @@ def _at_server(job: Job) -> dict[str, Any]:
 
 def _registered(job: Job) -> dict[str, Any]:
     from registry.glance import glance
+    from registry.question import questions
     from registry.versions import CHALLENGER, CHAMPION
 
     try:
@@ -93,7 +95,8 @@ def _registered(job: Job) -> dict[str, Any]:
         return {}  # its settings stage is stale and will say so; `check` lists the mistakes
     seen = glance(name, job.workspace.var)
     aliases = {alias: seen.aliases.get(alias) for alias in (CHAMPION, CHALLENGER)}
-    return {"model": name, **aliases, "newest": seen.newest, "libraries": seen.moved}
+    asked = [question.version for question in questions(job.workspace.var) if question.name == name]
+    return {"model": name, **aliases, "newest": seen.newest, "asked": asked, "libraries": seen.moved}
 
 
 def _stale_lines(stale: Mapping[str, Sequence[str]] | None) -> Iterator[str]:
@@ -111,6 +114,8 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
     if each.get("newest"):
         words = f"champion {each['champion'] or 'none'}, challenger {each['challenger'] or 'none'}"
         yield f"  model     {each['model']}: {words}, newest version {each['newest']}"
+    for version in each.get("asked", ()):
+        yield f"  approval  version {version}: {answered_by(each['model'], version)}"
     verdict = (each["receipt"] or {}).get("verdict")
     if verdict and not verdict["passed"]:
         yield f"  gates     refused version {each['receipt'].get('version')}"

@@ -64,6 +64,7 @@ def approval(lived: Workspace, version: str) -> str:
 def test_promoted_by_hand_refused_forced_and_rolled_back(lived: Workspace) -> None:
     assert told(lived, "promote", "tiny", "1") == {"model": "tiny", "from": None, "to": "1"}
     assert approval(lived, "2") == "asked"
+    assert "approval  version 2: a person decides" in lived.headrace("status").stdout
     assert told(lived, "promote", "tiny", "2")["from"] == "1"
     assert approval(lived, "2").startswith("promoted by ")
     refused = lived.headrace("promote", "tiny", "3")

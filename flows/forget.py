@@ -19,11 +19,12 @@ from pathlib import Path
 from flows import holders
 from flows.clearing import broken, every_lock, indexes, mark, objects_with, scrub_served, take_from_engines, touched
 from flows.dag import Graph, on_command, select
-from flows.gc import say, undisturbed
+from flows.gc import undisturbed
 from flows.holders import Found
 from flows.leftovers import Age, run_cache
 from flows.live import live
 from flows.objects import Objects
+from flows.output import say
 from flows.remains import Report, begun, name_kept
 from flows.sweep import JOURNAL, Fate, Sweep, settle
 from flows.traces import Traces

@@ -7,7 +7,6 @@ a folder loses its name before its files: whatever a kill leaves is found free a
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,6 +17,7 @@ from typing import Any
 from flows import leftovers
 from flows.dag import Graph
 from flows.leftovers import Age
+from flows.output import say
 from flows.refs import LockText, bases, lock_texts, oids
 from flows.turns import alone, no_stage
 from pipelines.errors import BadRequest
@@ -247,7 +247,3 @@ def _receipt(path: Path) -> dict[str, Any]:
     except BadRequest:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

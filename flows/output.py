@@ -32,6 +32,11 @@ def show_fault(message: str, code: int, *, as_json: bool) -> None:
         show({"error": {"message": message, "exit_code": code}}, [], as_json=True)
 
 
+def say(text: str) -> None:
+    """A line for people: stdout is for what was asked for."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def tolerate_terminal() -> None:
     """A terminal that cannot show a character gets its escape instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):

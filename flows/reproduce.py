@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.output import say
 from flows.turns import working
 from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.workspace import Job, Workspace, read_json, read_manifest, sha256_json, write_json, write_text
@@ -59,11 +60,11 @@ def reproduce(workspace: Workspace, model: str, which: str, *, keep: Path | None
     if lost := forgotten(version):
         raise BadRequest(f"{model}/{version.version} cannot be made again: {lost}.")
     kept = {name: _kept(version, name, workspace) for name in _KEPT}
-    with working(workspace, say=_say), _folder(keep) as folder:  # it reads and fills DVC's cache
+    with working(workspace, say=say), _folder(keep) as folder:  # it reads and fills DVC's cache
         job = _laid_out(workspace, version, kept, folder / "workspace")
         _data(job, workspace)
         for stage in _STAGES:
-            _say(f"{stage}@{job.name}")
+            say(f"{stage}@{job.name}")
             _dvc(job, "repro", "--single-item", "--force", f"{stage}@{job.name}")
         return Reproduction(
             model, version.version, str(version.model_hash), list(_differences(job, version, kept, workspace)),
@@ -170,7 +171,3 @@ def _git(root: Path, *arguments: str) -> None:
     done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BadRequest(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

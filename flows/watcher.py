@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
-from flows import servers
+from flows import output, servers
 from flows.promotion import announce, judge_of
 from flows.webhooks import receiving
 from pipelines.errors import HeadraceError, Outage
@@ -25,15 +23,12 @@ LOOK_EVERY_S = 2.0
 VERIFY_EVERY_S = 60.0
 
 
-def watch(
-    workspace: Workspace, over: threading.Event, say: Callable[[str], None], woken: threading.Event | None = None
-) -> None:
+def watch(workspace: Workspace, over: threading.Event, woken: threading.Event, say: Callable[[str], None]) -> None:
     """Judge every alias that somebody moves, until `over` is set; a server that is away is waited for.
 
     woken: ends the wait for the next look; MLflow's webhook sets it. Verifies every ledger now and then, and says once
     what is wrong with one.
     """
-    woken = woken or threading.Event()
     each_time = _Watch(workspace, say)
     with receiving(workspace, woken.set, say) as webhook:
         while not over.is_set():
@@ -47,11 +42,10 @@ def watch(
 
 
 @contextmanager
-def watching(workspace: Workspace) -> Iterator[None]:
-    """`watch` in a thread of this process while the block runs; what it sees is said on stderr."""
+def watching(workspace: Workspace, say: Callable[[str], None] = output.say) -> Iterator[None]:
+    """`watch` in a thread of this process while the block runs."""
     over, woken = threading.Event(), threading.Event()
-    say = partial(print, file=sys.stderr, flush=True)
-    thread = threading.Thread(target=watch, args=(workspace, over, say, woken), name="promotions", daemon=True)
+    thread = threading.Thread(target=watch, args=(workspace, over, woken, say), name="promotions", daemon=True)
     thread.start()
     try:
         yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,19 +124,6 @@ def prefect(place: Workspace) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def watched(place: Workspace, said: list[str]) -> Iterator[None]:
-    over, woken = threading.Event(), threading.Event()
-    thread = threading.Thread(target=watcher.watch, args=(place, over, said.append, woken))
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        woken.set()
-        thread.join()
-
-
 @pytest.mark.usefixtures("prefect")
 def test_evidence_has_the_last_word_and_other_answers_close_the_request(
     make: Callable[..., versions.Version], place: Workspace
@@ -145,7 +131,7 @@ def test_evidence_has_the_last_word_and_other_answers_close_the_request(
     make(0, right=150, promote=True)
     make(1, right=150, approval=True)  # as good as the champion
     said = list[str]()
-    with watched(place, said):
+    with watcher.watching(place, said.append):
         until(lambda: state("2") == "PAUSED Paused")
         assert answer("2", reason="no decision") == "REJECT"
         assert answer("2", decision="approve", who="Ada") == "ACCEPT"

@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,19 +127,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, 
     servers.stop(place)
 
 
-@contextmanager
-def watched(place: Workspace, said: list[str]) -> Iterator[None]:
-    over, woken = threading.Event(), threading.Event()
-    thread = threading.Thread(target=watcher.watch, args=(place, over, said.append, woken))
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        woken.set()
-        thread.join()
-
-
 def moved(place: Workspace, move: Callable[[], object], *, back_within_s: float) -> float | None:
     """Seconds until a move was undone; None: it was not."""
     move()
@@ -164,7 +150,7 @@ def test_mlflow_wakes_the_watcher_strangers_do_not_and_looking_stays(
     by_file = lambda: connect(place.var).set_registered_model_alias("films", "champion", "1")  # noqa: E731
 
     monkeypatch.setattr(watcher, "LOOK_EVERY_S", 300.0)
-    with watched(place, said):
+    with watcher.watching(place, said.append):
         until(lambda: [w.url for w in server.list_webhooks()] not in ([], ["http://127.0.0.1:9/alias-moved"]))
         (webhook,) = server.list_webhooks()
         assert webhook.secret is None or webhook.secret not in json.dumps(said)
@@ -176,7 +162,7 @@ def test_mlflow_wakes_the_watcher_strangers_do_not_and_looking_stays(
     assert server.list_webhooks() == []
 
     monkeypatch.setattr(watcher, "LOOK_EVERY_S", 1.0)
-    with watched(place, said):
+    with watcher.watching(place, said.append):
         until(lambda: len(server.list_webhooks()) == 1)
         server.update_webhook(server.list_webhooks()[0].webhook_id, url="http://127.0.0.1:9/nobody")
         assert moved(place, by_server, back_within_s=10) is not None

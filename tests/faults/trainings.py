@@ -69,7 +69,7 @@ _EVERY_S = (0.0, 0.05, 300.0)  # a checkpoint each step, now and then, at epochs
 
 
 def make_subjects(root: Path) -> Workspace:
-    """A workspace in which every subject is collected, validated and prepared."""
+    """A workspace in which every subject is live, collected, validated and prepared."""
     made = make_workspace(root)
     made.write_rows(film_rows(120))
     _draw_pictures(root / "pictures")
@@ -78,6 +78,7 @@ def make_subjects(root: Path) -> Workspace:
     for name, recipe in SUBJECTS.items():
         made.write(f"recipes/{name}.yaml", recipe + _TRAINING)
         _must(attempt(lambda name=name: _prepare(root, name), log=log), log)  # type: ignore[misc]
+    made.live(recipes={name: _live(name) for name in SUBJECTS})
     return made
 
 
@@ -216,6 +217,12 @@ def _prepare(root: Path, name: str) -> None:
     stages: list[Callable[..., None]] = [settings.run, collect.run, validate.run, preprocess.run]
     for stage in stages:
         stage(job)
+
+
+def _live(name: str) -> dict[str, str]:
+    pictures = name.startswith("pictures")
+    task = "image_classification" if pictures else "text_classification"
+    return {"task": task, "watch": "pictures" if pictures else "rows.csv"}
 
 
 def _draw_pictures(folder: Path) -> None:

@@ -12,6 +12,7 @@ import psutil
 
 _LOOK_EVERY_S = 0.5
 _GRACE_S = 5.0  # for a stage to clean up before its process ends whatever it does
+_END = signal.SIGUSR1  # does what Ctrl-C does, so that what stands beside is cleaned up; scripts' `&` ignores SIGINT
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish"}
 
 
@@ -22,6 +23,7 @@ def end_with_driver() -> None:
     """
     driver = _driver() if "DVC_STAGE" in os.environ else None
     if driver is not None:
+        signal.signal(_END, signal.default_int_handler)
         threading.Thread(target=_watch, args=(driver,), daemon=True).start()
 
 
@@ -38,7 +40,7 @@ def _watch(driver: psutil.Process) -> None:
         file=sys.stderr,
         flush=True,
     )
-    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C would: what stands beside is cleaned up
+    os.kill(os.getpid(), _END)
     time.sleep(_GRACE_S)
     os._exit(128 + signal.SIGINT)
 

@@ -131,7 +131,7 @@ def test_values_are_plain(tmp_path: Path) -> None:
             "6: gates.accuracy: at_least must not exceed at_most (0.1)",
         ),
         ("registry: {name: a b}", "6: registry.name: must match pattern"),
-        ("registry: {promote: always}", "6: registry.promote: Allowed: auto, manual; got 'always'"),
+        ("registry: {promote: always}", "6: registry.promote: Allowed: auto, manual, approval; got 'always'"),
         ("contract: {expectations: [{a: {}, b: {}}]}", "6: contract.expectations: each entry holds one expectation"),
         (
             "contract:\n  expectations:\n    - expect_a: {}\n    - expect_b: 3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import pickle
 import re
@@ -269,6 +270,7 @@ def test_inputs_of_predict(tmp_path: Path) -> None:
 
     from flows.inputs import read_inputs
 
+    csv.field_size_limit(131_072)  # its own; reading a source in this process raises it
     (tmp_path / "a.jsonl").write_text("[" * 100_000 + "\n")
     (tmp_path / "b.csv").write_text("text\n" + "x" * 200_000 + "\n")
     for name, says in (("a.jsonl", "a.jsonl:1: not JSON"), ("b.csv", "b.csv: not CSV")):

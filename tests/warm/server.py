@@ -54,10 +54,15 @@ class Call:
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
             os.close(stream)
-        sys.stdin, sys.stdout, sys.stderr = (
-            open(number, mode, encoding=stream.encoding, errors=stream.errors, buffering=1, closefd=False)  # noqa: SIM115
+        encoding = self.env.get("PYTHONIOENCODING", "utf-8")
+        (
+            sys.stdin,
+            sys.stdout,
+            sys.stderr,
+        ) = (  # anew: what the own ones were opened on is remembered
+            open(number, mode, encoding=encoding, errors=stream.errors, buffering=1, closefd=False)  # noqa: SIM115
             for number, mode, stream in ((0, "r", sys.stdin), (1, "w", sys.stdout), (2, "w", sys.stderr))
-        )  # anew: what the server's own were opened on is remembered (a file can seek)
+        )
         os.environ.clear()
         os.environ.update(self.env | {"HEADRACE_TEST_PYTHON": sys.executable})
         os.chdir(self.folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,20 +91,15 @@ def test_promoted_by_hand_refused_forced_and_rolled_back(lived: Workspace) -> No
 
 
 def test_moved_in_mlflow_it_is_judged_within_seconds(lived: Workspace) -> None:
-    place, said, over = Place(lived.root), list[str](), threading.Event()
+    place, said = Place(lived.root), list[str]()
     client = connect(place.var)
     before = champion(journal.read(client, "tiny").entries)
     other = "1" if before == "2" else "2"
-    thread = threading.Thread(target=watcher.watch, args=(place, over, said.append))
-    thread.start()
-    try:
+    with watcher.watching(place, said.append):
         client.set_registered_model_alias("tiny", "champion", "3")
         until(lambda: alias(lived) == before, timeout_s=60)  # MLflow's and Prefect's clients are loaded first
         client.set_registered_model_alias("tiny", "champion", other)
         until(lambda: champion(journal.read(client, "tiny").entries) == other, timeout_s=10)
-    finally:
-        over.set()
-        thread.join()
     assert alias(lived) == other
     assert f"it is back at {before}: FAILED  accuracy" in "\n".join(said)
     assert f"version {other} was made champion in MLflow; its evidence allows it" in "\n".join(said)

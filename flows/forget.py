@@ -17,7 +17,17 @@ from functools import partial
 from pathlib import Path
 
 from flows import holders
-from flows.clearing import broken, every_lock, indexes, mark, objects_with, scrub_served, take_from_engines, touched
+from flows.clearing import (
+    Locks,
+    broken,
+    every_lock,
+    indexes,
+    mark,
+    objects_with,
+    scrub_served,
+    take_from_engines,
+    touched,
+)
 from flows.dag import Graph, on_command, select
 from flows.gc import undisturbed
 from flows.holders import Found
@@ -62,9 +72,10 @@ def forget(workspace: Workspace, name: str, *, dry_run: bool, command: str = "he
     earlier = (folder / "traces.json").exists()
     try:
         objects = _objects(graph, folder)
-        found = _find(workspace, objects, name, folder)
+        locks = every_lock(workspace)
+        found = _find(workspace, objects, locks, name, folder)
         if dry_run:
-            return _survey(workspace, objects, found)
+            return _survey(workspace, objects, locks, found)
         _begin(folder, found)
         for job, names in found.jobs.items():
             _bury(job, names)
@@ -84,8 +95,8 @@ def _objects(graph: Graph, folder: Path) -> Objects:
     return graph.objects(folder / "scratch")
 
 
-def _find(workspace: Workspace, objects: Objects, name: str, folder: Path) -> Found:
-    found = holders.find(workspace, objects, every_lock(workspace), name)
+def _find(workspace: Workspace, objects: Objects, locks: Locks, name: str, folder: Path) -> Found:
+    found = holders.find(workspace, objects, locks, name)
     if (folder / "traces.json").exists():  # an earlier one was stopped
         before = read_json(folder / "traces.json")
         found.traces |= Traces.from_json(before["traces"])
@@ -140,9 +151,10 @@ def _bring(workspace: Workspace, job: Job, command: str) -> None:
 
 def _remove(workspace: Workspace, objects: Objects, name: str, folder: Path) -> Report:
     """All that holds the row, the tables that tell what to look for included; those are in the journal."""
-    found = _find(workspace, objects, name, folder)
+    locks = every_lock(workspace)
+    found = _find(workspace, objects, locks, name, folder)
     _begin(folder, found)
-    locks, report = every_lock(workspace), begun(workspace, found)
+    report = begun(workspace, found)
     report.versions, report.notes = touched(workspace, objects, found.traces)
     for each in report.versions:
         mark(each, found.traces, objects, workspace)
@@ -170,9 +182,9 @@ def _rewrite(workspace: Workspace, sweep: Sweep, found: Found, report: Report) -
         scrub_served(workspace, found.traces, report)
 
 
-def _survey(workspace: Workspace, objects: Objects, found: Found) -> Report:
+def _survey(workspace: Workspace, objects: Objects, locks: Locks, found: Found) -> Report:
     """What _remove would do."""
-    report, locks = begun(workspace, found), every_lock(workspace)
+    report = begun(workspace, found)
     report.versions, report.notes = touched(workspace, objects, found.traces)
     sweep = Sweep(workspace, objects.cache)
     targets = {(fate.what, fate.target) for _, fate in sweep.look(found.traces) if fate.action != "keep"}

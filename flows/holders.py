@@ -19,6 +19,7 @@ from pipelines.contract import CONTENT_HASH, PLACE, ROW_ID
 from pipelines.forgotten import DOCUMENT_NAMES
 from pipelines.workspace import Job, Kind, Workspace, is_name
 from registry.forgetting import KEPT_ROWS
+from registry.lineage import rows_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,8 +71,8 @@ def find(workspace: Workspace, objects: Objects, locks: Iterable[tuple[str, byte
 
 def rows_of(objects: Objects, lock: Mapping[str, Any]) -> Path | None:
     """The rows that a version was made of, as DVC keeps them. lock: its entries of dvc.lock."""
-    outs = [out for entry in lock.values() for out in entry.get("outs", ()) if out["path"].endswith("/prepared")]
-    oid = objects.listing(outs[0]["md5"]).get("rows.parquet") if outs else None
+    rows = rows_hash(lock)
+    oid = objects.listing(rows).get("rows.parquet") if rows else None
     return objects.get(oid) if oid else None
 
 

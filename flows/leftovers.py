@@ -18,7 +18,7 @@ from pipelines.search.leftovers import standing
 from pipelines.workspace import Kind, Workspace
 from registry.connection import artifacts
 from registry.garbage import YOUNG, Thing
-from registry.places import downloads
+from registry.places import downloaded
 from registry.versions import MODEL_FILES
 
 OBJECTS, RUNS, INDEXES = "DVC objects", "DVC run cache", "index versions"
@@ -118,14 +118,14 @@ def scratch(workspace: Workspace, graph: Graph, unfinished: Collection[tuple[Kin
 
 def copies(workspace: Workspace, known: Collection[str], age: Age) -> Iterator[Thing]:
     """Downloads from an MLflow server. known: the ids of its versions' runs and models."""
-    for folder in _entries(downloads("any", workspace.var).parent):
+    for folder in _entries(downloaded(workspace.var)):
         if folder.name not in known:
             yield _judged("downloads", folder.name, folder, age, "no version of the server in charge has them")
 
 
 def bases(workspace: Workspace, going: Collection[Path], age: Age) -> Iterator[Thing]:
     """Bases that adapters add to, and models made whole of the two. going: models' folders that are about to go."""
-    models = [*artifacts(workspace.var).glob("*/models/*/artifacts"), *_entries(downloads("any", workspace.var).parent)]
+    models = [*artifacts(workspace.var).glob("*/models/*/artifacts"), *_entries(downloaded(workspace.var))]
     named = [named_base(folder / MODEL_FILES) for folder in models if folder not in going]
     needed = {each.files for each in named if each is not None}
     for folder in _entries(workspace.var / STORE):

@@ -232,8 +232,8 @@ def _row_ids(kept: _Kept) -> set[str]:
     """The rows that a version was trained and tested on, from DVC's copy of them."""
     import pyarrow.parquet as pq
 
-    out = next((o for e in kept.lock.values() for o in e.get("outs", ()) if o["path"].endswith("/prepared")), None)
-    file = kept.graph.object_of(out["md5"], "rows.parquet") if out else None
+    oid = lineage.rows_hash(kept.lock)
+    file = kept.graph.object_of(oid, "rows.parquet") if oid else None
     file = file or kept_rows(kept.version, kept.workspace.var)
     return set(pq.read_table(file, columns=["row_id"])["row_id"].to_pylist()) if file else set()
 

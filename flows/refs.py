@@ -6,11 +6,13 @@ Refs are branches, tags, remotes' branches, stashes, HEAD of every worktree, and
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -28,6 +30,15 @@ _KINDS = {
     "refs/exps/": "experiment ",
 }
 _FORMAT = "%(refname)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00%(*objectname)"
+
+
+@dataclass(frozen=True)
+class Object:
+    """One of git's. kind: blob, tree, commit or tag."""
+
+    name: str
+    kind: str
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -120,13 +131,13 @@ def _entries(listing: bytes, *, blob: int) -> Iterator[tuple[str, str]]:
 def _commits(root: Path) -> dict[str, str]:
     """Commit -> where it stands."""
     found: dict[str, str] = {}
-    for line in _lines(root, "for-each-ref", f"--format={_FORMAT}"):
+    for line in lines(root, "for-each-ref", f"--format={_FORMAT}"):
         ref, kind, name, kind_behind, name_behind = line.split("\0")
         commit = name if kind == "commit" else name_behind if kind_behind == "commit" else None
         if commit is not None:
             found.setdefault(commit, _shown(ref))
         if ref.rpartition("/")[2] == "stash":  # of git, and of DVC's queue: older ones stand in its log only
-            entries = _lines(root, "log", "-g", "--format=%H %P", ref)
+            entries = lines(root, "log", "-g", "--format=%H %P", ref)
             found.update({each: found.get(each, "a stash") for entry in entries for each in entry.split()})
     for commit in _worktree_facts(root, "HEAD"):
         if commit.strip("0"):  # a branch without a commit
@@ -141,7 +152,7 @@ def worktrees(root: Path) -> list[Path]:
 
 
 def _worktree_facts(root: Path, key: str) -> list[str]:
-    pairs = [line.partition(" ") for line in _lines(root, "worktree", "list", "--porcelain")]
+    pairs = [line.partition(" ") for line in lines(root, "worktree", "list", "--porcelain")]
     return [value for what, _, value in pairs if what == key]
 
 
@@ -162,24 +173,47 @@ def _contents(root: Path, blobs: list[str]) -> dict[str, bytes]:
 def read_objects(root: Path, names: Sequence[str]) -> dict[str, bytes]:
     """What git has under these names (a blob's id, COMMIT:PATH); those that it lacks are left out."""
     said = _git(root, "cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode()) if names else b""
-    found = {}
-    for name in names:
-        head, _, said = said.partition(b"\n")
-        if not head.endswith(b"missing"):
-            length = int(head.rsplit(b" ", 1)[1])
-            found[name], said = said[:length], said[length + 1 :]
-    return found
+    told = zip(names, _batch(io.BytesIO(said)), strict=True)
+    return {name: each.content for name, each in told if each is not None}
 
 
-def _lines(root: Path, *arguments: str) -> list[str]:
+def every_object(root: Path) -> Iterator[Object]:
+    """All that git has, one at a time, those that nothing names included."""
+    command = ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        yield from filter(None, _batch(process.stdout))
+        said = process.stderr.read()
+    _require(process.returncode, command[1:], root, said)
+
+
+def _batch(said: IO[bytes]) -> Iterator[Object | None]:
+    """What `git cat-file --batch` answers, in the order asked; None for what git lacks."""
+    while head := said.readline().rstrip(b"\n"):
+        if head.endswith(b" missing"):
+            yield None
+            continue
+        name, kind, size = head.decode().split(" ")
+        yield Object(name, kind, said.read(int(size)))
+        said.read(1)  # the end of its last line
+
+
+def lines(root: Path, *arguments: str) -> list[str]:
+    """What a git command answers, a line each. Raises BadRequest with git's own words when it fails."""
     return _git(root, *arguments).decode(errors="surrogateescape").splitlines()
 
 
 def _git(root: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    """What a git command answers. Raises BadRequest with git's own words when it fails."""
     done = subprocess.run(["git", *arguments], cwd=root, input=stdin, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise BadRequest(
-            f"`git {arguments[0]}` in {root}: {said}. Nothing is freed while git cannot say what it needs."
-        )
+    _require(done.returncode, arguments, root, done.stderr)
     return done.stdout
+
+
+def _require(code: int, arguments: Sequence[str], root: Path, said: bytes) -> None:
+    if code:
+        words = said.decode(errors="replace").strip()
+        raise BadRequest(
+            f"`git {arguments[0]}` in {root}: {words}. Nothing is freed while git cannot say what it needs."
+        )

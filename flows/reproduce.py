@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.output import say
 from flows.turns import working
-from pipelines.errors import BadData, BadRequest, HeadraceError
+from pipelines.errors import BadRequest, HeadraceError
 from pipelines.workspace import Job, Workspace, read_json, read_manifest, sha256_json, write_json, write_text
 from registry import versions
 from registry.connection import is_embedded
@@ -55,8 +55,8 @@ def reproduce(workspace: Workspace, model: str, which: str, *, keep: Path | None
     one whose commit or evidence is gone, HeadraceError when a stage fails.
     """
     version = versions.resolve(model, which, workspace.var)
-    if versions.freed(version) is None and (fault := versions.distrusted(version, workspace.var)):
-        raise BadData(fault)
+    if versions.freed(version) is None:
+        versions.require_signed(version, workspace.var)
     if lost := forgotten(version):
         raise BadRequest(f"{model}/{version.version} cannot be made again: {lost}.")
     kept = {name: _kept(version, name, workspace) for name in _KEPT}

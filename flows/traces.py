@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.contract import ADDED, ROW_ID
+from pipelines.workspace import sha256_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,7 +75,7 @@ class Traces:
         table = _table(path, head)
         if table is not None:
             return self._in_table(*table)
-        if self.media and _sha256(path) in self.media:
+        if self.media and sha256_file(path) in self.media:
             return "row"
         if head.startswith(b"\x1f\x8b"):
             return "text" if any(self.in_bytes(block) for block in _unpacked(path)) else None
@@ -191,8 +192,3 @@ def _unpacked(path: Path) -> Iterator[bytes]:
         while block := file.read(_BLOCK):
             yield before + block
             before = block[-4 * _MOST :]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -63,6 +63,12 @@ class Lineage:
         return {"nodes": [asdict(node) for node in self.nodes], "edges": [list(edge) for edge in self.edges]}
 
 
+def rows_hash(lock: Mapping[str, Any]) -> str | None:
+    """DVC's hash of the folder of rows that a version was made of. lock: entries of dvc.lock by stage."""
+    outs = (out for entry in lock.values() for out in entry.get("outs", ()) if out["path"].endswith("/prepared"))
+    return next((str(out["md5"]) for out in outs), None)
+
+
 def recorded(
     name: str,
     version: str,

@@ -73,4 +73,9 @@ def _refused(place: str) -> BadRequest:
 def downloads(identity: str, var: Path) -> Path:
     """Where copies of a server's files lie, by the id of their run or model. Raises BadRequest for what is no id."""
     require_id(identity, of=shown_server())
-    return var / "mlflow" / "downloads" / identity
+    return downloaded(var) / identity
+
+
+def downloaded(var: Path) -> Path:
+    """The folder that holds them all."""
+    return var / "mlflow" / "downloads"

@@ -27,6 +27,7 @@ from registry.versions import (
     raw_champion,
     read_versions,
     require_files,
+    require_signed,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def promote(
             answered(client, chosen, "promoted")
             return Promotion(chosen, chain.champion)
         if forced is not None:
-            _require_signed(chosen, var)
+            require_signed(chosen, var)
         verdict = None if forced is not None else _judged(chosen, chain, found, judge, var)
         if verdict is not None and not verdict.passed:
             record(client, var, chosen, chain, "refused", why=[*_reasons(verdict), *why], who=who)
@@ -120,7 +121,7 @@ def rollback(name: str, var: Path) -> Promotion:
             what = f"version {before}, which is no more" if before else "none"
             raise BadRequest(f"{name}: the champion before {chain.champion or 'nobody'} was {what}.")
         require_files(found[before])
-        _require_signed(found[before], var)
+        require_signed(found[before], var)
         record(client, var, found[before], chain, "rolled back")
         _move(client, name, before)
         return Promotion(found[before], chain.champion)
@@ -195,11 +196,6 @@ def whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> C
     if chain.head is not None and not chain.head.settled and chain.champion is not None:
         _move(client, name, chain.champion)
     return chain
-
-
-def _require_signed(version: Version, var: Path) -> None:
-    if (fault := distrusted(version, var)) is not None:
-        raise BadData(fault)
 
 
 def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Judge, var: Path) -> Verdict:

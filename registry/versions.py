@@ -142,6 +142,12 @@ def _unsigned(version: Version, folder: Path, keys: Sequence[signing.PublicKey],
     )
 
 
+def require_signed(version: Version, var: Path) -> None:
+    """Raise BadData for a version that may not be used where a trusted key is configured."""
+    if (fault := distrusted(version, var)) is not None:
+        raise BadData(fault)
+
+
 def distrusted(version: Version, var: Path) -> str | None:
     """Why a version may not be used where a trusted key is configured; None: it may, or nothing is asked."""
     if not signing.trusted_keys():

@@ -112,7 +112,7 @@ def compare(candidate: Array, champion: Array, gate: Gate, place: Path, *, asked
 
 
 def _reason(gate: Gate, rival: Paired | NoRival) -> Reason:
-    [reason] = judge({AGAINST_CHAMPION: gate}, Evidence({}, NoRival("no gate asks", in_order=True), rival)).reasons
+    [reason] = judge({AGAINST_CHAMPION: gate}, Evidence({}, {AGAINST_CHAMPION: rival})).reasons
     return reason
 
 

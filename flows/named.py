@@ -19,7 +19,7 @@ from pipelines.schema.data import Data
 from pipelines.schema.messages import near
 from pipelines.schema.reading import Document, Location, read_document
 from pipelines.schema.recipe import Recipe
-from pipelines.settings import read_index, read_recipe, references
+from pipelines.settings import index_references, read_index, read_recipe, references
 from pipelines.sources import find_source, watch_path
 from pipelines.sources._files import Files
 from pipelines.sources.readers import find_reader, reader_file
@@ -55,7 +55,7 @@ def named(file: Path, kind: Kind) -> Named:
     if kind == "index":
         index = read_index(file)
         lines = _lines(document, "documents", ("embed", "model"))
-        return Named(index.documents, DOCUMENTS, [index.embed.model], True, (), {}, index.contract, lines)
+        return Named(index.documents, DOCUMENTS, index_references(index), True, (), {}, index.contract, lines)
     recipe = read_recipe(file)
     task = find_task(recipe.task)
     return Named(

@@ -21,9 +21,11 @@ import pyarrow.parquet as pq
 from pipelines.errors import BadRequest
 from pipelines.passages import embedded
 from pipelines.progress import Progress, tell
-from pipelines.schema.index import Embed
+from pipelines.schema.index import Embed, Search
 from pipelines.schema.model import Compute
 from pipelines.search.embedder import Vectors, load, locked_base
+from pipelines.search.postings import write_terms
+from pipelines.search.terms import Analyser
 from pipelines.stage import stage_main
 from pipelines.workspace import (
     Job,
@@ -67,7 +69,8 @@ def run(job: Job) -> None:
         vectors |= {key: vector for key, vector in parts.read().items() if key in texts}
     with replacing(job.folder / "vectors") as folder:
         write_vectors(folder / "vectors.parquet", vectors)
-        write_manifest(folder, {"embedder": method, "vectors": len(vectors), "dim": _dim(vectors)})
+        terms = write_terms(folder, texts, job.folder / "vectors", Analyser(job.section("search", Search).language))
+        write_manifest(folder, {"embedder": method, "terms": terms, "vectors": len(vectors), "dim": _dim(vectors)})
     parts.remove()
 
 

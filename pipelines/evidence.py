@@ -61,7 +61,7 @@ class Rival:
 
 def weigh(claim: Claim, champion: Rival | None) -> Evidence:
     """The claim's metrics, and the comparisons that its gates ask for."""
-    return Evidence(claim.metrics, _baseline(claim), _champion(claim, champion))
+    return Evidence(claim.metrics, {AGAINST_BASELINE: _baseline(claim), AGAINST_CHAMPION: _champion(claim, champion)})
 
 
 def flat_metrics(metrics: Mapping[str, Any], task: Task, figures: Mapping[str, float]) -> dict[str, float]:
@@ -86,7 +86,10 @@ def bundle(
         "primary": claim.primary,
         "metrics": {key: value for key, value in sorted(claim.metrics.items()) if math.isfinite(value)},
         "gates": {key: gate.model_dump(mode="json") for key, gate in sorted(claim.gates.items())},
-        "comparisons": {"baseline": _told(evidence.baseline), "champion": _told(evidence.champion)},
+        "comparisons": {
+            "baseline": _told(evidence.rivals[AGAINST_BASELINE]),
+            "champion": _told(evidence.rivals[AGAINST_CHAMPION]),
+        },
         "champion": asdict(rival) | {"predictions": rival.predictions and sha256_file(rival.predictions)}
         if rival
         else None,

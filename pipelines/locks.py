@@ -11,7 +11,8 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from pipelines import forgotten
 from pipelines.bases import identify
 from pipelines.schema.lock import Lock
-from pipelines.settings import read_index, read_lock, read_recipe, references
+from pipelines.search.judged import identify_judged
+from pipelines.settings import index_references, read_index, read_lock, read_recipe, references
 from pipelines.sources import find_source
 from pipelines.workspace import Job, write_text
 
@@ -24,10 +25,11 @@ def observe(job: Job) -> Lock:
     Raises BadSettings for a mistake in the settings, BadRequest for a source or base that is not there, Outage when a
     server did not answer.
     """
-    root = job.workspace.root
+    root, judged = job.workspace.root, {}
     if job.kind == "index":
         index = read_index(job.settings_file)
-        data, names, tokenizer = index.documents, [index.embed.model], None
+        judged = identify_judged(index.evaluation, root)
+        data, names, tokenizer = index.documents, index_references(index), None
     else:
         recipe = read_recipe(job.settings_file)
         data, names = recipe.data, references(recipe)
@@ -35,6 +37,7 @@ def observe(job: Job) -> Lock:
     return Lock(
         source={**find_source(data.source).identify(data, root), **forgotten.identity(job)},
         bases={name: identify(name, root, weights=name != tokenizer) for name in names},
+        judged=judged,
         reference=read_lock(job).reference if job.lock_file.exists() else None,
     )
 

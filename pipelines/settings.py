@@ -77,7 +77,7 @@ def settings(job: Job) -> dict[str, Any]:
         index = read_index(job.settings_file)
         document = index.model_dump(mode="json", exclude={"schedule", "title"})
         document["data"] = document.pop("documents")
-        data, bases, task, examples = index.documents, [index.embed.model], None, DOCUMENTS
+        data, bases, task, examples = index.documents, index_references(index), None, DOCUMENTS
     else:
         recipe = read_recipe(job.settings_file)
         document = recipe.model_dump(mode="json", exclude={"schedule", "title"})
@@ -95,6 +95,7 @@ def settings(job: Job) -> dict[str, Any]:
         "code": _code(job, data, task),
         "source": identity(job, data, lock),
         "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
+        "judged": lock.judged,
         "reference": lock.reference,
     }
 
@@ -129,6 +130,11 @@ def references(recipe: Recipe) -> list[str]:
     if isinstance(base, str):
         return [base]
     return [base.tokenizer] if base.tokenizer else []
+
+
+def index_references(index: Index) -> list[str]:
+    """The moving references to weights in an index: its embedder, and its reranker."""
+    return [index.embed.model, *([index.search.rerank] if index.search.rerank else [])]
 
 
 def _task_of(document: Document) -> tuple[Task | None, list[Mistake]]:

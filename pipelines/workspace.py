@@ -201,10 +201,11 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield an empty folder beside `target`, and put it in its place when the block ends well.
 
-    The files are on disk before the swap. When the block raises, `target` stands as it was.
+    The files are on disk before the swap. When the block raises, `target` stands as it was. durable: False for what can
+    be made again and says itself whether it is whole: a power cut may then tear it.
     """
     beside, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
     make_folder(target.parent)
@@ -215,7 +216,8 @@ def replacing(target: Path) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        sync_tree(beside)
+        if durable:
+            sync_tree(beside)
         if target.exists():
             target.replace(old)
         beside.replace(target)

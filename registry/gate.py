@@ -11,6 +11,7 @@ from pipelines.schema.evaluation import Gate
 
 AGAINST_BASELINE = "against_baseline"
 AGAINST_CHAMPION = "against_champion"
+AGAINST_LIVE = "against_live"  # of an index: the release that is searched now
 SERVED = "served"  # the packed model's answers, in a process of its own
 CONFIDENCE = 0.95  # of a paired gate that does not say
 LEAST_COMMON = 0.5  # share of the test rows that champion and candidate must both have answered
@@ -51,11 +52,10 @@ class NoRival:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a candidate. baseline: against the best one."""
+    """What is known about a candidate. rivals: of each paired gate, by its name."""
 
     metrics: Mapping[str, float]
-    baseline: Paired | NoRival
-    champion: Paired | NoRival
+    rivals: Mapping[str, Paired | NoRival]
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,8 @@ def with_trial(verdict: Verdict, differs: str | None) -> Verdict:
 
 
 def _judge_one(name: str, gate: Gate, evidence: Evidence) -> Reason:
-    if name == AGAINST_BASELINE:
-        return _judge_paired(name, gate, evidence.baseline)
-    if name == AGAINST_CHAMPION:
-        return _judge_paired(name, gate, evidence.champion)
+    if name in evidence.rivals:
+        return _judge_paired(name, gate, evidence.rivals[name])
     if name not in evidence.metrics:
         known = ", ".join(sorted(evidence.metrics)) or "none"
         return Reason(name, None, _bound(gate), "no evidence", f"the evaluation has no such metric; it has {known}")

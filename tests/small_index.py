@@ -38,7 +38,18 @@ def settings(job: Job, **sections: Mapping[str, Any]) -> None:
     default: dict[str, Any] = {
         "chunk": {"tokens": 64, "overlap": 12},
         "embed": {"model": MODEL, "batch_size": 4},
-        "search": {"mode": "dense", "limit": 5},
+        "search": {
+            "mode": "dense",
+            "limit": 5,
+            "fusion": "dbsf",
+            "language": "english",
+            "rerank": None,
+            "collapse": None,
+            "diversity": 0,
+        },
+        "evaluation": {"queries": None, "qrels": None, "known_items": 0},
+        "gates": {},
+        "judged": {},
         "compute": {"engine": "local", "threads": 1},
         "bases": {MODEL: {"sha256": _sha256(), "version": None}},
     }

@@ -35,7 +35,8 @@ def evidence(
     baseline: Paired | NoRival = BETTER,
     champion: Paired | NoRival = NOBODY,
 ) -> Evidence:
-    return Evidence({"accuracy": 0.83} if metrics is None else metrics, baseline, champion)
+    rivals = {AGAINST_BASELINE: baseline, AGAINST_CHAMPION: champion}
+    return Evidence({"accuracy": 0.83} if metrics is None else metrics, rivals)
 
 
 def test_no_gates_gate_nothing() -> None:

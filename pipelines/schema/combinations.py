@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import ADDED, DOCUMENTS, Contract
-from pipelines.schema.evaluation import SERVING
+from pipelines.schema.evaluation import AGAINST_LIVE, RETRIEVAL, SERVING
 from pipelines.schema.messages import near
 from pipelines.schema.reading import Document, Location, Mistake
 
@@ -33,7 +33,7 @@ def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task 
 
 def impossible_index(document: Document, values: Mapping[str, Any]) -> list[Mistake]:
     """The same for an index."""
-    found = [*_source(values, "documents"), *_columns(values, "documents", DOCUMENTS)]
+    found = [*_source(values, "documents"), *_columns(values, "documents", DOCUMENTS), *_index_gates(values)]
     return [document.mistake(at, message) for at, message in found]
 
 
@@ -79,6 +79,17 @@ def _metrics(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, 
     primary = _at(values, "evaluation", "primary")
     if isinstance(primary, str) and primary not in task.metrics:
         yield ("evaluation", "primary"), _not_one(values, "metric", primary, list(task.metrics))
+
+
+def _index_gates(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    gates = _at(values, "gates")
+    for name, gate in gates.items() if isinstance(gates, Mapping) else ():
+        if name not in (*RETRIEVAL, AGAINST_LIVE):
+            yield ("gates", name), _not_one(values, "metric", name, [*RETRIEVAL, AGAINST_LIVE])
+        if name != AGAINST_LIVE and isinstance(gate, Mapping) and gate.get("confidence") is not None:
+            yield ("gates", name, "confidence"), f"belongs to {AGAINST_LIVE} only"
+        if name == AGAINST_LIVE and isinstance(gate, Mapping) and gate.get("at_most") is not None:
+            yield ("gates", name, "at_most"), "a paired gate bounds the lower end of the difference: use at_least"
 
 
 def _gates(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipelines.schema.contract import DataContract
 from pipelines.schema.data import Data
+from pipelines.schema.evaluation import Gate
 from pipelines.schema.model import Compute
 from pipelines.schema.schedule import Schedule
 from pipelines.schema.section import Section
@@ -31,9 +32,44 @@ class Embed(Section):
     batch_size: Annotated[int, Field(ge=1, description="texts a forward pass; decides a vector's last bits")] = 8
 
 
+Language = Literal[
+    "none", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "esperanto", "estonian", "finnish",
+    "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
+    "norwegian", "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]  # fmt: skip
+
+
 class Search(Section):
-    mode: Literal["dense"] = "dense"
+    """How questions are answered, and by which of the three ways the release is judged."""
+
+    mode: Annotated[Literal["dense", "sparse", "hybrid"], Field(description="sparse: BM25; hybrid: both, fused")] = (
+        "hybrid"
+    )
+    fusion: Literal["dbsf", "rrf"] = "dbsf"
+    language: Annotated[
+        Language,
+        Field(description="whose stems BM25 counts; scripts without spaces need none; none: words as they are"),
+    ] = "english"
     limit: Annotated[int, Field(ge=1, le=1000, description="passages an answer")] = 5
+    rerank: Annotated[str | None, Field(min_length=1, description="a cross-encoder: hub id, path or package://")] = None
+    collapse: Annotated[
+        float | None, Field(gt=0, le=1, description="cosine from which two passages count as one; null: never")
+    ] = None
+    diversity: Annotated[float, Field(ge=0, le=1, description="0: by score alone; 1: by unlikeness alone")] = 0.0
+
+
+class Judging(Section):
+    """What a release is judged on. Without queries, known items: sentences taken out of the index under test."""
+
+    queries: Annotated[str | None, Field(min_length=1, description="BEIR's queries.jsonl: _id or id, text")] = None
+    qrels: Annotated[str | None, Field(min_length=1, description="BEIR's qrels.tsv: query-id, corpus-id, score")] = None
+    known_items: Annotated[int, Field(ge=0, le=10_000, description="where there are no queries; 0: no judging")] = 200
+
+    @model_validator(mode="after")
+    def _both_files(self) -> Judging:
+        if (self.queries is None) != (self.qrels is None):
+            raise ValueError("queries and qrels belong together: name both or neither")
+        return self
 
 
 class Index(Section):
@@ -43,5 +79,7 @@ class Index(Section):
     chunk: Chunk = Chunk()
     embed: Embed
     search: Search = Search()
+    evaluation: Judging = Judging()
+    gates: dict[str, Gate] = {}
     compute: Compute = Compute()
     schedule: Schedule | None = None

@@ -24,6 +24,7 @@ class Lock(Section):
         Field(description="kind, and what identifies the content: checksum, ETag, version. A local path: only kind"),
     ]
     bases: dict[str, BaseIdentity] = {}
+    judged: Annotated[dict[str, str], Field(description="sha256 of an index's judged queries and their qrels")] = {}
     reference: Annotated[
         dict[str, Any] | None,
         Field(description="profile of the champion's data, for drift; moves only together with the source"),

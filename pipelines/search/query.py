@@ -1,28 +1,49 @@
-"""A question -> the passages nearest to it. `headrace query` and serving both ask here."""
+"""A question -> the passages that answer it best. `headrace query`, judging and serving all ask here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipelines.bases import locked
 from pipelines.errors import BadRequest
 from pipelines.schema.lock import BaseIdentity
 from pipelines.search.embedder import Embedder, load
-from pipelines.search.engine import KEYWORDS, Engine, Hit, choose
+from pipelines.search.engine import (
+    DEPTH,
+    KEYWORDS,
+    Access,
+    Ask,
+    Filters,
+    Hit,
+    Missing,
+    Mode,
+    Release,
+    choose,
+)  # fmt: skip
+from pipelines.search.order import collapsed, diversified
 from pipelines.search.published import ensure, read_receipt
+from pipelines.search.rerank import Reranker
+from pipelines.search.rerank import load as load_reranker
+from pipelines.search.terms import Analyser, Sparse
 from pipelines.workspace import Workspace
 
+MODES: tuple[Mode, ...] = get_args(Mode)
 _MOST = 1000
 _SPARE = 16  # asked for beyond the limit, to see whether equal scores reach across it
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A part of a document. score: cosine of question and passage, -1 to 1."""
+    """A part of a document.
+
+    score: cosine of question and passage (dense), BM25 (sparse), the two fused (hybrid), or the reranker's; passages
+    of one answer are comparable, no others. page: on which it starts, in documents that have pages.
+    """
 
     text: str
     score: float
@@ -30,37 +51,139 @@ class Passage:
     source: str
     heading: str
     position: int
+    page: int | None = None
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody asks. access: the labels that they have; None is the operator of this machine, who sees all.
+
+    Raises BadRequest for a question that cannot be asked.
+    """
+
+    text: str
+    access: Access
+    limit: int
+    filters: Filters = field(default_factory=dict)
+    mode: Mode = "hybrid"
+    rerank: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise BadRequest("the question is empty.")
+        if not 1 <= self.limit <= _MOST:
+            raise BadRequest(f"the number of passages must be from 1 to {_MOST:,}, got {self.limit}.")
+        if self.mode not in MODES:
+            raise BadRequest(f"no mode is named {self.mode!r}. Allowed: {', '.join(MODES)}.")
+        unknown = sorted(set(self.filters) - set(KEYWORDS))
+        if unknown:
+            raise BadRequest(f"no filter is named {unknown[0]!r}. Allowed: {', '.join(KEYWORDS)}.")
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A release, with what it takes to ask it: its own embedder, analyser and settings."""
+
+    release: Release
+    embedder: Embedder
+    analyser: Analyser
+    reranker: Reranker | None
+
+    def ask(self, question: Question, vector: Sequence[float] | None = None) -> list[Passage]:
+        """The best passages, best first; equal scores by document and position. vector: of the question, if known."""
+        search = self.release.facts["search"]
+        hits = self._hits(question, vector)
+        if self.reranker is not None and question.rerank:
+            hits = self.reranker.order(question.text, hits)
+        if search["collapse"] is not None:
+            hits = collapsed(hits, search["collapse"])
+        if search["diversity"]:
+            hits = diversified(hits, search["diversity"], question.limit)
+        return [_passage(hit) for hit in hits[: question.limit]]
+
+    def _hits(self, question: Question, vector: Sequence[float] | None) -> list[Hit]:
+        search = self.release.facts["search"]
+        later = bool((self.reranker and question.rerank) or search["collapse"] is not None or search["diversity"])
+        wanted = max(DEPTH, question.limit) if later else question.limit
+        if vector is None and question.mode != "sparse":
+            vector = self.embedder.encode([question.text])[0].tolist()
+        terms = self.analyser.terms(question.text)
+        ask = Ask(
+            mode=question.mode,
+            limit=wanted + _SPARE,
+            access=question.access,
+            vector=vector if vector is not None else (),
+            terms=Sparse(terms.ids, [float(count) for count in terms.counts]),
+            filters=question.filters,
+            fusion=search["fusion"],
+            depth=max(DEPTH, question.limit),
+            with_vectors=later,
+        )
+        return _ordered(self.release, ask, wanted)
 
 
 def query(
-    workspace: Workspace, index: str, question: str, limit: int | None = None, filters: Mapping[str, str] | None = None
+    workspace: Workspace,
+    index: str,
+    question: str,
+    limit: int | None = None,
+    filters: Filters | None = None,
+    *,
+    access: Access,
+    mode: Mode | None = None,
 ) -> list[Passage]:
-    """The passages nearest to the question, best first; equal scores by document and position.
+    """The passages of the live release that answer the question best.
 
-    limit: by default the index's `search.limit`. filters: payload keys and the value that each must have; `section`
-    is the first part of a document's path. Raises BadRequest (no such index, not published, an unknown filter, an empty
-    question) or Outage (the server that QDRANT_URL names does not answer).
+    limit, mode: by default the release's `search.limit` and `search.mode`. filters: payload keys and the value that
+    each must have; `section` is the first part of a document's path. access: see Question. Raises BadRequest (no such
+    index, not published, an unknown filter, an empty question) or Outage (the server that QDRANT_URL names does not
+    answer).
     """
+    with asking(workspace, index) as asker:
+        search = asker.release.facts["search"]
+        limit = int(search["limit"]) if limit is None else limit
+        return asker.ask(Question(question, access, limit, filters or {}, mode or search["mode"]))
+
+
+@contextmanager
+def asking(workspace: Workspace, index: str, version: str | None = None) -> Iterator[Asker]:
+    """A release of an index, by default the live one, that stays the same while the block runs."""
     job = workspace.job("index", index)
-    said = read_receipt(job)
-    limit = int(job.settings["search"]["limit"]) if limit is None else limit
-    _check(question, limit, filters or {})
+    read_receipt(job)
     engine = choose(workspace)
+    try:
+        with engine.reading(index, version) as release:
+            yield asker_of(release, workspace)
+            return
+    except Missing:
+        if version is not None:
+            raise
     ensure(job, engine)
-    base = locked(said["embedder"]["reference"], BaseIdentity(**said["embedder"]["identity"]), workspace.root)
-    vector = _embedder(base.folder, base.sha256).encode([question])[0]
-    hits = _nearest(engine, index, vector.tolist(), limit, filters or {})
-    return sorted((_passage(hit) for hit in hits), key=lambda p: (-p.score, p.document, p.position))[:limit]
+    with engine.reading(index) as release:
+        yield asker_of(release, workspace)
 
 
-def _nearest(engine: Engine, index: str, vector: list[float], limit: int, filters: Mapping[str, str]) -> list[Hit]:
+def asker_of(release: Release, workspace: Workspace) -> Asker:
+    """Raises BadRequest when the weights that made the release's vectors are not here any more."""
+    said, search = release.facts["embedder"], release.facts["search"]
+    base = locked(said["reference"], BaseIdentity(**said["identity"]), workspace.root)
+    reranker = None
+    if search["rerank"] is not None:
+        reads = locked(search["rerank"], BaseIdentity(**release.facts["reranker"]), workspace.root)
+        reranker = _reranker(reads.folder, reads.sha256)
+    return Asker(release, _embedder(base.folder, base.sha256), Analyser(search["language"]), reranker)
+
+
+def _ordered(release: Release, ask: Ask, limit: int) -> list[Hit]:
     """At least the `limit` best and all that score as the last of them: an engine cuts equal scores in any order."""
-    asked = limit + _SPARE
     while True:
-        hits = engine.search(index, vector, asked, filters)
-        if len(hits) < asked or hits[-1].score < hits[limit - 1].score:
-            return hits
-        asked *= 2
+        hits = release.search(ask)
+        if len(hits) < ask.limit or hits[-1].score < hits[limit - 1].score:
+            break
+        ask = replace(ask, limit=ask.limit * 2)
+    hits.sort(key=lambda hit: (-hit.score, hit.payload["document"], hit.payload["position"]))
+    return hits[:limit]
 
 
 @lru_cache(maxsize=4)
@@ -69,14 +192,9 @@ def _embedder(folder: Path, sha256: str) -> Embedder:
     return load(folder)
 
 
-def _check(question: str, limit: int, filters: Mapping[str, str]) -> None:
-    if not question.strip():
-        raise BadRequest("the question is empty.")
-    if not 1 <= limit <= _MOST:
-        raise BadRequest(f"the number of passages must be from 1 to {_MOST:,}, got {limit}.")
-    unknown = sorted(set(filters) - set(KEYWORDS))
-    if unknown:
-        raise BadRequest(f"no filter is named {unknown[0]!r}. Allowed: {', '.join(KEYWORDS)}.")
+@lru_cache(maxsize=2)
+def _reranker(folder: Path, sha256: str) -> Reranker:
+    return load_reranker(folder)
 
 
 def _passage(hit: Hit) -> Passage:
@@ -88,4 +206,6 @@ def _passage(hit: Hit) -> Passage:
         source=said["source"],
         heading=said["heading"],
         position=int(said["position"]),
+        page=said.get("page"),
+        labels=tuple(said.get("labels") or ()),
     )

@@ -1,35 +1,63 @@
-"""Folders of which one is live: ROOT/INDEX/VERSION/, and CURRENT with the live one's name.
+"""Folders of which one is live: ROOT/INDEX/VERSION/, and CURRENT with the names of the live one and the one before it.
 
-A version is written beside, recorded (each file's sha256), renamed into place, and never changed after that. Readers
-hold a shared lock on their version, so that it is removed only when the last of them is done.
+A version is written beside, recorded (each file's content hash), renamed into place, and never changed after that.
+Readers hold a shared lock on their version, so that it is removed only when the last of them is done.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from pipelines.errors import BadRequest
+from pipelines.search import holes
 from pipelines.workspace import (
     inside,
     is_name,
     make_folder,
     read_json,
     replacing,
-    sha256_file,
     write_json,
-    write_text,
 )
 
 VERSION = re.compile(r"[0-9a-f]{16}")
 _RECORD = "whole.json"
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """Which versions of an index have a part to play.
+
+    live: the one that is searched. previous: the one before it, kept for `rollback`. withdrawn: the one that a rollback
+    put out of service, which `publish` does not bring back by itself.
+    """
+
+    live: str | None = None
+    previous: str | None = None
+    withdrawn: str | None = None
+
+    def released(self, version: str) -> Pointers:
+        """With another live version."""
+        return self if version == self.live else Pointers(live=version, previous=self.live)
+
+    def rolled_back(self) -> Pointers:
+        """With the previous version live again; once more brings this one back. Raises BadRequest without one."""
+        if self.previous is None:
+            raise BadRequest("there is no version before the live one to go back to.")
+        return Pointers(live=self.previous, previous=self.live, withdrawn=self.live)
+
+    @property
+    def kept(self) -> set[str]:
+        """What must not be removed."""
+        return {each for each in (self.live, self.previous) if each}
 
 
 @dataclass(frozen=True)
@@ -44,15 +72,21 @@ class Versions:
             )
         return self.root / index / version if version else self.root / index
 
-    def live(self, index: str) -> str | None:
-        """What CURRENT names."""
-        with suppress(FileNotFoundError):
-            version = (self._of(index) / "CURRENT").read_text(encoding="utf-8").strip()
-            return version if VERSION.fullmatch(version) else None
-        return None
+    def pointers(self, index: str) -> Pointers:
+        """What CURRENT names; nothing when there is none, or it is torn: then `publish` writes it anew."""
+        try:
+            said = json.loads((self._of(index) / "CURRENT").read_text(encoding="utf-8"))
+            named = {key: said.get(key) for key in asdict(Pointers())}
+        except (FileNotFoundError, ValueError, AttributeError):
+            return Pointers()
+        return Pointers(**{key: name for key, name in named.items() if name and VERSION.fullmatch(str(name))})
 
-    def activate(self, index: str, version: str) -> None:
-        write_text(self._of(index) / "CURRENT", version + "\n")
+    def live(self, index: str) -> str | None:
+        return self.pointers(index).live
+
+    def point(self, index: str, pointers: Pointers) -> None:
+        """In one step: a reader sees the old names or the new ones."""
+        write_json(self._of(index) / "CURRENT", asdict(pointers))
 
     @contextmanager
     def reading(self, index: str, version: str | None = None) -> Iterator[Path | None]:
@@ -83,13 +117,22 @@ class Versions:
     @contextmanager
     def new(self, index: str, version: str) -> Iterator[Path]:
         """An empty folder that becomes the version when the block ends well, in place of a damaged one."""
-        with replacing(self._of(index, version)) as folder:
+        with replacing(self._of(index, version), durable=False) as folder:  # a torn one is seen, and built again
             yield folder
             write_json(folder / _RECORD, {"files": _hashes(folder)})
 
+    @staticmethod
+    def copy(version: Path, target: Path) -> None:
+        """What a whole version consists of, into an empty folder; not what the engine writes beside it for a reader."""
+        for name in read_json(version / _RECORD)["files"]:
+            copied = inside(target, name)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            holes.copy(inside(version, name), copied)
+
     def prune(self, index: str) -> list[str]:
-        """Remove the versions that are neither live nor read; within building()."""
-        return [version for version in self.superseded(index) if self.remove(index, version)]
+        """Remove the versions that no pointer keeps and nobody reads; within building()."""
+        kept = self.pointers(index).kept
+        return [each for each in self.superseded(index) if each not in kept and self.remove(index, each)]
 
     def superseded(self, index: str) -> list[str]:
         """The versions that are not live."""
@@ -106,8 +149,13 @@ class Versions:
             return not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def remove(self, index: str, version: str) -> bool:
-        """Remove a version, unless somebody reads it; within building(). Returns whether it went."""
-        return _removed(self._of(index, version))
+        """Remove a version that is not live, unless somebody reads it; within building(). Returns whether it went."""
+        if not _removed(self._of(index, version)):
+            return False
+        pointers = self.pointers(index)
+        if version == pointers.previous:
+            self.point(index, Pointers(live=pointers.live, withdrawn=pointers.withdrawn))
+        return True
 
 
 def _removed(folder: Path) -> bool:
@@ -133,16 +181,13 @@ def _flock(file: IO[str], how: int) -> bool:
 
 def _hashes(folder: Path) -> dict[str, str]:
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(paths)}
+    return {path.relative_to(folder).as_posix(): holes.digest(path) for path in sorted(paths)}
 
 
 def _whole(folder: Path) -> bool:
-    """Every recorded file is as it was written; all are read.
-
-    Files beyond those do not count: the engine writes its settings anew, beside and renamed, when a shard is opened.
-    """
+    """Every recorded file is as it was written; all are read."""
     try:
         files: dict[str, str] = read_json(folder / _RECORD)["files"]
-        return all(sha256_file(inside(folder, name)) == sha256 for name, sha256 in files.items())
+        return all(holes.digest(inside(folder, name)) == recorded for name, recorded in files.items())
     except (BadRequest, KeyError, TypeError, AttributeError, OSError):
         return False

@@ -173,6 +173,9 @@ def query(
     filters: Annotated[
         list[str] | None, typer.Option("--filter", metavar="K=V", help="Only passages with this; may be repeated.")
     ] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="MODE", help="dense, sparse or hybrid.", show_default="search.mode")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the passages nearest to a question, best first, with their scores and sources.
@@ -186,7 +189,8 @@ def query(
     from flows.results import passage_lines
     from pipelines.search.query import query as ask
 
-    found = ask(_workspace(), index, question, limit, parse_filters(filters or []))
+    asked = parse_filters(filters or [])
+    found = ask(_workspace(), index, question, limit, asked, access=None, mode=mode)
     lines = [line for rank, each in enumerate(found, start=1) for line in passage_lines(rank, each)]
     show({"passages": [asdict(each) for each in found]}, lines or ["no passage matches"], as_json=as_json)
 
@@ -273,13 +277,25 @@ def promote(
 
 @app.command()
 def rollback(
-    model: Annotated[str, typer.Argument(help="A registered model.", show_default=False)], as_json: AsJson = False
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|INDEX", help="A registered model, or an index.", show_default=False)
+    ],
+    as_json: AsJson = False,
 ) -> None:
-    """Return to the champion before the present one, in one step, and record it.
+    """Return to the champion, or an index's release, before the present one, in one step, and record it.
+
+    An index comes back to the later release by a second rollback. Of a model and an index of one name, the index.
 
     Example: headrace rollback film-reviews
     """
+    from flows import releases
     from flows.output import show
+
+    if releases.is_index(_workspace(), model):
+        turned = releases.rollback(_workspace(), model)
+        said = f"{model}: release {turned.live} is live again, {turned.before} before"
+        show({"index": model, "from": turned.before, "to": turned.live}, [said], as_json=as_json)
+        return
     from flows.promotion import rollback as back
 
     moved = back(_workspace(), model)
@@ -294,14 +310,18 @@ def history(
     verify: Annotated[bool, typer.Option("--verify", help="Exit 3 when an entry was altered or removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what was champion, when, by whom, on which evidence, forced or not.
+    """Say what was champion, when, by whom, on which evidence, forced or not; of an index, its releases.
 
     Example: headrace history film-reviews --at 2026-11-24T15:00
     """
-    from flows import promotion
+    from flows import promotion, releases
     from flows.output import show
     from pipelines.errors import BadData
 
+    if releases.is_index(_workspace(), model) and at is None and not verify:
+        found = releases.history(_workspace(), model)
+        show({"index": model, "releases": found}, releases.history_lines(found), as_json=as_json)
+        return
     chain = promotion.history(_workspace(), model)
     when = promotion.parse_time(at) if at is not None else None
     show(promotion.history_document(chain, when), promotion.history_lines(chain, when), as_json=as_json)

@@ -82,8 +82,14 @@ def of_engine(workspace: Workspace, published: Mapping[str, str], age: Age) -> I
     for each in standing(workspace):
         name = f"{each.index}/{each.version}"
         named = published.get(each.index) == each.version
-        why = "it is live" if each.live else "published.json names it" if named else "it is being read"
-        if each.live or named or each.read:
+        reasons = (
+            (each.live, "it is live"),
+            (each.previous, "`headrace rollback` goes back to it"),
+            (named, "published.json names it"),
+            (each.read, "it is being read"),
+        )
+        why = next((words for holds, words in reasons if holds), None)
+        if why is not None:
             yield Thing(INDEXES, name, [each.folder], size_of(each.folder), False, why)
         else:
             yield _judged(INDEXES, name, each.folder, age, "superseded; its vectors stand in Parquet")

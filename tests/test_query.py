@@ -39,7 +39,7 @@ def job(tmp_path_factory: Any) -> Any:
 
 
 def test_the_passage_that_answers_comes_first(job: Any) -> None:
-    first, *others = query(job.workspace, "small", "When did the trombone player leave the brass band?")
+    first, *others = query(job.workspace, "small", "When did the trombone player leave the brass band?", access=None)
     assert (first.document, first.heading, first.position, first.source) == (
         "music/band.txt",
         "A brass band",
@@ -63,17 +63,19 @@ def test_scores_are_the_cosine(job: Any) -> None:
         return torch.nn.functional.normalize(hidden, dim=0).numpy()
 
     question = "Was there enough rain?"
-    for passage in query(job.workspace, "small", question, 10):
+    for passage in query(job.workspace, "small", question, 10, access=None):
         expected = float(vector(question) @ vector(embedded(passage.heading, passage.text)))
         assert passage.score == pytest.approx(expected, abs=1e-5)
 
 
 def test_limit_and_filters(job: Any) -> None:
     def documents(limit: Any = None, **filters: Any) -> Any:
-        return {passage.document for passage in query(job.workspace, "small", "What happened?", limit, filters)}
+        return {
+            passage.document for passage in query(job.workspace, "small", "What happened?", limit, filters, access=None)
+        }
 
     assert documents() == set(DOCUMENTS)
-    assert len(query(job.workspace, "small", "What happened?", 2)) == 2
+    assert len(query(job.workspace, "small", "What happened?", 2, access=None)) == 2
     assert documents(section="music") == {"music/band.txt", "music/choir.txt"}
     assert documents(section="music", heading="The choir") == {"music/choir.txt"}
     assert documents(document="water/flood.txt") == {"water/flood.txt"}
@@ -88,7 +90,7 @@ def test_equal_scores_stand_in_a_fixed_order(tmp_path: Any) -> None:
     documents = {name: f"A band\n\n{line}\n\nSheep {number}" for number, name in enumerate(names)}
     job = small_index.make(tmp_path, documents, tokens=16, overlap=0)
     small_index.build(job)
-    found = query(job.workspace, "small", "Who left the band?", 10)
+    found = query(job.workspace, "small", "Who left the band?", 10, access=None)
     assert [passage.text for passage in found] == [line] * 10
     assert [passage.document for passage in found] == sorted(names)[:10]
 
@@ -110,27 +112,27 @@ def test_equal_scores_stand_in_a_fixed_order(tmp_path: Any) -> None:
 )
 def test_requests_that_are_wrong(job: Any, index: Any, question: Any, limit: Any, filters: Any, message: Any) -> None:
     with pytest.raises(BadRequest, match=message):
-        query(job.workspace, index, question, limit, filters)
+        query(job.workspace, index, question, limit, filters, access=None)
 
 
 def test_an_index_that_is_not_published(tmp_path: Any) -> None:
     job = small_index.make(tmp_path, DOCUMENTS)
     with pytest.raises(BadRequest, match=r"small is not published yet .*`headrace index small` does it"):
-        query(job.workspace, "small", "Who?")
+        query(job.workspace, "small", "Who?", access=None)
 
 
 def test_a_server_that_is_away_is_an_outage_not_an_empty_answer(job: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")
     with pytest.raises(Outage, match=r"QDRANT_URL=http://127.0.0.1:9 does not answer"):
-        query(job.workspace, "small", "Who?")
+        query(job.workspace, "small", "Who?", access=None)
 
 
 def test_the_engine_s_folder_is_a_cache(job: Any, capsys: Any) -> None:
-    before = query(job.workspace, "small", "What happened?")
+    before = query(job.workspace, "small", "What happened?", access=None)
     shutil.rmtree(job.workspace.var)
-    assert query(job.workspace, "small", "What happened?") == before
+    assert query(job.workspace, "small", "What happened?", access=None) == before
     assert "building the embedded engine's files again" in capsys.readouterr().err
-    assert query(job.workspace, "small", "What happened?") == before
+    assert query(job.workspace, "small", "What happened?", access=None) == before
     assert capsys.readouterr().err == ""
 
 
@@ -142,10 +144,12 @@ def test_a_lost_cache_is_not_rebuilt_from_what_was_never_published(tmp_path: Any
     small_index.screened(job, {"a.txt": STORY})
     chunk.run(job)
     embed.run(job)
-    assert {passage.document for passage in query(job.workspace, "small", "What happened?")} == set(DOCUMENTS)
+    assert {passage.document for passage in query(job.workspace, "small", "What happened?", access=None)} == set(
+        DOCUMENTS
+    )
     shutil.rmtree(job.workspace.var)
     with pytest.raises(BadRequest, match=r"must be published again.*`headrace index small`"):
-        query(job.workspace, "small", "What happened?")
+        query(job.workspace, "small", "What happened?", access=None)
 
 
 ASK = """
@@ -153,7 +157,7 @@ import sys
 from pathlib import Path
 from pipelines.search.query import query
 from pipelines.workspace import Workspace
-print(query(Workspace(Path(sys.argv[1])), "small", "When did the trombone player leave?", 1)[0].document)
+print(query(Workspace(Path(sys.argv[1])), "small", "When did the trombone player leave?", 1, access=None)[0].document)
 """
 
 
@@ -190,7 +194,9 @@ def test_ten_known_items_are_found(tmp_path: Any) -> None:
     small_index.settings(job, chunk={"tokens": 200, "overlap": 30}, compute={"engine": "local", "threads": 2})
     small_index.build(job)
     ranks = [
-        [passage.document for passage in query(job.workspace, "small", item["question"], 5)].index(item["document"])
+        [passage.document for passage in query(job.workspace, "small", item["question"], 5, access=None)].index(
+            item["document"]
+        )
         for item in items
     ]
     assert len(items) == 10

@@ -191,7 +191,7 @@ def fill(folder: Path, content: Content, live: Path | None) -> int:
 
     wanted = set(content.ids)
     shard, there = _begun(folder, content, wanted, live)
-    gone = sorted(there - wanted)
+    gone: list[Any] = sorted(there - wanted)
     if gone:
         shard.update(qdrant.UpdateOperation.delete_points(gone))
     for batch in content.points(wanted - there):
@@ -292,7 +292,9 @@ def _request(ask: Ask, *, exact: bool) -> Any:
     sparse = qdrant.Query.Nearest(qdrant.SparseVector(list(ask.terms.ids), list(ask.terms.values)), using=TERMS)
     nearest = qdrant.SearchParams(exact=exact, hnsw_ef=None if exact else GRAPH_EF)
     counted = qdrant.SearchParams(idf=corpus)
-    shown = {"limit": ask.limit, "with_payload": True, "with_vector": [VECTOR] if ask.with_vectors else None}
+    shown: dict[str, Any] = {
+        "limit": ask.limit, "with_payload": True, "with_vector": [VECTOR] if ask.with_vectors else None,
+    }  # fmt: skip
     if ask.mode != "hybrid":
         query, params = (dense, nearest) if ask.mode == "dense" else (sparse, counted)
         return qdrant.QueryRequest(query=query, filter=where, params=params, **shown)
@@ -300,7 +302,7 @@ def _request(ask: Ask, *, exact: bool) -> Any:
         qdrant.Prefetch(limit=ask.depth, query=query, filter=where, params=params)
         for query, params in ((dense, nearest), (sparse, counted))
     ]
-    fusion = qdrant.Fusion.Dbsf() if ask.fusion == "dbsf" else qdrant.Fusion.Rrf(k=RRF_K)
+    fusion: Any = qdrant.Fusion.Dbsf() if ask.fusion == "dbsf" else qdrant.Fusion.Rrf(k=RRF_K)
     return qdrant.QueryRequest(query=fusion, prefetches=halves, **shown)
 
 

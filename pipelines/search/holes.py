@@ -35,14 +35,11 @@ def copy(source: Path, target: Path) -> None:
 def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     """The blocks that are not all zeros, in order, and where they begin."""
     with path.open("rb", buffering=0) as file:
-        number, at = file.fileno(), 0
-        while (at := _next_data(number, at)) is not None:
-            block = os.pread(number, _BLOCK, at)
-            if not block:
-                return
+        at = _next_data(file.fileno(), 0)
+        while at is not None and (block := os.pread(file.fileno(), _BLOCK, at)):
             if block != _ZEROS[: len(block)]:
                 yield at, block
-            at += _BLOCK
+            at = _next_data(file.fileno(), at + _BLOCK)
 
 
 def _next_data(number: int, at: int) -> int | None:

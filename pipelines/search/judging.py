@@ -25,13 +25,13 @@ from pipelines.search.known import known_items, without
 from pipelines.search.measures import PRIMARY, RESAMPLES, SEED, PerQuery, intervals, means, measure, sampled
 from pipelines.search.postings import weigh
 from pipelines.search.published import Truth, point_id
-from pipelines.search.query import MODES, Asker, Question, asker_of
+from pipelines.search.query import MODES, Asker, Question, asker_of, mode_of
 from pipelines.search.vectors import Remembered
 from pipelines.workspace import Job, write_json
 from registry.gate import Evidence, NoRival, Paired
 
-LIVE = "live"
-RERANKED = "reranked"
+LIVE, RERANKED = "live", "reranked"
+JUDGED, KNOWN = "judged queries", "known items"
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
     own = str(truth.facts["search"]["mode"])
     with Progress(f"judge {job.name}", total=len(queries) * (len(MODES) + 1), unit="questions") as progress:
         with _under_test(engine, truth, truth.version, queries, job, remembered) as candidate:
-            runs = {mode: _run(candidate, queries, mode, remembered, progress) for mode in MODES}
-            ways: dict[str, PerQuery] = dict(runs)
+            runs: dict[str, PerQuery] = {mode: _run(candidate, queries, mode, remembered, progress) for mode in MODES}
+            ways: dict[str, PerQuery] = {**runs}
             if candidate.reranker is not None:
-                ways[RERANKED] = _run(candidate, queries, _mode(own), remembered, progress, rerank=True)
+                ways[RERANKED] = _run(candidate, queries, mode_of(own), remembered, progress, rerank=True)
         mine = ways.get(RERANKED, ways[own])
         live = engine.pointers(truth.index).live
         rival: Paired | NoRival = NoRival("no release is live yet", in_order=True)
@@ -111,9 +111,6 @@ def report(metrics: Mapping[str, Any]) -> str:
             cells = [f"{each['value']:.4f} [{each['low']:.4f}, {each['high']:.4f}]" for each in metrics[how].values()]
             lines.append(f"| {how} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-JUDGED, KNOWN = "judged queries", "known items"
 
 
 def _queries(job: Job, truth: Truth, evaluation: Judging) -> tuple[list[Query], str]:
@@ -189,7 +186,7 @@ def _against(
     called = f"release {live}"
     try:
         with _under_test(engine, truth, live, queries, job, remembered) as asker:
-            mode = _mode(asker.release.facts["search"]["mode"])
+            mode = mode_of(asker.release.facts["search"]["mode"])
             theirs = _run(asker, queries, mode, remembered, progress, rerank=asker.reranker is not None)
     except (Missing, BadRequest) as error:
         return NoRival(f"{called} cannot be asked: {error}", in_order=False), None
@@ -202,7 +199,3 @@ def _against(
     return Paired(
         called, PRIMARY, found.value, found.low, found.high, chance=chance, confidence=confidence, rows=len(queries)
     ), theirs
-
-
-def _mode(name: str) -> Mode:
-    return next(mode for mode in MODES if mode == name)

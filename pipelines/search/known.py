@@ -8,7 +8,6 @@ Source: known-item search from the collection, Azzopardi & de Rijke & Balog 2007
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +23,14 @@ _LEAST_REST = 100  # characters of the passage that stay, to be found by
 
 def known_items(chunks: Path, count: int) -> list[Query]:
     """`count` sentences at most, of as many documents: those of the lowest hashes, so an edit moves few of them."""
-    chosen = heapq.nsmallest(count, _candidates(chunks), key=lambda each: each[0])
-    return [
-        Query(rank[:16], sentence, {document: 1}, sentence)
-        for rank, document, text in chosen
-        if (sentence := _sentence(text))
-    ]
+    found: list[Query] = []
+    for rank, document, text in sorted(_candidates(chunks)) if count else ():
+        sentence = _sentence(text)
+        if sentence is not None:
+            found.append(Query(rank[:16], sentence, {document: 1}, sentence))
+        if len(found) == count:
+            break
+    return found
 
 
 def without(text: str, sentence: str) -> str:

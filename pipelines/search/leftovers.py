@@ -18,6 +18,7 @@ class Standing:
     version: str
     folder: Path
     live: bool
+    previous: bool  # what a rollback goes back to
     read: bool  # by somebody, now
 
 
@@ -26,11 +27,12 @@ def standing(workspace: Workspace) -> Iterator[Standing]:
     versions = _versions(workspace)
     for folder in sorted(versions.root.iterdir()) if versions.root.is_dir() else ():
         if folder.is_dir() and is_name(folder.name):
-            live = versions.live(folder.name)
+            pointers = versions.pointers(folder.name)
             for each in sorted(folder.iterdir()):
                 if VERSION.fullmatch(each.name):
                     read = versions.is_read(folder.name, each.name)
-                    yield Standing(folder.name, each.name, each, each.name == live, read)
+                    live, previous = each.name == pointers.live, each.name == pointers.previous
+                    yield Standing(folder.name, each.name, each, live, previous, read)
 
 
 def remove(workspace: Workspace, index: str, version: str) -> bool:

@@ -39,9 +39,11 @@ def write_terms(folder: Path, texts: Mapping[str, str], earlier: Path, analyser:
         }
     )
     rows = [position[key] for key in keys if key in position]
-    table = pa.concat_tables([known.take(pa.array(rows, pa.int64())), fresh]).sort_by("key")
+    table = (
+        pa.concat_tables([known.take(pa.array(rows, pa.int64())), fresh.cast(SCHEMA)]).sort_by("key").combine_chunks()
+    )
     pq.write_table(table, folder / FILE, compression="zstd")
-    return {**analyser.identity, "average": Postings(table.combine_chunks()).average}
+    return {**analyser.identity, "average": Postings(table).average}
 
 
 def _kept(folder: Path, analyser: Analyser) -> pa.Table:
@@ -54,7 +56,7 @@ def _kept(folder: Path, analyser: Analyser) -> pa.Table:
         return SCHEMA.empty_table()
     same = {key: said.get(key) for key in analyser.identity} == analyser.identity
     whole = same and path.is_file() and sha256_file(path) == recorded
-    return pq.read_table(path, schema=SCHEMA) if whole else SCHEMA.empty_table()
+    return pq.read_table(path).cast(SCHEMA) if whole else SCHEMA.empty_table()
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Postings:
 
     @classmethod
     def read(cls, folder: Path) -> Postings:
-        return cls(pq.read_table(folder / FILE, schema=SCHEMA).combine_chunks())
+        return cls(pq.read_table(folder / FILE).cast(SCHEMA).combine_chunks())
 
     @cached_property
     def average(self) -> float:

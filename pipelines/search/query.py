@@ -74,8 +74,6 @@ class Question:
             raise BadRequest("the question is empty.")
         if not 1 <= self.limit <= _MOST:
             raise BadRequest(f"the number of passages must be from 1 to {_MOST:,}, got {self.limit}.")
-        if self.mode not in MODES:
-            raise BadRequest(f"no mode is named {self.mode!r}. Allowed: {', '.join(MODES)}.")
         unknown = sorted(set(self.filters) - set(KEYWORDS))
         if unknown:
             raise BadRequest(f"no filter is named {unknown[0]!r}. Allowed: {', '.join(KEYWORDS)}.")
@@ -131,7 +129,7 @@ def query(
     filters: Filters | None = None,
     *,
     access: Access,
-    mode: Mode | None = None,
+    mode: str | None = None,
 ) -> list[Passage]:
     """The passages of the live release that answer the question best.
 
@@ -143,7 +141,15 @@ def query(
     with asking(workspace, index) as asker:
         search = asker.release.facts["search"]
         limit = int(search["limit"]) if limit is None else limit
-        return asker.ask(Question(question, access, limit, filters or {}, mode or search["mode"]))
+        return asker.ask(Question(question, access, limit, filters or {}, mode_of(mode or search["mode"])))
+
+
+def mode_of(name: str) -> Mode:
+    """Raises BadRequest for a mode that there is not."""
+    for mode in MODES:
+        if mode == name:
+            return mode
+    raise BadRequest(f"no mode is named {name!r}. Allowed: {', '.join(MODES)}.")
 
 
 @contextmanager

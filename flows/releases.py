@@ -1,0 +1,58 @@
+"""The releases of an index: back to the one before, and which was live when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import BadRequest
+from pipelines.search.engine import choose
+from pipelines.search.journal import entries, record
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Moved:
+    """before, live: versions of the index."""
+
+    before: str | None
+    live: str
+
+
+def is_index(workspace: Workspace, name: str) -> bool:
+    """Whether an index is called so."""
+    return name in {path.stem for path in (workspace.root / "indexes").glob("*.yaml")}
+
+
+def rollback(workspace: Workspace, index: str) -> Moved:
+    """Make the release before the live one live again; a second time, the other way round.
+
+    Raises BadRequest when there is none, or it is damaged: then the live one stays.
+    """
+    engine = choose(workspace)
+    before = engine.pointers(index)
+    try:
+        back = before.rolled_back()
+    except BadRequest as error:
+        raise BadRequest(f"{index}: {error} `headrace history {index}` shows its releases.") from None
+    if back.live is None or engine.count(index, back.live) is None:
+        raise BadRequest(f"{index}: release {back.live} is missing or damaged, so {before.live} stays live.")
+    engine.point(index, back)
+    record(workspace, index, "rolled back", before.live, back.live)
+    return Moved(before.live, back.live)
+
+
+def history(workspace: Workspace, index: str) -> list[dict[str, Any]]:
+    """What became of each release that was made here, the oldest first. Raises BadRequest when there is none."""
+    found = entries(workspace, index)
+    if not found:
+        raise BadRequest(f"index {index} was not published here yet. `headrace index {index}` does it.")
+    return found
+
+
+def history_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The same for a person."""
+    for each in found:
+        stays = f", {each['from']} stays live" if each["what"] == "refused" else f", {each['from'] or 'none'} before"
+        yield f"{each['at']}  {each['what']:<11} {each['to']}{stays}  by {each['who']}"

@@ -77,6 +77,7 @@ def settings(job: Job) -> dict[str, Any]:
         index = read_index(job.settings_file)
         document = index.model_dump(mode="json", exclude={"schedule", "title"})
         document["data"] = document.pop("documents")
+        document["judged"] = lock.judged
         data, bases, task, examples = index.documents, index_references(index), None, DOCUMENTS
     else:
         recipe = read_recipe(job.settings_file)
@@ -95,7 +96,6 @@ def settings(job: Job) -> dict[str, Any]:
         "code": _code(job, data, task),
         "source": identity(job, data, lock),
         "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
-        "judged": lock.judged,
         "reference": lock.reference,
     }
 

@@ -19,8 +19,8 @@ OWNERS = {
     "mlflow": ("registry/",),
     "dvc": ("flows/",),
     "prefect": ("flows/",),
-    "qdrant_edge": ("pipelines/search/engine.py",),
-    "qdrant_client": ("pipelines/search/engine.py",),
+    "qdrant_edge": ("pipelines/search/edge.py",),
+    "qdrant_client": ("pipelines/search/server.py",),
 }
 HEAVY = {"torch", "transformers", "peft", "diffusers", "sklearn", "datasets", "great_expectations", "mlflow"}
 

@@ -217,6 +217,8 @@ def predict(
     name, version = parse_model(model)
     workspace = _workspace()
     loaded = load(name, version, workspace.var, judge_of(workspace))
+    if loaded.remark:
+        typer.echo(loaded.remark, err=True)
     about = loaded.answerer.about
     given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
     answers = loaded.answer(given, local_files=True)

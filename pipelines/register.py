@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from pipelines.evidence import (
     review,
     weigh,
 )
+from pipelines.export import kept, variant
 from pipelines.patience import patiently
 from pipelines.predictions import Answered, read_answers, read_predictions, rows_hash, write_predictions
 from pipelines.prepared import read_rows
@@ -46,6 +47,7 @@ from registry.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
 from registry.packing import Contents
 from registry.runs import Candidate, Draft
 from registry.trial import difference, rehearse
+from registry.variant import SECTION, described
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +133,7 @@ def _register(subject: Subject) -> dict[str, Any]:
         folder = Path(scratch)
         draft = _draft(subject)
         with store.packed(draft, var) as packed:
-            tried = _tried(subject, packed)
+            tried = replace(_tried(subject, packed), variant=_variant(subject, folder / SECTION))
         for _ in range(_TRIES):
             champion = versions.champion(subject.name, var)
             judged = _judge(subject, champion, tried.figures, folder)
@@ -145,25 +147,46 @@ def _register(subject: Subject) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Tried:
-    """What the artifact's trial said: figures of serving, and how its answers differ from the evaluation's, if so."""
+    """What the artifact's trial said: figures of serving, and how its answers differ from the evaluation's, if so.
+
+    variant: the evidence of its ONNX variant, where the recipe asks for one.
+    """
 
     figures: Mapping[str, float]
     differs: str | None
+    variant: Mapping[str, Any] | None = None
 
 
 def _tried(subject: Subject, packed: Path) -> Tried:
-    """Load and ask the packed model as a server would. Equal files were tried already: then those figures stand.
-
-    What is signed is measured: figures of before may be anybody's.
-    """
-    var = subject.job.workspace.var
-    known = next((v for v in versions.versions(subject.name, var) if v.model_hash == subject.model_hash), None)
-    before = versions.evidence(known, BUNDLE, var) if known else None
-    if before is not None and signing.signing_key() is None and (told := read_json(before).get("serving")):
+    """Load and ask the packed model as a server would. Equal files were tried already: then those figures stand."""
+    known = _known(subject)
+    before = versions.evidence(known, BUNDLE, subject.job.workspace.var) if known else None
+    if before is not None and (told := read_json(before).get("serving")):
         return Tried(told["figures"], told["differs"])
     inputs, expected = _examples(subject, _TRIED)
     trial = rehearse(packed, inputs, threads=subject.job.section("compute", Compute).threads)
     return Tried(trial.figures, difference(trial, expected))
+
+
+def _variant(subject: Subject, folder: Path) -> dict[str, Any] | None:
+    """The evidence of the model's ONNX variant, made in `folder` unless the version has it; None: nobody wants it."""
+    job, known = subject.job, _known(subject)
+    if job.section("registry", Registry).onnx == "never":
+        return None
+    told = kept(known, job.workspace.var) if known else None
+    if told is None:
+        threads = job.section("compute", Compute).threads
+        told = variant(job.settings["task"], job.folder, folder, threads=threads)
+    print(f"ONNX: {described(told)}", flush=True)
+    return told
+
+
+def _known(subject: Subject) -> Version | None:
+    """The version that has these very files and was tried; what is signed is tried anew: figures may be anybody's."""
+    if signing.signing_key() is not None:
+        return None
+    found = versions.versions(subject.name, subject.job.workspace.var)
+    return next((version for version in found if version.model_hash == subject.model_hash), None)
 
 
 def _judge(subject: Subject, champion: Version | None, figures: Mapping[str, float], folder: Path) -> Judged:
@@ -228,7 +251,8 @@ def _candidate(
     job = subject.job
     origin = {"task": job.settings["task"], **hashes(job)}
     told = bundle(judged.claim, judged.verdict, judged.evidence, name=subject.name, origin=origin, rival=judged.rival)
-    write_json(folder / BUNDLE, {**told, "serving": asdict(tried)})
+    onnx = {} if tried.variant is None else {SECTION: tried.variant}
+    write_json(folder / BUNDLE, {**told, "serving": {"figures": tried.figures, "differs": tried.differs}, **onnx})
     tags = {
         **origin,
         versions.EVIDENCE_HASH: sha256_file(folder / BUNDLE),
@@ -279,7 +303,7 @@ def _kept_files(job: Job, folder: Path) -> dict[str, Path]:
         "recipe.lock": job.lock_file,
         "requirements.lock": job.workspace.root / "requirements.lock",
     }
-    files |= {name: folder / name for name in ("dvc-lock.json", "code.patch", BUNDLE, RIVAL)}
+    files |= {name: folder / name for name in ("dvc-lock.json", "code.patch", BUNDLE, RIVAL, SECTION)}
     return {name: path for name, path in files.items() if path.exists()}
 
 

@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from pipelines.contract import Contract
 from pipelines.errors import BadRequest
@@ -53,6 +53,32 @@ class Predictor(Protocol):
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
         """The same as a person or an application wants it: one row an input (label, confidence ...)."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """How a module is called, for whoever runs it by something else than torch.
+
+    inputs: an example, under the names that forward() takes; at least two along each axis that varies.
+    axes: the same names -> one name an axis, None for one that is always as long. outputs: what is read of the result.
+    """
+
+    inputs: Mapping[str, Tensor]
+    axes: Mapping[str, Sequence[str | None]]
+    outputs: Sequence[str]
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A Predictor that can be exported: it asks `module` by keyword and reads nothing but `outputs` of what comes back.
+
+    Then anything that is called alike may stand in the module's place (pipelines/onnx.py).
+    """
+
+    module: Any
+
+    def interface(self) -> Interface:
+        """How predict() calls the module."""
 
 
 class Task(Protocol):

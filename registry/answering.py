@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.promotion import Judge, settle
+from registry.variant import chosen
 from registry.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ class Answers:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A version in memory."""
+    """A version in memory. engine: torch or onnx. remark: why not onnx, where the version has that too."""
 
     version: Version
     answerer: Answerer
+    engine: str = "torch"
+    remark: str | None = None
 
     def answer(self, inputs: Sequence[str], *, local_files: bool) -> Answers:
         """inputs: texts; for media files in base64 or, with local_files, paths of this machine."""
@@ -53,9 +56,11 @@ def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
 def load_version(version: Version, var: Path) -> Loaded:
     """Load a version that was looked up, its files re-hashed. Raises BadRequest or BadData when they are not whole."""
     folder = packed_folder(version, var)
-    from registry.served import load_answerer
+    from registry.served import Answerer, load_answerer
 
-    return Loaded(version, load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE))
+    loaded = load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE)
+    choice = chosen(version, loaded.predictor, var)
+    return Loaded(version, Answerer(loaded.about, choice.predictor), choice.engine, choice.remark)
 
 
 def predict(name: str, inputs: Sequence[str], var: Path, judge: Judge, version_or_alias: str = CHAMPION) -> Answers:

@@ -40,7 +40,7 @@ def rehearse(model: Path, inputs: pd.DataFrame, *, threads: int) -> Trial:
         inputs.to_json(asked, orient="split")
         command = [sys.executable, "-P", str(REHEARSAL), str(model), str(asked), str(out)]
         done = subprocess.run(
-            command, cwd=folder, env=_environment(threads), capture_output=True, text=True, timeout=_TIMEOUT_S,
+            command, cwd=folder, env=environment(threads), capture_output=True, text=True, timeout=_TIMEOUT_S,
             check=False,
         )  # fmt: skip
         if done.returncode or not out.exists():
@@ -70,8 +70,8 @@ def _same(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """This process's, without what would bring the workspace's own code in, and without the key."""
+def environment(threads: int) -> dict[str, str]:
+    """For a process that is timed: this one's, without what would bring the workspace's own code in, nor the key."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", KEY, PASSPHRASE)}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}
     return {**kept, **quiet, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

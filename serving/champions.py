@@ -140,7 +140,10 @@ class Champions:
             return
         champion = Champion(load_version(version, self._var), datetime.now(UTC).isoformat(timespec="milliseconds"))
         self.serving = {**self.serving, name: champion}
-        self._say(f"{name}: version {version.version} answers" + (f", {_version(before)} before" if before else ""))
+        by = " by ONNX" if champion.loaded.engine == "onnx" else ""
+        self._say(f"{name}: version {version.version} answers{by}" + (f", {_version(before)} before" if before else ""))
+        if champion.loaded.remark:
+            self._say(champion.loaded.remark)
 
     def _fault(self, name: str, why: str, *, news: bool) -> None:
         if news or name not in self.faults:

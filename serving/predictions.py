@@ -48,11 +48,12 @@ class Predicted(BaseModel):
 
 
 class Served(BaseModel):
-    """since: when this version began to answer here, ISO 8601 in UTC."""
+    """since: when this version began to answer here, ISO 8601 in UTC. engine: torch or onnx."""
 
     name: str
     version: str
     since: str
+    engine: str
 
 
 class Models(BaseModel):
@@ -67,7 +68,12 @@ def predictions(champions: Champions, workers: Workers) -> APIRouter:
     async def models() -> Models:
         """What is served: the accepted champion of each model."""
         found = sorted(champions.serving.items())
-        return Models(models=[Served(name=n, version=c.loaded.version.version, since=c.since) for n, c in found])
+        return Models(
+            models=[
+                Served(name=name, version=each.loaded.version.version, since=each.since, engine=each.loaded.engine)
+                for name, each in found
+            ]
+        )
 
     problems: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (404, 413, 422, 503)}
 

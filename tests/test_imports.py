@@ -21,6 +21,13 @@ OWNERS = {
     "prefect": ("flows/",),
     "qdrant_edge": ("pipelines/search/edge.py",),
     "qdrant_client": ("pipelines/search/server.py",),
+    "onnx": ("pipelines/onnx.py",),
+    "onnx_ir": ("pipelines/onnx.py",),
+    "onnxruntime": ("pipelines/onnx.py",),
+}
+ASKING = {  # files of registry/ that ask a model
+    "served.py": ("pipelines.task", "pipelines.tasks"),
+    "variant.py": ("pipelines.task", "pipelines.onnx"),
 }
 HEAVY = {"torch", "transformers", "peft", "diffusers", "sklearn", "datasets", "great_expectations", "mlflow"}
 
@@ -69,7 +76,7 @@ def test_who_may_import_whom(path: Path) -> None:
         foreign = {name for name in local if not name.startswith(("serving", "registry", "pipelines.search", *SHARED))}
         assert not foreign, f"{path} imports {foreign}"
     if top == "registry":
-        allowed = ("registry",) if path.name != "served.py" else ("registry", "pipelines.task", "pipelines.tasks")
+        allowed = ("registry", *ASKING.get(path.name, ()))
         foreign = {name for name in local if not name.startswith((*allowed, *SHARED))}
         assert not foreign, f"{path} imports {foreign}"
     if top == "pipelines" and path.parts[1] == "tasks":

@@ -17,14 +17,25 @@ from safetensors.torch import load_file, save_file
 from pipelines import evaluate
 from pipelines.errors import BadData, Outage
 from pipelines.evidence import review
+from pipelines.export import kept
 from pipelines.register import run
 from pipelines.schema.evaluation import Evaluation
 from pipelines.schema.model import Architecture, Compute, Model
 from pipelines.task import Base, find_task
-from pipelines.workspace import Job, find_workspace, read_json, read_manifest, sha256_json, write_json, write_manifest
+from pipelines.workspace import (
+    Job,
+    find_workspace,
+    read_json,
+    read_manifest,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_manifest,
+)
 from registry import answering, promotion, versions
 from registry.connection import connect
 from registry.receipts import receipt_holds
+from registry.variant import CLOSE, GRAPH
 from tests.conftest import TINY_RECIPE, film_rows, make_workspace
 
 pytestmark = pytest.mark.slow
@@ -205,6 +216,16 @@ def test_pictures_are_registered_with_an_example_that_can_be_asked(tmp_path: Pat
     [again] = answering.predict("shapes", [example["data"][0][0]], job.workspace.var, judge_of(job)).rows
     assert again["confidence"] == pytest.approx(answer["confidence"])
 
+    bundle, graph = (versions.evidence(version, name, job.workspace.var) for name in ("evidence.json", GRAPH))
+    assert bundle is not None
+    assert graph is not None
+    variant = read_json(bundle)["onnx"]
+    assert (variant["rows"], variant["answers_differ"]) == (4, 0)
+    assert variant["max_difference"] <= CLOSE
+    assert variant["sha256"] == sha256_file(graph)
+    assert variant["timing"].keys() == {"torch", "onnx"}
+    assert kept(version, job.workspace.var) == variant  # not made again
+
     weights = versions.packed_folder(version, job.workspace.var) / versions.MODEL_FILES / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -240,7 +261,8 @@ def _picture_job(root: Path, folder: Path) -> Job:
     write_json(
         folder / "settings.json",
         {
-            "task": "image_classification", "gates": {}, "registry": {"name": "shapes", "promote": "auto"},
+            "task": "image_classification", "gates": {},
+            "registry": {"name": "shapes", "promote": "auto", "onnx": "auto"},
             "evaluation": Evaluation(primary="accuracy").model_dump(mode="json"), "bases": {},
             "examples": asdict(task.contract), "compute": Compute().model_dump(mode="json"),
             "data": {"source": "shapes", "licence": None},

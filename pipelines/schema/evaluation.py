@@ -45,3 +45,7 @@ class Registry(Section):
         Literal["auto", "manual", "approval"],
         Field(description="auto: champion when every gate passes; approval: a person is asked then, on Prefect's page"),
     ] = "auto"
+    onnx: Annotated[
+        Literal["auto", "never"],
+        Field(description="auto: register exports the model too; it answers where its evidence says equal and faster"),
+    ] = "never"

@@ -17,7 +17,7 @@ from pipelines.errors import BadRequest
 from pipelines.media import NoPicture, decode, opened
 from pipelines.schema.model import Method, Model
 from pipelines.schema.section import Section
-from pipelines.task import Base, Predictions, Task
+from pipelines.task import Base, Interface, Predictions, Task
 from pipelines.tasks import _classification as labelled
 from pipelines.workspace import read_json, write_json
 
@@ -219,6 +219,12 @@ class ImagePredictor:
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
         return labelled.answers(predictions, self.labels)
+
+    def interface(self) -> Interface:
+        import torch
+
+        inputs = {"pixel_values": torch.zeros(2, *_shape(self.picture))}
+        return Interface(inputs, {"pixel_values": ("pictures", None, None, None)}, ("logits",))
 
 
 def _shape(picture: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ from pipelines.errors import BadRequest
 from pipelines.kept import base_folder
 from pipelines.schema.model import Method, Model
 from pipelines.schema.section import Section
-from pipelines.task import Base, Predictions, Task
+from pipelines.task import Base, Interface, Predictions, Task
 from pipelines.tasks import _classification as labelled
 from pipelines.tasks import _tokens
 from pipelines.workspace import read_json, write_json
@@ -207,6 +207,12 @@ class TextPredictor:
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
         return labelled.answers(predictions, self.labels)
+
+    def interface(self) -> Interface:
+        from pipelines.tasks._transformer import pad_tokens
+
+        inputs = pad_tokens([[self.pad] * 3, [self.pad] * 2], self.pad)
+        return Interface(inputs, dict.fromkeys(inputs, ("texts", "tokens")), ("logits",))
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

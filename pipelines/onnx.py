@@ -46,7 +46,7 @@ def export(module: nn.Module, interface: Interface) -> bytes:
     known = wrapped.state_dict()
     for name, value in program.model.graph.initializers.items():
         if name in known and (weight := value.const_value) is not None:
-            shape = onnx_ir.Shape(weight.shape)
+            shape = onnx_ir.Shape(known[name].shape)
             value.const_value = onnx_ir.ExternalTensor(_WEIGHTS, None, None, weight.dtype, shape=shape, name=name)
     graph: bytes = _bare(onnx_ir.to_proto(program.model)).SerializeToString(deterministic=True)
     return graph

@@ -23,7 +23,7 @@ from registry.versions import EVIDENCE_HASH, Version, evidence
 SECTION = "onnx"  # of a version's bundle, and the folder with the graph among its evidence
 GRAPH = f"{SECTION}/model.onnx"
 CLOSE = 1e-4  # of any score over all test rows: float32 in another order; measured 1e-7 to 1e-6
-ALONE, TOGETHER = 1.1, 1.0  # times PyTorch's speed: beyond what a median of a hundred wavers by; no slower in batches
+ALONE, TOGETHER = 1.1, 0.9  # times PyTorch's speed: one input clearly faster, and a batch as fast as medians can tell
 
 
 @dataclass(frozen=True)

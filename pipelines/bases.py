@@ -73,6 +73,14 @@ def locked(reference: str, identity: BaseIdentity, root: Path, *, weights: bool 
     return replace(found, folder=whole(found.folder, Workspace(root).var))
 
 
+def located(reference: str, identity: BaseIdentity, root: Path) -> Path:
+    """The folder that `locked` finds, its weights not hashed: for those that read none of them."""
+    folder, _ = _place(reference, root, identity.version)
+    folder = _model_folder(folder, reference)
+    check_code(folder, f"base {reference!r}")
+    return whole(folder, Workspace(root).var)
+
+
 def base_of(model: Model, bases: Mapping[str, BaseIdentity], root: Path) -> Base:
     """What training starts from; the folder of an architecture is that of its tokenizer, if it names one."""
     if isinstance(model.base, str):

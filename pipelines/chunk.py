@@ -1,187 +1,207 @@
-"""chunk: validated/ -> chunks/. Documents of the same content once each, cut into passages of the embedder's tokens."""
+"""chunk: validated/ -> chunks/. Documents of the same content once each, cut into passages of the embedder's tokens.
+
+Rows of documents that are what they were are taken over from the earlier chunks/; the bytes do not show it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.content import text_key
+from pipelines import earlier
+from pipelines.access import Rules
+from pipelines.bases import located
+from pipelines.documents import AT_ONCE, Counts, Document, distinct, read_documents
+from pipelines.earlier import Earlier, read_earlier
 from pipelines.errors import BadData, BadRequest
 from pipelines.passages import VERSION, embedded, passages
-from pipelines.progress import Progress
-from pipelines.schema.index import Chunk
-from pipelines.search.embedder import Reader, load_reader, locked_base
+from pipelines.progress import Progress, tell
+from pipelines.schema.index import Access, Chunk
+from pipelines.schema.lock import BaseIdentity
+from pipelines.search.embedder import load_reader
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest
+from pipelines.words import Words
+from pipelines.workspace import Job, replacing, require_whole, sha256_file, write_json, write_manifest
 
 CHUNKS = pa.schema(
     [
-        ("chunk_id", pa.string()),  # sha256 of all below and of the rules and settings that cut it
+        ("chunk_id", pa.string()),  # sha256 of all below, of the document's parser, and of the rules and settings
         ("document", pa.string()),  # the row's id, or its path below the source
         ("position", pa.int32()),  # 0, 1, 2 ... in its document
         ("start", pa.int64()),  # text = document[start:end], in characters
         ("end", pa.int64()),
+        ("page", pa.int32()),  # on which it starts, from 1; null where there are no pages
         ("heading", pa.string()),
         ("text", pa.string()),
         ("tokens", pa.int32()),  # of heading and text, special tokens included
         ("source", pa.string()),  # where the document stood
+        ("labels", pa.list_(pa.string())),  # who may read it, sorted: one of them is enough; none: everybody
         ("key", pa.string()),  # sha256 of what is embedded: heading and text
     ]
 )
-_MARKDOWN = (".md", ".markdown")
-_DOCUMENTS_AT_ONCE = 256
-
-
-@dataclass
-class Counts:
-    """What the stage saw; grows as documents go by."""
-
-    documents: int = 0
-    chunks: int = 0
-    tokens: int = 0
-    longest: int = 0
-    empty: list[str] = field(default_factory=list)
-    duplicates: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Document:
-    id: str
-    text: str
-    title: str
-    place: str
+class Cutter:
+    """Documents -> rows of chunks.parquet. The tokenizer is loaded when there is something to cut."""
+
+    settings: Chunk
+    model: str
+    folder: Path  # of the embedder
+    settings_file: Path
+
+    @cached_property
+    def method(self) -> dict[str, Any]:
+        """What beside a document decides its passages; it is part of a chunk's id.
+
+        The tokenizer, not the weights: an embedder that was trained further cuts as it did.
+        """
+        path = self.folder / "tokenizer.json"
+        tokenizer = sha256_file(path) if path.is_file() else None
+        return {
+            "rules": VERSION, "tokens": self.settings.tokens, "overlap": self.settings.overlap, "tokenizer": tokenizer,
+        }  # fmt: skip
+
+    @cached_property
+    def words(self) -> Words:
+        reader = load_reader(self.folder)
+        if self.settings.tokens > reader.max_tokens:
+            raise BadRequest(
+                f"{self.settings_file}: chunk.tokens: {self.settings.tokens}, but {self.model} reads at most "
+                f"{reader.max_tokens} tokens of a text. Write at most {reader.max_tokens}, or name another embed.model."
+            )
+        return Words(reader)
+
+    def cut(self, documents: Sequence[Document]) -> Iterator[pa.Table]:
+        """A table of rows for each document."""
+        if not documents:
+            return
+        self.words.learn(document.text for document in documents)
+        rows = [list(self._rows(document)) for document in documents]
+        table, start = pa.Table.from_pylist([row for of_document in rows for row in of_document], CHUNKS), 0
+        for of_document in rows:
+            yield table.slice(start, len(of_document))
+            start += len(of_document)
+
+    def _rows(self, document: Document) -> Iterator[Mapping[str, Any]]:
+        cut = passages(
+            document.text,
+            self.words,
+            tokens=self.settings.tokens,
+            overlap=self.settings.overlap,
+            title=document.title,
+            markdown=document.markdown,
+        )
+        for position, passage in enumerate(cut):
+            text = document.text[passage.start : passage.end]
+            row = {
+                "document": document.id,
+                "position": position,
+                "start": passage.start,
+                "end": passage.end,
+                "page": document.page(passage.start),
+                "heading": passage.heading,
+                "text": text,
+                "tokens": passage.tokens,
+                "source": document.place,
+                "labels": list(document.labels or ()),
+                "key": _sha256(embedded(passage.heading, text)),
+            }
+            cut_by = [self.method, document.parser]
+            yield {"chunk_id": _sha256(json.dumps([cut_by, row], sort_keys=True)), **row}
+
+
+@dataclass
+class Written:
+    """What stands in chunks/ so far."""
+
+    chunks: int = 0
+    tokens: int = 0
+    longest: int = 0
+    taken: int = 0  # documents whose rows were there
+    documents: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def markdown(self) -> bool:
-        return Path(self.id).suffix.lower() in _MARKDOWN or Path(self.place).suffix.lower() in _MARKDOWN
+    def empty(self) -> list[str]:
+        return [row["document"] for row in self.documents if not row["chunks"]]
+
+    def add(self, table: pa.Table) -> None:
+        self.chunks += table.num_rows
+        self.tokens += pc.sum(table["tokens"], min_count=0).as_py()
+        self.longest = max(self.longest, pc.max(table["tokens"]).as_py() or 0)
 
 
 def run(job: Job) -> None:
     """Cut an index's documents into passages."""
     validated = job.folder / "validated"
     require_whole(validated)
-    settings = job.section("chunk", Chunk)
-    base = locked_base(job)
-    reader = load_reader(base.folder)
-    if settings.tokens > reader.max_tokens:
-        raise BadRequest(
-            f"{job.settings_file}: chunk.tokens: {settings.tokens}, but {job.settings['embed']['model']} reads at most "
-            f"{reader.max_tokens} tokens of a text. Write at most {reader.max_tokens}, or name another embed.model."
-        )
-    counts = Counts()
-    source = pq.ParquetFile(validated / "examples.parquet")
+    examples = validated / "examples.parquet"
+    access = job.section("access", Access)
+    model = job.settings["embed"]["model"]
+    base = located(model, BaseIdentity(**job.settings["bases"][model]), job.workspace.root)
+    cutter = Cutter(job.section("chunk", Chunk), model, base, job.settings_file)
+    found = read_earlier(job.folder / "chunks", cutter.method, CHUNKS)
+    rules, counts = Rules(access.labels, access.others, str(job.settings_file)), Counts()
     with replacing(job.folder / "chunks") as folder:
-        documents = distinct(read_documents(source), counts)
-        with (
-            pq.ParquetWriter(folder / "chunks.parquet", CHUNKS, compression="zstd") as writer,
-            Progress("chunk", total=source.metadata.num_rows, unit="documents") as progress,
-        ):
-            for group in _groups(documents, _DOCUMENTS_AT_ONCE):
-                rows = [row for document in group for row in chunks(document, reader, settings, base.sha256, counts)]
-                if rows:
-                    writer.write_table(pa.Table.from_pylist(rows, CHUNKS))
-                progress.advance(len(group))
-        if not counts.chunks:
-            raise BadData(f"{validated / 'examples.parquet'}: no document has a text, so there is nothing to index.")
+        documents = distinct(read_documents(examples, rules), counts, found.content)
+        with Progress("chunk", total=pq.read_metadata(examples).num_rows, unit="documents") as progress:
+            written = write(documents, folder, cutter, found, progress)
+        if not written.chunks:
+            raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
         write_json(folder / "duplicates.json", counts.duplicates)
-        write_manifest(folder, _facts(counts))
+        write_manifest(folder, _facts(counts, written, cutter.method))
+    _say(cut=len(written.documents) - written.taken, unchanged=written.taken, duplicates=len(counts.duplicates))
 
 
-def read_documents(source: pq.ParquetFile) -> Iterator[Document]:
-    """The rows of validated/examples.parquet as documents, a batch at a time."""
-    has = set(source.schema_arrow.names)
-    name = next(column for column in ("id", "path", "row_id") if column in has)
-    wanted = [column for column in (name, "row_id", "text", "title", "place") if column in has]
-    for batch in source.iter_batches(batch_size=_DOCUMENTS_AT_ONCE, columns=list(dict.fromkeys(wanted))):
-        for row in batch.to_pylist():
-            identity = row["row_id"] if row[name] is None else row[name]
-            title = " ".join((row.get("title") or "").split())
-            yield Document(str(identity), row["text"] or "", title, row.get("place") or "")
+def write(
+    documents: Iterator[tuple[Document, str]], folder: Path, cutter: Cutter, found: Earlier, progress: Progress
+) -> Written:
+    """Write the documents' rows, in their order, and documents.parquet. Row groups depend on the order alone."""
+    written = Written()
+    with pq.ParquetWriter(folder / earlier.CHUNKS, CHUNKS, compression="zstd") as writer:
+        while group := list(islice(documents, AT_ONCE)):
+            known = [found.rows(document.identity) for document, _ in group]
+            new = cutter.cut([document for (document, _), rows in zip(group, known, strict=True) if rows is None])
+            tables = [next(new) if rows is None else rows for rows in known]
+            written.taken += sum(rows is not None for rows in known)
+            written.documents += [
+                {"document": document.id, "identity": document.identity, "content": content, "chunks": table.num_rows}
+                for (document, content), table in zip(group, tables, strict=True)
+            ]
+            table = pa.concat_tables(tables).combine_chunks()
+            written.add(table)
+            if table.num_rows:
+                writer.write_table(table)
+            progress.advance(len(group))
+    pq.write_table(pa.Table.from_pylist(written.documents, earlier.SCHEMA), folder / earlier.DOCUMENTS)
+    return written
 
 
-def distinct(documents: Iterator[Document], counts: Counts) -> Iterator[Document]:
-    """Each content once, the first of it; the others are counted and listed.
-
-    Raises BadData when one id stands for two contents: a passage could not say where it is from.
-    """
-    first: dict[str, str] = {}
-    named: dict[str, str] = {}
-    for document in documents:
-        counts.documents += 1
-        key = text_key(document.text)
-        if named.setdefault(document.id, key) != key:
-            raise BadData(
-                f"document id {document.id!r} stands for two different texts (one is at {document.place!r}). "
-                "Give each document an id of its own, or map another column to `id`."
-            )
-        if key in first:
-            counts.duplicates.append({"document": document.id, "same_as": first[key]})
-        else:
-            first[key] = document.id
-            yield document
-
-
-def chunks(
-    document: Document, reader: Reader, settings: Chunk, embedder: str, counts: Counts
-) -> Iterator[Mapping[str, Any]]:
-    """The document's rows of chunks.parquet."""
-    cut = passages(
-        document.text,
-        reader,
-        tokens=settings.tokens,
-        overlap=settings.overlap,
-        title=document.title,
-        markdown=document.markdown,
-    )
-    if not cut:
-        counts.empty.append(document.id)
-    for position, passage in enumerate(cut):
-        text = document.text[passage.start : passage.end]
-        row = {
-            "document": document.id,
-            "position": position,
-            "start": passage.start,
-            "end": passage.end,
-            "heading": passage.heading,
-            "text": text,
-            "tokens": passage.tokens,
-            "source": document.place,
-            "key": _sha256(embedded(passage.heading, text)),
-        }
-        counts.chunks += 1
-        counts.tokens += passage.tokens
-        counts.longest = max(counts.longest, passage.tokens)
-        cut_by = [VERSION, settings.tokens, settings.overlap, embedder]
-        yield {"chunk_id": _sha256(json.dumps([cut_by, row], sort_keys=True)), **row}
-
-
-def _groups(documents: Iterator[Document], size: int) -> Iterator[list[Document]]:
-    group: list[Document] = []
-    for document in documents:
-        group.append(document)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _facts(counts: Counts) -> dict[str, Any]:
+def _facts(counts: Counts, written: Written, method: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "documents": counts.documents,
         "duplicates": len(counts.duplicates),
-        "empty": counts.empty,
-        "chunks": counts.chunks,
-        "tokens": {"total": counts.tokens, "longest": counts.longest},
-        "rules": VERSION,
+        "empty": written.empty,
+        "chunks": written.chunks,
+        "tokens": {"total": written.tokens, "longest": written.longest},
+        "method": method,
     }
+
+
+def _say(**counts: int) -> None:
+    tell(**counts)
+    print("chunk: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()), file=sys.stderr, flush=True)
 
 
 def _sha256(text: str) -> str:

@@ -6,13 +6,12 @@ import hashlib
 import re
 import unicodedata
 
-_SPACE = re.compile(r"\s+")
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
 def text_key(text: str) -> str:
     """sha256 of a text, letter case, Unicode composition and white space left out of account."""
-    return _sha256(_SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip())
+    return _sha256(" ".join(unicodedata.normalize("NFKC", text).casefold().split()))
 
 
 def loose_key(text: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-ColumnKind = Literal["text", "category", "number", "media"]
+ColumnKind = Literal["text", "category", "number", "media", "labels"]
+LABEL = r"^[\w.:@/+-]{1,100}$"  # of who may read a document (pipelines/access.py)
 
 # Every table of examples, whatever its modality, starts with these.
 ROW_ID = "row_id"  # stable name of the example: a column of the source, or its content hash
@@ -24,7 +25,7 @@ class Column:
     """A column of the table of examples.
 
     text: a string that is the content. category: one of a few strings. number: a finite float.
-    media: a path below raw/, whose bytes are the content.
+    media: a path below raw/, whose bytes are the content. labels: who may read, as text with commas.
     """
 
     kind: ColumnKind
@@ -46,6 +47,7 @@ DOCUMENTS = Contract(
         "text": Column("text"),
         "title": Column("text", required=False),
         "id": Column("text", required=False),
+        "labels": Column("labels", required=False),
     },
     content="text",
 )

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines import access
 from pipelines.contract import ADDED, MEASURED, Column, Contract
 from pipelines.errors import BadRequest
 from pipelines.media import media_of, sha256_of
@@ -91,6 +92,8 @@ class Shape:
             if column is not None and column.kind == "media":
                 media, wrong = media_of(value, self.root)
                 value = None
+            elif column is not None and column.kind == "labels":
+                value, wrong = access.told(value, needed=name in self.data.columns)
             else:
                 value, wrong = _typed(value, column)
             values[name] = value

@@ -146,10 +146,9 @@ def _cut(text: str, section: Section, reader: Reader, tokens: int, overlap: int)
 
 
 def _shortened(heading: str, reader: Reader, limit: int) -> str:
-    spans = reader.spans(heading) if heading else []
-    if len(spans) <= limit:
+    if not heading or reader.lengths([heading], special=False)[0] <= limit:
         return heading
-    kept, _, _ = heading[: spans[limit][0]].rpartition(" ")
+    kept, _, _ = heading[: reader.spans(heading)[limit][0]].rpartition(" ")
     return kept.rstrip()
 
 

@@ -42,6 +42,7 @@ def settings(job: Job, **sections: Mapping[str, Any]) -> None:
     default: dict[str, Any] = {
         "chunk": {"tokens": 64, "overlap": 12},
         "embed": {"model": MODEL, "batch_size": 4},
+        "access": {"labels": {}, "others": None},
         "search": {**HYBRID, "mode": "dense"},
         "evaluation": {"queries": None, "qrels": None, "known_items": 0},
         "gates": {},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines import chunk
+from pipelines.documents import Counts, Document, distinct
 from pipelines.errors import BadData, BadRequest
 from tests import small_index
 from tests.small_index import STORY
@@ -79,6 +80,6 @@ def test_no_text_at_all_leaves_the_earlier_chunks(tmp_path: Any) -> None:
 
 
 def test_one_id_for_two_texts() -> None:
-    documents = [chunk.Document("a", "one", "", "x:1"), chunk.Document("a", "two", "", "x:2")]
+    documents = [Document("a", "one", "", "x:1"), Document("a", "two", "", "x:2")]
     with pytest.raises(BadData, match=r"document id 'a' stands for two different texts .*x:2"):
-        list(chunk.distinct(iter(documents), chunk.Counts()))
+        list(distinct(documents, Counts(), {}))

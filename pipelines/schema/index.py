@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipelines.contract import LABEL
 from pipelines.schema.contract import DataContract
 from pipelines.schema.data import Data
 from pipelines.schema.evaluation import Gate
@@ -72,9 +73,24 @@ class Judging(Section):
         return self
 
 
+Label = Annotated[str, Field(pattern=LABEL)]
+
+
+class Access(Section):
+    """Who may read which documents, where their rows do not say it: a caller needs one of a document's labels."""
+
+    labels: Annotated[
+        dict[str, list[Label]], Field(description="glob over a document's id -> its labels; [] for everybody")
+    ] = {}
+    others: Annotated[
+        list[Label] | None, Field(description="of documents that no glob matches; without it, such a one is a mistake")
+    ] = None
+
+
 class Index(Section):
     title: str = ""
     documents: Data
+    access: Access = Access()
     contract: DataContract = DataContract()
     chunk: Chunk = Chunk()
     embed: Embed

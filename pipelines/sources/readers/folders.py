@@ -1,20 +1,31 @@
-"""folders: one file an example, whatever the folders; `id` and `path` are its path below the source."""
+"""folders: one file an example, whatever the folders; `id` and `path` are its path below the source.
+
+As documents, files are parsed by what their names end in (sources/parsers/): `title`, `format` and `parser` say what
+came of it. A file that cannot be parsed is a row with that fault.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.contract import Contract
+from pipelines.contract import DOCUMENTS, Contract
 from pipelines.schema.data import Data
 from pipelines.sources._files import Files, Found
 from pipelines.sources._records import Record, Table
+from pipelines.sources.parsers import Unreadable, kind_of
+from pipelines.sources.parsers._process import Parsers
 from pipelines.sources.readers._document import document
 
 SUFFIXES = ()
 
 
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
+    if contract == DOCUMENTS:
+        with Parsers() as parsers:
+            columns = ("id", "path", "title", "text", "format", "parser")
+            yield Table(str(data.source), columns, (_parsed(found, data, parsers) for found in files))
+        return
     columns = ("id", "path") if contract.media else ("id", "path", "text")
     yield Table(str(data.source), columns, (_record(found, data, contract) for found in files))
 
@@ -25,3 +36,18 @@ def _record(found: Found, data: Data, contract: Contract) -> Record:
         return Record({**values, "path": found.path}, found.name)
     text, fault = document(found.path, data.encoding)
     return Record({**values, "path": found.name, "text": text}, found.name, fault=fault)
+
+
+def _parsed(found: Found, data: Data, parsers: Parsers) -> Record:
+    kind = kind_of(found.name)
+    values: dict[str, Any] = {"id": found.name, "path": found.name, "format": kind.format, "parser": kind.parser}
+    if kind.apart:
+        try:
+            made = parsers.parse(kind.name, found.path, data.encoding)
+        except Unreadable as reason:
+            return Record({**values, "title": None, "text": None}, found.name, fault=str(reason))
+        return Record({**values, "title": made.title or None, "text": made.text}, found.name)
+    text, fault = document(found.path, data.encoding)
+    if text is not None and "\0" in text:
+        text, fault = None, fault or "holds NUL: a binary file that no parser here reads"
+    return Record({**values, "title": None, "text": text}, found.name, fault=fault)

@@ -1,0 +1,138 @@
+"""The rows of validated/examples.parquet as documents: each content once, and who may read it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.access import Rules, listed
+from pipelines.content import text_key
+from pipelines.errors import BadData
+
+AT_ONCE = 256
+PAGE_END = "\f"  # in a text: a page ends here, as in pdftotext's output and in plain text made for printers
+_NAMES = ("id", "path", "row_id")
+_MARKDOWN = (".md", ".markdown")
+_COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels")
+
+
+@dataclass(frozen=True)
+class Document:
+    """parser: what made the text, with the version of its rules; labels: None where its source has none."""
+
+    id: str
+    text: str
+    title: str
+    place: str
+    format: str = ""
+    parser: str = ""
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def markdown(self) -> bool:
+        named = Path(self.id).suffix.lower() in _MARKDOWN or Path(self.place).suffix.lower() in _MARKDOWN
+        return self.format == "markdown" or (named and not self.format)
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 of all that decides its passages, beside the settings."""
+        said = [self.id, self.text, self.title, self.place, self.markdown, self.parser, self.labels]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+    def page(self, at: int) -> int | None:
+        """The page of a place in the text, from 1; None of a text without pages."""
+        return self.text.count(PAGE_END, 0, at) + 1 if self._paged else None
+
+    @cached_property
+    def _paged(self) -> bool:
+        return PAGE_END in self.text
+
+
+@dataclass
+class Counts:
+    """What was seen; grows as documents go by."""
+
+    documents: int = 0
+    duplicates: list[dict[str, str]] = field(default_factory=list)
+
+
+def read_documents(path: Path, rules: Rules) -> Iterator[Document]:
+    """The documents of a table of examples, a batch at a time.
+
+    Raises BadData when some rows have labels and others none, BadRequest when the rules do not fit the documents.
+    """
+    source = pq.ParquetFile(path)
+    has = set(source.schema_arrow.names)
+    name = next(column for column in _NAMES if column in has)
+    wanted = list(dict.fromkeys(column for column in (name, *_COLUMNS) if column in has))
+    _refuse_gaps(source, path)
+    for batch in source.iter_batches(batch_size=AT_ONCE, columns=wanted):
+        for row in batch.to_pylist():
+            yield _document(row, name, rules)
+    rules.refuse_unused(_quarantined(path.with_name("quarantine.parquet")))
+
+
+def _document(row: Mapping[str, Any], name: str, rules: Rules) -> Document:
+    identity = str(row["row_id"] if row[name] is None else row[name])
+    own = row.get("labels")
+    return Document(
+        id=identity,
+        text=row["text"] or "",
+        title=" ".join((row.get("title") or "").split()),
+        place=row.get("place") or "",
+        format=str(row.get("format") or ""),
+        parser=str(row.get("parser") or ""),
+        labels=rules.of(identity, None if own is None else listed(own)),
+    )
+
+
+def _refuse_gaps(source: pq.ParquetFile, path: Path) -> None:
+    if "labels" not in source.schema_arrow.names:
+        return
+    batches = [batch.column(0) for batch in source.iter_batches(columns=["labels"])]
+    without, rows = sum(batch.null_count for batch in batches), sum(map(len, batches))
+    if 0 < without < rows:
+        raise BadData(
+            f"{path}: {without:,} of {rows:,} documents have no access labels, the others have. Nobody is to read "
+            "what somebody forgot to label: give each document labels ([] for everybody)."
+        )
+
+
+def _quarantined(path: Path) -> Iterator[str]:
+    """The ids of documents that were set aside."""
+    if path.is_file():
+        table = pq.read_table(path)
+        for name in (name for name in _NAMES if name in table.schema.names):
+            yield from filter(None, table[name].to_pylist())
+
+
+def distinct(documents: Iterable[Document], counts: Counts, known: Mapping[str, str]) -> Iterator[tuple[Document, str]]:
+    """Each content once among documents of equal labels, with its key; the others are counted and listed.
+
+    known: keys of contents that are known, by a document's identity.
+    Raises BadData when one id stands for two contents: a passage could not say where it is from.
+    """
+    first: dict[tuple[str, tuple[str, ...] | None], str] = {}
+    named: dict[str, tuple[str, tuple[str, ...] | None]] = {}
+    for document in documents:
+        counts.documents += 1
+        content = known.get(document.identity) or text_key(document.text)
+        key = (content, document.labels)
+        if named.setdefault(document.id, key) != key:
+            different = "texts" if named[document.id][0] != content else "sets of access labels"
+            raise BadData(
+                f"document id {document.id!r} stands for two different {different} (one is at {document.place!r}). "
+                "Give each document an id of its own, or map another column to `id`."
+            )
+        if key in first:
+            counts.duplicates.append({"document": document.id, "same_as": first[key]})
+        else:
+            first[key] = document.id
+            yield document, content

@@ -1,0 +1,58 @@
+"""How documents become text, a file a format. HTML and DOCX become Markdown, so that headings stay headings.
+
+What people wrote elsewhere is parsed in a process of its own (_process.py), within limits. The libraries are imported
+there, when a document needs them. Raise a format's version when the same file gives other text: it is part of a
+chunk's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+MARKDOWN, TEXT = "markdown", "text"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """format: of the text that comes out. apart: parsed in a process of its own, by the file of that name."""
+
+    name: str
+    version: int
+    format: str
+    apart: bool = True
+
+    @property
+    def parser(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+_PLAIN = Kind("text", 1, TEXT, apart=False)
+_HTML = Kind("html", 1, MARKDOWN)
+_KINDS: Mapping[str, Kind] = {
+    ".md": Kind("markdown", 1, MARKDOWN, apart=False),
+    ".markdown": Kind("markdown", 1, MARKDOWN, apart=False),
+    ".html": _HTML,
+    ".htm": _HTML,
+    ".xhtml": _HTML,
+    ".pdf": Kind("pdf", 1, TEXT),
+    ".docx": Kind("docx", 1, MARKDOWN),
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A document's text; in it, a form feed ends a page. title: "" where the file does not say it."""
+
+    text: str
+    title: str = ""
+
+
+class Unreadable(Exception):
+    """Why a document cannot be parsed, in words."""
+
+
+def kind_of(name: str) -> Kind:
+    """By the end of a file's name; anything that is not known is text: code, logs, notes."""
+    return _KINDS.get(PurePosixPath(name.lower()).suffix, _PLAIN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.sentences import Span
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.search.embedder import Reader
 
 _LONGEST = 40  # characters of a word that is remembered; a clause of Chinese is no word
+_AT_ONCE = 512  # texts
 _MOST = 300_000  # words: some 30 MB
 # White space to Python that BERT's normalizer takes away, so that what stands around it is one word.
 _GLUE = re.compile(r"[\x0b\x0c\x1c-\x1f\x85](?<=\S.)(?=\S)", re.DOTALL)
@@ -49,10 +50,14 @@ class Words:
         """Tokens of each text; special: with the tokens that the model wants around it."""
         found = [self._sum(text) for text in texts]
         if unknown := [text for text, length in zip(texts, found, strict=True) if length is None]:
-            counted = iter(self._reader.lengths(unknown, special=False))
+            counted = self._tokenised(unknown)
             found = [next(counted) if length is None else length for length in found]
         around = self.special if special else 0
         return [length + around for length in found if length is not None]
+
+    def _tokenised(self, texts: Sequence[str]) -> Iterator[int]:
+        for first in range(0, len(texts), _AT_ONCE):  # of ten megabytes of text, the tokens take gigabytes
+            yield from self._reader.lengths(texts[first : first + _AT_ONCE], special=False)
 
     def _sum(self, text: str) -> int | None:
         """None: the text must be tokenised."""

@@ -63,7 +63,7 @@ class Rules:
                 "from its row. Let one of the two say who may read: take `access:` out, or the column."
             )
         globs = self.matching(document)
-        found = {self._rules[glob] for glob in globs} or {self._others}
+        found: set[tuple[str, ...] | None] = {self._rules[glob] for glob in globs} or {self._others}
         labels = found.pop()
         if found:
             raise BadRequest(

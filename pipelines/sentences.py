@@ -23,7 +23,7 @@ _HARD = "。！？｡।॥۔؟።။។"  # they end nothing but sentences
 _END = re.compile(
     rf"(?P<mark>[.!?…]+)[{_CLOSERS}]*(?=\s)"
     rf"|(?:[{_HARD}]++|(?<=[{_CJK}])[?!]++(?=[{_CLOSERS}{_CJK}]))"
-    rf"(?:[{_CLOSERS}]++(?!と|って)|(?![{_CLOSERS}]))(?![，、。；：,;])"
+    rf"(?:[{_CLOSERS}]++(?!と|って)|(?![{_CLOSERS}]))(?![，、。；：－,;])"
 )
 _STARTS = re.compile(rf"\s+[{_OPENERS}]*[^\W_a-z]")  # a capital, a digit, or a letter of a script without case
 _WORD_BEFORE = re.compile(rf"[^\s(\[\"“/{_CJK}]+$")

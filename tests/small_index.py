@@ -26,7 +26,7 @@ STORY = (
 )
 
 
-def make(root: Path, documents: Mapping[str, str], **chunking: int) -> Job:
+def make(root: Path, documents: Mapping[str, str | Mapping[str, str | None]], **chunking: int) -> Job:
     """The index `small`; documents: id -> text."""
     for name in ("dvc.yaml", "params.yaml", "indexes/small.yaml"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +53,15 @@ def settings(job: Job, **sections: Mapping[str, Any]) -> None:
     write_json(job.folder / "settings.json", {**default, **json.loads(json.dumps(sections))})
 
 
-def screened(job: Job, documents: Mapping[str, str]) -> None:
-    """Write validated/ as `screen` leaves it."""
-    rows = [
-        {"row_id": name, "place": name, "fault": None, "id": name, "text": text} for name, text in documents.items()
-    ]
+def screened(job: Job, documents: Mapping[str, str | Mapping[str, str | None]]) -> None:
+    """Write validated/ as `screen` leaves it; documents: id -> text, or the columns that differ from the default."""
+    rows: list[dict[str, str | None]] = []
+    for name, said in documents.items():
+        columns = {"text": said} if isinstance(said, str) else said
+        rows.append({"row_id": name, "place": name, "fault": None, "id": name, **columns})
     with replacing(job.folder / "validated") as folder:
-        columns = {name: [row[name] for row in rows] for name in ("row_id", "place", "fault", "id", "text")}
-        table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        names = dict.fromkeys(name for row in rows for name in row)
+        table = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
         pq.write_table(table, folder / "examples.parquet")
         write_manifest(folder, {})
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from pipelines import chunk
+from pipelines import chunk, cutter
 from pipelines.documents import Counts, Document, distinct
 from pipelines.errors import BadData, BadRequest
 from tests import small_index
@@ -83,3 +91,176 @@ def test_one_id_for_two_texts() -> None:
     documents = [Document("a", "one", "", "x:1"), Document("a", "two", "", "x:2")]
     with pytest.raises(BadData, match=r"document id 'a' stands for two different texts .*x:2"):
         list(distinct(documents, Counts(), {}))
+
+
+# --- pages, Markdown, labels
+
+
+def test_a_passage_knows_its_page(tmp_path: Any) -> None:
+    pages = [f"Page {n} begins.\n{STORY * 3}" for n in range(1, 5)]
+    text = "".join(f"{page}\n\f" for page in pages)
+    job = small_index.make(
+        tmp_path, {"a.pdf": text, "b.pdf": "One page. " + STORY + "\n\f", "c.txt": "No page. " + STORY}
+    )
+    chunk.run(job)
+    rows = small_index.rows(job)
+    for row in rows:
+        if row["document"] == "a.pdf":
+            assert row["page"] == next(n for n in range(1, 5) if row["start"] < len("".join(pages[:n])) + 2 * n)
+    assert {row["page"] for row in rows if row["document"] == "a.pdf"} == {1, 2, 3, 4}
+    assert {row["page"] for row in rows if row["document"] == "b.pdf"} == {1}
+    assert {row["page"] for row in rows if row["document"] == "c.txt"} == {None}
+
+
+def test_a_document_says_that_it_is_markdown(tmp_path: Any) -> None:
+    text = f"# Guide\n\n{STORY}\n\n## Use\n\n{STORY}"
+    documents = {"a.html": {"text": text, "format": "markdown"}, "b.md": text + "x", "c.html": {"text": text + "y"}}
+    job = small_index.make(tmp_path, documents)
+    chunk.run(job)
+    headings = {name: [r["heading"] for r in small_index.rows(job) if r["document"] == name] for name in documents}
+    assert set(headings["a.html"]) == set(headings["b.md"]) == {"Guide", "Guide > Use"}
+    assert "Guide > Use" not in headings["c.html"]
+
+
+def test_the_parser_is_part_of_a_chunk_s_id(tmp_path: Any) -> None:
+    documents = [{"a": {"text": STORY, "parser": parser}} for parser in ("html 1", "html 2")]
+    found = []
+    for at, each in enumerate(documents):
+        job = small_index.make(tmp_path / str(at), each)
+        chunk.run(job)
+        found.append(small_index.rows(job))
+    assert [row["key"] for row in found[0]] == [row["key"] for row in found[1]]
+    assert not {row["chunk_id"] for row in found[0]} & {row["chunk_id"] for row in found[1]}
+
+
+def test_labels_travel_to_every_passage_and_equal_texts_of_other_labels_stay_apart(tmp_path: Any) -> None:
+    said = {"a": "hr", "b": "", "c": "hr", "d": "finance,hr"}
+    job = small_index.make(tmp_path, {name: {"text": STORY * 4, "labels": labels} for name, labels in said.items()})
+    chunk.run(job)
+    found = {(row["document"], tuple(row["labels"])) for row in small_index.rows(job)}
+    assert found == {("a", ("hr",)), ("b", ()), ("d", ("finance", "hr"))}
+    assert json.loads((job.folder / "chunks" / "duplicates.json").read_text()) == [{"document": "c", "same_as": "a"}]
+
+
+def test_one_id_for_two_sets_of_labels() -> None:
+    documents = [Document("a", "one", "", "x:1", labels=labels) for labels in ((), ("hr",))]
+    with pytest.raises(BadData, match="document id 'a' stands for two different sets of access labels"):
+        list(distinct(documents, Counts(), {}))
+
+
+def test_some_documents_without_labels(tmp_path: Any) -> None:
+    job = small_index.make(tmp_path, {"a": {"text": STORY, "labels": "hr"}, "b": STORY + "x"})
+    with pytest.raises(BadData, match="1 of 2 documents have no access labels, the others have"):
+        chunk.run(job)
+
+
+def test_labels_by_rules(tmp_path: Any) -> None:
+    job = small_index.make(tmp_path, {"hr/a.txt": STORY, "b.txt": STORY, "hr/c.txt": STORY * 2})
+    small_index.settings(job, access={"labels": {"hr/*": ["hr"]}, "others": ["staff"]})
+    chunk.run(job)
+    found = {row["document"]: row["labels"] for row in small_index.rows(job)}
+    assert found == {"hr/a.txt": ["hr"], "b.txt": ["staff"], "hr/c.txt": ["hr"]}
+    small_index.settings(job, access={"labels": {"hr/*": ["hr", "boss"]}, "others": ["staff"]})
+    chunk.run(job)
+    found = {row["document"]: row["labels"] for row in small_index.rows(job)}
+    assert found["hr/a.txt"] == ["boss", "hr"]
+
+
+# --- what is taken over
+
+
+def counts(capsys: Any) -> tuple[int, int]:
+    found = re.findall(r"chunk: ([\d,]+) cut, ([\d,]+) unchanged", capsys.readouterr().err)
+    cut, unchanged = (int(number.replace(",", "")) for number in found[-1])
+    return cut, unchanged
+
+
+def test_only_what_changed_is_cut(tmp_path: Any, capsys: Any) -> None:
+    documents = {f"{n}.txt": f"Year {n}\n\n" + STORY.replace("night", f"night of {n}") * 3 for n in range(300)}
+    job = small_index.make(tmp_path / "grown", documents)
+    chunk.run(job)
+    assert counts(capsys) == (300, 0)
+    documents["7.txt"] += " More."
+    documents["new.txt"] = documents.pop("8.txt")
+    del documents["9.txt"]
+    small_index.screened(job, documents)
+    chunk.run(job)
+    assert counts(capsys) == (2, 297)
+    fresh = small_index.make(tmp_path / "fresh", documents)
+    chunk.run(fresh)
+    for name in ("chunks.parquet", "documents.parquet", "duplicates.json", "manifest.json"):
+        assert (job.folder / "chunks" / name).read_bytes() == (fresh.folder / "chunks" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("harm", ["other settings", "chunks.parquet", "documents.parquet", "manifest.json"])
+def test_rows_that_cannot_be_trusted_are_cut_anew(tmp_path: Any, capsys: Any, harm: str) -> None:
+    job = small_index.make(tmp_path, {"a.txt": STORY})
+    chunk.run(job)
+    if harm == "other settings":
+        small_index.settings(job, chunk={"tokens": 64, "overlap": 0})
+    else:
+        path = job.folder / "chunks" / harm
+        path.write_bytes(path.read_bytes()[:-10])
+    capsys.readouterr()
+    chunk.run(job)
+    assert counts(capsys) == (1, 0)
+
+
+TRIES = int(os.environ.get("TEST_TRIES", "12"))
+TEXTS = [
+    STORY,
+    STORY * 3,
+    "The flood\n\n" + STORY * 2,
+    "One.\n\fTwo. " + STORY + "\n\f",
+    "洪水来了。村里没有人见过。" * 9,
+    " ",
+]
+NAMES = ["a.txt", "b.md", "c.txt", "d.txt", "e.txt"]
+EDITS = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from(NAMES), st.sampled_from(TEXTS)),  # add, edit, duplicate
+    st.tuples(st.just("label"), st.sampled_from(NAMES), st.sampled_from(["", "hr", "finance,hr"])),
+    st.tuples(st.just("rename"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    st.tuples(st.just("delete"), st.sampled_from(NAMES), st.none()),
+    st.tuples(st.just("settings"), st.sampled_from([32, 64]), st.sampled_from([0, 8])),
+    st.tuples(st.just("run"), st.none(), st.none()),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_tokenizer() -> Iterator[None]:
+    """The real one, loaded once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutter, "load_reader", cache(cutter.load_reader))
+        yield
+
+
+@given(st.lists(EDITS, min_size=2, max_size=12))
+@settings(max_examples=TRIES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history_gives_the_bytes_of_a_cut_from_nothing(tmp_path: Path, history: list[tuple[str, Any, Any]]) -> None:
+    root = tmp_path / "grown"
+    shutil.rmtree(root, ignore_errors=True)
+    documents: dict[str, dict[str, str | None]] = {"kept.txt": {"text": "It stays. " + STORY, "labels": ""}}
+    sizes = {"tokens": 32, "overlap": 8}
+    job = small_index.make(root, documents)
+    for verb, one, other in [*history, ("run", None, None)]:
+        if verb == "put":
+            documents[one] = {"labels": "", **documents.get(one, {}), "text": other}
+        elif verb == "label" and one in documents:
+            documents[one] = {**documents[one], "labels": other}
+        elif verb == "rename" and one in documents:
+            documents[other] = documents.pop(one)
+        elif verb == "delete":
+            documents.pop(one, None)
+        elif verb == "settings":
+            sizes = {"tokens": one, "overlap": other}
+        elif verb == "run":
+            small_index.settings(job, chunk=sizes)
+            small_index.screened(job, documents)
+            chunk.run(job)
+    manifests = [job.folder / "chunks" / "manifest.json"]
+    shutil.rmtree(tmp_path / "fresh", ignore_errors=True)
+    fresh = small_index.make(tmp_path / "fresh", documents)
+    small_index.settings(fresh, chunk=sizes)
+    chunk.run(fresh)
+    manifests.append(fresh.folder / "chunks" / "manifest.json")
+    assert manifests[0].read_bytes() == manifests[1].read_bytes()  # it holds the hash of every file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,70 @@ def test_a_long_sentence_is_cut_between_words(reader: Any) -> None:
     text = " ".join(words)
     assert len(found) > 10
     assert {word for one in found for word in text[one.start : one.end].split()} == set(words)
+
+
+class Letters:
+    """The tokenizer of an embedder that knows every letter."""
+
+    special = 2
+
+    def lengths(self, texts: list[str], *, special: bool = True) -> list[int]:
+        return [len(text) + (2 if special else 0) for text in texts]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        return [(at, at + 1) for at in range(len(text))]
+
+
+THAI = "แม่น้ำเอ่อล้นในตอนกลางคืน พอรุ่งเช้าทุ่งนาด้านล่างก็จมอยู่ใต้น้ำ ไม่มีใครในหมู่บ้านเคยเห็นน้ำท่วมเช่นนี้มาก่อน "
+CHINESE = "河水在夜里上涨，第二天早上，低处的田地都被淹没了，村里没有人见过这样的洪水，"
+JAPANESE = "夜の間に川が増水し、朝には下の畑が水に浸かっていて、村の誰もそのような洪水を見たことがなく、"
+
+
+@pytest.mark.parametrize(
+    "text", [THAI * 9, THAI.replace(" ", "") * 9, CHINESE * 9, JAPANESE * 9, "河水在夜里上涨" * 60]
+)
+@pytest.mark.parametrize("letters", [True, False], ids=["letters", "MiniLM"])
+def test_text_without_a_border_is_cut_where_nothing_is_torn(reader: Any, text: str, letters: bool) -> None:
+    found = passages(text, Letters() if letters else reader, tokens=64, overlap=12)
+    parts = [text[one.start : one.end] for one in found]
+    assert len(found) > 1
+    assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+    assert max(one.tokens for one in found) <= 64
+    assert not [part for part in parts if unicodedata.category(part[0])[0] == "M" or part[0] in "，、"]
+    assert not [part for part in parts if part[-1] in "เแโใไ"]
+
+
+@pytest.mark.parametrize(("text", "ends"), [(CHINESE * 9, "，"), (JAPANESE * 9, "、")])
+def test_a_long_sentence_is_cut_behind_a_clause(reader: Any, text: str, ends: str) -> None:
+    found = passages(text, reader, tokens=64, overlap=12)
+    assert {text[one.end - 1] for one in found} == {ends}
+
+
+def test_letters_that_the_embedder_does_not_know_are_cut_by_their_number(reader: Any) -> None:
+    found = passages("ก" * 4000, reader, tokens=64, overlap=0)
+    assert max(one.end - one.start for one in found) <= 620
+    assert sum(one.end - one.start for one in found) == 4000
+
+
+def test_an_edit_in_a_text_without_borders_moves_the_cuts_near_it(reader: Any) -> None:
+    pick = random.Random(3).choice
+    text = "".join(pick("河水夜里上涨第二天早低处的田地都被淹没了村有人见过这样洪") for _ in range(3000))
+    before, after = (
+        {whole[one.start : one.end] for one in passages(whole, reader, tokens=64, overlap=12)}
+        for whole in (text, text[:100] + "船" + text[100:])
+    )
+    assert len(before) > 50
+    assert 1 <= len(after - before) <= 6
+
+
+def test_lines_that_were_broken_have_no_title() -> None:
+    assert [s.heading for s in sections("The river rose in the night and\nfell by noon. All was well.")] == [""]
+    assert [s.heading for s in sections("The flood\nThe river rose. All was well.")] == ["The flood"]
+
+
+def test_a_long_heading_without_spaces_is_shortened(reader: Any) -> None:
+    found = passages("洪水" * 30 + "\n\n" + STORY, reader, tokens=64, overlap=0)
+    assert found[0].heading == "洪水" * 8
 
 
 def test_neighbours_share_whole_sentences_up_to_the_overlap(reader: Any) -> None:

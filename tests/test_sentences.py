@@ -38,6 +38,23 @@ def test_chinese_marks_need_no_space() -> None:
     assert [text[start:end] for start, end in sentences(text)] == expected
 
 
+@pytest.mark.parametrize(
+    "expected",
+    [
+        ["他说：“今天下雨。”，然后走了。", "她笑了。"],
+        ["真的吗?", "我不知道!", "好吧。"],
+        ["项斯（？－？），字子迁。", "研究者Boyatzis和T.F. Gilbert等人提出。"],
+        ["「はい。」と彼は言った。", "ところが雨が降った。", "本当に？！", "うん。"],
+        ["यह पहला वाक्य है।", "यह दूसरा है।"],
+        ["هل هذا صحيح؟", "نعم۔", "حسنا."],
+        ["แม่น้ำเอ่อล้น พอรุ่งเช้าทุ่งนาก็จมน้ำ"],  # Thai has no mark for it
+    ],
+)
+def test_other_scripts(expected: Any) -> None:
+    text = ("" if expected[0][0] in "他真项「" else " ").join(expected)
+    assert [text[start:end] for start, end in sentences(text)] == expected
+
+
 def test_lines_paragraphs_and_lists() -> None:
     text = "A title\n\nHard wrapped\nlines go on.\n\n- first item\n- second item\n\n1. One thing.\n2. Another"
     assert [text[start:end] for start, end in sentences(text)] == [

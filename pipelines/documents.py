@@ -37,8 +37,9 @@ class Document:
 
     @property
     def markdown(self) -> bool:
-        named = Path(self.id).suffix.lower() in _MARKDOWN or Path(self.place).suffix.lower() in _MARKDOWN
-        return self.format == "markdown" or (named and not self.format)
+        if self.format:
+            return self.format == "markdown"
+        return self.id.lower().endswith(_MARKDOWN) or self.place.lower().endswith(_MARKDOWN)
 
     @cached_property
     def identity(self) -> str:

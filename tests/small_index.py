@@ -20,13 +20,14 @@ HYBRID = {
     "mode": "hybrid", "limit": 5, "fusion": "dbsf", "language": "english", "rerank": None, "collapse": None,
     "diversity": 0.0,
 }  # fmt: skip
+Text = str | Mapping[str, str | None]  # of a document, or the columns of its row
 STORY = (
     "The river rose in the night. By morning the lower fields were under water. "
     "Nobody in the village had seen such a flood before. "
 )
 
 
-def make(root: Path, documents: Mapping[str, str | Mapping[str, str | None]], **chunking: int) -> Job:
+def make(root: Path, documents: Mapping[str, Text], **chunking: int) -> Job:
     """The index `small`; documents: id -> text."""
     for name in ("dvc.yaml", "params.yaml", "indexes/small.yaml"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ def settings(job: Job, **sections: Mapping[str, Any]) -> None:
     write_json(job.folder / "settings.json", {**default, **json.loads(json.dumps(sections))})
 
 
-def screened(job: Job, documents: Mapping[str, str | Mapping[str, str | None]]) -> None:
+def screened(job: Job, documents: Mapping[str, Text]) -> None:
     """Write validated/ as `screen` leaves it; documents: id -> text, or the columns that differ from the default."""
     rows: list[dict[str, str | None]] = []
     for name, said in documents.items():

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import chunk, cutter
+from pipelines import chunk
 from pipelines.documents import Counts, Document, distinct
 from pipelines.errors import BadData, BadRequest
+from pipelines.search.embedder import load_reader
 from tests import small_index
-from tests.small_index import STORY
+from tests.small_index import STORY, Text
 
 DOCUMENTS = {
     "news/a.txt": "The flood\n\n" + STORY * 6,
@@ -114,7 +115,8 @@ def test_a_passage_knows_its_page(tmp_path: Any) -> None:
 
 def test_a_document_says_that_it_is_markdown(tmp_path: Any) -> None:
     text = f"# Guide\n\n{STORY}\n\n## Use\n\n{STORY}"
-    documents = {"a.html": {"text": text, "format": "markdown"}, "b.md": text + "x", "c.html": {"text": text + "y"}}
+    documents: dict[str, Text] = {}
+    documents |= {"a.html": {"text": text, "format": "markdown"}, "b.md": text + "x", "c.html": {"text": text + "y"}}
     job = small_index.make(tmp_path, documents)
     chunk.run(job)
     headings = {name: [r["heading"] for r in small_index.rows(job) if r["document"] == name] for name in documents}
@@ -230,7 +232,7 @@ EDITS = st.one_of(
 def one_tokenizer() -> Iterator[None]:
     """The real one, loaded once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutter, "load_reader", cache(cutter.load_reader))
+        patch.setattr("pipelines.cutter.load_reader", cache(load_reader))
         yield
 
 

@@ -18,13 +18,13 @@ from pipelines.sources.parsers._process import Parsers
 from pipelines.sources.readers._document import document
 
 SUFFIXES = ()
+_OF_DOCUMENTS = ("id", "path", "title", "text", "format", "parser")
 
 
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     if contract == DOCUMENTS:
         with Parsers() as parsers:
-            columns = ("id", "path", "title", "text", "format", "parser")
-            yield Table(str(data.source), columns, (_parsed(found, data, parsers) for found in files))
+            yield Table(str(data.source), _OF_DOCUMENTS, (_parsed(found, data, parsers) for found in files))
         return
     columns = ("id", "path") if contract.media else ("id", "path", "text")
     yield Table(str(data.source), columns, (_record(found, data, contract) for found in files))

@@ -124,6 +124,29 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     assert not [record.fault for record in found.values() if record.fault]
 
 
+def test_a_table_among_documents_is_a_document_a_row(tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("name,price,note\nbolt,3,\nnut,4,M8\nnut,4\n", encoding="utf-8")
+    faq = '{"id": 7, "title": "Why?", "text": "Because.", "labels": ["hr"]}\n{'
+    (tmp_path / "faq.jsonl").write_text(faq, encoding="utf-8")
+    (tmp_path / "empty.tsv").write_bytes(b"")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    found = {name: (record.values["id"], record.values["text"]) for name, record in read(tmp_path).items()}
+    assert found == {
+        "prices.csv:2": ("prices.csv:2", "name: bolt\nprice: 3"),
+        "prices.csv:3": ("prices.csv:3", "name: nut\nprice: 4\nnote: M8"),
+        "prices.csv:4": ("prices.csv:4", None),
+        "faq.jsonl:1": ("faq.jsonl#7", "Because."),
+        "faq.jsonl:2": ("faq.jsonl:2", None),
+        "empty.tsv": ("empty.tsv", None),
+        "torn.parquet": ("torn.parquet", None),
+    }
+    records = read(tmp_path)
+    assert (records["faq.jsonl:1"].values["title"], records["faq.jsonl:1"].values["labels"]) == ("Why?", ["hr"])
+    assert records["prices.csv:4"].fault == "2 fields where the header has 3"
+    assert "the file is empty" in str(records["empty.tsv"].fault)
+    assert "not a Parquet file" in str(records["torn.parquet"].fault)
+
+
 def test_html_without_what_is_not_its_text() -> None:
     page = (
         "<html><head><title>Install | Docs</title><style>p {}</style></head><body><nav>Menu</nav><header>Site</header>"

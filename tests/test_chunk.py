@@ -230,7 +230,7 @@ def test_rows_that_cannot_be_trusted_are_cut_anew(tmp_path: Any, capsys: Any, ha
     assert counts(capsys) == (1, 0)
 
 
-TRIES = int(os.environ.get("TEST_TRIES", "20"))
+TRIES = int(os.environ.get("TEST_TRIES", "12"))
 TEXTS = [
     STORY,
     STORY * 3,

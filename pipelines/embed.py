@@ -1,21 +1,21 @@
 """embed: chunks/ -> vectors/. One unit vector a distinct passage text; only new texts are computed.
 
-Vectors that an earlier run left (in vectors/, or in var/ when it was interrupted) are taken over when weights and
-settings are the same. A vector's bits do not depend on when it was computed, so neither do the bytes of vectors/.
+Vectors that another run left (in vectors/, in those of another index, or in var/ when it was interrupted) are taken
+over when weights and arithmetic are the same. A vector's bits do not depend on when it was computed, so neither do the
+bytes of vectors/.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import BadRequest
@@ -23,128 +23,113 @@ from pipelines.passages import embedded
 from pipelines.progress import Progress, tell
 from pipelines.schema.index import Embed, Search
 from pipelines.schema.model import Compute
-from pipelines.search.embedder import Vectors, load, locked_base
+from pipelines.search.choice import Model, choose, earlier
+from pipelines.search.embedder import QUANTISED, load, locked_base
+from pipelines.search.forward import Vectors
 from pipelines.search.postings import write_terms
+from pipelines.search.stored import Filling, Keys, Parts, as_keys, read, write
 from pipelines.search.terms import Analyser
 from pipelines.stage import stage_main
-from pipelines.workspace import (
-    Job,
-    make_folder,
-    read_json,
-    replacing,
-    require_whole,
-    sha256_file,
-    sha256_json,
-    swap_in,
-    write_manifest,
-)
+from pipelines.workspace import Job, damage, replacing, require_whole, sha256_file, sha256_json, write_manifest
 
-METHOD = 1  # how a vector is computed: raise it when the same weights and settings give other bits
-_TEXTS_A_PART = 256  # some seconds of work: what an interruption loses at most
-
-Known = dict[str, Vectors]  # key of the text -> its vector
+FILE = "vectors.parquet"
 
 
 def run(job: Job) -> None:
     """Embed the passages that have no vector yet."""
-    chunks = job.folder / "chunks"
+    chunks, vectors = job.folder / "chunks", job.folder / "vectors"
     require_whole(chunks)
+    path, work = chunks / "chunks.parquet", job.workspace.var / "vectors" / job.name
     settings, compute = job.section("embed", Embed), job.section("compute", Compute)
-    base = locked_base(job)
-    method = {"weights": base.sha256, "batch_size": settings.batch_size, "threads": compute.threads, "method": METHOD}
-    texts = read_texts(chunks / "chunks.parquet")
-    parts = Parts(job.workspace.var / "vectors" / job.name, sha256_json(method)[:16])
-    earlier = {**kept(job.folder / "vectors", method), **parts.read()}
-    vectors = {key: vector for key, vector in earlier.items() if key in texts}
-    new = sorted(set(texts) - set(vectors))
-    _say(new=len(new), reused=len(vectors), dropped=len(earlier) - len(vectors))
-    if new:
-        embedder = load(base.folder, threads=compute.threads, rows=settings.batch_size)
-        with Progress(f"embed {job.name}", total=len(new), unit="passages") as progress:
-            for rows, batch in embedder.encode_batches([texts[key] for key in new]):
-                _refuse_broken(batch, base.folder)
-                parts.add([new[row] for row in rows], batch)
-                progress.advance(len(rows))
-        parts.close()
-        vectors |= {key: vector for key, vector in parts.read().items() if key in texts}
-    with replacing(job.folder / "vectors") as folder:
-        write_vectors(folder / "vectors.parquet", vectors)
-        terms = write_terms(folder, texts, job.folder / "vectors", Analyser(job.section("search", Search).language))
-        write_manifest(folder, {"embedder": method, "terms": terms, "vectors": len(vectors), "dim": _dim(vectors)})
-    parts.remove()
+    base, found = locked_base(job), Filling(read_keys(path))
+    model = choose(
+        settings.precision, base, vectors, work, found.keys, lambda keys: read_texts(path, keys), compute.threads
+    )
+    analyser = Analyser(job.section("search", Search).language)
+    if _is_current(vectors, model, found.keys, analyser):
+        _say(new=0, reused=len(found.keys), dropped=0)
+        return
+    parts = Parts(work / sha256_json(model.said)[:16])
+    dropped = take(found, vectors, parts, model.said)
+    new = found.missing
+    _say(new=len(new), reused=len(found.keys) - len(new), dropped=dropped)
+    if len(new):
+        _embed(job, model, base.folder, read_texts(path, new), parts, compute.threads)
+        for table in parts.read():
+            found.put(table.keys, table.matrix)
+    with replacing(vectors) as folder:
+        write(folder / FILE, found.table)
+        if model.quantised is not None:
+            shutil.copytree(model.quantised.parent, (folder / QUANTISED).parent)
+        terms = write_terms(folder, read_texts(path, found.keys), vectors, analyser)
+        facts = {"embedder": model.said, "int8": model.judged, "terms": terms, "vectors": len(found.keys)}
+        write_manifest(folder, {**facts, "dim": found.matrix.shape[1]})
+    shutil.rmtree(work, ignore_errors=True)
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """What is to be embedded, by its key; a text that several passages share stands once."""
+def read_keys(path: Path) -> Keys:
+    """The keys in a file, sorted; one that several passages share stands once."""
+    return np.unique(as_keys(pq.read_table(path, columns=["key"])["key"].to_pylist()))
+
+
+def read_texts(path: Path, keys: Keys) -> dict[str, str]:
+    """What is to be embedded, by its key."""
+    wanted = pa.array(keys).cast(pa.string())
     texts: dict[str, str] = {}
     for batch in pq.ParquetFile(path).iter_batches(columns=["key", "heading", "text"]):
-        for row in batch.to_pylist():
+        for row in batch.filter(pc.is_in(batch["key"], value_set=wanted)).to_pylist():
             texts.setdefault(row["key"], embedded(row["heading"], row["text"]))
     return texts
 
 
-def kept(folder: Path, method: Mapping[str, Any]) -> Known:
-    """The vectors of an earlier run; none when it used other weights or settings, or its file is damaged."""
-    path = folder / "vectors.parquet"
-    try:
-        manifest = read_json(folder / "manifest.json")
-    except BadRequest:
-        return {}
-    same = manifest.get("embedder") == method
-    whole = path.is_file() and sha256_file(path) == manifest["files"].get(path.name)
-    return dict(read_vectors(path)) if same and whole else {}
+def take(found: Filling, own: Path, parts: Parts, said: Mapping[str, Any]) -> int:
+    """Fill in what is there already; returns how many vectors of this index nobody wants any more."""
+    dropped = 0
+    if _made_by(own, said):
+        table = read(own / FILE)
+        dropped += len(table.keys) - found.put(table.keys, table.matrix)
+    for table in parts.read():
+        dropped += len(table.keys) - found.put(table.keys, table.matrix)
+    for other in _others(own, said):
+        if not len(found.missing):
+            break
+        table = read(other / FILE)
+        found.put(table.keys, table.matrix)
+    return dropped
 
 
-def read_vectors(path: Path) -> Iterator[tuple[str, Vectors]]:
-    table = pq.read_table(path)
-    column = table["vector"].combine_chunks()
-    matrix: Vectors = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
-    yield from zip(table["key"].to_pylist(), matrix, strict=True)
+def _others(own: Path, said: Mapping[str, Any]) -> Iterator[Path]:
+    """The vectors of the workspace's other indexes, where the same model made them."""
+    for folder in sorted(own.parent.parent.glob(f"*/{own.name}")):
+        if folder != own and _made_by(folder, said):
+            yield folder
 
 
-def write_vectors(path: Path, vectors: Mapping[str, Vectors]) -> None:
-    """Sorted by key, so equal vectors are equal bytes."""
-    keys = sorted(vectors)
-    matrix = np.stack([vectors[key] for key in keys])
-    column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel(), pa.float32()), matrix.shape[1])
-    # no compression: there is nothing to gain in random mantissas
-    pq.write_table(pa.table({"key": pa.array(keys, pa.string()), "vector": column}), path, compression="none")
+def _made_by(folder: Path, said: Mapping[str, Any]) -> bool:
+    """Whether a folder holds vectors of this model, and they are not damaged."""
+    manifest, path = earlier(folder), folder / FILE
+    if manifest.get("embedder") != said or not path.is_file():
+        return False
+    return bool(sha256_file(path) == manifest["files"].get(FILE))
 
 
-@dataclass
-class Parts:
-    """Finished batches of a run that has not ended, in files of their own: an interrupted run goes on from them."""
+def _is_current(folder: Path, model: Model, keys: Keys, analyser: Analyser) -> bool:
+    """Whether vectors/ is what this run would write."""
+    manifest = earlier(folder)
+    same = manifest.get("embedder") == model.said and manifest.get("int8") == model.judged
+    same = same and analyser.identity.items() <= (manifest.get("terms") or {}).items()
+    return same and damage(folder) is None and np.array_equal(read_keys(folder / FILE), keys)
 
-    folder: Path
-    method: str  # other weights or settings: another folder, and the rest is removed at the end
 
-    def __post_init__(self) -> None:
-        self._waiting: Known = {}
-
-    def read(self) -> Known:
-        found: Known = {}
-        for path in sorted((self.folder / self.method).glob("*.parquet")):
-            found.update(read_vectors(path))
-        return found
-
-    def add(self, keys: Sequence[str], batch: Vectors) -> None:
-        self._waiting.update(zip(keys, batch, strict=True))
-        if len(self._waiting) >= _TEXTS_A_PART:
-            self.close()
-
-    def close(self) -> None:
-        """Write what is waiting; a part has its name only when it is whole."""
-        if self._waiting:
-            name = hashlib.sha256("".join(sorted(self._waiting)).encode()).hexdigest()[:16]
-            path = self.folder / self.method / f"{name}.parquet"
-            make_folder(path.parent)
-            beside = path.with_suffix(".new")
-            write_vectors(beside, self._waiting)
-            swap_in(beside, path)
-            self._waiting = {}
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+def _embed(job: Job, model: Model, base: Path, texts: Mapping[str, str], parts: Parts, threads: int) -> None:
+    keys = as_keys(list(texts))
+    embedder = load(base, threads=threads, precision=model.said["precision"], quantised=model.quantised)
+    with Progress(f"embed {job.name}", total=len(keys), unit="passages") as progress:
+        for rows, batch in embedder.encode_batches(list(texts.values())):
+            _refuse_broken(batch, base)
+            parts.add(keys[rows], batch)
+            progress.advance(len(rows))
+    parts.close()
 
 
 def _say(**counts: int) -> None:
@@ -157,10 +142,6 @@ def _refuse_broken(batch: Vectors, folder: Path) -> None:
         raise BadRequest(
             f"{folder}: its weights give vectors that are not finite, so they cannot be searched. Name others."
         )
-
-
-def _dim(vectors: Mapping[str, Vectors]) -> int:
-    return len(next(iter(vectors.values())))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.dag import Graph
-from pipelines.embed import write_vectors
 from pipelines.kept import seal
 from pipelines.provenance import lock_entries
 from pipelines.search.engine import Ask, choose
 from pipelines.search.postings import write_terms
 from pipelines.search.published import build, read_truth, receipt, release
+from pipelines.search.stored import Table, as_keys, write
 from pipelines.search.terms import Analyser
 from pipelines.workspace import Job, write_json, write_manifest
 from registry import store
@@ -173,7 +173,7 @@ def _make_index(folder: Path, which: int) -> None:
     (folder / "vectors").mkdir()
     pq.write_table(pa.Table.from_pylist([row]), folder / "chunks" / "chunks.parquet")
     write_manifest(folder / "chunks", {"chunks": 1})
-    vector = np.eye(DIM, dtype=np.float32)[0]
-    write_vectors(folder / "vectors" / "vectors.parquet", {f"k{which}": vector})
+    vector = np.eye(DIM, dtype=np.float32)[:1]
+    write(folder / "vectors" / "vectors.parquet", Table(as_keys([f"k{which}"]), vector))
     terms = write_terms(folder / "vectors", {f"k{which}": f"text {which}"}, folder, Analyser())
     write_manifest(folder / "vectors", {"dim": DIM, "embedder": {"weights": "none"}, "terms": terms})

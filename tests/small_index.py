@@ -42,7 +42,7 @@ def settings(job: Job, **sections: Mapping[str, Any]) -> None:
     """Write settings.json; sections: what differs from the default."""
     default: dict[str, Any] = {
         "chunk": {"tokens": 64, "overlap": 12},
-        "embed": {"model": MODEL, "batch_size": 4},
+        "embed": {"model": MODEL},
         "access": {"labels": {}, "others": None},
         "search": {**HYBRID, "mode": "dense"},
         "evaluation": {"queries": None, "qrels": None, "known_items": 0},

@@ -30,7 +30,10 @@ class Chunk(Section):
 
 class Embed(Section):
     model: Annotated[str, Field(min_length=1, description="hub id, path, package:// or models:/NAME@ALIAS")]
-    batch_size: Annotated[int, Field(ge=1, description="texts a forward pass; decides a vector's last bits")] = 8
+    precision: Annotated[
+        Literal["fp32", "int8", "bf16", "auto"],
+        Field(description="of the model's arithmetic; auto: bf16 on a GPU, int8 where the processor gains by it"),
+    ] = "fp32"
 
 
 Language = Literal[

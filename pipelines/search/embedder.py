@@ -1,13 +1,15 @@
 """Texts -> unit vectors, with a sentence-transformers model's folder on this machine.
 
-`embed` and `query` both use it, so they cannot differ. BERT models (MiniLM, BGE, GTE, E5 ...) run through
-search/bert.py, because importing transformers takes longer than answering a question; any other model through it.
+`embed` and `query` both use it, so they cannot differ. BERT models (MiniLM, BGE, GTE, E5 ...) are computed by OpenVINO
+(search/bert.py), because importing transformers takes longer than answering a question; any other model by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from os import sched_getaffinity
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,20 +17,15 @@ import numpy as np
 
 from pipelines.bases import Resolved, locked
 from pipelines.errors import BadRequest
-from pipelines.pooling import mean_pool
 from pipelines.schema.lock import BaseIdentity
-from pipelines.workspace import Job, read_json
+from pipelines.search.forward import Forward, OpenVino, Pooling, Vectors, through_transformers
+from pipelines.workspace import Job, read_json, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import Tensor, nn
 
-Vectors = np.ndarray[Any, np.dtype[np.float32]]
-Pooling = Literal["mean", "cls"]
-# A text's vector has the same bits whichever texts are beside it: every batch has the same number of rows, filled up
-# with copies, and a length that is a multiple of this. So embedding one edited passage equals embedding all anew.
-_PAD_TO = 16
-_ROWS = 8
+Precision = Literal["fp32", "int8", "bf16"]
+QUANTISED = "int8/model.xml"  # in vectors/: the int8 model that made them, which questions need too
 _MODULES = {"Transformer", "Pooling", "Normalize"}
 
 
@@ -56,11 +53,11 @@ class Reader:
 @dataclass(frozen=True)
 class Embedder:
     reader: Reader
-    model: nn.Module  # (ids, mask) -> (texts, tokens, dim)
-    pooling: Pooling
-    dim: int
-    padding_id: int
-    rows: int = _ROWS  # texts a forward pass
+    forward: Forward
+
+    @property
+    def dim(self) -> int:
+        return self.forward.dim
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, (texts, dim) float32, in the texts' order. A text beyond max_tokens is cut there."""
@@ -70,32 +67,22 @@ class Embedder:
         return vectors
 
     def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors]]:
-        """The same as they are computed, the longest first: positions in `texts`, and their vectors."""
-        ids = [one.ids for one in self.reader.tokenizer.encode_batch_fast(list(texts))]
-        by_length: dict[int, list[int]] = {}
-        for row, tokens in enumerate(ids):
-            by_length.setdefault(self._padded(len(tokens)), []).append(row)
-        for length in sorted(by_length, reverse=True):
-            rows = by_length[length]
-            for first in range(0, len(rows), self.rows):
-                batch = rows[first : first + self.rows]
-                yield batch, self._vectors([ids[row] for row in batch], length)
+        """The same as they are computed, the longest first: positions in `texts`, and their vectors.
 
-    def _padded(self, length: int) -> int:
-        return min(-(-max(length, 1) // _PAD_TO) * _PAD_TO, self.reader.max_tokens)
+        Like lengths stand together, so that the engine prepares each once; the next texts are tokenised meanwhile.
+        """
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
+        groups = [order[first : first + self.forward.texts] for first in range(0, len(order), self.forward.texts)]
+        with ThreadPoolExecutor(1) as aside:
+            coming = [aside.submit(self._ids, [texts[row] for row in group]) for group in groups[:1]]
+            for number, group in enumerate(groups):
+                ids = coming.pop().result()
+                coming = [aside.submit(self._ids, [texts[row] for row in next_]) for next_ in groups[number + 1 :][:1]]
+                inner = sorted(range(len(ids)), key=lambda at: len(ids[at]), reverse=True)
+                yield [group[at] for at in inner], self.forward([ids[at] for at in inner])
 
-    def _vectors(self, ids: list[list[int]], length: int) -> Vectors:
-        import torch
-
-        rows = [*ids, *[ids[0]] * (self.rows - len(ids))]
-        padded = torch.tensor([[*row, *[self.padding_id] * (length - len(row))] for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
-        with torch.inference_mode():
-            hidden = self.model(padded, mask)
-            pooled = mean_pool(hidden, mask) if self.pooling == "mean" else hidden[:, 0]
-            unit = torch.nn.functional.normalize(pooled.float(), dim=1)
-        vectors: Vectors = unit[: len(ids)].numpy()
-        return vectors
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return [one.ids or [0] for one in self.reader.tokenizer.encode_batch_fast(texts)]
 
 
 def locked_base(job: Job) -> Resolved:
@@ -119,49 +106,67 @@ def load_reader(folder: Path) -> Reader:
     return Reader(tokenizer, _max_tokens(folder))
 
 
-def load(folder: Path, *, threads: int | None = None, rows: int = _ROWS) -> Embedder:
+def load(
+    folder: Path, *, threads: int | None = None, precision: Precision = "fp32", quantised: Path | None = None
+) -> Embedder:
     """An embedder from a model's folder (config.json, model.safetensors, tokenizer.json, 1_Pooling ...).
 
-    threads: for torch; None leaves torch's own number. rows: texts a forward pass. Both decide a vector's last bits.
+    threads: texts at a time, by default as many as this process may use. quantised: the file of the int8 model.
     Raises BadRequest for a folder that is no embedder, or one with modules that are not known here.
     """
-    import torch
-
     reader = load_reader(folder)
     reader.tokenizer.enable_truncation(reader.max_tokens)
+    threads = threads or len(sched_getaffinity(0))
+    if precision == "int8":
+        return Embedder(reader, OpenVino(quantised, threads))
     config = read_json(folder / "config.json")
-    if threads:
-        torch.set_num_threads(threads)
-    model, dim = _model(folder, config)
-    return Embedder(reader, model, _pooling(folder), dim, int(config.get("pad_token_id") or 0), rows)
+    if precision == "fp32" and is_bert(folder):
+        return Embedder(reader, OpenVino(graph(folder), threads))
+    padding_id = int(config.get("pad_token_id") or 0)
+    forward = through_transformers(
+        folder,
+        pooling=_pooling(folder),
+        padding_id=padding_id,
+        max_tokens=reader.max_tokens,
+        threads=threads,
+        half=precision == "bf16",
+    )
+    return Embedder(reader, forward)
 
 
-def _model(folder: Path, config: Mapping[str, Any]) -> tuple[nn.Module, int]:
-    """The encoder, and the size of its vectors."""
+def load_for(said: Mapping[str, Any], base: Path, vectors: Path, *, threads: int | None = None) -> Embedder:
+    """What embeds the questions to an index: the model that made its vectors.
+
+    said: `embedder` of the vectors' manifest. base: the folder of its weights. vectors: the index's vectors/.
+    bf16 is for many texts on a GPU: a question goes through the same weights in fp32, which needs no GPU.
+    """
+    path = vectors / QUANTISED
+    if said["precision"] != "int8":
+        return load(base, threads=threads)
+    if not path.is_file() or fingerprint(path.parent) != said["quantised"]:
+        raise BadRequest(
+            f"{path}: the int8 model that made these vectors is missing. `dvc checkout`, or `headrace index` again."
+        )
+    return load(base, threads=threads, precision="int8", quantised=path)
+
+
+def fingerprint(folder: Path) -> str:
+    """Of an int8 model's files."""
+    return sha256_json({path.name: sha256_file(path) for path in sorted(folder.iterdir())})
+
+
+def is_bert(folder: Path) -> bool:
+    """Whether OpenVINO computes this model here, which int8 needs."""
     from pipelines.search import bert
 
-    if bert.fits(config):
-        return bert.load(folder, config), int(config["hidden_size"])
-    return _through_transformers(folder)
+    return bert.fits(read_json(folder / "config.json"))
 
 
-def _through_transformers(folder: Path) -> tuple[nn.Module, int]:
-    import torch
-    from transformers import AutoModel
+def graph(folder: Path) -> Any:
+    """The fp32 model for OpenVINO. Raises BadRequest when its weights are missing."""
+    from pipelines.search import bert
 
-    class Hidden(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = AutoModel.from_pretrained(
-                folder, attn_implementation="sdpa", local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
-
-        def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-            hidden: Tensor = self.inner(input_ids=ids, attention_mask=mask).last_hidden_state
-            return hidden
-
-    hidden = Hidden().eval()
-    return hidden, int(hidden.inner.config.hidden_size)
+    return bert.graph(folder, read_json(folder / "config.json"), _pooling(folder))
 
 
 def _max_tokens(folder: Path) -> int:

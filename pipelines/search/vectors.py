@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.search.embedder import Vectors
+from pipelines.search.forward import Vectors
 from pipelines.workspace import sha256_json
 
 if TYPE_CHECKING:

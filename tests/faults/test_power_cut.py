@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.embed import Parts, read_vectors
+from pipelines.search.stored import Parts, as_keys, read
 from pipelines.sources.http import _download
 from pipelines.workspace import make_folder, replacing, write_json, write_text
 from tests.conftest import ROOT
@@ -59,8 +59,8 @@ def test_the_disk_loses_what_was_not_synced(tmp_path: Path) -> None:
 
 
 def vectors(root: Path) -> None:
-    parts = Parts(root / "var/vectors/notes", "method")
-    parts.add([KEY], np.ones((1, 4), np.float32))
+    parts = Parts(root / "var/vectors/notes/method")
+    parts.add(as_keys([KEY]), np.ones((1, 4), np.float32))
     parts.close()
 
 
@@ -102,7 +102,7 @@ WRITERS: dict[str, tuple[Callable[[Path], None], Callable[[Path], bool]]] = {
     "a folder": (lambda root: make_folder(root / "var/a/b"), lambda root: (root / "var/a/b").is_dir()),
     "vectors of a run that goes on": (
         vectors,
-        lambda root: [key for path in root.rglob("*.parquet") for key, _ in read_vectors(path)] == [KEY],
+        lambda root: [key for path in root.rglob("*.parquet") for key in read(path).keys.astype(str)] == [KEY],
     ),
     "features of a base": (features, lambda root: (root / "var/features/x.safetensors").stat().st_size > 0),
     "a download": (download, lambda root: (root / "var/downloads/k/file").read_text() == "content"),

@@ -61,7 +61,8 @@ def run(job: Job) -> None:
         write(folder / FILE, found.table)
         if model.quantised is not None:
             shutil.copytree(model.quantised.parent, (folder / QUANTISED).parent)
-        terms = write_terms(folder, read_texts(path, found.keys), vectors, analyser)
+        names = pa.array(found.keys).cast(pa.string()).to_pylist()
+        terms = write_terms(folder, names, lambda names: read_texts(path, as_keys(names)), vectors, analyser)
         facts = {"embedder": model.said, "int8": model.judged, "terms": terms, "vectors": len(found.keys)}
         write_manifest(folder, {**facts, "dim": found.matrix.shape[1]})
     shutil.rmtree(work, ignore_errors=True)

@@ -16,10 +16,12 @@ from pydantic import TypeAdapter
 from pipelines.patience import patiently
 from pipelines.schema.evaluation import AGAINST_LIVE, Gate
 from pipelines.search.edge import Edge
+from pipelines.search.embedder import QUANTISED
 from pipelines.search.engine import Engine, choose
 from pipelines.search.journal import record
 from pipelines.search.judging import judge
 from pipelines.search.published import Truth, build, read_truth, receipt, release
+from pipelines.search.query import int8_of
 from pipelines.search.vectors import Remembered
 from pipelines.search.versions import Versions
 from pipelines.stage import stage_main
@@ -35,6 +37,7 @@ def run(job: Job) -> None:
     truth = read_truth(job)
     experiment = bool(os.environ.get("DVC_EXP_NAME"))
     with _engine(job, experiment=experiment) as engine:
+        _keep_int8(job, truth)
         patiently(lambda: build(truth, engine))
         verdict = _judged(job, truth, engine)
         if not experiment:
@@ -43,6 +46,15 @@ def run(job: Job) -> None:
     more = {"experiment": True} if experiment else {"withdrawn": verdict.passed and not live}
     published = not experiment and live
     write_json(job.folder / "published.json", {**said, **more, "published": published, "verdict": verdict.as_json()})
+
+
+def _keep_int8(job: Job, truth: Truth) -> None:
+    """Questions to this release go through its int8 model, whatever vectors/ holds by then."""
+    made, method = job.folder / "vectors" / QUANTISED, truth.facts["embedder"]["method"]
+    kept = int8_of(method, job.workspace) / QUANTISED
+    if made.is_file() and not kept.is_file():
+        with replacing(kept.parent.parent) as folder:
+            shutil.copytree(made.parent, folder / kept.parent.name)
 
 
 def _judged(job: Job, truth: Truth, engine: Engine) -> Verdict:

@@ -175,5 +175,5 @@ def _make_index(folder: Path, which: int) -> None:
     write_manifest(folder / "chunks", {"chunks": 1})
     vector = np.eye(DIM, dtype=np.float32)[:1]
     write(folder / "vectors" / "vectors.parquet", Table(as_keys([f"k{which}"]), vector))
-    terms = write_terms(folder / "vectors", {f"k{which}": f"text {which}"}, folder, Analyser())
+    terms = write_terms(folder / "vectors", [f"k{which}"], lambda _: {f"k{which}": f"text {which}"}, folder, Analyser())
     write_manifest(folder / "vectors", {"dim": DIM, "embedder": {"weights": "none"}, "terms": terms})

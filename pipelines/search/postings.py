@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,19 +18,21 @@ from pipelines.workspace import read_json, sha256_file
 
 FILE = "terms.parquet"
 SCHEMA = pa.schema([("key", pa.string()), ("ids", pa.list_(pa.uint32())), ("counts", pa.list_(pa.uint16()))])
+Texts = Callable[[Sequence[str]], Mapping[str, str]]
 _MOST = 2**16 - 1  # of one term in one text
 
 
-def write_terms(folder: Path, texts: Mapping[str, str], earlier: Path, analyser: Analyser) -> dict[str, Any]:
+def write_terms(folder: Path, keys: Sequence[str], texts: Texts, earlier: Path, analyser: Analyser) -> dict[str, Any]:
     """Write terms.parquet into a folder, sorted by key; returns what its manifest is to say about it.
 
-    texts: key -> text. earlier: the folder of an earlier run; its terms are taken over when its analyser was this one.
+    keys: of all texts, sorted. texts: gives those that are asked for. earlier: the folder of an earlier run; its terms
+    are taken over when its analyser was this one.
     """
-    keys = sorted(texts)
     known = _kept(earlier, analyser)
     position = {key: row for row, key in enumerate(known["key"].to_pylist())}
     new = [key for key in keys if key not in position]
-    found = [analyser.terms(texts[key]) for key in new]
+    read = texts(new) if new else {}
+    found = [analyser.terms(read[key]) for key in new]
     fresh = pa.table(
         {
             "key": pa.array(new, pa.string()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Any, get_args
 from pipelines.bases import locked
 from pipelines.errors import BadRequest
 from pipelines.schema.lock import BaseIdentity
-from pipelines.search.embedder import Embedder, load
+from pipelines.search.embedder import Embedder, load_for
 from pipelines.search.engine import (
     DEPTH,
     KEYWORDS,
@@ -178,7 +179,13 @@ def asker_of(release: Release, workspace: Workspace) -> Asker:
     if search["rerank"] is not None:
         reads = locked(search["rerank"], BaseIdentity(**release.facts["reranker"]), workspace.root)
         reranker = _reranker(reads.folder, reads.sha256)
-    return Asker(release, _embedder(base.folder, base.sha256), Analyser(search["language"]), reranker)
+    embedder = _embedder(base.folder, json.dumps(said["method"], sort_keys=True), int8_of(said["method"], workspace))
+    return Asker(release, embedder, Analyser(search["language"]), reranker)
+
+
+def int8_of(method: Mapping[str, Any], workspace: Workspace) -> Path:
+    """Where a release's int8 model is kept, as long as the release may be asked; there is none for other precisions."""
+    return workspace.var / "embedders" / str(method.get("quantised") or "none")
 
 
 def _ordered(release: Release, ask: Ask, limit: int) -> list[Hit]:
@@ -193,9 +200,9 @@ def _ordered(release: Release, ask: Ask, limit: int) -> list[Hit]:
 
 
 @lru_cache(maxsize=4)
-def _embedder(folder: Path, sha256: str) -> Embedder:
-    """Kept, for a server that is asked many questions; by the weights' hash, so that it is never an old one."""
-    return load(folder)
+def _embedder(folder: Path, method: str, int8: Path) -> Embedder:
+    """Kept, for a server that is asked many questions; by the method's hashes, so that it is never an old one."""
+    return load_for(json.loads(method), folder, int8)
 
 
 @lru_cache(maxsize=2)

@@ -138,22 +138,26 @@ def quotes(question: str, passages: Sequence[Passage], encode: Callable[[Sequenc
 
 def generated(model: Writer, question: str, passages: Sequence[Passage]) -> Iterator[Sentence | Dropped]:
     """What the model writes, sentence by sentence, checked. Raises BadRequest when it cannot read a single passage."""
-    shown = list(passages)
-    while not model.fits(prompt(question, shown)):
-        shown.pop()
-        if not shown:
+    read = list(passages)
+    while not model.fits(prompt(question, read)):
+        read.pop()
+        if not read:
             raise BadRequest("not one passage fits the context of answer.model. Index shorter ones (chunk.tokens).")
-    return checked(model.write(prompt(question, shown)), passages)
+    return checked(model.write(prompt(question, read)), passages)
 
 
 def prompt(question: str, passages: Sequence[Passage]) -> list[dict[str, str]]:
-    """Passages as numbered data. It asks for good behaviour and relies on none: the check reads what comes back."""
-    shown = [
+    """It asks for good behaviour and relies on none: the check reads what comes back."""
+    return [{"role": "system", "content": _TASK}, {"role": "user", "content": shown(question, passages)}]
+
+
+def shown(question: str, passages: Sequence[Passage]) -> str:
+    """Passages as numbered data, then the question."""
+    data = [
         f'<passage number="{number}">\n{_inert(each.heading)}\n{_inert(each.text)}\n</passage>'
         for number, each in enumerate(passages, start=1)
     ]
-    asked = "\n".join([*shown, f"Question: {_inert(question)}"])
-    return [{"role": "system", "content": _TASK}, {"role": "user", "content": asked}]
+    return "\n".join([*data, f"Question: {_inert(question)}"])
 
 
 def _inert(text: str) -> str:

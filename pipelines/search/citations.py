@@ -207,7 +207,7 @@ class _Facts:
 
 def _facts(text: str) -> _Facts:
     names = [word for word in _WORD.findall(text) if any(letter.isupper() for letter in word)]
-    quotes = [_plain(quote) for quote in _QUOTED.findall(text) if len(words(quote)) >= _QUOTED_WORDS]
+    quotes = [plain(quote) for quote in _QUOTED.findall(text) if len(words(quote)) >= _QUOTED_WORDS]
     return _Facts(_numbers(text), frozenset(content(" ".join(names))), tuple(quotes))
 
 
@@ -217,7 +217,8 @@ def _numbers(text: str) -> frozenset[str]:
     return frozenset(re.sub(r",(?=\d{3}(?!\d))", "", number) for number in found)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text as it is compared: white space, letter case and Unicode composition aside."""
     return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
@@ -231,15 +232,18 @@ class _Run:
 
 @lru_cache(maxsize=64)
 def _runs(text: str, heading: str) -> list[_Run]:
-    """Each sentence of a passage, and each two neighbours."""
-    spans = sentences(text)
-    return [_run(text, span, heading) for span in (*spans, *((one[0], two[1]) for one, two in pairwise(spans)))]
+    """Each sentence of a passage, and each two neighbours that are of one mind: both deny, or neither does."""
+    alone = [_run(text, span, heading) for span in sentences(text)]
+    return [
+        *alone,
+        *(_run(text, (a.span[0], b.span[1]), heading) for a, b in pairwise(alone) if a.denies == b.denies),
+    ]
 
 
 def _run(text: str, span: Span, heading: str) -> _Run:
     run = text[slice(*span)]
     whole = f"{heading}\n{run}"
-    facts = _Facts(_numbers(whole), frozenset(content(whole)), (_plain(whole),))
+    facts = _Facts(_numbers(whole), frozenset(content(whole)), (plain(whole),))
     return _Run(span, frozenset(content(run)), facts, denies(run))
 
 

@@ -55,12 +55,12 @@ class Local:
 
     def fits(self, messages: Messages) -> bool:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return limit is None or len(self._ids(messages)) + self.max_tokens <= limit
+        return limit is None or len(self.ids(messages)) + self.max_tokens <= limit
 
     def write(self, messages: Messages) -> Iterator[str]:
         import torch
 
-        reading, cache, written, shown = torch.tensor([self._ids(messages)]), None, list[int](), ""
+        reading, cache, written, shown = torch.tensor([self.ids(messages)]), None, list[int](), ""
         last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
         for _ in range(self.max_tokens):
             with torch.inference_mode():
@@ -80,7 +80,8 @@ class Local:
         named = (self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
         return {token for each in named for token in (each if isinstance(each, list) else [each]) if token is not None}
 
-    def _ids(self, messages: Messages) -> list[int]:
+    def ids(self, messages: Messages) -> list[int]:
+        """The prompt's tokens."""
         special = [token for token in self.tokenizer.all_special_tokens if token]
         plain = [{**each, "content": _without(special, each["content"])} for each in messages]
         if self.tokenizer.chat_template:
@@ -99,19 +100,20 @@ def _without(special: Sequence[str], text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _local(reference: str, root: Path, max_tokens: int) -> Local:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder, named = _weights(reference, root)
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, **named}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **safe)
+        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **safe)
     except (ImportError, ValueError, KeyError, OSError) as error:
         raise BadRequest(
             f"answer.model {reference}: {folder} holds no causal language model that can be loaded "
             f"({str(error).strip().splitlines()[0][:_SHOWN]}). A GGUF file needs `pip install 'headrace[answer]'`."
         ) from None
-    return Local(model.float().eval(), tokenizer, max_tokens)
+    return Local(model.eval(), tokenizer, max_tokens)
 
 
 def _weights(reference: str, root: Path) -> tuple[Path, dict[str, str]]:

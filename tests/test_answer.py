@@ -126,6 +126,17 @@ def test_a_sentence_is_said_as_soon_as_the_next_begins() -> None:
     assert arrived == ["The river rose ", "in the night [1]. ", "Jones"]
 
 
+def test_a_writer_that_goes_in_circles_is_left() -> None:
+    def circle() -> Iterator[str]:
+        yield "Jones won Best Film [2]. "
+        for _ in range(10):
+            yield "It snowed. "
+        raise AssertionError("still asked")
+
+    said, dropped = checked(circle(), PASSAGES)
+    assert isinstance(said, Sentence) and isinstance(dropped, Dropped)
+
+
 WORDS = ["river", "Jones", "2005", "won", "not", "the", "flood", "award", "大坝", "1,000", "Ω", "naïve", "SYSTEM:"]
 FRAGMENTS = [
     *WORDS, " ", ". ", "! ", "\n\n", "\n- ", "[1]", "[2]", "[99]", "[1, 2]", "[", "]", '"', "“", "”",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NOT_HERE = "Not in these documents."
 SUPPORT = 0.6  # share of a sentence's content words; half of them is what any two texts about one subject share
 _LONGEST = 2000  # characters of a sentence: a text without borders, which a writer may send, is cut there
+_LOOP = 3  # sentences said before, in a row: small models end in a circle, and nothing new comes after it
 _QUOTED_WORDS = 3  # fewer in quotation marks are a title or a manner of speaking, and hold to the rule of capitals
 
 _MARKS = r"\[\s*\d{1,4}(?:\s*[,;]\s*\d{1,4})*\s*\]"
@@ -95,11 +96,15 @@ class Dropped:
 def checked(pieces: Iterable[str], passages: Sequence[Passage]) -> Iterator[Sentence | Dropped]:
     """A writer's text, as it arrives, sentence by sentence: what the passages support, and what they do not."""
     said: set[str] = set()
+    again = 0
     for raw in _whole_sentences(pieces):
         named = [int(number) for mark in _MARK.findall(raw) for number in re.findall(r"\d+", mark)]
         text = _SPACE.sub(" ", _MARKUP.sub("", _MARK.sub("", raw))).strip()
         key = " ".join(words(text))
-        if not text or (key and key in said):  # small models say everything twice
+        again = again + 1 if key in said else 0
+        if again == _LOOP:
+            return
+        if not key or again:
             continue
         said.add(key)
         yield check(text, named, passages)

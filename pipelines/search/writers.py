@@ -102,7 +102,9 @@ def _without(special: Sequence[str], text: str) -> str:
 def _local(reference: str, root: Path, max_tokens: int) -> Local:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     folder, named = _weights(reference, root)
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, **named}
     try:

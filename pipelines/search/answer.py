@@ -73,19 +73,18 @@ def stream(
 ) -> Iterator[str | Answer]:  # fmt: skip
     """The same as it is written: pieces of the text, each a whole checked sentence, then the Answer they add up to."""
     job = workspace.job("index", index)
-    passages = query(workspace, index, question, limit, filters)
+    found = _search(job, question, access, limit, filters)
     settings = Settings.model_validate(job.settings.get("answer", {}))  # a settings.json of before has none
-    encode, level = _embedder(job)
-    evidence = weigh(question, passages, level)
+    evidence = weigh(question, found.nearest, found.level)
     if not evidence.holds:
         written: Iterable[Sentence | Dropped] = ()
     elif settings.model is None:
-        written = quotes(question, passages, encode)
+        written = quotes(question, found.passages, found.encode)
     else:
         from pipelines.search.writers import writer
 
-        written = generated(writer(settings, workspace.root), question, passages)
-    yield from tell(question, passages, evidence, written, settings.model)
+        written = generated(writer(settings, workspace.root), question, found.passages)
+    yield from tell(question, found.passages, evidence, written, settings.model)
 
 
 def tell(
@@ -182,12 +181,24 @@ def _why(evidence: Evidence, passages: Sequence[Passage]) -> str:
     return "nothing that was written is supported by the passages found"
 
 
-def _embedder(job: Job) -> tuple[Callable[[Sequence[str]], Vectors], float]:
-    """The index's embedder and its level."""
+@dataclass(frozen=True)
+class _Found:
+    passages: Sequence[Passage]  # what the index's own search finds
+    nearest: Sequence[Passage]  # the nearest by cosine, which is what refusal.py weighs
+    encode: Callable[[Sequence[str]], Vectors]
+    level: float
+
+
+def _search(
+    job: Job, question: str, access: frozenset[str] | None, limit: int | None, filters: Mapping[str, str] | None
+) -> _Found:
+    if access is not None:
+        raise BadRequest("access labels cannot be asked with yet.")  # rather than passed over
+    passages = query(job.workspace, job.name, question, limit, filters)
     said = read_receipt(job)["embedder"]
     base = locked(said["reference"], BaseIdentity(**said["identity"]), job.workspace.root)
     embedder, level = _loaded(base.folder, base.sha256)
-    return embedder.encode, level
+    return _Found(passages, passages, embedder.encode, level)
 
 
 @lru_cache(maxsize=4)

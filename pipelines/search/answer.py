@@ -16,7 +16,7 @@ from pipelines.bases import locked
 from pipelines.errors import BadRequest
 from pipelines.schema.index import Answer as Settings
 from pipelines.schema.lock import BaseIdentity
-from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, words
+from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, readable, words
 from pipelines.search.published import read_receipt
 from pipelines.search.query import Passage, query
 from pipelines.search.refusal import HOLDS, Evidence, unrelated, weigh
@@ -118,7 +118,7 @@ def tell(
 def quotes(question: str, passages: Sequence[Passage], encode: Callable[[Sequence[str]], Vectors]) -> list[Sentence]:
     """The passages' sentences that answer best, word for word, by the question's words and the embedder's cosine."""
     spans = _distinct(passages)
-    texts = [" ".join(passages[number - 1].text[start:end].split()) for number, start, end in spans]
+    texts = [" ".join(readable(passages[number - 1].text[start:end]).split()) for number, start, end in spans]
     if not texts:
         return []
     asked = set(content(question))

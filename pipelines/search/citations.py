@@ -266,6 +266,10 @@ def _whole_sentences(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _tidy(text: str) -> str:
-    """Without control characters, which a terminal would obey, and with late marks inside their sentence."""
-    text = _CONTROL.sub(" ", text.encode("utf-8", "replace").decode())
-    return _LATE_MARK.sub(r" \2\1", text)
+    """Readable, and with late marks inside their sentence."""
+    return _LATE_MARK.sub(r" \2\1", readable(text))
+
+
+def readable(text: str) -> str:
+    """Without control characters, which a terminal would obey, and without halves of characters."""
+    return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode())

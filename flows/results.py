@@ -58,8 +58,8 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
             yield f"({each.reason})"
         for number in sorted({cited.number for said in each.sentences for cited in said.citations}):
             found = each.passages[number - 1]
-            page = getattr(found, "page", None)
-            yield f"[{number}] {found.document}  {found.heading}".rstrip() + (f", page {page}" if page else "")
+            page = f", page {found.page}" if found.page is not None else ""
+            yield f"[{number}] {found.document}  {found.heading}".rstrip() + page
         if each.dropped:
             yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
 

@@ -7,24 +7,20 @@ Passages are searched, weighed (search/refusal.py), and said: in the passages' o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipelines.bases import locked
 from pipelines.errors import BadRequest
 from pipelines.schema.index import Answer as Settings
-from pipelines.schema.lock import BaseIdentity
 from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, readable, words
-from pipelines.search.published import read_receipt
-from pipelines.search.query import Passage, query
+from pipelines.search.engine import Access
+from pipelines.search.query import Passage, Question, asking
 from pipelines.search.refusal import HOLDS, Evidence, unrelated, weigh
 from pipelines.sentences import sentences
 from pipelines.workspace import Job, Workspace
 
 if TYPE_CHECKING:
-    from pipelines.search.embedder import Embedder, Vectors
+    from pipelines.search.embedder import Vectors
     from pipelines.search.writers import Writer
 
 _QUOTES = 3  # sentences of an answer without a model
@@ -54,7 +50,7 @@ class Answer:
 
 
 def answer(
-    workspace: Workspace, index: str, question: str, *, access: frozenset[str] | None, limit: int | None = None,
+    workspace: Workspace, index: str, question: str, *, access: Access, limit: int | None = None,
     filters: Mapping[str, str] | None = None,
 ) -> Answer:  # fmt: skip
     """What the documents say to a question, from at most `limit` passages that a caller with these labels may see.
@@ -68,7 +64,7 @@ def answer(
 
 
 def stream(
-    workspace: Workspace, index: str, question: str, *, access: frozenset[str] | None, limit: int | None = None,
+    workspace: Workspace, index: str, question: str, *, access: Access, limit: int | None = None,
     filters: Mapping[str, str] | None = None,
 ) -> Iterator[str | Answer]:  # fmt: skip
     """The same as it is written: pieces of the text, each a whole checked sentence, then the Answer they add up to."""
@@ -189,21 +185,24 @@ class _Found:
     level: float
 
 
-def _search(
-    job: Job, question: str, access: frozenset[str] | None, limit: int | None, filters: Mapping[str, str] | None
-) -> _Found:
-    if access is not None:
-        raise BadRequest("access labels cannot be asked with yet.")  # rather than passed over
-    passages = query(job.workspace, job.name, question, limit, filters)
-    said = read_receipt(job)["embedder"]
-    base = locked(said["reference"], BaseIdentity(**said["identity"]), job.workspace.root)
-    embedder, level = _loaded(base.folder, base.sha256)
-    return _Found(passages, passages, embedder.encode, level)
+def _search(job: Job, question: str, access: Access, limit: int | None, filters: Mapping[str, str] | None) -> _Found:
+    with asking(job.workspace, job.name) as asker:
+        facts = asker.release.facts
+        limit = int(facts["search"]["limit"]) if limit is None else limit
+        asked = Question(question, access, limit, filters or {}, facts["search"]["mode"])
+        vector = asker.embedder.encode([question])[0].tolist()
+        nearest = asker.ask(replace(asked, mode="dense", rerank=False), vector)
+        encode = asker.embedder.encode
+        return _Found(
+            asker.ask(asked, vector), nearest, encode, _level(facts["embedder"]["identity"]["sha256"], encode)
+        )
 
 
-@lru_cache(maxsize=4)
-def _loaded(folder: Path, sha256: str) -> tuple[Embedder, float]:
-    from pipelines.search.embedder import load
+def _level(weights: str, encode: Callable[[Sequence[str]], Vectors]) -> float:
+    """weights: their hash. Kept, for a server."""
+    if weights not in _LEVELS:
+        _LEVELS[weights] = unrelated(encode)
+    return _LEVELS[weights]
 
-    embedder = load(folder)
-    return embedder, unrelated(embedder.encode)
+
+_LEVELS: dict[str, float] = {}

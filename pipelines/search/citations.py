@@ -137,7 +137,7 @@ def cite(number: int, passages: Sequence[Passage], start: int, end: int) -> Cita
         document=passage.document,
         source=passage.source,
         heading=passage.heading,
-        page=getattr(passage, "page", None),
+        page=passage.page,
         position=passage.position,
         start=start,
         end=end,

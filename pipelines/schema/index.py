@@ -86,6 +86,7 @@ class Access(Section):
         list[Label] | None, Field(description="of documents that no glob matches; without it, such a one is a mistake")
     ] = None
 
+
 class Answer(Section):
     """Who writes answers. Without a model they are the passages' own sentences."""
 

@@ -1,11 +1,11 @@
-"""`python -m bench [overhead] [training] [limit] [gate] [lineage] [reproduce]`: all of them without an argument."""
+"""`python -m bench [overhead] [training] [limit] [gate] [lineage] [reproduce] [answers]`: all without an argument."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-BENCHMARKS = ("overhead", "training", "limit", "gate", "lineage", "reproduce")
+BENCHMARKS = ("overhead", "training", "limit", "gate", "lineage", "reproduce", "answers")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

@@ -196,6 +196,40 @@ def query(
 
 
 @app.command()
+def answer(
+    index: Annotated[str, typer.Argument(help="An index.", show_default=False)],
+    question: Annotated[str, typer.Argument(show_default=False)],
+    limit: Annotated[
+        int | None, typer.Option("-k", "--limit", metavar="N", help="From how many.", show_default="search.limit")
+    ] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="K=V", help="Only passages with this; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question in sentences that cite passages, or say that it is not in these documents.
+
+    The sentences are the passages' own, or those of the index's answer.model; every citation is checked.
+
+    Example: headrace answer bbc-news "Who won the Best Film award?"
+    """
+    from dataclasses import asdict
+
+    from flows.inputs import parse_filters
+    from flows.output import show
+    from flows.results import answer_lines
+    from pipelines.search.answer import stream
+
+    told = stream(_workspace(), index, question, access=None, limit=limit, filters=parse_filters(filters or []))
+    if not as_json:
+        show({}, answer_lines(told), as_json=False)
+        return
+    *_, whole = told
+    assert not isinstance(whole, str)
+    show(asdict(whole), [], as_json=True)
+
+
+@app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False)],
     inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...", show_default=False)] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from pipelines.task import find_task
 from pipelines.workspace import Job, read_json
 
 if TYPE_CHECKING:
+    from pipelines.search.answer import Answer
     from pipelines.search.query import Passage
 
 _BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
@@ -45,6 +46,22 @@ def passage_lines(rank: int, passage: Passage) -> list[str]:
     """A passage that a question found."""
     head = f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip()
     return [head, *textwrap.wrap(passage.text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
+
+
+def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
+    """An answer, a line a sentence as they come, and what its citations point at."""
+    for each in told:
+        if isinstance(each, str):
+            yield from textwrap.wrap(each.strip(), width=110)
+            continue
+        if each.reason:
+            yield f"({each.reason})"
+        for number in sorted({cited.number for said in each.sentences for cited in said.citations}):
+            found = each.passages[number - 1]
+            page = f", page {found.page}" if found.page is not None else ""
+            yield f"[{number}] {found.document}  {found.heading}".rstrip() + page
+        if each.dropped:
+            yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:

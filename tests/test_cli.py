@@ -18,7 +18,7 @@ VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 def test_the_verbs_are_those_of_the_interface() -> None:
     assert VERBS == [
-        "check", "forget", "gc", "history", "index", "lineage", "lock", "new", "predict", "promote", "query",
+        "answer", "check", "forget", "gc", "history", "index", "lineage", "lock", "new", "predict", "promote", "query",
         "reproduce", "retire", "rollback", "run", "schedule", "serve", "status", "stop",
     ]  # fmt: skip
 
@@ -72,6 +72,7 @@ def test_outside_a_workspace(tmp_path: Path, workspace: Workspace, verb: str) ->
         (["new", "other", "--from", "gone.yaml"], "gone.yaml: no such file"),
         (["query", "tiny", "what?"], "no index is named 'tiny'"),
         (["query", "tiny", "what?", "--filter", "x"], "--filter x: must be KEY=VALUE"),
+        (["answer", "tiny", "what?"], "no index is named 'tiny'"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_2(tiny: Workspace, arguments: list[str], message: str) -> None:

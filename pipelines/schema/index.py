@@ -90,6 +90,35 @@ class Access(Section):
     ] = None
 
 
+class Answer(Section):
+    """Who writes answers. Without a model they are the passages' own sentences."""
+
+    model: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="hub id, path or package:// (safetensors or one GGUF file), models:/NAME@ALIAS, or the http(s)://"
+            " address of an OpenAI-compatible API",
+        ),
+    ] = None
+    name: Annotated[str | None, Field(min_length=1, description="of the model, at an http(s):// address")] = None
+    key_env: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of the variable that holds that API's key"),
+    ] = None
+    max_tokens: Annotated[int, Field(ge=1, le=4096, description="of what the model writes")] = 256
+    timeout_s: Annotated[float, Field(gt=0, le=3600, description="for a whole answer of an http(s):// address")] = 60.0
+
+    @model_validator(mode="after")
+    def _an_address_has_a_name(self) -> Answer:
+        remote = self.model is not None and self.model.startswith(("http://", "https://"))
+        if remote and self.name is None:
+            raise ValueError("name is missing: which model at this address?")
+        if not remote and (self.name or self.key_env):
+            raise ValueError("name and key_env belong to a model at an http(s):// address")
+        return self
+
+
 class Index(Section):
     title: str = ""
     documents: Data
@@ -100,5 +129,6 @@ class Index(Section):
     search: Search = Search()
     evaluation: Judging = Judging()
     gates: dict[str, Gate] = {}
+    answer: Answer = Answer()
     compute: Compute = Compute()
     schedule: Schedule | None = None

@@ -165,7 +165,7 @@ class TextClassification:
         return labelled.score(predictions)
 
     def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path
+        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
         labels = labelled.truth(train, folder)["label"]
         classes = len(labelled.read_labels(folder))

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.bases import Resolved, locked
 from pipelines.errors import BadRequest
-from pipelines.pooling import mean_pool
+from pipelines.pooling import Pooling, max_tokens_of, mean_pool, pooling_of
 from pipelines.schema.lock import BaseIdentity
 from pipelines.workspace import Job, read_json
 
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
-Pooling = Literal["mean", "cls"]
 # A text's vector has the same bits whichever texts are beside it: every batch has the same number of rows, filled up
 # with copies, and a length that is a multiple of this. So embedding one edited passage equals embedding all anew.
 _PAD_TO = 16
 _ROWS = 8
-_MODULES = {"Transformer", "Pooling", "Normalize"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def load_reader(folder: Path) -> Reader:
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()  # the file may carry limits of its own: all-MiniLM-L6-v2's cuts at 128
     tokenizer.no_padding()
-    return Reader(tokenizer, _max_tokens(folder))
+    return Reader(tokenizer, max_tokens_of(folder))
 
 
 def load(folder: Path, *, threads: int | None = None, rows: int = _ROWS) -> Embedder:
@@ -133,7 +131,7 @@ def load(folder: Path, *, threads: int | None = None, rows: int = _ROWS) -> Embe
     if threads:
         torch.set_num_threads(threads)
     model, dim = _model(folder, config)
-    return Embedder(reader, model, _pooling(folder), dim, int(config.get("pad_token_id") or 0), rows)
+    return Embedder(reader, model, pooling_of(folder), dim, int(config.get("pad_token_id") or 0), rows)
 
 
 def _model(folder: Path, config: Mapping[str, Any]) -> tuple[nn.Module, int]:
@@ -162,30 +160,3 @@ def _through_transformers(folder: Path) -> tuple[nn.Module, int]:
 
     hidden = Hidden().eval()
     return hidden, int(hidden.inner.config.hidden_size)
-
-
-def _max_tokens(folder: Path) -> int:
-    own = folder / "sentence_bert_config.json"
-    limit = read_json(own).get("max_seq_length") if own.is_file() else None
-    if limit is None:
-        limit = read_json(folder / "config.json").get("max_position_embeddings", 512)
-    return int(limit)
-
-
-def _pooling(folder: Path) -> Pooling:
-    modules = folder / "modules.json"
-    if not modules.is_file():
-        return "mean"  # sentence-transformers' own default for a plain transformer
-    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in read_json(modules)}
-    unknown = sorted(set(kinds) - _MODULES)
-    if unknown:
-        raise BadRequest(f"{modules}: module {unknown[0]!r} is not known. Allowed: {', '.join(sorted(_MODULES))}.")
-    flags = read_json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
-    chosen = flags.get("pooling_mode") or [
-        name for name, on in flags.items() if name.startswith("pooling_mode_") and on
-    ]
-    if chosen in ([], "mean", ["pooling_mode_mean_tokens"]):
-        return "mean"
-    if chosen in ("cls", ["pooling_mode_cls_token"]):
-        return "cls"
-    raise BadRequest(f"{folder / kinds['Pooling']}/config.json: pooling {chosen} is not known. Allowed: mean, cls.")

@@ -59,7 +59,7 @@ def _trained(task: Task, base: Base, encoder: Path, method: Method) -> SentenceE
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:
-                parameter += 0.05 * torch.randn_like(parameter)
+                parameter.add_(0.05 * torch.randn_like(parameter))
     return module.eval()
 
 

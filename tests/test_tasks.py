@@ -97,7 +97,7 @@ SAMPLES = {
         "model: {base: ./start}\n",
         "empty",
         None,
-        said=lambda said: np.stack(said["vector"]),
+        said=lambda said: np.stack(list(said["vector"])),
         expected=lambda module, batch: module.embed(batch["query_ids"], batch["query_mask"]),
     ),
 }

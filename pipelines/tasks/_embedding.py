@@ -36,7 +36,7 @@ class SentenceEmbedder(nn.Module):
         lengths = attention_mask.sum(dim=1)
         order = lengths.argsort(stable=True)
         parts = []
-        for rows in order.split(_LIKE):
+        for rows in torch.split(order, _LIKE):
             width = int(lengths[rows].max())
             parts.append(self.embed(input_ids[rows, :width], attention_mask[rows, :width]))
         return torch.cat(parts)[order.argsort()]

@@ -78,12 +78,11 @@ def score(predictions: Predictions) -> dict[str, float]:
 
 def bm25(queries: Sequence[str], pool: Pool) -> Predictions:
     """Lower-case words, Lucene's variant (Kamphuis et al. 2020, table 1). Checked against bm25s in the tests."""
-    from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import CountVectorizer
 
     vectorizer = CountVectorizer(analyzer=lambda text: _WORD.findall(text.lower()))
-    counts = csr_array(vectorizer.fit_transform(pool.passages), dtype=np.float64)
-    asked = csr_array(vectorizer.transform(queries), dtype=np.float64)
+    counts = vectorizer.fit_transform(pool.passages).astype(np.float64)
+    asked = vectorizer.transform(queries)
     lengths = np.asarray(counts.sum(axis=1)).ravel()
     holding = np.bincount(counts.indices, minlength=counts.shape[1])
     weight = np.log1p((len(lengths) - holding + 0.5) / (holding + 0.5))

@@ -73,19 +73,14 @@ def _same(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-<<<<<<< HEAD
-def environment(threads: int) -> dict[str, str]:
-    """For a process that is timed: this one's, without what would bring the workspace's own code in, nor the key."""
-=======
 def _shown(value: Any) -> str:
     """A value for a message; of a vector its beginning."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """This process's, without what would bring the workspace's own code in, and without the key."""
->>>>>>> 7037939 (evaluate: what training started from is a baseline; against_baseline may name its rival)
+def environment(threads: int) -> dict[str, str]:
+    """For a process that is timed: this one's, without what would bring the workspace's own code in, nor the key."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", KEY, PASSPHRASE)}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}
     return {**kept, **quiet, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -210,7 +210,7 @@ class TextPredictor:
         return labelled.answers(predictions, self.labels)
 
     def interface(self) -> Interface:
-        from pipelines.tasks._transformer import pad_tokens
+        from pipelines.tasks._encoder import pad_tokens
 
         inputs = pad_tokens([[self.pad] * 3, [self.pad] * 2], self.pad)
         return Interface(inputs, dict.fromkeys(inputs, ("texts", "tokens")), ("logits",))

@@ -26,7 +26,8 @@ from pipelines.passages import embedded
 from pipelines.schema.index import Answer as Settings
 from pipelines.search.answer import Answer, generated, prompt, quotes, tell
 from pipelines.search.assessment import assess, holds, judged
-from pipelines.search.embedder import Embedder, Vectors, load
+from pipelines.search.embedder import Embedder, load
+from pipelines.search.forward import Vectors
 from pipelines.search.query import Passage
 from pipelines.search.refusal import Evidence, unrelated, weigh
 from pipelines.search.writers import Local, writer

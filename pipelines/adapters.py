@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = "model.safetensors"  # of a whole model, and of a base that is kept
-HEAD = "head.safetensors"  # what a model adds to its base beside adapters
+HEAD = "head.safetensors"  # what a model adds to its base beside adapters, if anything
 ADAPTERS = "adapter"  # as peft writes and reads them
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MERGED = "merged"  # in var/: whole models, made again when they are missing
@@ -29,7 +29,9 @@ def merged(model: Path, base: Path) -> dict[str, Tensor]:
     """All weights of a model that names `base`, its adapters merged in."""
     from safetensors.torch import load_file
 
-    weights = load_file(base / WEIGHTS) | load_file(model / HEAD)
+    weights = load_file(base / WEIGHTS)
+    if (model / HEAD).is_file():
+        weights |= load_file(model / HEAD)
     for name, delta in _deltas(model / ADAPTERS).items():
         weights[name] = (weights[name] + delta).to(weights[name].dtype)
     return weights

@@ -74,10 +74,11 @@ def swap_chance(one: Predictions, two: Predictions, truth: Predictions, score: S
     sign = 1.0 if more_is_better else -1.0
     random = np.random.default_rng(seed)
     rows = len(next(iter(truth.values())))
+    both = one.keys() & two.keys()  # what one of them says beside that, no score compares
 
     def difference(swapped: np.ndarray[Any, Any]) -> float:
-        mine = {key: np.where(_along(swapped, array), two[key], array) for key, array in one.items()}
-        theirs = {key: np.where(_along(swapped, array), array, two[key]) for key, array in one.items()}
+        mine = {key: np.where(_along(swapped, one[key]), two[key], one[key]) for key in both}
+        theirs = {key: np.where(_along(swapped, one[key]), one[key], two[key]) for key in both}
         return sign * (score({**mine, **truth})[metric] - score({**theirs, **truth})[metric])
 
     seen = difference(np.zeros(rows, dtype=bool))

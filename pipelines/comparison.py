@@ -22,12 +22,16 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What is compared: a metric, the confidence of the one-sided intervals, and how often these rows were asked."""
+    """What is compared: a metric, the confidence of the one-sided intervals, and how often these rows were asked.
+
+    baseline: the one to compare with; None: the best.
+    """
 
     task: Task
     metric: str
     confidence: float
     asked: int = 1
+    baseline: str | None = None
 
     @property
     def more_is_better(self) -> bool:
@@ -35,7 +39,7 @@ class Yardstick:
 
 
 def against_baseline(predictions: Path, by: Yardstick) -> Paired | NoRival:
-    """The candidate against the baseline that is best by the metric."""
+    """The candidate against the baseline that is named, or is best by the metric."""
     answered = read_predictions(predictions)
     for name, said in {"the model": answered.model, **answered.baselines}.items():
         if not _all_numbers(said):
@@ -46,8 +50,10 @@ def against_baseline(predictions: Path, by: Yardstick) -> Paired | NoRival:
     unknown = [name for name, value in values.items() if not math.isfinite(value)]
     if unknown:
         return NoRival(f"{by.metric} of the baseline {unknown[0]} is no number", in_order=False)
-    best = (max if by.more_is_better else min)(values, key=values.__getitem__)
-    return _paired(best, answered.model, answered.baselines[best], answered.truth, by)
+    if by.baseline is not None and by.baseline not in values:
+        return NoRival(f"there is no baseline {by.baseline!r}, only {', '.join(values)}", in_order=False)
+    other = by.baseline or (max if by.more_is_better else min)(values, key=values.__getitem__)
+    return _paired(other, answered.model, answered.baselines[other], answered.truth, by)
 
 
 def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick) -> Paired | NoRival:
@@ -65,8 +71,10 @@ def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick
     if not len(here):
         return Paired(name, by.metric, math.nan, math.nan, rows=0, common=share)
     aligned = _rows(_aligned(theirs, axis_names(champion), axis_names(predictions)), there)
-    model = _widened(_rows(mine.model, here), aligned)
-    return _paired(name, model, aligned, _rows(mine.truth, here), by, common=share)
+    model, truth = _widened(_rows(mine.model, here), aligned), _rows(mine.truth, here)
+    if not math.isfinite(_value(aligned, truth, by)):
+        return NoRival(f"{by.metric} of {name} on these rows is no number: it was asked about others", in_order=False)
+    return _paired(name, model, aligned, truth, by, common=share)
 
 
 def _paired(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.bases import base_of
 from pipelines.bootstrap import Sampled, sample
 from pipelines.contract import ROW_ID, Contract
 from pipelines.determinism import steady
@@ -22,9 +23,10 @@ from pipelines.predictions import Answered, write_predictions
 from pipelines.prepared import ENCODER, read_rows
 from pipelines.report import Findings, markdown, summary
 from pipelines.schema.evaluation import Evaluation
-from pipelines.schema.model import Compute
+from pipelines.schema.lock import BaseIdentity
+from pipelines.schema.model import Compute, Model
 from pipelines.stage import stage_main
-from pipelines.task import Predictions, Predictor, Task, find_task
+from pipelines.task import Base, Predictions, Predictor, Task, find_task
 from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest, write_text
 
 if TYPE_CHECKING:
@@ -55,14 +57,17 @@ def run(job: Job) -> None:
     train, test = read_rows(prepared, "train"), read_rows(prepared, "test")
     columns = _slice_columns(test, evaluation.slices, job)
     predictor = task.load(model)
-    timed = _answer(task, predictor, train, test, media=media, prepared=prepared)
+    base = base_of(job.section("model", Model), job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
+    timed = _answer(task, predictor, train, test, media=media, prepared=prepared, base=base)
     findings = measure(task, timed.answered, evaluation, columns)
     with replacing(job.folder / "evaluation") as folder:
         _write_predictions(task, predictor, timed.answered, test, examples, prepared, folder)
         write_json(folder / "metrics.json", findings.metrics())
         write_json(folder / "report.json", summary(findings))
         write_text(folder / "report.md", markdown(findings, job.name))
-        write_json(folder / "serving.json", _serving(predictor, test, media, model, timed.rows_a_second))
+        write_json(
+            folder / "serving.json", _serving(predictor, test[[examples.content]], media, model, timed.rows_a_second)
+        )
         (folder / "plots").mkdir()
         joined = {**timed.answered.model, **timed.answered.truth}
         task.plots(joined, folder=folder / "plots", prepared=prepared / ENCODER)
@@ -102,12 +107,19 @@ def _sampled(
 
 
 def _answer(
-    task: Task, predictor: Predictor, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, prepared: Path
+    task: Task,
+    predictor: Predictor,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    *,
+    media: Path,
+    prepared: Path,
+    base: Base,
 ) -> Timed:
     started = time.perf_counter()
     said = predictor.predict(test, media)
     rate = len(test) / (time.perf_counter() - started)
-    baselines = task.baselines(train, test, media=media, folder=prepared / ENCODER)
+    baselines = task.baselines(train, test, media=media, folder=prepared / ENCODER, base=base)
     truth = task.truth(test, folder=prepared / ENCODER)
     return Timed(Answered(test[ROW_ID].tolist(), truth, said, baselines), rate)
 
@@ -154,9 +166,12 @@ def _write_predictions(
     write_predictions(answered, file, axes=axes, readable=readable, answers=answers)
 
 
-def _serving(predictor: Predictor, test: pd.DataFrame, media: Path, model: Path, rate: float) -> dict[str, float]:
-    """What differs from run to run: the time of one row alone, rows a second of all at once, and the size on disk."""
-    one_by_one = [test.iloc[[at]] for at in range(min(_TIMED_ROWS, len(test)))] * _TIMED_ROUNDS
+def _serving(predictor: Predictor, asked: pd.DataFrame, media: Path, model: Path, rate: float) -> dict[str, float]:
+    """What differs from run to run: the time of one row alone, rows a second of all at once, and the size on disk.
+
+    asked: the test rows as a caller would send them.
+    """
+    one_by_one = [asked.iloc[[at]] for at in range(min(_TIMED_ROWS, len(asked)))] * _TIMED_ROUNDS
     times = []
     for row in one_by_one:
         started = time.perf_counter()

@@ -210,8 +210,9 @@ def _champion(claim: Claim, rival: Rival | None) -> Paired | NoRival:
 def _yardstick(claim: Claim, gate: str) -> Yardstick | None:
     if gate not in claim.gates:
         return None
-    confidence = claim.gates[gate].confidence
-    return Yardstick(claim.task, claim.primary, CONFIDENCE if confidence is None else confidence, claim.asked)
+    asks = claim.gates[gate]
+    confidence = CONFIDENCE if asks.confidence is None else asks.confidence
+    return Yardstick(claim.task, claim.primary, confidence, claim.asked, asks.baseline)
 
 
 def _told(rival: Paired | NoRival) -> dict[str, Any]:

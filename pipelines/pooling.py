@@ -1,11 +1,22 @@
-"""Token vectors -> one vector a text. The embedder and the text tasks pool alike."""
+"""Token vectors -> one vector a text, and what a sentence-transformers folder says of that.
+
+The embedder and the text tasks pool alike.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.errors import BadRequest
+from pipelines.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Pooling = Literal["mean", "cls"]
+_MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}  # and their folders
+_LIMITS = "sentence_bert_config.json"
 
 
 def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -16,3 +27,46 @@ def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     """
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+
+
+def max_tokens_of(folder: Path) -> int:
+    """How many tokens of a text the model reads, special tokens included."""
+    own = folder / _LIMITS
+    limit = read_json(own).get("max_seq_length") if own.is_file() else None
+    if limit is None:
+        limit = read_json(folder / "config.json").get("max_position_embeddings", 512)
+    return int(limit)
+
+
+def pooling_of(folder: Path) -> Pooling:
+    """How the model pools. Raises BadRequest for modules or a pooling that are not known here."""
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return "mean"  # sentence-transformers' own default for a plain transformer
+    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in read_json(modules)}
+    unknown = sorted(set(kinds) - set(_MODULES))
+    if unknown:
+        raise BadRequest(f"{modules}: module {unknown[0]!r} is not known. Allowed: {', '.join(sorted(_MODULES))}.")
+    flags = read_json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
+    chosen = flags.get("pooling_mode") or [
+        name for name, on in flags.items() if name.startswith("pooling_mode_") and on
+    ]
+    if chosen in ([], "mean", ["pooling_mode_mean_tokens"]):
+        return "mean"
+    if chosen in ("cls", ["pooling_mode_cls_token"]):
+        return "cls"
+    raise BadRequest(f"{folder / kinds['Pooling']}/config.json: pooling {chosen} is not known. Allowed: mean, cls.")
+
+
+def write_pooling(folder: Path, pooling: Pooling, *, width: int, max_tokens: int) -> None:
+    """What makes a folder with an encoder and its tokenizer one that sentence-transformers and the embedder read."""
+    modules: list[dict[str, Any]] = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for at, (kind, path) in enumerate(_MODULES.items())
+    ]
+    write_json(folder / "modules.json", modules)
+    place = folder / _MODULES["Pooling"]
+    place.mkdir()
+    flags = {"pooling_mode_cls_token": pooling == "cls", "pooling_mode_mean_tokens": pooling == "mean"}
+    write_json(place / "config.json", {"word_embedding_dimension": width, **flags})
+    write_json(folder / _LIMITS, {"max_seq_length": max_tokens, "do_lower_case": False})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,21 +83,22 @@ def read_predictions(path: Path) -> Answered:
 
 def rows_hash(answered: Answered) -> str:
     """A sha256 of the test rows, in any order: their ids and what is true about them."""
-    names = sorted(answered.truth)
-    digest = hashlib.sha256()
-    for row_id, *true in sorted(zip(answered.row_ids, *(answered.truth[name].tolist() for name in names), strict=True)):
-        digest.update(json.dumps([row_id, dict(zip(names, true, strict=True))]).encode() + b"\n")
-    return digest.hexdigest()
+    return hashlib.sha256("".join(_true_rows(answered)).encode()).hexdigest()
+
+
+def covers(kept: Answered, asked: Answered) -> bool:
+    """Whether `kept` says something about each row of `asked`, and the same was true about it."""
+    return set(_true_rows(asked)) <= set(_true_rows(kept))
 
 
 def read_answers(path: Path, rows: int) -> pd.DataFrame:
     """row_id, and what a served model should answer for the first rows, under its own names."""
+    import pandas as pd
     import pyarrow.parquet as pq
 
     names = json.loads(pq.read_schema(path).metadata[_KEY])["answers"]
     table = pq.read_table(path, columns=[ROW_ID, *names.values()]).slice(0, rows)
-    found: pd.DataFrame = table.rename_columns([ROW_ID, *names]).to_pandas()
-    return found
+    return pd.DataFrame(table.rename_columns([ROW_ID, *names]).to_pydict())
 
 
 def axis_names(path: Path) -> dict[str, list[str]]:
@@ -110,6 +111,13 @@ def axis_names(path: Path) -> dict[str, list[str]]:
         for name, columns in model.items()
         if isinstance(columns, list)
     }
+
+
+def _true_rows(answered: Answered) -> Iterator[str]:
+    """A line a row, in the order of their ids: the id and what is true about it."""
+    names = sorted(answered.truth)
+    for row_id, *true in sorted(zip(answered.row_ids, *(answered.truth[name].tolist() for name in names), strict=True)):
+        yield json.dumps([row_id, dict(zip(names, true, strict=True))]) + "\n"
 
 
 def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], columns: dict[str, Any]) -> Columns:

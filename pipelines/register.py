@@ -32,7 +32,7 @@ from pipelines.evidence import (
 )
 from pipelines.export import kept, variant
 from pipelines.patience import patiently
-from pipelines.predictions import Answered, read_answers, read_predictions, rows_hash, write_predictions
+from pipelines.predictions import Answered, covers, read_answers, read_predictions, rows_hash, write_predictions
 from pipelines.prepared import read_rows
 from pipelines.provenance import hashes, lock_entries, patch
 from pipelines.schema.evaluation import SERVING, Gate, Registry
@@ -215,7 +215,7 @@ def _rival(subject: Subject, champion: Version, folder: Path) -> Rival:
     if AGAINST_CHAMPION not in subject.gates or champion.model_hash == subject.model_hash or not same_task:
         return rival
     mine = read_predictions(subject.predictions)
-    if kept is not None and set(mine.row_ids) <= set(read_predictions(kept).row_ids):
+    if kept is not None and covers(read_predictions(kept), mine):
         return rival
     if not (folder / RIVAL).exists():
         _ask_again(subject, champion, mine, folder / RIVAL)

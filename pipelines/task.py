@@ -137,9 +137,12 @@ class Task(Protocol):
         """Every metric, from predictions joined with the truth. Fast: the bootstrap calls it a thousand times."""
 
     def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path
+        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
-        """What simple methods predict for the test rows; the first is the trivial one (majority class ...)."""
+        """What simple methods predict for the test rows; the first is the trivial one (majority class ...).
+
+        base: what training started from; where that could answer already, it is one of them.
+        """
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         """Names along the second axis of two-dimensional predictions: they name columns of predictions.parquet."""

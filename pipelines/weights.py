@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.adapters import ADAPTERS
 from pipelines.errors import BadRequest
 from pipelines.workspace import inside, read_json
 
@@ -24,7 +25,7 @@ _LONGEST_HEAD = 100_000_000  # bytes, safetensors' own limit
 
 def check_weights(folder: Path, of: str) -> None:
     """Raise BadRequest unless there are safetensors, each whole, and nothing points at other files; of: in messages."""
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted([*folder.glob("*.safetensors"), *(folder / ADAPTERS).glob("*.safetensors")])
     if not weights:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
         instead = f" but {', '.join(pickles)}, which runs code when it is read" if pickles else ""

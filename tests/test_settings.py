@@ -164,6 +164,10 @@ def test_combinations_that_cannot_work(tmp_path: Path, old: str, new: str, messa
             "gates.acuracy: text_classification has no metric 'acuracy'. Did you mean 'accuracy'?",
         ),
         (
+            "accuracy: {at_least: 0.8, baseline: tfidf}",
+            "gates.accuracy.baseline: belongs to against_baseline only",
+        ),
+        (
             "accuracy: {at_least: 0.8, confidence: 0.9}",
             "gates.accuracy.confidence: belongs to against_baseline and against",
         ),

@@ -39,7 +39,7 @@ def fetched_bytes(data: Data, tmp_path: Path) -> bytes:
 
 def test_every_kind_of_source_is_found() -> None:
     assert source_names() == ["files", "http", "hub", "package", "sql", "remote"]
-    assert reader_names() == ["csv", "folders", "idx", "jsonl", "labelled_folders", "parquet"]
+    assert reader_names() == ["csv", "folders", "idx", "jsonl", "labelled_folders", "parquet", "titled"]
 
 
 @pytest.mark.parametrize("name", source_names())

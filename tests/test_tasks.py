@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.bases import identify
 from pipelines.batches import EncodedRows
 from pipelines.prepared import ENCODER, read_features, read_rows
 from pipelines.schema.model import Architecture, Model
 from pipelines.task import Base, Predictions, Task, find_task, task_names
 from pipelines.workspace import sha256_file
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
+from tests.small_pairs import make_base, pair_rows
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +35,20 @@ FLAT_BYTES = 30e6
 
 @dataclass(frozen=True)
 class Sample:
-    """Data with one planted fault, and a network small enough to learn from it in seconds."""
+    """Data with one planted fault, and a network small enough to learn from it in seconds.
+
+    architecture: None for a task that goes on from a base, which `write` then leaves in start/. said: of predictions,
+    what is compared between two ways to get them. expected: the same from the module itself.
+    """
 
     write: Callable[[Workspace], None]
     recipe: str
     fault: str  # words of the reason that quarantine gives
-    architecture: Architecture
+    architecture: Architecture | None
+    said: Callable[[Predictions], np.ndarray[Any, Any]] = lambda said: said["probabilities"]
+    expected: Callable[[Any, dict[str, torch.Tensor]], torch.Tensor] = lambda module, batch: module(
+        **batch
+    ).logits.softmax(dim=-1)
 
 
 def _texts(workspace: Workspace) -> None:
@@ -54,6 +65,13 @@ def _pictures(workspace: Workspace) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
     workspace.path("pictures", "left", "torn.png").write_bytes(_png(pixels)[:60])
+
+
+def _pairs(workspace: Workspace) -> None:
+    workspace.write_rows([*pair_rows(160), {"query": "who wrote story 7", "passage": " ", "negative": ""}])
+    make_base(workspace.path("start"))
+    identity = identify("./start", workspace.root).model_dump()
+    workspace.write("recipes/tiny.lock", json.dumps({"source": {"kind": "path"}, "bases": {"./start": identity}}))
 
 
 def _png(pixels: np.ndarray[Any, Any]) -> bytes:
@@ -73,6 +91,15 @@ SAMPLES = {
         "picture",
         Architecture(architecture="resnet", settings=_RESNET),
     ),
+    "sentence_embedding": Sample(
+        _pairs,
+        "task: sentence_embedding\ndata: {source: rows.csv, split: {train: 0.6, validation: 0.2, test: 0.2}}\n"
+        "model: {base: ./start}\n",
+        "empty",
+        None,
+        said=lambda said: np.stack(list(said["vector"])),
+        expected=lambda module, batch: module.embed(batch["query_ids"], batch["query_mask"]),
+    ),
 }
 
 
@@ -86,10 +113,16 @@ class Prepared:
     def encoder(self) -> Path:
         return self.folder / "prepared" / ENCODER
 
+    @property
+    def base(self) -> Base:
+        if self.sample.architecture is not None:
+            return Base(self.sample.architecture, None, None)
+        return Base("./start", self.folder.parents[2] / "start", "0" * 64)
+
     def module(self, seed: int = 7) -> Any:
-        base = Base(self.sample.architecture, None, None)
-        model = Model(base=self.sample.architecture, method="pretrain")
-        return self.task.build(model, base=base, folder=self.encoder, seed=seed)
+        fresh = self.sample.architecture is not None
+        model = Model(base=self.base.reference, method="pretrain" if fresh else "full")
+        return self.task.build(model, base=self.base, folder=self.encoder, seed=seed)
 
     def batch(self, count: int = BATCH) -> dict[str, torch.Tensor]:
         rows = EncodedRows(read_features(self.folder / "prepared", "train"))
@@ -107,9 +140,9 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A workspace that went up to `preprocess`."""
     name: str = request.param
     sample, workspace = SAMPLES[name], make_workspace(tmp_path_factory.mktemp(name) / "workspace")
-    sample.write(workspace)
     workspace.write("recipes/tiny.yaml", sample.recipe)
     workspace.write("recipes/tiny.lock", "source: {kind: path}\nbases: {}\nreference: null\n")
+    sample.write(workspace)
     workspace.live(recipes={"tiny": {"task": name, "watch": "recipes/tiny.yaml"}})
     for stage in ("settings", "collect", "validate", "preprocess"):
         done = workspace.stage(stage, "tiny")
@@ -119,7 +152,7 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_every_task_is_found_and_has_a_sample() -> None:
-    assert len(task_names()) == 2
+    assert len(task_names()) == 3
     assert SAMPLES.keys() == set(task_names())
 
 
@@ -152,8 +185,8 @@ def test_a_saved_model_predicts_the_same_and_is_the_same_file(prepared: Prepared
     features = EncodedRows(read_features(prepared.folder / "prepared", "test"))
     batch = prepared.task.collator(prepared.encoder)(features.__getitems__(range(len(features))))
     with torch.inference_mode():
-        expected = module.eval()(**batch).logits.softmax(dim=-1).numpy()
-    np.testing.assert_allclose(said["probabilities"], expected, atol=1e-5)
+        expected = prepared.sample.expected(module.eval(), batch).numpy()
+    np.testing.assert_allclose(prepared.sample.said(said), expected, atol=1e-5)
 
 
 def test_a_row_is_answered_alone_as_among_others(prepared: Prepared, tmp_path: Path) -> None:
@@ -161,14 +194,15 @@ def test_a_row_is_answered_alone_as_among_others(prepared: Prepared, tmp_path: P
     predictor, rows = prepared.task.load(tmp_path), prepared.rows()
     together = predictor.predict(rows, prepared.folder / "raw")
     alone = predictor.predict(rows.iloc[[3]], prepared.folder / "raw")
-    np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][3], atol=1e-6)
+    said = prepared.sample.said
+    np.testing.assert_allclose(said(alone)[0], said(together)[3], atol=1e-6)
     assert len(predictor.answers(together)) == len(rows)
 
 
 def test_equal_seeds_begin_equally_and_others_do_not(prepared: Prepared) -> None:
     first, again, other = (torch.cat([p.flatten() for p in prepared.module(s).parameters()]) for s in (7, 7, 8))
     assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert torch.equal(first, other) == (prepared.sample.architecture is None), "a base's weights are not drawn"
 
 
 def test_memory_stays_flat(prepared: Prepared, tmp_path: Path) -> None:
@@ -191,7 +225,9 @@ def test_memory_stays_flat(prepared: Prepared, tmp_path: Path) -> None:
 
 def test_baselines_and_metrics_fit_each_other(prepared: Prepared) -> None:
     train, test = read_rows(prepared.folder / "prepared", "train"), prepared.rows()
-    baselines = prepared.task.baselines(train, test, media=prepared.folder / "raw", folder=prepared.encoder)
+    baselines = prepared.task.baselines(
+        train, test, media=prepared.folder / "raw", folder=prepared.encoder, base=prepared.base
+    )  # fmt: skip
     truth = prepared.task.truth(test, folder=prepared.encoder)
     scores = [prepared.task.score({**said, **truth}) for said in baselines.values()]
     assert len(scores) == 2

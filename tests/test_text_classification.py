@@ -24,7 +24,8 @@ from pipelines.pooling import mean_pool
 from pipelines.schema.model import Architecture, Lora, Method, Model
 from pipelines.task import Base, Task, find_task
 from pipelines.tasks import _tokens
-from pipelines.tasks._transformer import MeanPooledClassifier, pad_tokens
+from pipelines.tasks._encoder import pad_tokens
+from pipelines.tasks._transformer import MeanPooledClassifier
 from pipelines.tasks.text_classification import TextPredictor
 from pipelines.workspace import write_manifest
 from tests.conftest import ROOT, film_rows

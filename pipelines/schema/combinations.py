@@ -99,6 +99,8 @@ def _gates(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, st
             yield ("gates", name), _not_one(values, "metric", name, [*task.metrics, *PAIRED_GATES, *SERVING])
         if name not in PAIRED_GATES and _at(gate, "confidence") is not None:
             yield ("gates", name, "confidence"), f"belongs to {' and '.join(PAIRED_GATES)} only"
+        if name != PAIRED_GATES[0] and _at(gate, "baseline") is not None:
+            yield ("gates", name, "baseline"), f"belongs to {PAIRED_GATES[0]} only"
         if name in PAIRED_GATES and _at(gate, "at_most") is not None:
             yield ("gates", name, "at_most"), "a paired gate bounds the lower end of the difference: use at_least"
 

@@ -29,6 +29,9 @@ class Gate(Section):
     confidence: Annotated[
         float | None, Field(gt=0.5, lt=1, description="of against_baseline and against_champion; by default 0.95")
     ] = None
+    baseline: Annotated[
+        str | None, Field(description="of against_baseline: which one; by default the best by the primary metric")
+    ] = None
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Gate:

@@ -20,7 +20,7 @@ from pipelines.sentences import sentences
 from pipelines.workspace import Job, Workspace
 
 if TYPE_CHECKING:
-    from pipelines.search.embedder import Vectors
+    from pipelines.search.forward import Vectors
     from pipelines.search.writers import Writer
 
 _QUOTES = 3  # sentences of an answer without a model

@@ -17,8 +17,9 @@ import numpy as np
 
 from pipelines.bases import Resolved, locked
 from pipelines.errors import BadRequest
+from pipelines.pooling import max_tokens_of, pooling_of
 from pipelines.schema.lock import BaseIdentity
-from pipelines.search.forward import Forward, OpenVino, Pooling, Vectors, through_transformers
+from pipelines.search.forward import Forward, OpenVino, Vectors, through_transformers
 from pipelines.workspace import Job, read_json, sha256_file, sha256_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "int8", "bf16"]
 QUANTISED = "int8/model.xml"  # in vectors/: the int8 model that made them, which questions need too
-_MODULES = {"Transformer", "Pooling", "Normalize"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def load_reader(folder: Path) -> Reader:
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()  # the file may carry limits of its own: all-MiniLM-L6-v2's cuts at 128
     tokenizer.no_padding()
-    return Reader(tokenizer, _max_tokens(folder))
+    return Reader(tokenizer, max_tokens_of(folder))
 
 
 def load(
@@ -125,7 +125,7 @@ def load(
     padding_id = int(config.get("pad_token_id") or 0)
     forward = through_transformers(
         folder,
-        pooling=_pooling(folder),
+        pooling=pooling_of(folder),
         padding_id=padding_id,
         max_tokens=reader.max_tokens,
         threads=threads,
@@ -166,31 +166,4 @@ def graph(folder: Path) -> Any:
     """The fp32 model for OpenVINO. Raises BadRequest when its weights are missing."""
     from pipelines.search import bert
 
-    return bert.graph(folder, read_json(folder / "config.json"), _pooling(folder))
-
-
-def _max_tokens(folder: Path) -> int:
-    own = folder / "sentence_bert_config.json"
-    limit = read_json(own).get("max_seq_length") if own.is_file() else None
-    if limit is None:
-        limit = read_json(folder / "config.json").get("max_position_embeddings", 512)
-    return int(limit)
-
-
-def _pooling(folder: Path) -> Pooling:
-    modules = folder / "modules.json"
-    if not modules.is_file():
-        return "mean"  # sentence-transformers' own default for a plain transformer
-    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in read_json(modules)}
-    unknown = sorted(set(kinds) - _MODULES)
-    if unknown:
-        raise BadRequest(f"{modules}: module {unknown[0]!r} is not known. Allowed: {', '.join(sorted(_MODULES))}.")
-    flags = read_json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
-    chosen = flags.get("pooling_mode") or [
-        name for name, on in flags.items() if name.startswith("pooling_mode_") and on
-    ]
-    if chosen in ([], "mean", ["pooling_mode_mean_tokens"]):
-        return "mean"
-    if chosen in ("cls", ["pooling_mode_cls_token"]):
-        return "cls"
-    raise BadRequest(f"{folder / kinds['Pooling']}/config.json: pooling {chosen} is not known. Allowed: mean, cls.")
+    return bert.graph(folder, read_json(folder / "config.json"), pooling_of(folder))

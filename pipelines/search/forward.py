@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
-Pooling = Literal["mean", "cls"]
 Ids = Sequence[Sequence[int]]
 _GPU_TOKENS = 65_536  # a pass, padding included
 _GPU_PAD_TO = 32

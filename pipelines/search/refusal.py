@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.search.citations import content
 
 if TYPE_CHECKING:
-    from pipelines.search.embedder import Vectors
+    from pipelines.search.forward import Vectors
     from pipelines.search.query import Passage
 
 # The 5th percentile of XQuAD's questions over XQuAD's paragraphs (all-MiniLM-L6-v2), so that 1 in 20 is refused there.

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.errors import BadData
 from pipelines.task import Predictions
+from pipelines.tasks._plots import new_figure, write_figure
 from pipelines.workspace import read_json, write_json
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 METRICS: Mapping[str, bool] = {"accuracy": True, "macro_f1": True, "log_loss": False, "calibration_error": False}
 BINS = 15  # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2
 _LABELS = "labels.json"
-_DOTS_PER_INCH = 110
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -133,7 +133,7 @@ def plots(predictions: Predictions, *, folder: Path, names: Sequence[str]) -> No
 
 def _confusion(counts: Array, names: Sequence[str], path: Path) -> None:
     side = 2.6 + 0.5 * len(names)
-    figure, axes = _figure(side, side)
+    figure, axes = new_figure(side, side)
     axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     for row, line in enumerate(counts):
         for column, count in enumerate(line):
@@ -142,14 +142,14 @@ def _confusion(counts: Array, names: Sequence[str], path: Path) -> None:
     axes.set(xlabel="predicted", ylabel="true", title="Rows by true and predicted label")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def _calibration(confidence: Array, right: Array, path: Path) -> None:
     place = _bins(confidence)
     rows = np.bincount(place, minlength=BINS)
     used = rows > 0
-    figure, axes = _figure(4.4, 4.2)
+    figure, axes = new_figure(4.4, 4.2)
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
     mean_confidence, accuracy = (
         np.bincount(place, weights=values, minlength=BINS)[used] / rows[used] for values in (confidence, right)
@@ -157,18 +157,4 @@ def _calibration(confidence: Array, right: Array, path: Path) -> None:
     axes.plot(mean_confidence, accuracy, marker="o", label="model")
     axes.set(xlabel="confidence", ylabel="share right", title="Calibration", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="upper left")
-    _write(figure, path)
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of its own canvas: pyplot's global state and screen back-ends stay out of it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _write(figure: Any, path: Path) -> None:
-    figure.savefig(path, metadata={"Software": None})
+    write_figure(figure, path)

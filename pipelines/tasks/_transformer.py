@@ -1,46 +1,29 @@
-"""Any transformers text encoder with a mean-pooled head: building, adapters, frozen features, saving.
+"""Any transformers text encoder with a mean-pooled head: the module, its frozen features, its files.
 
-Imports torch at once, and peft (5 s) only for adapters: serving needs none.
+Imports torch at once.
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
 import os
-import warnings
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedConfig
+from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from pipelines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
-from pipelines.errors import BadRequest
 from pipelines.pooling import mean_pool
-from pipelines.progress import Progress
-from pipelines.schema.model import Lora, Model
+from pipelines.schema.model import Model
 from pipelines.task import Base
-from pipelines.tasks._architecture import (
-    as_request,
-    initialise,
-    new_config,
-    portable,
-    pretrained,
-    saved_config,
-    set_dropout,
-    stored_config,
-)
-from pipelines.workspace import make_folder, swap_in, write_json
+from pipelines.tasks._architecture import as_request
+from pipelines.tasks._encoder import build_encoder, in_batches, load_encoder, save_encoder
+from pipelines.workspace import make_folder, swap_in
 
 HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
 FROZEN_LAYERS = 3  # a frozen base's last layer is shaped by its own task: film reviews .746 with it alone, .762 with 3
-_HEAD = "head."
 _LAYERS = "head_layers"
 
 
@@ -88,38 +71,9 @@ class MeanPooledClassifier(nn.Module):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:
-    """The encoder's configuration, checked against the tokenizer. Raises BadRequest where they cannot work together."""
-    architecture = base.architecture
-    if architecture is None:
-        config = stored_config(base)
-    else:
-        config = new_config(architecture, {"vocab_size": vocabulary, "pad_token_id": pad})
-    if type(config) not in AutoModel._model_mapping or config.is_encoder_decoder or not hasattr(config, "vocab_size"):
-        raise BadRequest(
-            f"model.base: {config.model_type} does not read text into one vector a token. Allowed: bert, distilbert, "
-            "roberta, electra, deberta-v2, modernbert and other encoders (or decoders) of transformers."
-        )
-    if config.vocab_size < vocabulary:
-        raise BadRequest(
-            f"model.base: vocab_size is {config.vocab_size:,}, and the tokenizer has {vocabulary:,} entries. "
-            "Leave vocab_size out, or lower preprocess.vocabulary."
-        )
-    return config
-
-
 def build(model: Model, base: Base, config: PreTrainedConfig, *, classes: int) -> MeanPooledClassifier:
     """The module that `model.method` trains: all of it, adapters and head, or the head alone."""
-    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
-    if share is not None:
-        set_dropout(config, share)
-    options = _no_pooler(config)
-    if base.architecture is not None:
-        encoder = initialise(AutoModel, config, **options)
-    else:
-        encoder = pretrained(AutoModel, base, config, fresh=lambda name: name.startswith("pooler."), **options)
-    if model.method == "lora":
-        encoder = _with_adapters(encoder, model.lora or Lora(), reference=str(base.reference))
+    encoder = build_encoder(model, base, config)
     if model.method != "transfer":
         return MeanPooledClassifier(encoder, width=config.hidden_size, classes=classes)
     layers = min(FROZEN_LAYERS, config.num_hidden_layers)
@@ -127,38 +81,22 @@ def build(model: Model, base: Base, config: PreTrainedConfig, *, classes: int) -
 
 
 def save(module: MeanPooledClassifier, folder: Path, base: Path | None) -> None:
-    """config.json and the weights: what was trained into `folder`, what was not into `base`.
-
-    Where all was trained, or base is None, model.safetensors in `folder` has everything, adapters merged, and
-    AutoModel.from_pretrained(folder) reads the encoder. Adapters stand in adapter/ too, as peft writes them.
-    """
-    encoder = module.encoder
-    adapted = hasattr(encoder, "peft_config")
-    head = {_HEAD + name: value for name, value in module.head.state_dict().items()}
-    if adapted:
-        _save_adapters(encoder, folder / ADAPTERS)
-    if base is not None and (module.frozen or (adapted and _on_linear_layers(encoder))):
-        save_file(_on_disk(_untrained(encoder)), base / WEIGHTS, {"format": "pt"})
-        save_file(_on_disk(head), folder / HEAD, {"format": "pt"})
-    else:
-        encoder = copy.deepcopy(encoder).merge_and_unload() if adapted else encoder
-        save_file(_on_disk(encoder.state_dict() | head), folder / WEIGHTS, {"format": "pt"})
-    write_json(folder / "config.json", portable(encoder.config) | {_LAYERS: module.layers})
+    """config.json and the weights, as save_encoder() lays them out."""
+    settings = {_LAYERS: module.layers}
+    save_encoder(
+        module.encoder, folder, base, head=module.head.state_dict(), frozen=module.frozen, settings=settings
+    )  # fmt: skip
 
 
 def load(folder: Path, base: Path | None, *, classes: int) -> MeanPooledClassifier:
     """What save() wrote, ready to predict. base: where what was not trained lies; None if all stands in `folder`."""
-    config = saved_config(folder)
-    with as_request(f"{folder}: its weights cannot be used"):
-        weights = merged(folder, base) if base else load_file(folder / WEIGHTS)
-    encoder = initialise(AutoModel, config, **_no_pooler(config))
+    encoder, head = load_encoder(folder, base)
+    config = encoder.config
     with as_request(f"{folder}: its weights are of another model"):
         module = MeanPooledClassifier(
             encoder, width=config.hidden_size, classes=classes, layers=getattr(config, _LAYERS)
         )  # fmt: skip
-        heads = {name for name in weights if name.startswith(_HEAD)}
-        module.head.load_state_dict({name.removeprefix(_HEAD): weights.pop(name) for name in heads})
-        encoder.load_state_dict(weights)
+        module.head.load_state_dict(head)
     return module.eval()
 
 
@@ -167,7 +105,7 @@ def cached_features(
 ) -> Tensor:
     """pooled() of every text, read from `path` when an earlier run left it there."""
     if not path.is_file():
-        vectors = _in_batches(module, module.pooled, tokens, pad=pad, batch_size=batch_size, what="features")
+        vectors = in_batches(module, module.pooled, tokens, pad=pad, batch_size=batch_size, what="features")
         make_folder(path.parent)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         save_file({"vectors": vectors}, beside)
@@ -182,100 +120,4 @@ def logits(module: MeanPooledClassifier, tokens: list[list[int]], *, pad: int, b
         answer: Tensor = module(input_ids=input_ids, attention_mask=attention_mask).logits
         return answer
 
-    return _in_batches(module, forward, tokens, pad=pad, batch_size=batch_size, what="predict")
-
-
-def _in_batches(
-    module: nn.Module,
-    forward: Callable[..., Tensor],
-    tokens: list[list[int]],
-    *,
-    pad: int,
-    batch_size: int,
-    what: str,
-) -> Tensor:
-    """What `forward` says of every text, asked in batches of like length, given back in the order of the texts."""
-    device = device_here()
-    module.to(device).eval()
-    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-    parts = []
-    with torch.inference_mode(), Progress(what, total=len(order), unit="texts") as progress:
-        for start in range(0, len(order), batch_size):
-            batch = pad_tokens([tokens[row] for row in order[start : start + batch_size]], pad)
-            parts.append(forward(**{name: value.to(device) for name, value in batch.items()}).cpu())
-            progress.advance(len(parts[-1]))
-    back = torch.empty(len(order), dtype=torch.int64)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[back]
-
-
-def device_here() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def pad_tokens(tokens: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
-    """Token ids of unequal length as one rectangle, as wide as the longest, and its mask."""
-    lengths = np.array([len(ids) for ids in tokens])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    input_ids = np.full(mask.shape, pad, dtype=np.int64)
-    input_ids[mask] = np.concatenate([np.asarray(ids) for ids in tokens])
-    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
-
-
-def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
-    )  # fmt: skip
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 calls what transformers 6 will drop
-            adapted = get_peft_model(encoder, config)
-    except ValueError as error:
-        linear = (name for name, part in encoder.named_modules() if isinstance(part, nn.Linear))
-        kinds = sorted({name.rpartition(".")[2] for name in linear})
-        raise BadRequest(
-            f"model.lora.targets: {lora.targets!r} fits this base not ({' '.join(str(error).split())[:200]}). "
-            f"Its linear layers: {', '.join(kinds)}; or all-linear."
-        ) from None
-    config.base_model_name_or_path = reference  # peft puts this machine's path there
-    return adapted
-
-
-def _save_adapters(encoder: Any, folder: Path) -> None:
-    from peft import get_peft_model_state_dict
-
-    adapters = get_peft_model_state_dict(encoder, save_embedding_layers=False)
-    folder.mkdir()
-    save_file(_on_disk(adapters), folder / ADAPTER_WEIGHTS)
-    config = {key: _ordered(value) for key, value in encoder.peft_config["default"].to_dict().items()}
-    write_json(folder / ADAPTER_CONFIG, {key: config[key] for key in config if key != "peft_version"})
-
-
-def _on_linear_layers(encoder: Any) -> bool:
-    """Whether every adapter is what `merged` adds: GPT-2's layers are transposed, embeddings have others."""
-    adapted = (layer for layer in encoder.modules() if hasattr(layer, "get_delta_weight"))
-    return all(isinstance(layer.get_base_layer(), nn.Linear) for layer in adapted)
-
-
-def _untrained(encoder: Any) -> dict[str, Tensor]:
-    """The weights of the base below the adapters, under the names that they have without them."""
-    plain = encoder.get_base_model() if hasattr(encoder, "peft_config") else encoder
-    weights = plain.state_dict().items()
-    return {name.replace(".base_layer.", "."): value for name, value in weights if ".lora_" not in name}
-
-
-def _on_disk(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-
-
-def _ordered(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set) else value
-
-
-def _no_pooler(config: PreTrainedConfig) -> dict[str, bool]:
-    """The option that leaves out BERT's pooler, which mean pooling does not use, for architectures that have it."""
-    kind = AutoModel._model_mapping[type(config)]
-    kind = kind[0] if isinstance(kind, list | tuple) else kind
-    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+    return in_batches(module, forward, tokens, pad=pad, batch_size=batch_size, what="predict")

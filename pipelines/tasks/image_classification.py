@@ -156,7 +156,7 @@ class ImageClassification:
         return labelled.score(predictions)
 
     def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path
+        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
         labels, classes = labelled.truth(train, folder)["label"], len(labelled.read_labels(folder))
         picture = read_json(folder / _PICTURE)

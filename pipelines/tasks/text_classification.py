@@ -107,12 +107,13 @@ class TextClassification:
         import torch
 
         from pipelines.tasks import _transformer
+        from pipelines.tasks._encoder import device_here
 
         assert isinstance(module, _transformer.MeanPooledClassifier)
         if not module.frozen:
             return table
         tokens = table["input_ids"].to_pylist()
-        place = (str(_transformer.device_here()), torch.get_num_threads())  # they decide the last bits
+        place = (str(device_here()), torch.get_num_threads())  # they decide the last bits
         identity = repr((base.sha256, module.layers, *place, PREDICT_BATCH, tokens))
         path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
         vectors = _transformer.cached_features(path, module, tokens, pad=_pad(folder), batch_size=PREDICT_BATCH)
@@ -124,7 +125,7 @@ class TextClassification:
         import numpy as np
         import torch
 
-        from pipelines.tasks._transformer import pad_tokens
+        from pipelines.tasks._encoder import pad_tokens
 
         pad = _pad(folder)
 
@@ -164,7 +165,7 @@ class TextClassification:
         return labelled.score(predictions)
 
     def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path
+        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
         labels = labelled.truth(train, folder)["label"]
         classes = len(labelled.read_labels(folder))
@@ -181,10 +182,10 @@ class TextClassification:
 
     def _config(self, base: Base, folder: Path) -> Any:
         """The encoder's configuration; raises BadRequest where base, tokenizer and options do not fit each other."""
-        from pipelines.tasks import _transformer
+        from pipelines.tasks._encoder import base_config
 
         tokenizer = _tokenizer(folder)
-        config = _transformer.base_config(base, vocabulary=tokenizer.get_vocab_size(), pad=_pad(folder))
+        config = base_config(base, vocabulary=tokenizer.get_vocab_size(), pad=_pad(folder))
         positions = getattr(config, "max_position_embeddings", None)
         max_tokens = read_json(folder / _OPTIONS)["max_tokens"]
         if positions is not None and max_tokens > positions:
@@ -209,7 +210,7 @@ class TextPredictor:
         return labelled.answers(predictions, self.labels)
 
     def interface(self) -> Interface:
-        from pipelines.tasks._transformer import pad_tokens
+        from pipelines.tasks._encoder import pad_tokens
 
         inputs = pad_tokens([[self.pad] * 3, [self.pad] * 2], self.pad)
         return Interface(inputs, dict.fromkeys(inputs, ("texts", "tokens")), ("logits",))

@@ -31,14 +31,14 @@ def pair_rows(count: int) -> list[dict[str, str]]:
 ROWS = pd.DataFrame(pair_rows(40))
 
 
-def make_base(folder: Path, *, max_tokens: int = 40) -> Base:
+def make_base(folder: Path, *, max_tokens: int = 40, seed: int = 1) -> Base:
     """A small BERT with random weights, as save_pretrained() writes it."""
     import torch
     from transformers import BertConfig, BertModel
 
     folder.mkdir(parents=True)
     _tokens.learn([*ROWS["query"], *ROWS["passage"], *TEXTS], folder, size=300)
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(**size, vocab_size=300, max_position_embeddings=max_tokens)).save_pretrained(folder)
     return Base("./base", folder, "0" * 64)

@@ -86,10 +86,22 @@ def answered_by(model: str, version: str) -> str:
 
 
 def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
-    if not receipt["published"]:
+    verdict = receipt.get("verdict") or {"reasons": []}
+    if receipt.get("experiment"):
         yield "  an experiment: nothing was published"
-        return
-    yield f"  live: version {receipt['version']}, {receipt['points']:,} passages, in {receipt['place']}"
+    elif receipt.get("withdrawn"):
+        yield f"  version {receipt['version']} was taken out of service: `headrace rollback` brings it back"
+    elif not receipt["published"]:
+        yield f"  version {receipt['version']} was REFUSED: what was live stays live"
+    else:
+        yield f"  live: version {receipt['version']}, {receipt['points']:,} passages, in {receipt['place']}"
+    yield from _reason_lines(verdict["reasons"])
+
+
+def _reason_lines(reasons: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for reason in reasons:
+        word = "passed" if reason["passed"] else "REFUSED"
+        yield f"    {word:<7} {reason['gate']}: {_number(reason['value'])}, bound {reason['bound']} ({reason['why']})"
 
 
 def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
@@ -103,9 +115,7 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield f"  gates: {'passed' if verdict['passed'] else 'REFUSED'}"
     if receipt.get("approval") == "asked":
         yield f"  {answered_by(model, version)}"
-    for reason in verdict["reasons"]:
-        word = "passed" if reason["passed"] else "REFUSED"
-        yield f"    {word:<7} {reason['gate']}: {_number(reason['value'])}, bound {reason['bound']} ({reason['why']})"
+    yield from _reason_lines(verdict["reasons"])
 
 
 def _primary(job: Job) -> str | None:

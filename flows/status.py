@@ -79,9 +79,16 @@ def _at_server(job: Job) -> dict[str, Any]:
     try:
         if read_receipt(job) is not None:
             nothing["lost"] = next(iter(lost(job.workspace, job.kind, [job.name]).values()), None)
-        return {**nothing, **(_registered(job) if job.kind == "recipe" else {})}
+        return {**nothing, **(_registered(job) if job.kind == "recipe" else _live(job))}
     except Outage as outage:
         return {**nothing, "outage": str(outage)}
+
+
+def _live(job: Job) -> dict[str, Any]:
+    from pipelines.search.engine import choose
+
+    pointers = choose(job.workspace).pointers(job.name)
+    return {"live": pointers.live, "previous": pointers.previous, "withdrawn": pointers.withdrawn}
 
 
 def _registered(job: Job) -> dict[str, Any]:
@@ -121,9 +128,10 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"  gates     refused version {each['receipt'].get('version')}"
     for library, (then, now) in each.get("libraries", {}).items():
         yield f"  trained   with {library} {then}, now {now}"
-    if each["kind"] == "index" and (each["receipt"] or {}).get("published"):
-        receipt = each["receipt"]
-        yield f"  live      version {receipt['version']}, {receipt['points']:,} passages, in {receipt['place']}"
+    if each.get("live"):
+        before = f", `headrace rollback` goes to {each['previous']}" if each["previous"] else ""
+        after = f"; {each['withdrawn']} was taken out of service" if each["withdrawn"] else ""
+        yield f"  live      version {each['live']}{before}{after}"
     if each["lost"]:
         verb = "run" if each["kind"] == "recipe" else "index"
         yield f"  lost      {each['lost']}. `headrace {verb} {each['name']}` puts it right"

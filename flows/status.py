@@ -129,9 +129,10 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
     for library, (then, now) in each.get("libraries", {}).items():
         yield f"  trained   with {library} {then}, now {now}"
     if each.get("live"):
-        before = f", `headrace rollback` goes to {each['previous']}" if each["previous"] else ""
-        after = f"; {each['withdrawn']} was taken out of service" if each["withdrawn"] else ""
-        yield f"  live      version {each['live']}{before}{after}"
+        newest = (each["receipt"] or {}).get("version")
+        back = "brings back" if newest == each["withdrawn"] else "goes to"
+        beside = f", `headrace rollback` {back} {each['previous']}" if each["previous"] else ""
+        yield f"  live      version {each['live']}{beside}"
     if each["lost"]:
         verb = "run" if each["kind"] == "recipe" else "index"
         yield f"  lost      {each['lost']}. `headrace {verb} {each['name']}` puts it right"

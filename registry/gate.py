@@ -52,10 +52,11 @@ class NoRival:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a candidate. rivals: of each paired gate, by its name."""
+    """What is known about a candidate. rivals: of each paired gate, by its name. asked: what it was measured on."""
 
     metrics: Mapping[str, float]
     rivals: Mapping[str, Paired | NoRival]
+    asked: str = "on the test split"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _judge_one(name: str, gate: Gate, evidence: Evidence) -> Reason:
     if name not in evidence.metrics:
         known = ", ".join(sorted(evidence.metrics)) or "none"
         return Reason(name, None, _bound(gate), "no evidence", f"the evaluation has no such metric; it has {known}")
-    return _within(name, gate, evidence.metrics[name], "on the test split")
+    return _within(name, gate, evidence.metrics[name], evidence.asked)
 
 
 def _judge_paired(name: str, gate: Gate, rival: Paired | NoRival) -> Reason:

@@ -92,7 +92,7 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
         "queries": len(queries),
         "kind": kind,
     }
-    return Judgement(Evidence(means(mine), {AGAINST_LIVE: rival}), metrics, queries, ways)
+    return Judgement(Evidence(means(mine), {AGAINST_LIVE: rival}, f"on {len(queries):,} {kind}"), metrics, queries, ways)
 
 
 def report(metrics: Mapping[str, Any]) -> str:

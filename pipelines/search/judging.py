@@ -92,7 +92,8 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
         "queries": len(queries),
         "kind": kind,
     }
-    return Judgement(Evidence(means(mine), {AGAINST_LIVE: rival}, f"on {len(queries):,} {kind}"), metrics, queries, ways)
+    evidence = Evidence(means(mine), {AGAINST_LIVE: rival}, f"on {len(queries):,} {kind}")
+    return Judgement(evidence, metrics, queries, ways)
 
 
 def report(metrics: Mapping[str, Any]) -> str:

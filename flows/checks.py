@@ -15,14 +15,18 @@ from urllib.parse import urlsplit
 from flows.integrity import verify_remotes
 from flows.live import chosen, correct, entry, kind_of, registered_names
 from flows.named import Named, check_columns, check_expectations, named, needed_extra
+from flows.receipts import read_receipt
 from pipelines.errors import BadRequest, HeadraceError, Outage
 from pipelines.schema.reading import BadSettings, read_document, shown
+from pipelines.search.judged import identify_judged
+from pipelines.settings import read_index
 from pipelines.workspace import Job, Kind, Workspace
 from registry import signing
 
 _LITTLE_DISK_BYTES = 1 << 30
 _NO_DISK_BYTES = 50 << 20
 _CONNECT_TIMEOUT_S = 5.0
+_EMBEDDED_POINTS = 100_000  # docs/retrieval.md, "Measured"
 _SERVERS = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "QDRANT_URL")
 _PORTS = {"http": 80, "https": 443}
 
@@ -52,6 +56,7 @@ def check(workspace: Workspace, names: Sequence[str]) -> list[Finding]:
     for job in jobs:
         found += _settings(workspace, job.settings_file, job.kind)
         found += _locked(job)
+        found += _index(job) if job.kind == "index" else ()
     return [
         *found, *_names_taken(workspace), *_params(workspace, jobs),
         *_remotes(workspace), *_disk(workspace), *_servers(), *_keys(),
@@ -127,6 +132,23 @@ def _locked(job: Job) -> Iterator[Finding]:
     if not job.lock_file.exists():
         message = f"missing. `headrace lock {job.name}` writes it, and so does a run."
         yield Finding("warning", shown(job.lock_file), message)
+
+
+def _index(job: Job) -> Iterator[Finding]:
+    """What an index names besides its documents and weights, and whether it has outgrown the embedded engine."""
+    try:
+        index = read_index(job.settings_file)
+    except BadRequest:
+        return  # reported where it stands
+    yield from _tried(shown(job.settings_file), lambda: identify_judged(index.evaluation, job.workspace.root))
+    points = (read_receipt(job) or {}).get("points", 0)
+    if points > _EMBEDDED_POINTS and not os.environ.get("QDRANT_URL"):
+        message = (
+            f"{points:,} passages: the embedded engine is measured up to {_EMBEDDED_POINTS:,}, and each process that "
+            f"asks loads them. Set QDRANT_URL to a Qdrant server, then `headrace index {job.name}`: "
+            "nothing is embedded again."
+        )
+        yield Finding("warning", shown(job.settings_file), message)
 
 
 def _names_taken(workspace: Workspace) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from flows.checks import Finding, check, exit_code
 from flows.named import needed_extra
 from pipelines.errors import BadRequest
 from pipelines.workspace import Workspace as Place
-from tests.conftest import TINY_RECIPE, Workspace, film_rows
+from pipelines.workspace import write_json
+from tests.conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
 
 @pytest.fixture
@@ -197,3 +198,14 @@ def test_the_verb(tiny: Workspace) -> None:
     assert [finding["severity"] for finding in document["findings"]] == ["mistake"]
     schema = json.loads(tiny.headrace("check", "--schema", "index").stdout)
     assert "documents" in schema["required"]
+
+
+def test_what_an_index_names_and_how_large_it_grew(tmp_path: Path) -> None:
+    job = Place(tmp_path).job("index", "docs")
+    job.settings_file.parent.mkdir()
+    job.settings_file.write_text(TINY_INDEX + "evaluation: {queries: a.jsonl, qrels: a.tsv}\n")
+    write_json(job.folder / "published.json", {"points": 100_001})
+    judged, grown = checks._index(job)
+    assert (judged.severity, grown.severity) == ("mistake", "warning")
+    assert "evaluation.queries: no such file" in judged.message
+    assert "Set QDRANT_URL to a Qdrant server" in grown.message

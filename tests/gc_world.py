@@ -96,7 +96,7 @@ class World(TinyGraph):
         """Load other documents and make them the index's live version."""
         self.write("rows-i.txt", str(which))
         Graph(self.root).reproduce("load@i")
-        search = {"mode": "dense", "limit": 5}
+        search = {"mode": "dense", "limit": 5, "rerank": None}
         write_json(self.index.folder / "settings.json", {
             "embed": {"model": "none"}, "bases": {"none": {"sha256": "0", "version": None}}, "search": search,
         })  # fmt: skip

@@ -21,6 +21,7 @@ import pytest
 from pipelines.errors import BadRequest, Outage
 from pipelines.search.edge import Edge
 from pipelines.search.engine import INDEXED, Ask, Content, Missing, Point
+from pipelines.search.query import MODES
 from pipelines.search.server import Server, connect
 from pipelines.search.terms import Sparse
 from pipelines.search.versions import Pointers, Versions
@@ -356,7 +357,7 @@ def test_a_caller_sees_what_the_labels_allow(engine: Any) -> None:
     build(engine, ONE, points(50))
     activate(engine, ONE)
     callers = [frozenset(), frozenset({"hr"}), frozenset({"board", "other"})]
-    for mode, access in product(("dense", "sparse", "hybrid"), callers):
+    for mode, access in product(MODES, callers):
         ask = Ask(mode, 50, access, [1.0] * DIM, Sparse([0, 1, 2, 3, 4, 5, 6], [1.0] * 7))
         with engine.reading(INDEX) as release:
             found = {hit.payload["position"] for hit in release.search(ask)}

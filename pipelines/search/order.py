@@ -30,7 +30,7 @@ def diversified(hits: Sequence[Hit], diversity: float, limit: int) -> list[Hit]:
     span = scores.max() - scores.min()
     relevance = (scores - scores.min()) / span if span else np.ones(len(hits))
     vectors = np.array([hit.vector for hit in hits])
-    alike = vectors @ vectors.T
+    alike = np.maximum(vectors @ vectors.T, 0)  # nothing is less alike than what has nothing in common
     chosen = [int(relevance.argmax())]
     while len(chosen) < min(limit, len(hits)):
         worth = (1 - diversity) * relevance - diversity * alike[:, chosen].max(axis=1)

@@ -92,7 +92,9 @@ class Truth:
 def read_truth(job: Job) -> Truth:
     """Raises BadRequest when chunk or embed has not run."""
     of_chunks, of_vectors = (require_whole(job.folder / name) for name in ("chunks", "vectors"))
-    reference, search = job.settings["embed"]["model"], job.settings["search"]
+    reference, search, bases = job.settings["embed"]["model"], job.settings["search"], job.settings["bases"]
+    rerank = search["rerank"]
+    reranker = None if rerank is None else {"reference": rerank, "identity": bases[rerank]}
     files = {**of_chunks["files"], **of_vectors["files"]}
     hashes = {name: files[name] for name in ("chunks.parquet", "vectors.parquet", TERMS_FILE)}
     facts = {
@@ -102,13 +104,14 @@ def read_truth(job: Job) -> Truth:
         "files": hashes,
         "embedder": {
             "reference": reference,
-            "identity": job.settings["bases"][reference],
+            "identity": bases[reference],
             "method": of_vectors["embedder"],
         },
         "terms": of_vectors["terms"],
         "search": search,
+        "reranker": reranker,
     }
-    return Truth(job.name, job.folder, sha256_json([LAYOUT, hashes, search])[:16], facts)
+    return Truth(job.name, job.folder, sha256_json([LAYOUT, hashes, search, reranker])[:16], facts)
 
 
 def build(truth: Truth, engine: Engine) -> None:

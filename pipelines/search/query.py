@@ -173,14 +173,16 @@ def asking(workspace: Workspace, index: str, version: str | None = None) -> Iter
 
 def asker_of(release: Release, workspace: Workspace) -> Asker:
     """Raises BadRequest when the weights that made the release's vectors are not here any more."""
-    said, search = release.facts["embedder"], release.facts["search"]
-    base = locked(said["reference"], BaseIdentity(**said["identity"]), workspace.root)
-    reranker = None
-    if search["rerank"] is not None:
-        reads = locked(search["rerank"], BaseIdentity(**release.facts["reranker"]), workspace.root)
-        reranker = _reranker(reads.folder, reads.sha256)
-    embedder = _embedder(base.folder, json.dumps(said["method"], sort_keys=True), int8_of(said["method"], workspace))
-    return Asker(release, embedder, Analyser(search["language"]), reranker)
+    embedder, reranker = (
+        json.dumps(release.facts[name], sort_keys=True) if release.facts[name] else None
+        for name in ("embedder", "reranker")
+    )
+    return Asker(
+        release,
+        _embedder(workspace, str(embedder)),
+        _analyser(release.facts["search"]["language"]),
+        None if reranker is None else _reranker(workspace, reranker),
+    )
 
 
 def int8_of(method: Mapping[str, Any], workspace: Workspace) -> Path:
@@ -200,14 +202,23 @@ def _ordered(release: Release, ask: Ask, limit: int) -> list[Hit]:
 
 
 @lru_cache(maxsize=4)
-def _embedder(folder: Path, method: str, int8: Path) -> Embedder:
-    """Kept, for a server that is asked many questions; by the method's hashes, so that it is never an old one."""
-    return load_for(json.loads(method), folder, int8)
+def _embedder(workspace: Workspace, facts: str) -> Embedder:
+    """Kept, for a server that is asked many questions: hashing the weights again would take longer than the answer.
+
+    facts: of the release, as JSON; they name the weights by hash, so that it is never another embedder.
+    """
+    said = json.loads(facts)
+    base = locked(said["reference"], BaseIdentity(**said["identity"]), workspace.root)
+    return load_for(said["method"], base.folder, int8_of(said["method"], workspace))
 
 
 @lru_cache(maxsize=2)
-def _reranker(folder: Path, sha256: str) -> Reranker:
-    return load_reranker(folder)
+def _reranker(workspace: Workspace, facts: str) -> Reranker:
+    said = json.loads(facts)
+    return load_reranker(locked(said["reference"], BaseIdentity(**said["identity"]), workspace.root).folder)
+
+
+_analyser = lru_cache(maxsize=4)(Analyser)  # which remembers the stems of words
 
 
 def _passage(hit: Hit) -> Passage:

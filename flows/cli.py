@@ -266,25 +266,63 @@ def serve(
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", show_default=False)] = None,
     host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any free one.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Requests answered at once.", show_default="cores, up to 8")
+    ] = None,
+    without_keys: Annotated[bool, typer.Option("--without-keys", help="Let other machines ask without a key.")] = False,
+    new_key: Annotated[
+        str | None, typer.Option("--new-key", metavar="NAME", help="Make a key, print it once, and serve nothing.")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="A,B", help="Of a new key: labels of the documents that it may see.")
+    ] = "",
+    rights: Annotated[
+        str, typer.Option(metavar="A,B", help="Of a new key: search, answer, predict, write, metrics.")
+    ] = "search,answer,predict",
+    per_minute: Annotated[int, typer.Option(metavar="N", help="Of a new key: requests a minute.")] = 600,
+    sees_everything: Annotated[
+        bool, typer.Option("--sees-everything", help="Of a new key: whatever a document's labels are.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer over HTTP with the champions of these models, or of all, until Ctrl-C.
+    """Answer over HTTP with all published indexes and the champions of these models, or of all, until Ctrl-C.
 
-    POST /models/MODEL/predict {"inputs": ["...", ...]}, GET /models, /ready, /health, /openapi.json. A new champion
-    takes over within seconds, without a restart.
+    A page to ask at /, and POST /indexes/INDEX/search and /answer, /models/MODEL/predict; /openapi.json has the rest.
+    A new champion or release takes over within seconds, without a restart. Keys stand in var/keys.yaml (or
+    HEADRACE_KEYS), as hashes; while there are none, only this machine may ask.
 
     Example: headrace serve film-reviews --port 8000
     """
     from flows.output import show
     from flows.promotion import judge_of
-    from flows.results import served_lines
-    from serving.server import serve as answer
+    from flows.results import new_key_lines, served_lines
 
     workspace = _workspace()
+    if new_key is not None:
+        from serving.keys import key_file
+        from serving.keys import new_key as make
+
+        file = key_file(workspace)
+        key = make(
+            file, new_key, _listed(labels), _listed(rights),
+            sees_everything=sees_everything, requests_per_minute=per_minute,
+        )  # fmt: skip
+        show({"name": new_key, "key": key, "file": str(file)}, new_key_lines(new_key, key, file), as_json=as_json)
+        return
+    from serving.server import serve as answer
+    from serving.workers import WORKERS
+
     answer(
-        workspace.var, judge_of(workspace), models or [], host=host, port=port,
-        tell=lambda url, served: show({"url": url, "models": served}, served_lines(url, served), as_json=as_json),
+        workspace, judge_of(workspace), models or [], host=host, port=port, workers=workers or WORKERS,
+        without_keys=without_keys,
+        tell=lambda url, served, indexes: show(
+            {"url": url, "models": served, "indexes": indexes}, served_lines(url, served, indexes), as_json=as_json
+        ),
     )  # fmt: skip
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 @app.command()

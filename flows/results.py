@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -70,13 +71,22 @@ def prediction_line(row: Mapping[str, Any]) -> str:
     return "\t".join([*said, row["input"]])
 
 
-def served_lines(url: str, served: Mapping[str, str]) -> Iterator[str]:
+def served_lines(url: str, served: Mapping[str, str], indexes: Mapping[str, str]) -> Iterator[str]:
     """What answers, and where."""
     for name, version in served.items():
         yield f"{name} version {version}: {url}/models/{quote(name)}/predict"
-    if not served:
-        yield "no model can be served yet; it answers as soon as one has a champion"
+    for name, release in indexes.items():
+        yield f"{name} release {release}: {url}/indexes/{quote(name)}/search"
+    if not served and not indexes:
+        yield "nothing can be served yet; it answers as soon as a model has a champion, or an index is published"
     yield f"{url}   Ctrl-C ends it"
+
+
+def new_key_lines(name: str, key: str, file: Path) -> Iterator[str]:
+    """The key, which is shown this once."""
+    yield key
+    yield f"{name}'s key, shown this once; {file} keeps its hash. Whoever sends `Authorization: Bearer KEY` is"
+    yield f"{name}, from now on and without a restart, until the entry is taken out of the file."
 
 
 def answered_by(model: str, version: str) -> str:

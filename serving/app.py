@@ -9,24 +9,47 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
 
+from serving.answering import answering
 from serving.bodies import BodyLimit
 from serving.champions import Champions
+from serving.documents import documents
+from serving.door import Door
 from serving.health import health
+from serving.indexes import Indexes
+from serving.keys import Keys
+from serving.metrics import Measured, Metrics, exposition
+from serving.page import page
 from serving.predictions import predictions
+from serving.searching import searching
 from serving.workers import Workers
 
-_FORM = 'Send {"inputs": ["...", ...]} as application/json.'
+_FORMS = {
+    "/predict": 'Send {"inputs": ["...", ...]} as application/json.',
+    "/search": 'Send {"question": "..."} as application/json.',
+    "/answer": 'Send {"question": "..."} as application/json.',
+}
+_ELSE = "GET /openapi.json says what is asked how."
 _SHOWN = 3  # mistakes a message
 _LONGEST_PLACE = 80  # characters: a place may be a key of the caller's
 
 
-def make_app(champions: Champions, workers: Workers) -> FastAPI:
-    """Everything that `headrace serve` answers. What is served besides models is one more router here."""
+def make_app(champions: Champions, indexes: Indexes, workers: Workers, keys: Keys) -> FastAPI:
+    """Everything that `headrace serve` answers."""
     # FastAPI's own pages of the API load scripts from elsewhere; /openapi.json is what tools read.
     app = FastAPI(title="Headrace", docs_url=None, redoc_url=None)
-    app.add_middleware(BodyLimit)
-    app.include_router(predictions(champions, workers))
-    app.include_router(health(champions))
+    metrics = Metrics(indexes)
+    for router in (
+        page(),
+        searching(indexes, workers, metrics),
+        answering(indexes, workers, metrics),
+        documents(indexes, workers),
+        predictions(champions, workers),
+        health(champions, indexes),
+        exposition(metrics, workers),
+    ):
+        app.include_router(router)
+    for middleware, options in ((BodyLimit, {}), (Door, {"keys": keys}), (Measured, {"metrics": metrics})):
+        app.add_middleware(middleware, **options)  # each around those before
     app.add_exception_handler(RequestValidationError, _mistake)
     app.add_exception_handler(400, _unreadable)
     app.add_exception_handler(Exception, _failure)
@@ -35,16 +58,20 @@ def make_app(champions: Champions, workers: Workers) -> FastAPI:
 
 async def _mistake(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return JSONResponse({"detail": f"{_in_words(error.errors())} {_FORM}"}, 422)
+    return JSONResponse({"detail": f"{_in_words(error.errors())} {_form(request)}"}, 422)
 
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's 400 is of what is no JSON either: not UTF-8, or brackets a thousand deep."""
-    return JSONResponse({"detail": f"the body is not JSON that can be read. {_FORM}"}, 422)
+    return JSONResponse({"detail": f"the body is not JSON that can be read. {_form(request)}"}, 422)
 
 
 async def _failure(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "the server failed at this request; its log says why."}, 500)
+
+
+def _form(request: Request) -> str:
+    return next((form for end, form in _FORMS.items() if request.url.path.endswith(end)), _ELSE)
 
 
 def _in_words(mistakes: Sequence[Any]) -> str:
@@ -55,7 +82,8 @@ def _in_words(mistakes: Sequence[Any]) -> str:
 def _mistake_in_words(mistake: Any) -> str:
     why = mistake.get("ctx", {}).get("error") or mistake["msg"]
     if mistake["type"] == "json_invalid":
-        return f"the body is not JSON: {why} at character {mistake['loc'][1] + 1}."
+        at = f" at character {mistake['loc'][1] + 1}" if mistake["loc"][1:] else ""  # pydantic's own words say it
+        return f"the body is not JSON: {why}{at}."
     return f"{_place(mistake['loc'])}: {why}."
 
 

@@ -1,13 +1,15 @@
-"""GET /health: the process lives. GET /ready: every model that should answer does, and what is wrong."""
+"""GET /health: the process lives. GET /ready: every model and index that should answer does, and what is wrong."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from serving.champions import Champions
+from serving.indexes import Indexes, Standing
 
 
 class Alive(BaseModel):
@@ -15,19 +17,21 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """models: name -> version. faults: name -> why its newest champion does not answer; the one before may.
+    """models: name -> version; indexes: name -> release. faults: name -> why its newest does not answer; for a model
+    the one before may.
 
-    registry: why new champions are not seen; null when they are.
+    registry: why new champions are not seen, or why nothing is served; null when all is well.
     """
 
     ready: bool
     models: Mapping[str, str]
+    indexes: Mapping[str, str]
     faults: Mapping[str, str]
     registry: str | None
 
 
-def health(champions: Champions) -> APIRouter:
-    """The routes for whoever watches over this process."""
+def health(champions: Champions, indexes: Indexes) -> APIRouter:
+    """The routes for whoever watches over this process. They want no key, and say nothing of what is inside."""
     router = APIRouter(tags=["health"])
 
     @router.get("/health")
@@ -35,27 +39,31 @@ def health(champions: Champions) -> APIRouter:
         """The process lives and answers."""
         return Alive()
 
-    @router.get("/ready", responses={503: {"model": Ready}})
+    @router.get("/ready", responses={503: {"model": Ready, "description": "Something that should answer does not."}})
     async def ready(response: Response) -> Ready:
-        """200 while every model has a version that answers, be it not the newest; 503 when one has none."""
-        told = readiness(champions)
+        """200 while every model and index has a version that answers, be it not the newest; 503 when one has none."""
+        told = readiness(champions, await asyncio.to_thread(indexes.standing))
         response.status_code = 200 if told.ready else 503
         return told
 
     return router
 
 
-def readiness(champions: Champions) -> Ready:
+def readiness(champions: Champions, standing: Standing) -> Ready:
     """What /ready says."""
-    serving, faults, registry = champions.serving, champions.faults, champions.away
+    serving, registry = champions.serving, champions.away
     if champions.lost:
         registry = "promotions are not followed any more: the log says why. Restart the server."
-    elif not serving and registry is None:
-        registry = "no model has a champion that can be served. `headrace promote MODEL VERSION` makes one."
-    missing = {*champions.names, *faults} - serving.keys()
+    elif not serving and not standing.live and registry is None:
+        registry = (
+            "no model has a champion that can be served, and no index is published. `headrace promote MODEL VERSION` "
+            "makes a champion, `headrace index NAME` publishes."
+        )
+    missing = {*champions.names, *champions.faults} - serving.keys()
     return Ready(
-        ready=bool(serving) and not missing and not champions.lost,
+        ready=bool(serving or standing.live) and not missing and not standing.faults and not champions.lost,
         models={name: each.loaded.version.version for name, each in serving.items()},
-        faults=faults,
+        indexes=standing.live,
+        faults={**standing.faults, **champions.faults},
         registry=registry,
     )

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, Depends, HTTPException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pipelines.errors import BadRequest
 from registry.answering import Answers
 from serving.champions import Champions
-from serving.workers import Busy, Workers
+from serving.door import may
+from serving.keys import Caller
+from serving.problems import later, problems
+from serving.refusals import refusals
+from serving.workers import Workers
 
 MAX_INPUTS = 256  # a request: a batch that takes seconds on two cores, so that others get their turn
 
 
-class Problem(BaseModel):
-    """Why there is no answer."""
-
-    detail: str
-
-
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """JSON can say half a character, which no encoding has and every library fails at in its own way."""
     try:
         text.encode()
@@ -34,7 +31,7 @@ class Inputs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     inputs: Annotated[
-        list[Annotated[str, AfterValidator(_whole)]],
+        list[Annotated[str, AfterValidator(whole)]],
         Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths"),
     ]
 
@@ -64,8 +61,8 @@ def predictions(champions: Champions, workers: Workers) -> APIRouter:
     """The routes of the models that are served."""
     router = APIRouter(tags=["models"])
 
-    @router.get("/models")
-    async def models() -> Models:
+    @router.get("/models", responses=problems())
+    async def models(caller: Annotated[Caller, Depends(may("predict"))]) -> Models:
         """What is served: the accepted champion of each model."""
         found = sorted(champions.serving.items())
         return Models(
@@ -75,22 +72,16 @@ def predictions(champions: Champions, workers: Workers) -> APIRouter:
             ]
         )
 
-    problems: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (404, 413, 422, 503)}
-
-    @router.post("/models/{name}/predict", responses=problems)
-    async def predict(name: str, asked: Inputs) -> Predicted:
+    @router.post("/models/{name}/predict", responses=problems(404, 413, 503, 504))
+    async def predict(name: str, asked: Inputs, caller: Annotated[Caller, Depends(may("predict"))]) -> Predicted:
         """Ask a model's champion."""
         _require_served(name, champions)
 
         def work() -> Answers:  # looks the champion up when its turn comes: what waits is answered by the newest
             return champions.serving[name].loaded.answer(asked.inputs, local_files=False)
 
-        try:
+        with refusals():
             answers = await workers.run(work)
-        except BadRequest as fault:
-            raise HTTPException(422, str(fault)) from None
-        except Busy as busy:
-            raise _later(str(busy)) from None
         return Predicted(model=name, version=answers.version.version, answers=answers.rows)
 
     return router
@@ -102,10 +93,6 @@ def _require_served(name: str, champions: Champions) -> None:
         return
     wanted = name in champions.names or not champions.serving
     if why := champions.faults.get(name) or (champions.away if wanted else None):
-        raise _later(f"{name} cannot be served for now: {why}")
+        raise later(f"{name} cannot be served for now: {why}")
     served = ", ".join(sorted(champions.serving)) or "nothing"
     raise HTTPException(404, f"no model {name[:200]!r} is served here. Served: {served}.")
-
-
-def _later(why: str) -> HTTPException:
-    return HTTPException(503, why, headers={"Retry-After": "1"})  # seconds

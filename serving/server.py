@@ -1,11 +1,10 @@
-"""The process behind `headrace serve`: takes its port, loads the champions, answers until it is told to end."""
+"""The process behind `headrace serve`: takes its port, loads what it serves, answers until it is told to end."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import io
-import ipaddress
 import os
 import signal
 import socket
@@ -13,44 +12,77 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import BadRequest, Outage
+from pipelines.workspace import Workspace
 from registry.glance import standings
 from registry.promotion import Judge
 from registry.versions import CHAMPION, resolve
 from serving.app import make_app
 from serving.champions import Champions
-from serving.workers import Workers
+from serving.door import is_loopback
+from serving.indexes import Indexes
+from serving.keys import ANYBODY, OPERATOR, Keys, key_file, read_keys
+from serving.workers import WORKERS, Workers
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 END_S = 30  # seconds that requests in flight have once the process is told to end
 _HIGHEST_PORT = 65535
 
-Tell = Callable[[str, Mapping[str, str]], None]  # the address, and model -> version
+Tell = Callable[[str, Mapping[str, str], Mapping[str, str]], None]  # the address, model -> version, index -> release
 
 
-def serve(var: Path, judge: Judge, names: Sequence[str], *, host: str, port: int, tell: Tell) -> None:
-    """Serve the champions of these models (none: of all) until Ctrl-C or SIGTERM; `tell` is called once it listens.
+def serve(
+    workspace: Workspace, judge: Judge, names: Sequence[str], *,
+    host: str, port: int, tell: Tell, workers: int = WORKERS, without_keys: bool = False,
+) -> None:  # fmt: skip
+    """Serve the published indexes, and the champions of these models (none: of all), until Ctrl-C or SIGTERM.
 
-    Raises BadRequest for an address that cannot be had, and for a model that is not registered. A registry that is away
-    is waited for, and so is a champion that is not there or cannot be loaded: /ready says it.
+    tell is called once it listens. without_keys: let other machines ask without a key.
+    Raises BadRequest for an address that cannot be had, for one that other machines reach while there are no keys, for
+    a key file that cannot be read, and for a model that is not registered. A registry that is away is waited for, and
+    so is a champion that is not there or cannot be loaded: /ready says it.
     """
     _end_by_interrupt()
     with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener, _plain_log():
-        _require_registered(names, var)
-        champions = Champions(var, judge, names, _say)
+        keys = _keys(key_file(workspace), host, without_keys=without_keys)
+        _require_registered(names, workspace)
+        champions, indexes = Champions(workspace.var, judge, names, _say), Indexes(workspace)
         champions.look()
-        if not _is_loopback(host):
-            _say(f"{host} can be reached from other machines, and whoever reaches it may ask: there is no login.")
-        tell(_url(listener), {name: each.loaded.version.version for name, each in champions.serving.items()})
+        for index, why in indexes.warm().items():
+            _say(f"{index}: {why}")
+        models = {name: each.loaded.version.version for name, each in champions.serving.items()}
+        tell(_url(listener), models, indexes.standing().live)
         with champions.following():
-            _run(champions, listener)
+            _run(make_app(champions, indexes, Workers(workers), keys), listener)
 
 
-def _run(champions: Champions, listener: socket.socket) -> None:
+def _keys(file: Path, host: str, *, without_keys: bool) -> Keys:
+    """Raises BadRequest where other machines could ask without a key, and nobody said that they may."""
+    if file.exists():
+        read_keys(file)
+        return Keys(file, None)
+    if is_loopback(host):
+        return Keys(file, OPERATOR)
+    if not without_keys:
+        raise BadRequest(
+            f"--host {host} can be reached from other machines, and there are no keys ({file} is not there). `headrace "
+            "serve --new-key NAME` makes one; with --without-keys whoever reaches it may ask, and sees documents "
+            "without labels."
+        )
+    _say(f"{host} can be reached from other machines, and whoever reaches it may ask: no key is wanted.")
+    return Keys(file, ANYBODY)
+
+
+def _run(app: FastAPI, listener: socket.socket) -> None:
     import uvicorn
 
-    app = make_app(champions, Workers())
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=END_S)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=END_S, server_header=False
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -94,20 +126,15 @@ def _listening(host: str, port: int) -> socket.socket:
         raise BadRequest(f"--host {host} --port {port} cannot be listened on: {error.strerror or error}.") from None
 
 
-def _require_registered(names: Sequence[str], var: Path) -> None:
+def _require_registered(names: Sequence[str], workspace: Workspace) -> None:
     """Raise BadRequest, naming those that are, for a model that is not registered; not while the registry is away."""
     with contextlib.suppress(Outage):
-        known = {each.name for each in standings(var)} if names else set()
+        known = {each.name for each in standings(workspace.var)} if names else set()
         for name in names:
+            if name not in known and (workspace.root / "indexes" / f"{name}.yaml").is_file():
+                raise BadRequest(f"{name} is an index: all that are published are served anyway. Leave it out.")
             if name not in known:
-                resolve(name, CHAMPION, var)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+                resolve(name, CHAMPION, workspace.var)
 
 
 def _url(listener: socket.socket) -> str:

@@ -1,33 +1,41 @@
-"""A few threads that ask the models: how many at once, and how long a request waits for one of them."""
+"""A few threads that ask models and indexes: how many at once, how long a request waits for one and then has."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import closing
+from typing import Any, TypeVar
 
 WORKERS = min(os.cpu_count() or 1, 8)  # a core each; with more of them they wait for Python's lock, not for a core
 WAIT_S = 10.0  # seconds a request waits for a free one: longer, and its client has given up, or asks again on top
+WORK_S = 120.0  # seconds that it then has: a small model on two busy cores writes an answer in one
 
 T = TypeVar("T")
+_END: Any = object()
 
 
 class Busy(Exception):
     """No worker became free in time."""
 
 
+class TooLong(Exception):
+    """The work was not done in time. Its thread is free again when it is."""
+
+
 class Workers:
     """Runs work in one of `count` threads. Of one event loop."""
 
-    def __init__(self, count: int = WORKERS, wait_s: float = WAIT_S) -> None:
+    def __init__(self, count: int = WORKERS, wait_s: float = WAIT_S, work_s: float = WORK_S) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._free = asyncio.Semaphore(count)
-        self._wait_s = wait_s
+        self._wait_s, self._work_s = wait_s, work_s
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Raises Busy when no thread becomes free in time."""
+        """Raises Busy when no thread becomes free in time, TooLong when the work takes longer than a request has."""
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._free.acquire()
@@ -35,4 +43,30 @@ class Workers:
             raise Busy(f"no worker became free in {self._wait_s:g} s. Ask again.") from None
         done = asyncio.get_running_loop().run_in_executor(self._pool, work)
         done.add_done_callback(lambda _: self._free.release())
-        return await asyncio.shield(done)  # a request that is given up does not free a thread that still works
+        await asyncio.wait([done], timeout=self._work_s)  # a request that is given up does not free a thread at work
+        if not done.done():
+            done.add_done_callback(lambda late: late.exception())
+            raise TooLong(f"the answer took longer than {self._work_s:g} s.")
+        return done.result()
+
+    async def each(self, work: Callable[[], Generator[T]]) -> AsyncIterator[T]:
+        """What the work yields, as it does; it is ended early when nobody listens any more."""
+        loop, given_up = asyncio.get_running_loop(), threading.Event()
+        found: asyncio.Queue[T] = asyncio.Queue()
+
+        def pump() -> None:
+            with closing(work()) as items:
+                for item in items:
+                    if given_up.is_set():
+                        return
+                    loop.call_soon_threadsafe(found.put_nowait, item)
+
+        pumping = asyncio.ensure_future(self.run(pump))
+        pumping.add_done_callback(lambda _: found.put_nowait(_END))
+        try:
+            while (item := await found.get()) is not _END:
+                yield item
+            await pumping
+        finally:
+            given_up.set()
+            pumping.add_done_callback(lambda late: late.cancelled() or late.exception())

@@ -17,10 +17,12 @@ from registry.versions import Version
 from serving import champions as subject
 from serving.champions import Champions
 from serving.health import readiness
+from serving.indexes import Standing
 from tests.small_model import TEXTS, candidate, make_small_model, trusting
 from tests.tiny_graph import until
 
 Register = Callable[..., Version]
+NO_INDEX = Standing({}, {})
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_without_names_whoever_gets_a_champion_is_served(register: Register, var
     for _ in range(2):
         champions.look()
     assert versions_of(champions) == {"films": "1"}
-    assert readiness(champions).ready and champions.faults == {}
+    assert readiness(champions, NO_INDEX).ready and champions.faults == {}
     assert "plays: 1 was made champion in MLflow, and refused: " in "\n".join(said)
     answers = champions.serving["films"].loaded.answer(TEXTS, local_files=False).rows
     predictor = find_task("text_classification").load(models[0])
@@ -101,13 +103,13 @@ def test_a_model_without_a_champion_is_waited_for(register: Register, var: Path)
     champions = Champions(var, trusting, ["films"], said.append)
     for _ in range(2):
         champions.look()
-    assert not readiness(champions).ready
+    assert not readiness(champions, NO_INDEX).ready
     assert said == [
         "films: it has no champion. `headrace promote films VERSION` makes one. Until then nothing answers."
     ]
     promotion.promote("films", "1", var, trusting)
     champions.look()
-    assert readiness(champions).ready
+    assert readiness(champions, NO_INDEX).ready
     assert said[1:] == ["films: version 1 answers", "films: well again"]
 
 
@@ -128,7 +130,7 @@ def test_a_broken_ledger_stops_nothing_that_answers(register: Register, var: Pat
         champions.look()
     assert versions_of(champions) == {"films": "1"}
     assert len(said) == 2 and "the ledger of films is not whole" in said[1]
-    assert readiness(champions).ready and "films" in readiness(champions).faults
+    assert readiness(champions, NO_INDEX).ready and "films" in readiness(champions, NO_INDEX).faults
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -143,9 +145,9 @@ def test_a_thread_that_died_is_not_ready(register: Register, var: Path, monkeypa
 
     monkeypatch.setattr(subject, "LOOK_EVERY_S", 0.01)
     with champions.following():
-        assert readiness(champions).ready
+        assert readiness(champions, NO_INDEX).ready
         monkeypatch.setattr(subject, "standings", broken)
         until(lambda: champions.lost)
-        told = readiness(champions)
+        told = readiness(champions, NO_INDEX)
     assert not told.ready and told.models == {"films": "1"}
     assert "not followed any more" in str(told.registry)

@@ -18,14 +18,18 @@ from fastapi import FastAPI
 
 from pipelines.errors import BadRequest
 from pipelines.task import Predictions
+from pipelines.workspace import Workspace
 from registry.answering import Loaded
 from registry.served import About, Answerer
 from registry.versions import Version
 from serving.app import make_app
 from serving.bodies import MAX_BODY_BYTES
 from serving.champions import Champion, Champions
+from serving.door import is_loopback
+from serving.indexes import Indexes
+from serving.keys import OPERATOR, Keys
 from serving.predictions import MAX_INPUTS
-from serving.server import _is_loopback, _listening, _url
+from serving.server import _listening, _url
 from serving.workers import Busy, Workers
 from tests.small_model import trusting
 
@@ -64,9 +68,15 @@ def champions(tmp_path: Path, **predictors: Sizes) -> Champions:
     return made
 
 
+def app_of(served: Champions, root: Path, workers: Workers | None = None) -> FastAPI:
+    """With the models only, and no key."""
+    keys = Keys(root / "keys.yaml", OPERATOR)
+    return make_app(served, Indexes(Workspace(root)), workers or Workers(), keys)
+
+
 def client(app: FastAPI) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://x")
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
 def post(app: FastAPI, name: str, **request: Any) -> httpx.Response:
@@ -79,7 +89,7 @@ def post(app: FastAPI, name: str, **request: Any) -> httpx.Response:
 
 @pytest.fixture
 def app(tmp_path: Path) -> FastAPI:
-    return make_app(champions(tmp_path, shapes=Sizes(), words=Sizes(), bad=Failing()), Workers())
+    return app_of(champions(tmp_path, shapes=Sizes(), words=Sizes(), bad=Failing()), tmp_path)
 
 
 def test_answers_come_in_order_with_their_version(app: FastAPI) -> None:
@@ -166,7 +176,7 @@ def test_a_failure_shows_no_traceback(app: FastAPI) -> None:
 
 def test_no_free_worker_in_time_is_busy_and_the_others_are_answered(tmp_path: Path) -> None:
     may_answer = threading.Event()
-    app = make_app(champions(tmp_path, words=Sizes(may_answer)), Workers(1, wait_s=0.2))
+    app = app_of(champions(tmp_path, words=Sizes(may_answer)), tmp_path, Workers(1, wait_s=0.2))
 
     async def ask() -> list[httpx.Response]:
         async with client(app) as asking:
@@ -204,9 +214,9 @@ def test_a_request_that_is_given_up_does_not_free_a_worker_that_still_works() ->
 
 def test_which_addresses_are_of_this_machine_only() -> None:
     for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost"):
-        assert _is_loopback(host)
+        assert is_loopback(host)
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
-        assert not _is_loopback(host)
+        assert not is_loopback(host)
 
 
 def test_an_address_that_cannot_be_had_is_one_message() -> None:
@@ -222,7 +232,7 @@ def test_an_address_that_cannot_be_had_is_one_message() -> None:
 
 
 def test_what_serves_nothing_says_so(tmp_path: Path) -> None:
-    app = make_app(Champions(tmp_path, trusting, [], print), Workers())
+    app = app_of(Champions(tmp_path, trusting, [], print), tmp_path)
 
     async def ask() -> list[httpx.Response]:
         async with client(app) as asking:
@@ -233,5 +243,7 @@ def test_what_serves_nothing_says_so(tmp_path: Path) -> None:
     assert "no model has a champion that can be served" in ready.json()["registry"]
     assert models.json() == {"models": []}
     assert health.status_code == 200
-    assert {"/models", "/models/{name}/predict", "/health", "/ready"} == set(openapi.json()["paths"])
+    of_indexes = {"/indexes", *(f"/indexes/{{index}}/{each}" for each in ("search", "answer", "documents/{id}"))}
+    of_models = {"/models", "/models/{name}/predict"}
+    assert {*of_indexes, *of_models, "/metrics", "/health", "/ready"} == set(openapi.json()["paths"])
     assert docs.status_code == 404

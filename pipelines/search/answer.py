@@ -14,7 +14,7 @@ from pipelines.errors import BadRequest
 from pipelines.schema.index import Answer as Settings
 from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, readable, words
 from pipelines.search.engine import Access
-from pipelines.search.query import Passage, Question, asking
+from pipelines.search.query import Asker, Passage, Question, asking
 from pipelines.search.refusal import HOLDS, Evidence, unrelated, weigh
 from pipelines.sentences import sentences
 from pipelines.workspace import Job, Workspace
@@ -68,9 +68,17 @@ def stream(
     filters: Mapping[str, str] | None = None,
 ) -> Iterator[str | Answer]:  # fmt: skip
     """The same as it is written: pieces of the text, each a whole checked sentence, then the Answer they add up to."""
-    job = workspace.job("index", index)
-    found = _search(job, question, access, limit, filters)
+    with asking(workspace, index) as asker:
+        search = asker.release.facts["search"]
+        limit = int(search["limit"]) if limit is None else limit
+        asked = Question(question, access, limit, filters or {}, search["mode"])
+        yield from replies(asker, asked, workspace.job("index", index))
+
+
+def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
+    """The same of a release that the caller holds: serving names it beside the answer."""
     settings = Settings.model_validate(job.settings.get("answer", {}))  # a settings.json of before has none
+    question, found = asked.text, _search(asker, asked)
     evidence = weigh(question, found.nearest, found.level)
     if not evidence.holds:
         written: Iterable[Sentence | Dropped] = ()
@@ -79,7 +87,7 @@ def stream(
     else:
         from pipelines.search.writers import writer
 
-        written = generated(writer(settings, workspace.root), question, found.passages)
+        written = generated(writer(settings, job.workspace.root), question, found.passages)
     yield from tell(question, found.passages, evidence, written, settings.model)
 
 
@@ -185,17 +193,12 @@ class _Found:
     level: float
 
 
-def _search(job: Job, question: str, access: Access, limit: int | None, filters: Mapping[str, str] | None) -> _Found:
-    with asking(job.workspace, job.name) as asker:
-        facts = asker.release.facts
-        limit = int(facts["search"]["limit"]) if limit is None else limit
-        asked = Question(question, access, limit, filters or {}, facts["search"]["mode"])
-        vector = asker.embedder.encode([question])[0].tolist()
-        nearest = asker.ask(replace(asked, mode="dense", rerank=False), vector)
-        encode = asker.embedder.encode
-        return _Found(
-            asker.ask(asked, vector), nearest, encode, _level(facts["embedder"]["identity"]["sha256"], encode)
-        )
+def _search(asker: Asker, asked: Question) -> _Found:
+    encode = asker.embedder.encode
+    vector = encode([asked.text])[0].tolist()
+    nearest = asker.ask(replace(asked, mode="dense", rerank=False), vector)
+    level = _level(asker.release.facts["embedder"]["identity"]["sha256"], encode)
+    return _Found(asker.ask(asked, vector), nearest, encode, level)
 
 
 def _level(weights: str, encode: Callable[[Sequence[str]], Vectors]) -> float:

@@ -1,0 +1,143 @@
+"""POST /indexes/NAME/answer: a question -> an answer in sentences that cite passages, whole or as it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Generator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from pipelines.search.answer import Answer, replies
+from pipelines.search.citations import Sentence
+from pipelines.search.query import Asker
+from serving.door import may
+from serving.indexes import Indexes
+from serving.keys import Caller
+from serving.metrics import Metrics
+from serving.problems import problems
+from serving.refusals import refusals
+from serving.searching import Asked, Found, found
+from serving.workers import Workers
+
+EVENTS = "text/event-stream"
+_UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # a proxy in between hands on each sentence
+
+
+class Cited(BaseModel):
+    """A quote: passages[number - 1].text[start:end]."""
+
+    number: int
+    start: int
+    end: int
+    quote: str
+
+
+class Said(BaseModel):
+    text: str
+    citations: list[Cited]
+
+
+class Answered(BaseModel):
+    """text: what the sentences say, each with its citations as [n], n counting the passages from 1.
+
+    answered: whether the documents hold an answer; reason: why not.
+    """
+
+    index: str
+    release: str
+    answered: bool
+    text: str
+    sentences: list[Said]
+    passages: list[Found]
+    reason: str | None
+
+
+Piece = str | Answered  # sentences as they are written, then what they add up to
+
+
+def answering(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
+    """The route of answers."""
+    router = APIRouter(tags=["indexes"])
+
+    @router.post(
+        "/indexes/{index}/answer", response_model=Answered,
+        responses={
+            **problems(404, 413, 503, 504),
+            200: {"content": {EVENTS: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
+        },
+    )  # fmt: skip
+    async def answer(
+        index: str, asked: Asked, request: Request, caller: Annotated[Caller, Depends(may("answer"))]
+    ) -> Any:
+        """What the documents say, or that they do not. As `text/event-stream` where Accept names it: an event
+        `sentence` ({"text"}) for each, then `answer` (as in JSON), or `problem` ({"detail"})."""
+
+        def work() -> Generator[str | Answered]:
+            with indexes.asking(index) as asker:
+                question = asked.of(caller, asker)
+                for piece in replies(asker, question, indexes.job(index)):
+                    yield piece if isinstance(piece, str) else _answered(index, asker, piece)
+
+        written = workers.each(work)
+        with refusals():
+            first = await anext(written)  # what is refused is refused with its status, before anything is sent
+        if EVENTS in request.headers.get("accept", ""):
+            return StreamingResponse(_events(_all(first, written, metrics)), media_type=EVENTS, headers=_UNBUFFERED)
+        with refusals():
+            pieces = [piece async for piece in _all(first, written, metrics)]
+        return pieces[-1]
+
+    return router
+
+
+def _answered(index: str, asker: Asker, answer: Answer) -> Answered:
+    return Answered(
+        index=index,
+        release=asker.release.version,
+        answered=answer.answered,
+        text=answer.text,
+        sentences=[_said(each) for each in answer.sentences],
+        passages=[found(each, answer.question, asker) for each in answer.passages],
+        reason=answer.reason,
+    )
+
+
+def _said(sentence: Sentence) -> Said:
+    cited = [Cited(number=c.number, start=c.start, end=c.end, quote=c.quote) for c in sentence.citations]
+    return Said(text=sentence.text, citations=cited)
+
+
+async def _all(first: Piece, rest: AsyncIterator[Piece], metrics: Metrics) -> AsyncIterator[Piece]:
+    """Every piece; the answer, which is the last, is counted."""
+    piece = first
+    while True:
+        if isinstance(piece, Answered):
+            metrics.answered(piece.index, refused=not piece.answered)
+        yield piece
+        try:
+            piece = await anext(rest)
+        except StopAsyncIteration:
+            return
+
+
+async def _events(pieces: AsyncIterator[Piece]) -> AsyncIterator[str]:
+    """As server-sent events. What fails in the midst is the last of them, in words that are anybody's."""
+    try:
+        with refusals():
+            async for piece in pieces:
+                if isinstance(piece, Answered):
+                    yield _event("answer", piece.model_dump())
+                else:
+                    yield _event("sentence", {"text": piece})
+    except HTTPException as refused:
+        yield _event("problem", {"detail": refused.detail})
+
+
+def _event(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+_EXAMPLE = _event("sentence", {"text": "The river rose in the night [1]."})

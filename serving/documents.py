@@ -1,0 +1,188 @@
+"""Documents of an index by their id: PUT, GET, DELETE, in the folder that is the index's source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serving.door import may
+from serving.folders import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, folder_of
+from serving.indexes import Indexes
+from serving.keys import Caller
+from serving.problems import problems
+from serving.refusals import refusals
+from serving.repeats import OtherRequest, Repeats
+from serving.searching import Text
+from serving.workers import Workers
+
+_BYTES = "application/octet-stream"
+# What a name ends in -> the type that its content must have; of all others, any text.
+_TYPES = {
+    ".pdf": ("application/pdf",),
+    ".docx": ("application/vnd.openxmlformats-officedocument.wordprocessingml.document",),
+    ".html": ("text/html",), ".htm": ("text/html",), ".xhtml": ("application/xhtml+xml", "text/html"),
+    ".md": ("text/markdown", "text/plain"), ".markdown": ("text/markdown", "text/plain"),
+}  # fmt: skip
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object", "required": ["text"], "additionalProperties": False,
+                    "properties": {"text": {"type": "string"}},
+                },
+                "example": {"text": "The river rose in the night."},
+            },
+            "text/plain": {"schema": {"type": "string"}},
+            _BYTES: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}  # fmt: skip
+_OF_A_DOCUMENT = (404, 409)
+
+Identity = Annotated[
+    str,
+    Path(
+        max_length=MAX_ID, examples=["news/flood.md"],
+        description="A relative path: no part empty, `..` or beginning with a dot; printable, Unicode NFC; no table.",
+    ),
+]  # fmt: skip
+MayWrite = Annotated[Caller, Depends(may("write"))]
+Once = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key", min_length=1, max_length=200, pattern=r"^[!-~]+$",
+        description="The same key with the same request is made once and answered the same; for a day.",
+    ),
+]  # fmt: skip
+
+
+class Written(BaseModel):
+    """searchable: when a search finds the change."""
+
+    index: str
+    id: str
+    bytes: int
+    sha256: str
+    searchable: str
+
+
+class Deleted(BaseModel):
+    index: str
+    id: str
+    searchable: str
+
+
+class _Text(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Text
+
+
+def documents(indexes: Indexes, workers: Workers) -> APIRouter:
+    """The routes of documents."""
+    router = APIRouter(tags=["documents"])
+    repeats = Repeats(indexes.workspace.var / "serving" / "repeats.db")
+    path = "/indexes/{index}/documents/{id:path}"
+
+    async def change(caller: Caller, once: str | None, said: list[str], make: Callable[[], BaseModel]) -> Response:
+        """Make it, once for each key; the answer is the same text each time."""
+        request = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+        def text() -> str:
+            return make().model_dump_json()
+
+        with refusals(), _refusals():
+            answer = await workers.run(lambda: repeats.once(caller.name, once, request, text) if once else text())
+        return Response(answer, media_type="application/json")
+
+    @router.put(
+        path, response_model=Written, responses=problems(*_OF_A_DOCUMENT, 413, 415, 503, 504), openapi_extra=_BODY
+    )
+    async def put(index: str, id: Identity, request: Request, caller: MayWrite, once: Once = None) -> Response:
+        """Add a document, or replace it: a text as {"text": ...}, or a file's bytes with their content type."""
+        kind, body = request.headers.get("content-type", ""), await request.body()
+
+        def make() -> BaseModel:
+            folder = _folder(indexes, index)
+            content = _content(id, kind.partition(";")[0].strip().lower(), body, folder.encoding)
+            with folder.alone():
+                sha256 = folder.write(id, content, caller)
+            return Written(index=index, id=id, bytes=len(content), sha256=sha256, searchable=_searchable(index))
+
+        return await change(caller, once, ["PUT", index, id, kind, hashlib.sha256(body).hexdigest()], make)
+
+    @router.delete(path, response_model=Deleted, responses=problems(*_OF_A_DOCUMENT, 503, 504))
+    async def delete(index: str, id: Identity, caller: MayWrite, once: Once = None) -> Response:
+        """Take a document away. What `headrace forget` does besides, this does not: copies and history stay."""
+
+        def make() -> BaseModel:
+            folder = _folder(indexes, index)
+            with folder.alone():
+                folder.remove(id, caller)
+            return Deleted(index=index, id=id, searchable=_searchable(index))
+
+        return await change(caller, once, ["DELETE", index, id], make)
+
+    @router.get(
+        path, response_class=Response,
+        responses={
+            **problems(*_OF_A_DOCUMENT, 503, 504),
+            200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}, "description": "Its bytes."},
+        },
+    )  # fmt: skip
+    async def get(index: str, id: Identity, caller: Annotated[Caller, Depends(may("search"))]) -> Response:
+        """A document as it stands in the folder, as a file to keep: a browser shows nothing that somebody uploaded."""
+        with refusals(), _refusals():
+            content = await workers.run(lambda: _folder(indexes, index).read(id, caller))
+        kind = mimetypes.guess_type(id)[0] or _BYTES
+        return Response(content, media_type=kind, headers={"Content-Disposition": "attachment"})
+
+    return router
+
+
+def _folder(indexes: Indexes, index: str) -> Folder:
+    return folder_of(indexes.job(index))
+
+
+def _searchable(index: str) -> str:
+    return f"after the next `headrace index {index}`"
+
+
+def _content(identity: str, kind: str, body: bytes, encoding: str) -> bytes:
+    """The bytes of the file. Raises HTTPException 415 for a type that the name does not say."""
+    suffix = next((each for each in _TYPES if identity.lower().endswith(each)), "")
+    if kind == "application/json" and suffix not in (".pdf", ".docx"):
+        try:
+            return _Text.model_validate_json(body).text.encode(encoding)
+        except ValidationError as error:
+            raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
+        except UnicodeEncodeError as error:
+            raise HTTPException(422, f"text: character {error.start + 1} cannot be said in {encoding}.") from None
+    if kind != _BYTES and not (kind in _TYPES[suffix] if suffix else kind.startswith("text/")):
+        wanted = " or ".join(_TYPES.get(suffix, ("text/...",)))
+        raise HTTPException(415, f"{identity[:200]!r} must come as {wanted}, as {_BYTES}, or as JSON if it is text.")
+    return body
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except NoDocument as fault:
+        raise HTTPException(404, str(fault)) from None
+    except NotWritable as fault:
+        raise HTTPException(409, str(fault)) from None
+    except Full as fault:
+        raise HTTPException(409, str(fault)) from None
+    except (BadId, OtherRequest) as fault:
+        raise HTTPException(422, str(fault)) from None

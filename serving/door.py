@@ -1,0 +1,98 @@
+"""Who may come in: the host that was meant, pages of other sites, keys and their pace. Before a body is read.
+
+A page of another site may make a browser ask a server on this machine. It is told by what a browser adds and a page
+cannot take away: Origin and Sec-Fetch-Site; and, where a name of its own was made to point here, by Host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pipelines.errors import HeadraceError
+from serving.keys import Caller, Keys, Right, TooOften, Unknown
+
+OPEN = ("/", "/page.css", "/page.js", "/health", "/ready", "/openapi.json")  # hold nothing that is anybody's
+_bearer = HTTPBearer(auto_error=False, description="a key, where the server wants one")
+
+
+class Door:
+    """ASGI middleware: what passes has a caller in its state."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app, self._keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self._refused(scope) if scope["type"] == "http" else None
+        await (refused or self._app)(scope, receive, send)
+
+    def _refused(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        if not self._keys.needed and not is_loopback(_hostname(headers.get("host", ""))):
+            return _refusal(421, "this server answers to this machine's own names only: 127.0.0.1, ::1, localhost.")
+        if _of_another_site(headers) and scope["path"] != "/":
+            return _refusal(403, "a page of another site may not ask this server.")
+        try:
+            scope.setdefault("state", {})["caller"] = None
+            if scope["path"] not in OPEN:
+                scope["state"]["caller"] = self._keys.caller(_presented(headers))
+        except Unknown:
+            told = "this server wants a key: send the header `Authorization: Bearer KEY`, with a key that it knows."
+            return _refusal(401, told, {"WWW-Authenticate": "Bearer"})
+        except TooOften as often:
+            return _refusal(429, str(often), {"Retry-After": str(math.ceil(often.wait_s))})
+        except HeadraceError:
+            return _refusal(503, "the server's key file cannot be read; until then nobody is let in.")
+        return None
+
+
+def may(right: Right) -> Callable[..., Awaitable[Caller]]:
+    """A dependency: the caller, who must have this right."""
+
+    async def caller(request: Request, _: object = Depends(_bearer)) -> Caller:
+        found: Caller = request.state.caller
+        if right not in found.rights:
+            raise HTTPException(403, f"this key has no right to {right}.")
+        return found
+
+    return caller
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, which no other machine reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _hostname(authority: str) -> str:
+    """127.0.0.1 of 127.0.0.1:8000, ::1 of [::1]:8000; what is none is no name of ours."""
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _of_another_site(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        return True
+    return headers.get("sec-fetch-site") in ("cross-site", "same-site")
+
+
+def _presented(headers: Headers) -> str | None:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _refusal(status: int, why: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": why}, status, headers)

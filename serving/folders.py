@@ -1,0 +1,148 @@
+"""An index's own folder of documents: where each stands, who may see it, and how a file takes another's place.
+
+The folder is the index's source, so whatever is written here is searched after the next `headrace index`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.access import Rules
+from pipelines.errors import BadRequest
+from pipelines.schema.index import Access
+from pipelines.workspace import Job, inside, leads_out, make_folder, swap_in
+from serving.keys import Caller
+
+MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better
+MAX_ID, MAX_PART = 400, 120  # characters of an id, bytes of one of its parts: with both, no file system refuses it
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # rows are documents, with ids and labels of their own
+# What is the workspace's own: a folder of documents must not hold any of it, nor lie in it.
+_OWN = ("recipes", "indexes", "flows", "pipelines", "registry", "serving", "var", ".git", ".dvc", "data/models",
+        "data/indexes", "dvc.yaml", "params.yaml")  # fmt: skip
+
+
+class NotWritable(Exception):
+    """The index's documents are not kept in a folder that may be written here."""
+
+
+class NoDocument(Exception):
+    """There is none, or the caller may not see it: the words are the same."""
+
+
+class BadId(Exception):
+    """What cannot be a document's id."""
+
+
+class Full(Exception):
+    """The folder has as many files as it may."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Documents as files; a document's id is its path below `root`."""
+
+    index: str
+    root: Path
+    encoding: str
+    access: Access
+    lock: Path
+
+    def read(self, identity: str, caller: Caller) -> bytes:
+        """Raises BadId, NoDocument."""
+        path = self._seen(identity, caller)
+        with suppress(OSError):
+            return path.read_bytes()
+        raise self._none(identity)
+
+    def write(self, identity: str, content: bytes, caller: Caller) -> str:
+        """Add or replace, in one step; returns the content's sha256. Raises BadId, NoDocument, Full."""
+        path = self._seen(identity, caller)
+        if path.is_dir() or any(above.is_file() for above in path.parents if above.is_relative_to(self.root)):
+            raise self._none(identity)  # which of its names are taken is said to nobody
+        if not path.exists() and sum(len(names) for _, _, names in os.walk(self.root)) >= MAX_FILES:
+            raise Full(f"the folder of {self.index} has {MAX_FILES:,} files, which is the most. Delete some first.")
+        make_folder(path.parent)
+        beside = path.with_name(f".{path.name}.new")  # starts with a dot: no reader of the folder takes it
+        beside.write_bytes(content)
+        swap_in(beside, path)
+        return hashlib.sha256(content).hexdigest()
+
+    def remove(self, identity: str, caller: Caller) -> None:
+        """Raises BadId, NoDocument."""
+        path = self._seen(identity, caller)
+        if not path.is_file():
+            raise self._none(identity)
+        path.unlink()
+        for above in path.parents:
+            if above == self.root:
+                break
+            with suppress(OSError):  # not empty
+                above.rmdir()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One writer at a time, of this process and of others."""
+        make_folder(self.lock.parent)
+        with self.lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _seen(self, identity: str, caller: Caller) -> Path:
+        """Where a document stands or would stand, if the caller may see it."""
+        path = inside(self.root, _checked(identity))
+        if leads_out(path, self.root) or not self._may_see(identity, caller):
+            raise self._none(identity)
+        return path
+
+    def _may_see(self, identity: str, caller: Caller) -> bool:
+        if caller.access is None:
+            return True
+        try:
+            labels = Rules(self.access.labels, self.access.others, self.index).of(identity, None)
+        except BadRequest:  # no rule says who may see it, so nobody may
+            return False
+        return not labels or bool(caller.access.intersection(labels))
+
+    def _none(self, identity: str) -> NoDocument:
+        return NoDocument(f"{self.index} has no document {identity[:200]!r} that you may see or write.")
+
+
+def folder_of(job: Job) -> Folder:
+    """Raises NotWritable for an index whose documents are somewhere else."""
+    data = job.settings["data"]
+    source = data["source"]
+    why = f"the documents of {job.name} are read from elsewhere, so they are not written here. "
+    if not isinstance(source, str) or "://" in source or data["reader"] != "folders":
+        raise NotWritable(why + "Only a folder of the workspace with `reader: folders` is.")
+    workspace = job.workspace.root.resolve()
+    root = (workspace / source).resolve()
+    if not root.is_dir() or not root.is_relative_to(workspace) or _own(root, workspace):
+        raise NotWritable(why + "Only a folder inside the workspace that holds nothing else is.")
+    access = Access.model_validate(job.settings.get("access", {}))
+    return Folder(job.name, root, data["encoding"], access, job.workspace.var / "serving" / f"{job.name}.lock")
+
+
+def _own(root: Path, workspace: Path) -> bool:
+    own = [workspace / name for name in _OWN]
+    return any(each.is_relative_to(root) or root.is_relative_to(each) for each in own)
+
+
+def _checked(identity: str) -> str:
+    """An id that is a path below the folder, on any file system, in the one spelling that it has."""
+    parts = identity.split("/")
+    if len(identity) > MAX_ID or not all(parts) or max(len(part.encode()) for part in parts) > MAX_PART:
+        raise BadId(f"an id is a relative path of at most {MAX_ID} characters, {MAX_PART} bytes a part, none empty.")
+    if any(part.startswith(".") or part != part.strip() or part == "__pycache__" for part in parts):
+        raise BadId("no part of an id may begin with a dot, be __pycache__, or begin or end with white space.")
+    if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or "\\" in identity:
+        raise BadId("an id is printable text without a backslash, its accents composed (Unicode NFC).")
+    if identity.lower().endswith(TABLES):
+        raise BadId(f"a table is many documents, and none by itself: {', '.join(TABLES)} cannot be written here.")
+    return identity

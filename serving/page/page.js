@@ -1,0 +1,251 @@
+"use strict";
+// Asks the API of the server that this page is from. Whatever comes back is put in as text, never as HTML.
+
+const $ = (id) => document.getElementById(id);
+const MODES = { dense: "Meaning (dense)", sparse: "Words (sparse)", hybrid: "Both (hybrid)" };
+const KEY = "headrace-key";
+let asking = new AbortController(); // of the question that is being answered: the next one ends it
+
+class Refused extends Error {}
+
+// spoken: for a screen reader alone, of what others see elsewhere on the page.
+function say(words, fault = false, spoken = "") {
+  $("status").className = fault ? "fault" : "";
+  $("status").replaceChildren(words, ...(spoken ? [element("span", ` ${spoken}`, "spoken")] : []));
+}
+
+function element(name, text = "", className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+// --- asking ---
+
+async function request(path, { body, accept = "application/json", signal } = {}) {
+  const headers = { Accept: accept };
+  const key = sessionStorage.getItem(KEY);
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (body) headers["Content-Type"] = "application/json";
+  const method = body ? "POST" : "GET";
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
+  } catch (fault) {
+    if (fault.name === "AbortError") throw fault;
+    throw new Refused("The server does not answer. Is it still running? Ask again when it is.");
+  }
+  if (!answer.ok) throw new Refused(await reason(answer));
+  return answer;
+}
+
+async function reason(answer) {
+  const said = await answer.json().catch(() => ({}));
+  const detail = typeof said.detail === "string" ? said.detail : `the server said ${answer.status}.`;
+  if (answer.status === 401) {
+    $("key-part").open = true;
+    return sessionStorage.getItem(KEY) ? "This key is not known here. Enter another under “API key”." : "This server wants a key. Enter it under “API key”.";
+  }
+  if (answer.status === 403) return `Not allowed: ${detail}`;
+  if (answer.status === 429) return `Too many requests. Ask again in ${answer.headers.get("Retry-After") || "a few"} s.`;
+  if (answer.status === 503) return `Not now: ${detail}`;
+  return `This could not be answered: ${detail}`;
+}
+
+function asked() {
+  const filters = {};
+  for (const name of ["section", "document"]) {
+    const value = $(name).value.trim();
+    if (value) filters[name] = value;
+  }
+  const body = { question: $("question").value, filters };
+  if ($("limit").value) body.limit = Number($("limit").value);
+  return body;
+}
+
+const path = (verb) => `indexes/${encodeURIComponent($("index").value)}/${verb}`;
+
+// Runs one question; a later one ends it, and what it had yet to show is not shown.
+async function run(work) {
+  asking.abort();
+  const mine = (asking = new AbortController());
+  if (!$("index").value) await list();
+  if (!$("index").value) return;
+  if (!$("question").value.trim()) {
+    say("Type a question first.", true);
+    $("question").focus();
+    return;
+  }
+  $("said").hidden = true;
+  $("results").replaceChildren();
+  document.querySelector("main").setAttribute("aria-busy", "true");
+  try {
+    await work(mine.signal);
+  } catch (fault) {
+    if (mine.signal.aborted) return;
+    say(fault instanceof Refused ? fault.message : "The answer broke off. Ask again.", true);
+  } finally {
+    if (asking === mine) document.querySelector("main").removeAttribute("aria-busy");
+  }
+}
+
+async function search(signal) {
+  const chosen = document.querySelector("input[name=mode]:checked").value;
+  const modes = chosen === "compare" ? Object.keys(MODES) : [chosen];
+  say("Searching …");
+  const bodies = modes.map((mode) => (mode ? { ...asked(), mode } : asked()));
+  const found = await Promise.all(
+    bodies.map(async (body) => (await request(path("search"), { body, signal })).json()),
+  );
+  $("results").className = found.length > 1 ? "compared" : "";
+  $("results").replaceChildren(...found.map((each) => list_of(each, found.length > 1)));
+  suggest(found.flatMap((each) => each.passages));
+  const count = found[0].passages.length;
+  if (found.every((each) => !each.passages.length)) say(nothing());
+  else if (found.length > 1) say(`Three searches of ${found[0].index}, release ${found[0].release}.`);
+  else say(`${count} ${count === 1 ? "passage" : "passages"} from ${found[0].index}, release ${found[0].release}.`);
+}
+
+function nothing() {
+  const filtered = ["section", "document"].filter((name) => $(name).value.trim());
+  if (!filtered.length) return "Nothing was found. Try other words, or search by meaning.";
+  return `Nothing was found where ${filtered.map((name) => `${name} is “${$(name).value.trim()}”`).join(" and ")}. A filter is a whole name, such as those under a passage; clear it to search everywhere.`;
+}
+
+async function answer(signal) {
+  say("Looking for an answer …");
+  const answered = await request(path("answer"), { body: asked(), accept: "text/event-stream", signal });
+  $("text").textContent = $("reason").textContent = "";
+  $("said").hidden = false;
+  let done = false;
+  for await (const [name, data] of events(answered)) {
+    if (name === "sentence") $("text").append(data.text);
+    else if (name === "problem") throw new Refused(`The answer broke off: ${data.detail}`);
+    else if (name === "answer") { done = true; show_answer(data); }
+  }
+  if (!done) throw new Refused("The answer broke off. Ask again.");
+}
+
+async function* events(answered) {
+  const reader = answered.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ; ) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const whole = (rest + value).split("\n\n");
+    rest = whole.pop();
+    for (const event of whole) {
+      const [, name, data] = /^event: (.*)\ndata: (.*)$/.exec(event);
+      yield [name, JSON.parse(data)];
+    }
+  }
+}
+
+// --- showing ---
+
+function show_answer(said) {
+  const cited = said.sentences.flatMap((each) => each.citations);
+  $("text").replaceChildren(...linked(said.text, said.passages.length));
+  $("reason").textContent = said.reason ? `Why: ${said.reason}.` : "";
+  $("results").className = "";
+  $("results").replaceChildren(list_of(said, false, cited));
+  suggest(said.passages);
+  say(`${said.answered ? "Answered from" : "Looked for in"} ${said.index}, release ${said.release}.`, false, said.text);
+}
+
+// [2] becomes a link to the second passage.
+function linked(text, count) {
+  return text.split(/(\[\d+\])/).map((part) => {
+    const number = /^\[(\d+)\]$/.exec(part)?.[1];
+    if (!number || Number(number) < 1 || Number(number) > count) return part;
+    const link = element("a", part);
+    link.href = `#passage-${number}`;
+    link.setAttribute("aria-label", `passage ${number}`);
+    return link;
+  });
+}
+
+function list_of(found, compared, cited = []) {
+  const part = element("section");
+  part.append(element("h2", compared ? MODES[found.mode] : "Passages"));
+  if (!found.passages.length) part.append(element("p", "Nothing was found."));
+  const list = element("ol");
+  found.passages.forEach((passage, at) => {
+    const quotes = cited.filter((each) => each.number === at + 1);
+    list.append(item(passage, at + 1, compared ? `${found.mode}-` : "", quotes));
+  });
+  part.append(list);
+  return part;
+}
+
+function item(passage, number, prefix, quotes) {
+  const made = element("li");
+  made.id = `${prefix}passage-${number}`;
+  made.tabIndex = -1;
+  const place = [passage.source || passage.document];
+  if (passage.page !== null) place.push(`page ${passage.page}`);
+  place.push(`part ${passage.position + 1}`, `score ${passage.score.toPrecision(3)}`);
+  const text = element("p");
+  text.append(...marked(passage.text, passage.matches, quotes));
+  made.append(element("h3", `${number}. ${passage.heading || passage.document}`), text, element("p", place.join(" · "), "about"));
+  return made;
+}
+
+// Offsets count characters, as Python does, and not UTF-16 units.
+function marked(text, matches, quotes) {
+  const letters = Array.from(text);
+  const borders = new Set([0, letters.length, ...matches.flat(), ...quotes.flatMap((each) => [each.start, each.end])]);
+  const ordered = [...borders].sort((one, two) => one - two);
+  return ordered.slice(1).map((end, at) => {
+    const start = ordered[at];
+    let part = document.createTextNode(letters.slice(start, end).join(""));
+    if (matches.some(([from, to]) => from <= start && end <= to)) part = wrapped("", part);
+    if (quotes.some((each) => each.start <= start && end <= each.end)) part = wrapped("cited", part);
+    return part;
+  });
+}
+
+function wrapped(className, node) {
+  const made = element("mark", "", className);
+  made.append(node);
+  return made;
+}
+
+// What was found is what a filter may name.
+function suggest(passages) {
+  const names = { documents: passages.map((each) => each.document) };
+  names.sections = names.documents.filter((name) => name.includes("/")).map((name) => name.split("/")[0]);
+  for (const [list, values] of Object.entries(names)) {
+    $(list).replaceChildren(...[...new Set(values)].sort().map((value) => Object.assign(element("option"), { value })));
+  }
+}
+
+// --- beginning ---
+
+async function list() {
+  try {
+    const { indexes } = await (await request("indexes")).json();
+    const options = indexes.map(({ name }) => element("option", name));
+    $("index").replaceChildren(...options);
+    say(indexes.length ? "" : "No index is published here yet. `headrace index NAME` publishes one.", !indexes.length);
+  } catch (fault) {
+    if (!(fault instanceof Refused)) throw fault;
+    say(fault.message, true);
+  }
+}
+
+$("ask").addEventListener("submit", (event) => { event.preventDefault(); run(search); });
+$("answer").addEventListener("click", () => run(answer));
+$("key-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, $("key").value.trim());
+  $("key").value = "";
+  await list();
+  if (!$("status").textContent) { say("The key is in use."); $("key-part").open = false; $("question").focus(); }
+});
+// A citation moves the focus to its passage, so that a keyboard and a screen reader go on from there.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='#passage-']");
+  if (link) { event.preventDefault(); const to = $(link.getAttribute("href").slice(1)); to.scrollIntoView({ block: "center" }); to.focus(); }
+});
+list();

@@ -1,0 +1,131 @@
+"""GET /indexes and POST /indexes/NAME/search: a question -> passages, all of one release, which the answer names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipelines.search.engine import Filters, Mode
+from pipelines.search.query import Asker, Passage, Question
+from serving.door import may
+from serving.indexes import Indexes
+from serving.keys import Caller
+from serving.marks import marks
+from serving.metrics import Metrics
+from serving.predictions import whole
+from serving.problems import problems
+from serving.refusals import refusals
+from serving.workers import Workers
+
+MAX_QUESTION = 2000  # characters: an embedder reads about as many, and a longer text is a document
+MAX_PASSAGES = 100
+_FILTER = 1000  # characters of a filter's value
+
+
+def _integral(number: object) -> object:
+    """5 of 5.0, which is the same number in JSON."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Limit = Annotated[int, Field(ge=1, le=MAX_PASSAGES, strict=True), BeforeValidator(_integral)]
+Text = Annotated[str, AfterValidator(whole)]
+Value = Annotated[str, Field(max_length=_FILTER), AfterValidator(whole)]
+
+
+class Asked(BaseModel):
+    """limit, mode: by default what the release's settings say. filters: passages that have all of these."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"question": "Who rescued the village?", "limit": 3, "mode": "hybrid"}]},
+    )
+
+    question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION, pattern=r"\S"), AfterValidator(whole)]
+    limit: Limit | None = None
+    filters: dict[Literal["document", "section", "heading", "source"], Value] = {}
+
+    def of(self, caller: Caller, asker: Asker, mode: Mode | None = None) -> Question:
+        """The question as the search takes it, with what this caller may see."""
+        search = asker.release.facts["search"]
+        limit = int(search["limit"]) if self.limit is None else self.limit
+        filters: Filters = dict(self.filters.items())
+        return Question(self.question, caller.access, limit, filters, mode or search["mode"])
+
+
+class Search(Asked):
+    mode: Mode | None = None
+
+
+class Found(BaseModel):
+    """A passage. page: on which it starts, in documents with pages. matches: start and end of words of the question."""
+
+    text: str
+    score: float
+    document: str
+    source: str
+    heading: str
+    page: int | None
+    position: int
+    matches: list[tuple[int, int]]
+
+
+class Results(BaseModel):
+    """passages: best first. Their scores are comparable with each other and with no others."""
+
+    index: str
+    release: str
+    mode: Mode
+    passages: list[Found]
+
+
+class Served(BaseModel):
+    name: str
+    release: str
+
+
+class Listed(BaseModel):
+    indexes: list[Served]
+
+
+def found(passage: Passage, question: str, asker: Asker) -> Found:
+    return Found(
+        text=passage.text,
+        score=passage.score,
+        document=passage.document,
+        source=passage.source,
+        heading=passage.heading,
+        page=passage.page,
+        position=passage.position,
+        matches=marks(question, passage.text, asker.analyser),
+    )
+
+
+def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
+    """The routes of search."""
+    router = APIRouter(tags=["indexes"])
+
+    @router.get("/indexes", responses=problems(503, 504))
+    async def listed(caller: Annotated[Caller, Depends(may("search"))]) -> Listed:
+        """The indexes that can be asked, and the release of each that is live."""
+        with refusals():
+            live = (await workers.run(indexes.standing)).live
+        return Listed(indexes=[Served(name=name, release=release) for name, release in sorted(live.items())])
+
+    @router.post("/indexes/{index}/search", responses=problems(404, 413, 503, 504))
+    async def search(index: str, asked: Search, caller: Annotated[Caller, Depends(may("search"))]) -> Results:
+        """The passages that answer a question best, among those that the caller may see."""
+
+        def work() -> Results:
+            with indexes.asking(index) as asker:
+                question = asked.of(caller, asker, asked.mode)
+                passages: list[Any] = [found(each, question.text, asker) for each in asker.ask(question)]
+                return Results(index=index, release=asker.release.version, mode=question.mode, passages=passages)
+
+        with refusals():
+            results = await workers.run(work)
+        metrics.searched(index, results.mode)
+        return results
+
+    return router

@@ -1,0 +1,221 @@
+"""Documents over HTTP: written into the index's own folder, whole or not at all, once for each key."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipelines.workspace import Job
+from serving import folders
+from serving.folders import NotWritable, folder_of
+from serving.repeats import KEPT_S, OtherRequest, Repeats
+from tests import small_index
+from tests.served_index import DOCUMENTS, LABELS, app_of, client_of, key_of
+
+PLACE = "/indexes/small/documents"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A published index by its receipt alone: what is here asks no engine."""
+    job = small_index.make(tmp_path, {"a": "A text."})
+    data = {"source": "documents", "reader": "folders", "encoding": "utf-8"}
+    small_index.settings(job, data=data, access={"labels": LABELS, "others": []})
+    (job.folder / "published.json").write_text('{"index": "small"}')
+    for name, text in DOCUMENTS.items():
+        file = tmp_path / "documents" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return job
+
+
+@pytest.fixture
+def client(job: Job) -> TestClient:
+    return client_of(app_of(job))
+
+
+def files(job: Job) -> dict[str, bytes]:
+    folder = job.workspace.root / "documents"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_document_is_added_replaced_read_and_deleted(client: TestClient, job: Job) -> None:
+    before = files(job)
+    for text in ("Ein Bär.", "Zwei Bären."):
+        done = client.put(f"{PLACE}/new/bears.md", json={"text": text})
+        assert done.status_code == 200, done.text
+        assert done.json()["searchable"] == "after the next `headrace index small`"
+        assert files(job) == {**before, "new/bears.md": text.encode()}
+        read = client.get(f"{PLACE}/new/bears.md")
+        assert (read.text, read.headers["Content-Disposition"]) == (text, "attachment")
+    assert client.delete(f"{PLACE}/new/bears.md").status_code == 200
+    assert files(job) == before and not (job.workspace.root / "documents" / "new").exists()
+    assert client.delete(f"{PLACE}/new/bears.md").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "status"),
+    [
+        ("a.pdf", "application/pdf", 200), ("a.pdf", "text/plain", 415), ("a.pdf", "application/json", 415),
+        ("a.pdf", "application/octet-stream", 200), ("a.md", "text/markdown; charset=utf-8", 200),
+        ("a.txt", "text/plain", 200), ("a.py", "text/x-python", 200), ("a.txt", "application/pdf", 415),
+        ("a.txt", "", 415), ("a.html", "text/html", 200), ("a.html", "text/plain", 415),
+    ],
+)  # fmt: skip
+def test_the_content_is_what_the_name_says(client: TestClient, job: Job, name: str, kind: str, status: int) -> None:
+    done = client.put(f"{PLACE}/{name}", content=b"bytes", headers={"Content-Type": kind})
+    assert done.status_code == status, done.text
+    assert (files(job).get(name) == b"bytes") == (status == 200)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..", "../x", "a/../../x", "%2e%2e/x", "%2e%2e%2fx", "/etc/x", "//x", ".git/x", "a/.hidden", "a//b", "a/",
+        "a%00b", "a%0ab", "a%5cb", "a" * 121, "é" * 61, "/".join(["a" * 100] * 5), " a", "a%20", "__pycache__/a",
+        "e%CC%81", "rows.csv", "rows.JSONL", "a/%2e/b",
+    ],
+)  # fmt: skip
+def test_an_id_is_a_path_below_the_folder_and_nothing_else(client: TestClient, job: Job, name: str) -> None:
+    before = files(job)
+    done = client.put(f"{PLACE}/{name}", json={"text": "a"})
+    assert done.status_code in (404, 405, 422), done.text  # some are another path by HTTP's own rules
+    assert files(job) == before
+    assert not (job.workspace.root / "x").exists()
+
+
+def test_a_link_out_of_the_folder_is_no_document(client: TestClient, job: Job, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "a.txt").write_text("secret")
+    (tmp_path / "documents" / "link").symlink_to(secret)
+    (tmp_path / "documents" / "one.txt").symlink_to(secret / "a.txt")
+    for name in ("link/a.txt", "one.txt", "link/new.txt"):
+        assert client.get(f"{PLACE}/{name}").status_code == 404
+        assert client.put(f"{PLACE}/{name}", json={"text": "mine"}).status_code == 404
+        assert client.delete(f"{PLACE}/{name}").status_code == 404
+    assert [path.read_text() for path in secret.iterdir()] == ["secret"]
+
+
+def test_what_a_caller_may_not_see_is_not_there_for_them(job: Job) -> None:
+    app = app_of(job)
+    staff, hr = client_of(app, key_of(job, "staff")), client_of(app, key_of(job, "hr", "hr"))
+    before = files(job)
+    for name in ("hr/salaries.txt", "hr/nothing.txt", "hr/salaries.txt/below"):
+        for refused in (
+            staff.get(f"{PLACE}/{name}"), staff.put(f"{PLACE}/{name}", json={"text": "a"}),
+            staff.delete(f"{PLACE}/{name}"),
+        ):  # fmt: skip
+            assert refused.status_code == 404
+            assert refused.json() == {"detail": f"small has no document {name!r} that you may see or write."}
+    assert staff.put(f"{PLACE}/hr", json={"text": "a"}).status_code == 404  # there is a folder of that name
+    assert files(job) == before
+    assert hr.get(f"{PLACE}/hr/salaries.txt").text == DOCUMENTS["hr/salaries.txt"]
+    assert hr.put(f"{PLACE}/hr/new.txt", json={"text": "a"}).status_code == 200
+
+
+def test_what_no_rule_speaks_for_is_nobodys_but_the_operators(job: Job) -> None:
+    settings = job.settings
+    small_index.settings(job, data=settings["data"], access={"labels": {"news/*": [], "hr/*": ["hr"]}, "others": None})
+    app = app_of(job)
+    assert client_of(app).get(f"{PLACE}/notes/market.txt").status_code == 200
+    assert client_of(app, key_of(job, "hr", "hr")).get(f"{PLACE}/notes/market.txt").status_code == 404
+
+
+def test_one_key_is_one_change(client: TestClient, job: Job) -> None:
+    once = {"Idempotency-Key": "a1"}
+    first = client.put(f"{PLACE}/a.txt", json={"text": "one"}, headers=once)
+    client.put(f"{PLACE}/a.txt", json={"text": "two"})
+    again = client.put(f"{PLACE}/a.txt", json={"text": "one"}, headers=once)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert files(job)["a.txt"] == b"two"  # it was not made again
+    for other in (
+        client.put(f"{PLACE}/a.txt", json={"text": "three"}, headers=once),
+        client.put(f"{PLACE}/b.txt", json={"text": "one"}, headers=once),
+        client.delete(f"{PLACE}/a.txt", headers=once),
+    ):
+        assert other.status_code == 422
+        assert "this Idempotency-Key was used for another request" in other.json()["detail"]
+    other_caller = client_of(app_of(job), key_of(job, "ada"))
+    assert other_caller.put(f"{PLACE}/b.txt", json={"text": "b"}, headers=once).status_code == 200
+    assert client.put(f"{PLACE}/c.txt", json={"text": "c"}, headers={"Idempotency-Key": "x" * 201}).status_code in (
+        401,
+        422,
+    )
+
+
+def test_a_refused_change_is_not_remembered(client: TestClient, job: Job) -> None:
+    once = {"Idempotency-Key": "a1"}
+    assert client.delete(f"{PLACE}/a.txt", headers=once).status_code == 404
+    client.put(f"{PLACE}/a.txt", json={"text": "one"})
+    assert client.delete(f"{PLACE}/a.txt", headers=once).status_code == 200
+    assert client.delete(f"{PLACE}/a.txt", headers=once).status_code == 200
+
+
+def test_a_key_used_by_many_at_once_is_one_change_and_forgotten_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeats, made, begin = Repeats(tmp_path / "r.db"), [], threading.Barrier(8)
+
+    def change() -> str:
+        made.append(1)
+        return f"answer {len(made)}"
+
+    def ask(_: int) -> str:
+        begin.wait()
+        return repeats.once("ada", "k", "request", change)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(8))) == {"answer 1"}
+    with pytest.raises(OtherRequest, match="used for another request"):
+        repeats.once("ada", "k", "other", change)
+    import time
+
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + KEPT_S + 1)
+    assert repeats.once("ada", "k", "other", change) == "answer 2"
+
+
+def test_a_folder_has_at_most_so_many_files(client: TestClient, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "MAX_FILES", len(DOCUMENTS))
+    done = client.put(f"{PLACE}/a.txt", json={"text": "one"})
+    assert (done.status_code, "a.txt" in files(job)) == (409, False)
+    assert "Delete some first" in done.json()["detail"]
+    assert client.put(f"{PLACE}/notes/market.txt", json={"text": "replaced"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"source": "https://example.org/x.zip", "reader": "folders"}, {"source": "rows.jsonl", "reader": "jsonl"},
+        {"source": ".", "reader": "folders"}, {"source": "data", "reader": "folders"},
+        {"source": "indexes", "reader": "folders"}, {"source": "/etc", "reader": "folders"},
+        {"source": "../elsewhere", "reader": "folders"}, {"source": "var/x", "reader": "folders"},
+        {"source": {"url_env": "X", "query": "select"}, "reader": None}, {"source": "none", "reader": "folders"},
+    ],
+)  # fmt: skip
+def test_only_a_folder_of_documents_is_written(job: Job, client: TestClient, data: dict[str, object]) -> None:
+    root = job.workspace.root
+    for name in ("../elsewhere", "var/x"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    small_index.settings(job, data={"encoding": "utf-8", **data})
+    with pytest.raises(NotWritable, match="the documents of small are read from elsewhere"):
+        folder_of(job)
+    done = client.put(f"{PLACE}/a.txt", json={"text": "one"})
+    assert done.status_code == 409
+    assert "Only a folder" in done.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [(b"{", "not JSON"), (b"{}", "text: Field required"), (b'{"text": 1}', "text: Input should be a valid string"),
+     (b'{"text": "a", "id": 1}', "id: Extra inputs"), (b'{"text": "\\ud800"}', "not JSON")],
+)  # fmt: skip
+def test_a_text_that_is_none(client: TestClient, body: bytes, says: str) -> None:
+    done = client.put(f"{PLACE}/a.txt", content=body, headers={"Content-Type": "application/json"})
+    assert done.status_code == 422
+    assert says in done.json()["detail"]

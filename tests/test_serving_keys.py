@@ -1,0 +1,161 @@
+"""Who may ask: keys by their hash, rights, pace, and what pages of other sites are told."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipelines.errors import BadRequest
+from pipelines.workspace import Job, Workspace
+from serving.keys import ANYBODY, OPERATOR, Keys, TooOften, Unknown, key_file, new_key
+from serving.server import _keys
+from tests.served_index import app_of, client_of, key_of, keys_of
+from tests.small_index import make as make_small
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """An index that is not published: enough for whoever is not let in."""
+    return make_small(tmp_path, {"a": "A text."})
+
+
+def test_while_there_is_no_key_this_machine_is_its_operator(job: Job) -> None:
+    assert client_of(app_of(job)).get("/indexes").json() == {"indexes": []}
+
+
+def test_with_a_key_file_only_its_keys_open(job: Job) -> None:
+    app = app_of(job)
+    key = key_of(job, "ada", "hr")
+    for wrong in (None, "", "hr_", key[:-1], key.upper(), "ключ"):
+        refused = client_of(app).get(
+            "/indexes", headers={b"Authorization": f"Bearer {wrong}".encode()} if wrong else {}
+        )
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert "Authorization: Bearer KEY" in refused.json()["detail"]
+        assert wrong is None or len(wrong) < 4 or wrong not in refused.text
+    assert client_of(app, key).get("/indexes").status_code == 200
+    assert [client_of(app).get(path).status_code for path in ("/", "/health", "/openapi.json")] == [200, 200, 200]
+
+
+def test_the_file_holds_no_key_and_is_its_owners_alone(job: Job) -> None:
+    key = key_of(job, "ada", "hr")
+    file = job.workspace.var / "keys.yaml"
+    assert key not in file.read_text() and "ada" in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert keys_of(job).caller(key).access == frozenset({"hr"})
+    assert keys_of(job).caller(key_of(job, "root", sees_everything=True)).access is None
+    assert keys_of(job).caller(key).name == "ada"
+
+
+def test_a_key_that_is_taken_out_opens_nothing_from_then_on(job: Job) -> None:
+    app, one, two = app_of(job), key_of(job, "one"), key_of(job, "two")
+    file = job.workspace.var / "keys.yaml"
+    assert client_of(app, one).get("/indexes").status_code == 200
+    file.unlink()
+    assert client_of(app, one).get("/indexes").status_code == 401  # and not everybody
+    assert client_of(app).get("/indexes").status_code == 401
+    three = key_of(job, "three")
+    assert [client_of(app, key).get("/indexes").status_code for key in (one, two, three)] == [401, 401, 200]
+    file.write_text("keys: {bad: 1}\n")
+    assert client_of(app, three).get("/indexes").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("rights", "path", "status"),
+    [
+        (["answer"], "/indexes", 403), (["search"], "/indexes", 200), (["search"], "/metrics", 403),
+        (["metrics"], "/metrics", 200), (["search"], "/models", 403), (["predict"], "/models", 200),
+    ],
+)  # fmt: skip
+def test_a_key_opens_what_it_has_a_right_to(job: Job, rights: Sequence[str], path: str, status: int) -> None:
+    done = client_of(app_of(job), key_of(job, "ada", rights=rights)).get(path)
+    assert done.status_code == status
+    assert status == 200 or "this key has no right to" in done.json()["detail"]
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(job: Job) -> None:
+    now = [0.0]
+    keys = keys_of(job, clock=lambda: now[0])
+    fast, slow = key_of(job, "fast"), key_of(job, "slow", requests_per_minute=12)
+    app = app_of(job, keys)
+    assert [client_of(app, slow).get("/indexes").status_code for _ in range(3)] == [200, 200, 429]
+    refused = client_of(app, slow).get("/indexes")
+    assert refused.headers["Retry-After"] == "5"
+    assert "too many requests with this key" in refused.json()["detail"]
+    assert client_of(app, fast).get("/indexes").status_code == 200
+    now[0] = 5.0
+    assert client_of(app, slow).get("/indexes").status_code == 200
+    with pytest.raises(TooOften, match="Ask again in 5"):
+        keys.caller(slow)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "evil.example:8000"}, 421),  # a name that was made to point at this machine
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Origin": "http://127.0.0.1:8000"}, 200),
+        ({"Origin": "http://127.0.0.1:9000"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+def test_a_page_of_another_site_may_not_ask(job: Job, headers: dict[str, str], status: int) -> None:
+    done = client_of(app_of(job)).get("/indexes", headers=headers)
+    assert done.status_code == status
+
+
+def test_a_link_from_elsewhere_opens_the_page(job: Job) -> None:
+    client: TestClient = client_of(app_of(job))
+    assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+    assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
+
+
+def test_other_machines_ask_with_keys_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    assert _keys(file, "127.0.0.1", without_keys=False).without is OPERATOR
+    with pytest.raises(BadRequest, match=r"--host 0\.0\.0\.0 can be reached .* and there are no keys"):
+        _keys(file, "0.0.0.0", without_keys=False)
+    assert _keys(file, "0.0.0.0", without_keys=True).without is ANYBODY
+    assert ANYBODY.access == frozenset() and "write" not in ANYBODY.rights
+    new_key(file, "ada", [], ["search"])
+    with pytest.raises(Unknown, match=""):
+        _keys(file, "0.0.0.0", without_keys=True).caller(None)
+    file.write_text("keys: {ada: {sha256: short, labels: [], rights: [reading]}}\n")
+    with pytest.raises(BadRequest, match=r"keys\.ada\.sha256"):
+        _keys(file, "127.0.0.1", without_keys=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"name": "a b"}, "'a b' cannot be the name of a key"),
+        ({"labels": ["two words"]}, "labels"),
+        ({"rights": ["everything"]}, "rights"),
+        ({"name": "ada"}, "has a key 'ada' already"),
+    ],
+)
+def test_a_key_that_cannot_be_made_changes_nothing(tmp_path: Path, options: dict[str, object], says: str) -> None:
+    file = tmp_path / "keys.yaml"
+    new_key(file, "ada", [], ["search"])
+    before = file.read_bytes()
+    with pytest.raises(BadRequest, match=says) as error:
+        new_key(file, **{"name": "new", "labels": [], "rights": ["search"], **options})  # type: ignore[arg-type]
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+    assert ".keys.yaml" not in str(error.value)
+
+
+def test_the_key_file_may_stand_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert key_file(Workspace(tmp_path)) == tmp_path / "var" / "keys.yaml"
+    monkeypatch.setenv("HEADRACE_KEYS", "/run/secrets/keys.yaml")
+    assert key_file(Workspace(tmp_path)) == Path("/run/secrets/keys.yaml")
+    assert Keys(Path("/none"), None).needed

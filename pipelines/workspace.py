@@ -201,11 +201,10 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(target: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`, and put it in its place when the block ends well.
 
-    The files are on disk before the swap. When the block raises, `target` stands as it was. durable: False for what can
-    be made again and says itself whether it is whole: a power cut may then tear it.
+    The files are on disk before the swap. When the block raises, `target` stands as it was.
     """
     beside, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
     make_folder(target.parent)
@@ -216,8 +215,7 @@ def replacing(target: Path, *, durable: bool = True) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        if durable:
-            sync_tree(beside)
+        sync_tree(beside)
         if target.exists():
             target.replace(old)
         beside.replace(target)

@@ -27,7 +27,10 @@ CALLS = {
 METHODS = {"extractall", "extract_all", "unpack_archive", "read_pickle", "load_extension", "enable_load_extension"}
 # What runs our own code: a packed model is tried in a process of its own when its code is this workspace's
 # (registry.packing.holds_own_code).
-OWN = {"registry/rehearsal.py": ["mlflow.pyfunc.load_model()"]}
+OWN = {
+    "registry/rehearsal.py": ["mlflow.pyfunc.load_model()"],
+    "pipelines/sources/parsers/docx.py": ["import zipfile"],  # reads sizes and one part; nothing is unpacked to a name
+}
 # Names that are imported when they are known: each is looked for in the list of a folder's files first.
 IMPORTS_BY_NAME = {"pipelines/task.py", "pipelines/sources/__init__.py", "pipelines/sources/readers/__init__.py"}
 

@@ -39,6 +39,7 @@ PREDICTIONS = int(os.environ.get("SERVING_PREDICTIONS", "1000"))  # 10,000 with 
 SWITCHES = int(os.environ.get("SERVING_SWITCHES", "3"))
 CLIENTS = 4
 MODEL = "films"
+WELL = {"ready": True, "models": {MODEL: "1"}, "indexes": {}, "faults": {}, "registry": None}
 TEXTS = [row["text"] for row in film_rows(12)]
 AWAY = "http://127.0.0.1:9"
 
@@ -208,7 +209,7 @@ def test_it_says_what_is_served(server: Server) -> None:
     assert (model["name"], model["version"]) == (MODEL, "1")
     assert model["since"] < pd.Timestamp.now("UTC").isoformat()
     assert httpx.get(f"{server.url}/health").json() == {"alive": True}
-    assert server.ready() == (200, {"ready": True, "models": {MODEL: "1"}, "faults": {}, "registry": None})
+    assert server.ready() == (200, WELL)
 
 
 def test_a_damaged_new_champion_leaves_the_old_one_answering(home: Workspace, server: Server, said: Said) -> None:
@@ -252,7 +253,7 @@ def test_a_registry_that_is_away_leaves_the_last_champion_answering(home: Worksp
         assert server.answers() == "1"
     finally:
         aside.replace(file)
-    until(lambda: server.ready() == (200, {"ready": True, "models": {MODEL: "1"}, "faults": {}, "registry": None}))
+    until(lambda: server.ready() == (200, WELL))
     champion_is(home, "2")
     until(lambda: server.answers() == "2")
     champion_is(home, "1")
@@ -291,7 +292,7 @@ def test_a_model_that_is_not_there_is_one_message(home: Workspace) -> None:
 def test_told_to_end_it_answers_what_is_in_flight(home: Workspace, said: Said) -> None:
     body = json.dumps({"inputs": TEXTS}).encode()
     with serving(home, MODEL) as server, socket.create_connection(("127.0.0.1", port := _port(server))) as begun:
-        head = f"POST /models/{MODEL}/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = f"POST /models/{MODEL}/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         begun.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:20])
         httpx.get(f"{server.url}/health")  # came later and was answered: so the first one is being read
         server.process.send_signal(signal.SIGTERM)

@@ -117,7 +117,7 @@ class Versions:
     @contextmanager
     def new(self, index: str, version: str) -> Iterator[Path]:
         """An empty folder that becomes the version when the block ends well, in place of a damaged one."""
-        with replacing(self._of(index, version), durable=False) as folder:  # a torn one is seen, and built again
+        with replacing(self._of(index, version)) as folder:
             yield folder
             write_json(folder / _RECORD, {"files": _hashes(folder)})
 

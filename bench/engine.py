@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,8 @@ def _sparse(ids: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> Sparse:
 
 
 def _unit(rows: np.ndarray[Any, Any]) -> Vectors:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 # --- one engine, in a process of its own ------------------------------------------------------------------------------
@@ -212,7 +213,8 @@ def local_ask(made: Made, folder: Path) -> dict[str, float]:
 
 
 def _asked(made: Made, ask: Callable[[Mode, int], list[str]], before: float) -> dict[str, float]:
-    found, right = {}, 0
+    found: dict[str, float] = {}
+    right = 0
     modes: tuple[Mode, ...] = ("dense", "sparse", "hybrid")
     for mode in modes:
         for row in range(20):  # reads what is on the disk
@@ -246,7 +248,7 @@ def _timed_optimising() -> list[float]:
         shard, there = begun(*arguments)
         return Watched(shard), there
 
-    edge._begun = watched
+    vars(edge)["_begun"] = watched
     return took
 
 
@@ -262,7 +264,7 @@ def _shown(value: float | None) -> str:
     return "–" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
 
 
-def _plot(found: list[Mapping[str, float]]) -> None:
+def _plot(found: Sequence[Mapping[str, float]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")

@@ -6,18 +6,20 @@ passage stands. What was computed stays in var/bench/quality, so a second run on
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import corpora
-from bench.standin import StandIn
-from pipelines import embed
+from bench.standin import free_embedding
 from pipelines.passages import embedded
 from pipelines.search.embedder import locked_base
 from pipelines.search.engine import Mode
@@ -60,7 +62,8 @@ def _english(name: str) -> dict[str, float]:
 
 def _report(found: dict[str, dict[str, float]]) -> None:
     names = {
-        "dense": "dense", "exact": "sentence-transformers, exact", "sparse": "BM25", "bm25s": "bm25s", "hybrid": "hybrid"
+        "dense": "dense", "exact": "sentence-transformers, exact", "sparse": "BM25", "bm25s": "bm25s",
+        "hybrid": "hybrid",
     }  # fmt: skip
     rows = []
     for way, called in names.items():
@@ -76,23 +79,21 @@ def _report(found: dict[str, dict[str, float]]) -> None:
 
 
 def _chinese() -> None:
-    """BM25 over pairs of characters beside bm25s over jieba's words; the vectors are a stand-in unless a model is named."""
+    """BM25 over pairs of characters beside bm25s over jieba's words. Vectors are a stand-in unless a model is named."""
     queries, model = corpora.queries(CHINESE), os.environ.get(MULTILINGUAL)
     job = _job(CHINESE, model)
-    small_index.build(job) if model else _build_without_model(job)
+    with nullcontext() if model else free_embedding():
+        small_index.build(job)
     ours, rows = _asked(job, queries, "sparse"), small_index.rows(job)
     print(f"{CHINESE}: BM25 {ours:.4f}")
     if model:
         print(f"{CHINESE}, {model}: " + ", ".join(f"{mode} {_asked(job, queries, mode):.4f}" for mode in MODES))
     else:
         print(f"{CHINESE}: hybrid was not measured: {MULTILINGUAL} names the folder of a multilingual embedder")
-    try:
-        import jieba
-    except ImportError:
-        print(f"{CHINESE}: bm25s over jieba's words was not measured: jieba is not installed (bench/peers.txt)")
+    theirs = _ndcg(queries, _bm25s(rows, queries, _jieba), rows) if corpora.PEERS.is_file() else None
+    if theirs is None:
+        print(f"{CHINESE}: bm25s over jieba's words was not measured: `make peers` installs jieba")
         return
-    jieba.setLogLevel("ERROR")
-    theirs = _ndcg(queries, _bm25s(rows, queries, lambda texts: [list(jieba.cut(text)) for text in texts]), rows)
     print(f"{CHINESE}: bm25s over jieba's words {theirs:.4f}")
     _verdict("BM25 is at least bm25s over jieba's words - .01", ours >= theirs - 0.01)
 
@@ -108,15 +109,6 @@ def _job(name: str, model: str | None = None) -> Job:
     folder = ROOT / name / (Path(model).name if model else "minilm")
     cores = {"engine": "local", "threads": len(os.sched_getaffinity(0))}
     return corpora.index(folder, corpora.documents(name), tokens=_TOKENS, overlap=0, compute=cores, **sections)
-
-
-def _build_without_model(job: Job) -> None:
-    real = embed.load
-    embed.load = lambda *_, **__: StandIn()  # type: ignore[assignment, return-value]
-    try:
-        small_index.build(job)
-    finally:
-        embed.load = real
 
 
 def _asked(job: Job, queries: Sequence[Query], mode: Mode) -> float:
@@ -173,6 +165,15 @@ def _english_words(texts: list[str]) -> Any:
 
     stemmer = Stemmer.Stemmer("english")
     return bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)
+
+
+def _jieba(texts: list[str]) -> list[list[str]]:
+    """By another process, as jieba is no part of this project's environment."""
+    code = "import json, sys, jieba; print(json.dumps([list(jieba.cut(text)) for text in json.load(sys.stdin)]))"
+    done = subprocess.run([corpora.PEERS, "-c", code], input=json.dumps(texts), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{corpora.PEERS}: jieba: {done.stderr}")
+    return [[word for word in words if word.strip()] for words in json.loads(done.stdout)]
 
 
 def _apart(found: dict[str, dict[str, float]], one: str, other: str) -> float:

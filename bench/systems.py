@@ -1,9 +1,10 @@
 """The systems that `bench peers` compares. One in a process of its own: `python -m bench.systems NAME EMBEDDER FOLDER`.
 
-FOLDER has before.json and after.json (document -> text). Each system stands as its own guide has it, with Qdrant's local
-mode, passages of at most 200 tokens without overlap, and the same weights, or vectors that cost nothing. All count tokens
-with the `tokenizers` library. A sync opens what the one before it left and closes it again, as one that runs every night
-does; imports are done before. Nothing of one system is imported for another, so that memory is each one's own.
+FOLDER has before.json and after.json (document -> text). Each system stands as its own guide has it, with Qdrant's
+local mode, passages of at most 200 tokens without overlap, and the same weights, or vectors that cost nothing. All
+count tokens with the `tokenizers` library. A sync opens what the one before it left and closes it again, as one that
+runs every night does; imports are done before. Nothing of one system is imported for another, so that memory is each
+one's own.
 """
 
 from __future__ import annotations
@@ -146,14 +147,17 @@ class Headrace:
         self.embedded, self._at, self._index = 0, folder / "workspace", small_index
         self._stages = (chunk.run, embed.run, publish.run)
         self._job: Any = None
-        real = embed.load
-        if embedder != "standin":
-            import openvino  # noqa: F401
+        real: Any = vars(embed)["load"]
+        import openvino  # noqa: F401
+        import pyarrow.dataset  # noqa: F401
+        import qdrant_edge  # noqa: F401
+        import Stemmer  # noqa: F401
+        import tokenizers  # noqa: F401
 
         def load(*arguments: Any, **named: Any) -> Any:
             return _Counted(self, StandIn() if embedder == "standin" else real(*arguments, **named))
 
-        embed.load = load  # type: ignore[assignment]
+        vars(embed)["load"] = load
 
     def take(self, documents: Documents) -> None:
         if self._job is None:
@@ -224,16 +228,20 @@ class LangChain(Peer):
         from langchain_qdrant import QdrantVectorStore
         from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-        class Embedder(Embeddings):
-            def embed_documents(_, texts: list[str]) -> list[list[float]]:  # noqa: N805
+        class Embedder(Embeddings):  # type: ignore[misc]
+            def embed_documents(_, texts: list[str]) -> list[list[float]]:
                 return self.encode(texts)
 
-            def embed_query(_, text: str) -> list[float]:  # noqa: N805
+            def embed_query(_, text: str) -> list[float]:
                 return self.encode([text])[0]
 
-        self._store = lambda: QdrantVectorStore(self.client, self.collection, Embedder(), validate_collection_config=False)
-        self._records = lambda: SQLRecordManager(_COLLECTION, db_url=f"sqlite:///{folder}/records.sqlite")
-        self._splitter = lambda: RecursiveCharacterTextSplitter(
+        self._store: Callable[[], Any] = lambda: QdrantVectorStore(
+            self.client, self.collection, Embedder(), validate_collection_config=False
+        )
+        self._records: Callable[[], Any] = lambda: SQLRecordManager(
+            _COLLECTION, db_url=f"sqlite:///{folder}/records.sqlite"
+        )
+        self._splitter: Callable[[], Any] = lambda: RecursiveCharacterTextSplitter(
             chunk_size=TOKENS, chunk_overlap=0, length_function=self.tokens
         )
 
@@ -252,7 +260,7 @@ class LangChain(Peer):
 
 
 class LlamaIndex(Peer):
-    """The ingestion pipeline, UPSERTS_AND_DELETE; its document store is a file."""
+    """The ingestion pipeline, UPSERTS_AND_DELETE; its store and cache are kept by persist()."""
 
     def __init__(self, folder: Path, embedder: str) -> None:
         super().__init__(folder, embedder)
@@ -260,16 +268,16 @@ class LlamaIndex(Peer):
         from llama_index.core.base.embeddings.base import BaseEmbedding
 
         class Embedder(BaseEmbedding):  # type: ignore[misc]
-            def _get_text_embedding(_, text: str) -> list[float]:  # noqa: N805
+            def _get_text_embedding(_, text: str) -> list[float]:
                 return self.encode([text])[0]
 
-            def _get_text_embeddings(_, texts: list[str]) -> list[list[float]]:  # noqa: N805
+            def _get_text_embeddings(_, texts: list[str]) -> list[list[float]]:
                 return self.encode(texts)
 
-            def _get_query_embedding(_, query: str) -> list[float]:  # noqa: N805
+            def _get_query_embedding(_, query: str) -> list[float]:
                 return self.encode([query])[0]
 
-            async def _aget_query_embedding(_, query: str) -> list[float]:  # noqa: N805
+            async def _aget_query_embedding(_, query: str) -> list[float]:
                 return self.encode([query])[0]
 
         self._embedder = Embedder(embed_batch_size=BATCH)
@@ -281,8 +289,6 @@ class LlamaIndex(Peer):
         from llama_index.core.storage.docstore import SimpleDocumentStore
         from llama_index.vector_stores.qdrant import QdrantVectorStore
 
-        path = self.folder / "documents.json"
-        store = SimpleDocumentStore.from_persist_path(str(path)) if path.is_file() else SimpleDocumentStore()
         splitter = SentenceSplitter(
             chunk_size=TOKENS,
             chunk_overlap=0,
@@ -291,12 +297,14 @@ class LlamaIndex(Peer):
         pipeline = IngestionPipeline(
             transformations=[splitter, self._embedder],
             vector_store=QdrantVectorStore(_COLLECTION, client=self.client),
-            docstore=store,
+            docstore=SimpleDocumentStore(),
             docstore_strategy=DocstoreStrategy.UPSERTS_AND_DELETE,
-            disable_cache=True,
         )
+        kept = self.folder / "pipeline"
+        if kept.is_dir():
+            pipeline.load(str(kept))
         pipeline.run(documents=[Document(text=text, doc_id=name) for name, text in self.documents.items()])
-        store.persist(str(path))
+        pipeline.persist(str(kept))
 
     def held(self) -> Iterator[tuple[str, str]]:
         for said in self.payloads():
@@ -313,9 +321,9 @@ class Haystack(Peer):
         from haystack.document_stores.types import DuplicatePolicy
         from haystack_integrations.document_stores.qdrant import QdrantDocumentStore
 
-        self._splitter = lambda: DocumentSplitter(split_by="word", split_length=WORDS)
-        self._writer = lambda store: DocumentWriter(store, DuplicatePolicy.OVERWRITE)
-        self._store = lambda: QdrantDocumentStore(
+        self._splitter: Callable[[], Any] = lambda: DocumentSplitter(split_by="word", split_length=WORDS)
+        self._writer: Callable[[Any], Any] = lambda store: DocumentWriter(store, DuplicatePolicy.OVERWRITE)
+        self._store: Callable[[], Any] = lambda: QdrantDocumentStore(
             path=str(folder / "qdrant"), index=_COLLECTION, embedding_dim=DIM, progress_bar=False
         )
 

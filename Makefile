@@ -8,7 +8,7 @@ QUESTION := Who won the Best Film award?
 DEBIAN := dataset-fashion-mnist chromium
 export DO_NOT_TRACK := 1
 
-.PHONY: run test quick lint bench soak docs install debian clean
+.PHONY: run test quick lint bench peers soak docs install debian clean
 
 run: install  ## the default recipe and the default index, end to end, and one question
 	$(BIN)/headrace run
@@ -28,6 +28,11 @@ lint: install  ## ruff and mypy
 
 bench: install  ## ratios against what a user would pick instead, measured in one run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+
+peers: install  ## what `bench` compares indexes with, in an environment of its own that sees this one's packages
+	$(BIN)/python -m venv var/peers
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(var/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/headrace.pth"
+	var/peers/bin/python -m pip install --quiet -r bench/peers.txt
 
 soak: install  ## kills and power cuts, MINUTES each over stages, trainings, drivers, disks; prints what it did and found
 	folder=$$(mktemp -d) && export PATH="$(CURDIR)/$(BIN):$$PATH" && \

@@ -1,11 +1,14 @@
-"""`python -m bench [overhead] [training] [limit] [gate] [lineage] [reproduce] [answers]`: all without an argument."""
+"""`python -m bench [overhead] [training] [limit] [gate] [lineage] [reproduce] [answers] [quality] [peers] [engine]`.
+
+All of them without an argument.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-BENCHMARKS = ("overhead", "training", "limit", "gate", "lineage", "reproduce", "answers")
+BENCHMARKS = ("overhead", "training", "limit", "gate", "lineage", "reproduce", "answers", "quality", "peers", "engine")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import BadRequest, Outage
+from pipelines.search import edge
 from pipelines.search.edge import Edge
 from pipelines.search.engine import INDEXED, Ask, Content, Missing, Point
 from pipelines.search.query import MODES
@@ -195,6 +196,16 @@ def test_a_failed_build_leaves_nothing(tmp_path: Any) -> None:
         engine.build(INDEX, ONE, Content(DIM, {"dim": DIM}, [each.id for each in points(20)], torn))
     assert engine.count(INDEX, ONE) is None
     assert [path.name for path in (tmp_path / INDEX).iterdir() if path.is_dir()] == []
+
+
+def test_a_version_that_another_engine_counted_is_counted_again(tmp_path: Any, monkeypatch: Any) -> None:
+    engine = Edge(Versions(tmp_path))
+    build(engine, ONE, points(40))
+    loaded: list[Any] = []
+    monkeypatch.setattr(edge, "_load", lambda folder: loaded.append(folder))
+    assert engine.count(INDEX, ONE) == 40 and not loaded  # every file is as it was when it was counted
+    monkeypatch.setattr(edge, "_engine", lambda: "0.0")
+    assert engine.count(INDEX, ONE) is None and loaded
 
 
 @pytest.mark.parametrize("harm", ["gone", "truncated", "empty", "a flipped bit", "no record"])

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from pipelines.search.versions import Pointers, Versions
 from pipelines.workspace import read_json, write_json
 
 _FACTS = "release.json"
+_COUNTED = "counted"
 _SCROLL = 4096
 _KEPT_SHARE = 0.5  # of the live version's points: with fewer, writing all anew is as fast as copying
 
@@ -56,7 +58,7 @@ class Edge:
 
     def count(self, index: str, version: str) -> int | None:
         with self.versions.reading(index, version) as folder:
-            return _count(folder) if folder else None
+            return _counted(folder) if folder else None
 
     def build(self, index: str, version: str, content: Content) -> int:
         with self.versions.building(index):
@@ -200,8 +202,9 @@ def fill(folder: Path, content: Content, live: Path | None) -> int:
     if len(wanted) > EXACT_UP_TO:
         shard.optimize()
     shard.close()  # flushes
-    write_json(folder / _FACTS, dict(content.facts))
-    return _count(folder) or 0  # as a reader would: the engine then works off its journal, and writes no more
+    count = _count(folder) or 0  # as a reader would: the engine then works off its journal, and writes no more
+    write_json(folder / _FACTS, {**content.facts, _COUNTED: {"points": count, "engine": _engine()}})
+    return count
 
 
 def _begun(folder: Path, content: Content, wanted: set[str], live: Path | None) -> tuple[Any, set[str]]:
@@ -250,6 +253,16 @@ def _ids_of(shard: Any) -> Iterator[str]:
         yield from (str(each.id) for each in records)
         if offset is None:
             return
+
+
+def _counted(folder: Path) -> int | None:
+    """The points of a version whose files are as they were written: as counted then, if by this engine."""
+    said = read_json(folder / _FACTS).get(_COUNTED, {})
+    return int(said["points"]) if said.get("engine") == _engine() else _count(folder)
+
+
+def _engine() -> str:
+    return metadata.version("qdrant-edge-py")
 
 
 def _count(folder: Path) -> int | None:

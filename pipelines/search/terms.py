@@ -81,19 +81,19 @@ class Analyser:
     def terms(self, text: str) -> Terms:
         """What BM25 counts of a text; of a question too, each repetition included."""
         counts: dict[int, int] = {}
+        known = self._ids
         for word, count in Counter(words(text)).items():
-            term = self._id(word)
+            term = known[word] if word in known else self._id(word)
             if term is not None:
                 counts[term] = counts.get(term, 0) + count
         ids = sorted(counts)
         return Terms(tuple(ids), tuple(counts[each] for each in ids))
 
     def _id(self, word: str) -> int | None:
-        """None: a stop word."""
-        if word not in self._ids:
-            stopped = word in _STOP.get(self.language, frozenset())
-            self._ids[word] = None if stopped else _hash(self._stem(word))
-        return self._ids[word]
+        """Of a word that was not met yet; None: a stop word."""
+        stopped = word in _STOP.get(self.language, frozenset())
+        found = self._ids[word] = None if stopped else _hash(self._stem(word))
+        return found
 
     def _stem(self, word: str) -> str:
         return str(self._stemmer.stemWord(word)) if self._stemmer and not _UNSPACED.match(word) else word

@@ -125,14 +125,14 @@ def test_a_message_cannot_speak_for_a_stage(tmp_path: Path) -> None:
 def test_manifests_that_name_files_elsewhere(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a stage's output that a remote sent, of a checkpoint, of an index."""
     from pipelines import workspace
-    from pipelines.search import versions
+    from pipelines.search import holes, versions
 
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "secret").write_text("secret")
     read: list[Path] = []
     monkeypatch.setattr(workspace, "sha256_file", read.append)
-    monkeypatch.setattr(versions.holes, "digest", read.append)
+    monkeypatch.setattr(holes, "digest", read.append)
     for file in ("manifest.json", "whole.json"):
         (folder / file).write_text(json.dumps({"files": {name: "0" * 64}}))
     assert "leads out of" in str(workspace.damage(folder))

@@ -19,7 +19,7 @@ from pipelines import weights, workspace
 from pipelines.errors import BadRequest
 from pipelines.media import media_of
 from pipelines.packages import package_path
-from pipelines.search import versions
+from pipelines.search import holes, versions
 from pipelines.sources import SOURCES, source_file
 from pipelines.sources.http import download_name
 from pipelines.sources.readers import READERS, reader_file
@@ -75,11 +75,11 @@ def manifest(name: str, root: Path) -> None:
     """Every file that a manifest, or an index's record, has read."""
     read: list[Path] = []
     said = {"files": {name: ""}}
-    for module, reader, check in ((workspace, "read_manifest", damage), (versions, "read_json", versions._whole)):
-        with (
-            swapped(module, reader, lambda _: said),
-            swapped(module, "sha256_file", read.append),
-        ):
+    for module, reader, hasher, hashed, check in (
+        (workspace, "read_manifest", workspace, "sha256_file", damage),
+        (versions, "read_json", holes, "digest", versions._whole),
+    ):
+        with swapped(module, reader, lambda _: said), swapped(hasher, hashed, read.append):
             check(root / "own")
     for path in read:
         below(path, root / "own")

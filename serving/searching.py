@@ -48,10 +48,8 @@ class Asked(BaseModel):
 
     def of(self, caller: Caller, asker: Asker, mode: Mode | None = None) -> Question:
         """The question as the search takes it, with what this caller may see."""
-        search = asker.release.facts["search"]
-        limit = int(search["limit"]) if self.limit is None else self.limit
         filters: Filters = dict(self.filters.items())
-        return Question(self.question, caller.access, limit, filters, mode or search["mode"])
+        return asker.question(self.question, caller.access, self.limit, filters, mode)
 
 
 class Search(Asked):

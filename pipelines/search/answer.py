@@ -69,10 +69,7 @@ def stream(
 ) -> Iterator[str | Answer]:  # fmt: skip
     """The same as it is written: pieces of the text, each a whole checked sentence, then the Answer they add up to."""
     with asking(workspace, index) as asker:
-        search = asker.release.facts["search"]
-        limit = int(search["limit"]) if limit is None else limit
-        asked = Question(question, access, limit, filters or {}, search["mode"])
-        yield from replies(asker, asked, workspace.job("index", index))
+        yield from replies(asker, asker.question(question, access, limit, filters), workspace.job("index", index))
 
 
 def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:

@@ -72,11 +72,11 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
     own = str(truth.facts["search"]["mode"])
     with Progress(f"judge {job.name}", total=len(queries) * (len(MODES) + 1), unit="questions") as progress:
         with _under_test(engine, truth, truth.version, queries, job, remembered) as candidate:
-            runs: dict[str, PerQuery] = {mode: _run(candidate, queries, mode, remembered, progress) for mode in MODES}
-            ways: dict[str, PerQuery] = {**runs}
+            ways: dict[str, PerQuery] = {mode: _run(candidate, queries, mode, remembered, progress) for mode in MODES}
             if candidate.reranker is not None:
                 ways[RERANKED] = _run(candidate, queries, mode_of(own), remembered, progress, rerank=True)
-        mine = ways.get(RERANKED, ways[own])
+        answers = RERANKED if RERANKED in ways else own
+        mine = ways[answers]
         live = engine.pointers(truth.index).live
         rival: Paired | NoRival = NoRival("no release is live yet", in_order=True)
         if live == truth.version:
@@ -85,9 +85,9 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
             rival, theirs = _against(live, mine, queries, engine, truth, job, remembered, progress, confidence)
             if theirs is not None:
                 ways[LIVE] = theirs
-    drawn = sampled({"own": mine, **ways})
+    drawn = sampled(ways)
     metrics = {
-        **intervals(drawn["own"]),
+        **intervals(drawn[answers]),
         **{how: intervals(drawn[how]) for how in ways},
         "queries": len(queries),
         "kind": kind,

@@ -9,19 +9,20 @@ import hashlib
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.progress import Progress
+from pipelines.search import stored
 from pipelines.search.edge import Edge
 from pipelines.search.engine import Content, Engine, Point, choose
+from pipelines.search.forward import Vectors
 from pipelines.search.postings import FILE as TERMS_FILE
 from pipelines.search.postings import Postings
 from pipelines.workspace import Job, Workspace, read_json, require_whole, sha256_json
@@ -69,18 +70,16 @@ class Truth:
         file = pq.ParquetFile(self.folder / "chunks" / "chunks.parquet")
         columns = [name for name in (*_SAID, *_OPTIONAL, "chunk_id") if name in file.schema_arrow.names]
         chunks = file.read(columns).take(pa.array(wanted, pa.int64()))
-        table = pq.read_table(self.folder / "vectors" / "vectors.parquet")
-        rows = {key: row for row, key in enumerate(table["key"].to_pylist())}
-        matrix = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, int(self.facts["dim"]))
+        vectors = stored.read(self.folder / "vectors" / "vectors.parquet")
+        rows = {key.decode(): row for row, key in enumerate(vectors.keys.tolist())}
         for at in range(0, len(wanted), _POINTS_AT_ONCE):
             batch = chunks.slice(at, _POINTS_AT_ONCE).to_pylist()
             yield [
-                self._point(self.ids[row], chunk, rows, matrix) for row, chunk in zip(wanted[at:], batch, strict=False)
+                self._point(self.ids[row], chunk, rows, vectors.matrix)
+                for row, chunk in zip(wanted[at:], batch, strict=False)
             ]
 
-    def _point(
-        self, identity: str, chunk: dict[str, Any], rows: Mapping[str, int], matrix: np.ndarray[Any, Any]
-    ) -> Point:
+    def _point(self, identity: str, chunk: dict[str, Any], rows: Mapping[str, int], matrix: Vectors) -> Point:
         key, chunk_id = chunk["key"], chunk.pop("chunk_id")
         if key not in rows:
             raise BadData(f"{self.folder}: no vector for chunk {chunk_id}. `headrace index {self.index}` again.")
@@ -128,7 +127,7 @@ def build(truth: Truth, engine: Engine) -> None:
                 yield batch
                 progress.advance(len(batch))
 
-        count = engine.build(truth.index, truth.version, Content(content.dim, content.facts, content.ids, watched))
+        count = engine.build(truth.index, truth.version, replace(content, points=watched))
     if count != truth.points:
         raise HeadraceError(
             f"{engine.place} holds {count:,} points of {truth.index} {truth.version} instead of {truth.points:,}. "

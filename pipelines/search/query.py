@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -89,6 +89,14 @@ class Asker:
     analyser: Analyser
     reranker: Reranker | None
 
+    def question(
+        self, text: str, access: Access, limit: int | None, filters: Filters | None, mode: str | None = None
+    ) -> Question:
+        """A question to this release; limit, mode: by default what it was made with. Raises BadRequest."""
+        search = self.release.facts["search"]
+        limit = int(search["limit"]) if limit is None else limit
+        return Question(text, access, limit, filters or {}, mode_of(mode or search["mode"]))
+
     def ask(self, question: Question, vector: Sequence[float] | None = None) -> list[Passage]:
         """The best passages, best first; equal scores by document and position. vector: of the question, if known."""
         search = self.release.facts["search"]
@@ -140,9 +148,7 @@ def query(
     answer).
     """
     with asking(workspace, index) as asker:
-        search = asker.release.facts["search"]
-        limit = int(search["limit"]) if limit is None else limit
-        return asker.ask(Question(question, access, limit, filters or {}, mode_of(mode or search["mode"])))
+        return asker.ask(asker.question(question, access, limit, filters, mode))
 
 
 def mode_of(name: str) -> Mode:
@@ -154,20 +160,17 @@ def mode_of(name: str) -> Mode:
 
 
 @contextmanager
-def asking(workspace: Workspace, index: str, version: str | None = None) -> Iterator[Asker]:
-    """A release of an index, by default the live one, that stays the same while the block runs."""
+def asking(workspace: Workspace, index: str) -> Iterator[Asker]:
+    """The live release of an index, the same while the block runs."""
     job = workspace.job("index", index)
     read_receipt(job)
     engine = choose(workspace)
-    try:
-        with engine.reading(index, version) as release:
-            yield asker_of(release, workspace)
-            return
-    except Missing:
-        if version is not None:
-            raise
-    ensure(job, engine)
-    with engine.reading(index) as release:
+    with ExitStack() as stack:
+        try:
+            release = stack.enter_context(engine.reading(index))
+        except Missing:
+            ensure(job, engine)
+            release = stack.enter_context(engine.reading(index))
         yield asker_of(release, workspace)
 
 

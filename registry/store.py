@@ -31,6 +31,7 @@ from registry.versions import (
     RECIPE,
     Version,
     evidence,
+    freed,
     local_copy,
     read_versions,
 )
@@ -169,9 +170,9 @@ def _refresh(client: MlflowClient, candidate: Candidate, number: str, chain: Cha
 
 
 def _set_challenger(client: MlflowClient, name: str) -> None:
-    """`challenger` is the newest version whose gates passed."""
+    """`challenger` is the newest version whose gates passed, among those whose files are there."""
     found = read_versions(client, name)
-    newest = next((version for version in found if version.passed), None)
+    newest = next((version for version in found if version.passed and freed(version) is None), None)
     holder = next((version for version in found if CHALLENGER in version.aliases), None)
     if newest and newest != holder:
         client.set_registered_model_alias(name, CHALLENGER, newest.version)

@@ -251,7 +251,7 @@ class History:
         self.told.append("gc")
         made = self.world.made
         newest = max(made.values(), key=int)
-        challenger = max(self.passed, key=int, default=newest)
+        challenger = max(self.passed - self.freed, key=int, default=newest)  # as the last gc left them
         needs = {
             "history": set(self.champions),
             "alias": {challenger, *self.champions[-1:]},
@@ -316,6 +316,15 @@ def test_which_versions_went(lived: World) -> None:
     assert first.tags["gate"] == "passed"
     assert versions.evidence(first, "dvc-lock.json", var) is not None
     assert connect(var).get_model_version(MODEL, "1").description == "# films\n"
+
+
+def test_a_freed_version_becomes_no_challenger(world: World) -> None:
+    for which in (0, 1):
+        world.train(which)
+    free(world)
+    assert not loads(world, "1")
+    world.train(1, passed=False)
+    assert all(not version.aliases for version in versions.versions(MODEL, world.var))
 
 
 def test_a_freed_version_says_so_wherever_it_is_asked(lived: World) -> None:

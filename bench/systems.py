@@ -148,6 +148,8 @@ class Headrace:
         self._stages = (chunk.run, embed.run, publish.run)
         self._job: Any = None
         real: Any = vars(embed)["load"]
+        if embedder == "standin":
+            vars(embed)["locked_base"] = _unread
         import openvino  # noqa: F401
         import pyarrow.dataset  # noqa: F401
         import qdrant_edge  # noqa: F401
@@ -177,6 +179,16 @@ class Headrace:
         with choose(self._job.workspace).reading(self._job.name) as release:
             for point in release.points():
                 yield point.payload["document"], point.payload["text"]
+
+
+def _unread(job: Any) -> Any:
+    """The embedder's folder; a stand-in has no weights that could be hashed before they are used."""
+    from pipelines.bases import Resolved, located
+    from pipelines.schema.lock import BaseIdentity
+
+    reference = job.settings["embed"]["model"]
+    identity = BaseIdentity(**job.settings["bases"][reference])
+    return Resolved(located(reference, identity, job.workspace.root), identity.sha256, None)
 
 
 class _Counted:

@@ -27,7 +27,7 @@ from pipelines.progress import Progress, tell
 from pipelines.schema.index import Access, Chunk
 from pipelines.schema.lock import BaseIdentity
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest
+from pipelines.workspace import Job, replacing, require_whole, sha256_json, unchanged, write_json, write_manifest
 
 
 @dataclass
@@ -53,22 +53,26 @@ class Written:
 def run(job: Job) -> None:
     """Cut an index's documents into passages."""
     validated = job.folder / "validated"
-    require_whole(validated)
-    examples = validated / "examples.parquet"
+    screened = require_whole(validated)
+    examples, chunks = validated / "examples.parquet", job.folder / "chunks"
     access = job.section("access", Access)
     model = job.settings["embed"]["model"]
     base = located(model, BaseIdentity(**job.settings["bases"][model]), job.workspace.root)
     cutter = Cutter(job.section("chunk", Chunk), model, base, job.settings_file)
-    found = read_earlier(job.folder / "chunks", cutter.method, CHUNKS)
+    of = sha256_json([screened["files"], job.settings["access"], cutter.method])
+    if (same := unchanged(chunks, of)) is not None:
+        _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])
+        return
+    found = read_earlier(chunks, cutter.method, CHUNKS)
     rules, counts = Rules(access.labels, access.others, str(job.settings_file)), Counts()
-    with replacing(job.folder / "chunks") as folder:
+    with replacing(chunks) as folder:
         documents = distinct(read_documents(examples, rules), counts, found.content)
         with Progress("chunk", total=pq.read_metadata(examples).num_rows, unit="documents") as progress:
             written = write(documents, folder, cutter, found, progress)
         if not written.chunks:
             raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
         write_json(folder / "duplicates.json", counts.duplicates)
-        write_manifest(folder, _facts(counts, written, cutter.method))
+        write_manifest(folder, {"of": of, **_facts(counts, written, cutter.method)})
     _say(cut=len(written.documents) - written.taken, unchanged=written.taken, duplicates=len(counts.duplicates))
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import read_json, sha256_file
+from pipelines.workspace import earlier_manifest, sha256_file
 
 CHUNKS, DOCUMENTS = "chunks.parquet", "documents.parquet"
 SCHEMA = pa.schema(
@@ -40,10 +39,7 @@ class Earlier:
 
 def read_earlier(folder: Path, method: Mapping[str, Any], schema: pa.Schema) -> Earlier:
     """What `folder` holds; nothing when it was cut by other rules or settings, or one of its files is damaged."""
-    try:
-        manifest = read_json(folder / "manifest.json")
-    except BadRequest:
-        return Earlier()
+    manifest = earlier_manifest(folder)
     if manifest.get("method") != method or not all(_whole(folder / name, manifest) for name in (CHUNKS, DOCUMENTS)):
         return Earlier()
     rows = pq.read_table(folder / CHUNKS)

@@ -23,14 +23,23 @@ from pipelines.passages import embedded
 from pipelines.progress import Progress, tell
 from pipelines.schema.index import Embed, Search
 from pipelines.schema.model import Compute
-from pipelines.search.choice import Model, choose, earlier
+from pipelines.search.choice import METHODS, Model, choose
 from pipelines.search.embedder import QUANTISED, load, locked_base
 from pipelines.search.forward import Vectors
 from pipelines.search.postings import write_terms
 from pipelines.search.stored import Filling, Keys, Parts, as_keys, read, write
 from pipelines.search.terms import Analyser
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, damage, replacing, require_whole, sha256_file, sha256_json, write_manifest
+from pipelines.workspace import (
+    Job,
+    earlier_manifest,
+    replacing,
+    require_whole,
+    sha256_file,
+    sha256_json,
+    unchanged,
+    write_manifest,
+)
 
 FILE = "vectors.parquet"
 
@@ -38,17 +47,19 @@ FILE = "vectors.parquet"
 def run(job: Job) -> None:
     """Embed the passages that have no vector yet."""
     chunks, vectors = job.folder / "chunks", job.folder / "vectors"
-    require_whole(chunks)
+    cut = require_whole(chunks)
     path, work = chunks / "chunks.parquet", job.workspace.var / "vectors" / job.name
     settings, compute = job.section("embed", Embed), job.section("compute", Compute)
+    analyser = Analyser(job.section("search", Search).language)
+    identity = job.settings["bases"][settings.model]
+    of = sha256_json([cut["files"][path.name], job.settings["embed"], identity, METHODS, analyser.identity])
+    if (same := unchanged(vectors, of)) is not None:
+        _say(new=0, reused=same["vectors"], dropped=0)
+        return
     base, found = locked_base(job), Filling(read_keys(path))
     model = choose(
         settings.precision, base, vectors, work, found.keys, lambda keys: read_texts(path, keys), compute.threads
     )
-    analyser = Analyser(job.section("search", Search).language)
-    if _is_current(vectors, model, found.keys, analyser):
-        _say(new=0, reused=len(found.keys), dropped=0)
-        return
     parts = Parts(work / sha256_json(model.said)[:16])
     dropped = take(found, vectors, parts, model.said)
     new = found.missing
@@ -63,7 +74,7 @@ def run(job: Job) -> None:
             shutil.copytree(model.quantised.parent, (folder / QUANTISED).parent)
         names = pa.array(found.keys).cast(pa.string()).to_pylist()
         terms = write_terms(folder, names, lambda names: read_texts(path, as_keys(names)), vectors, analyser)
-        facts = {"embedder": model.said, "int8": model.judged, "terms": terms, "vectors": len(found.keys)}
+        facts = {"of": of, "embedder": model.said, "int8": model.judged, "terms": terms, "vectors": len(found.keys)}
         write_manifest(folder, {**facts, "dim": found.matrix.shape[1]})
     shutil.rmtree(work, ignore_errors=True)
 
@@ -108,18 +119,10 @@ def _others(own: Path, said: Mapping[str, Any]) -> Iterator[Path]:
 
 def _made_by(folder: Path, said: Mapping[str, Any]) -> bool:
     """Whether a folder holds vectors of this model, and they are not damaged."""
-    manifest, path = earlier(folder), folder / FILE
+    manifest, path = earlier_manifest(folder), folder / FILE
     if manifest.get("embedder") != said or not path.is_file():
         return False
     return bool(sha256_file(path) == manifest["files"].get(FILE))
-
-
-def _is_current(folder: Path, model: Model, keys: Keys, analyser: Analyser) -> bool:
-    """Whether vectors/ is what this run would write."""
-    manifest = earlier(folder)
-    same = manifest.get("embedder") == model.said and manifest.get("int8") == model.judged
-    same = same and analyser.identity.items() <= (manifest.get("terms") or {}).items()
-    return same and damage(folder) is None and np.array_equal(read_keys(folder / FILE), keys)
 
 
 def _embed(job: Job, model: Model, base: Path, texts: Mapping[str, str], parts: Parts, threads: int) -> None:

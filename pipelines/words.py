@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from pipelines.sentences import Span
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from pipelines.search.embedder import Reader
 
 _LONGEST = 40  # characters of a word that is remembered; a clause of Chinese is no word
 _AT_ONCE = 512  # texts
 _MOST = 300_000  # words: some 30 MB
 # White space to Python that BERT's normalizer takes away, so that what stands around it is one word.
-_GLUE = re.compile(r"[\x0b\x0c\x1c-\x1f\x85](?<=\S.)(?=\S)", re.DOTALL)
+_GLUE = re.compile(r"(?<=\S)[\x0b\x0c\x1c-\x1f\x85]+(?=\S)")
 
 
 class Words:
@@ -28,7 +30,7 @@ class Words:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._additive = cuts_at_white_space(json.loads(reader.tokenizer.to_str()))
+        self._additive = cuts_at_white_space(reader.tokenizer)
         self._known: dict[str, int] = {}
         self.special = reader.special
 
@@ -68,15 +70,21 @@ class Words:
         return None if not self._additive or _GLUE.search(text) else found
 
 
-def cuts_at_white_space(tokenizer: Mapping[str, Any]) -> bool:
-    """Whether no token of this tokenizer (tokenizer.json) reaches across white space."""
-    first = tokenizer.get("pre_tokenizer") or {}
+def cuts_at_white_space(tokenizer: Tokenizer) -> bool:
+    """Whether no token of this tokenizer reaches across white space."""
+    first = _said(tokenizer.pre_tokenizer)
     if first.get("type") == "Sequence":
         first = next(iter(first["pretokenizers"]), {})
-    normal = tokenizer.get("normalizer") or {}
-    added = any(re.search(r"\s", token["content"]) for token in tokenizer.get("added_tokens") or ())
+    normal = _said(tokenizer.normalizer)
+    added = any(re.search(r"\s", token.content) for token in tokenizer.get_added_tokens_decoder().values())
     return (
         first.get("type") in ("BertPreTokenizer", "WhitespaceSplit")
         and normal.get("type", "BertNormalizer") == "BertNormalizer"
         and not added
     )
+
+
+def _said(part: Any) -> Mapping[str, Any]:
+    """A part of a tokenizer as tokenizer.json has it; all of that would be read with a vocabulary of megabytes."""
+    found: Mapping[str, Any] = json.loads(part.__getstate__()) if part else {}
+    return found

@@ -238,6 +238,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def earlier_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest that an earlier run left; empty when there is none that can be read."""
+    try:
+        found = read_manifest(folder)
+    except BadRequest:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def unchanged(folder: Path, of: str) -> dict[str, Any] | None:
+    """The manifest of an output that was made of this very input (`of` in it), if every file is whole; else None."""
+    manifest = earlier_manifest(folder)
+    return manifest if manifest.get("of") == of and damage(folder) is None else None
+
+
 def damage(folder: Path) -> str | None:
     """Which file of a folder is not what its manifest says, in words; None: every one is. Reads them all."""
     try:

@@ -17,9 +17,10 @@ from pipelines.search import quantised
 from pipelines.search.embedder import QUANTISED, Precision, fingerprint, is_bert
 from pipelines.search.forward import has_gpu
 from pipelines.search.stored import Keys
-from pipelines.workspace import read_json, sha256_json
+from pipelines.workspace import earlier_manifest, sha256_json
 
 METHOD = 2  # how a vector is computed: raise it when the same weights and arithmetic give other bits
+METHODS = [METHOD, quantised.METHOD]
 _WORTH_IT = 2000  # texts: for fewer, calibrating and judging take longer than int8 saves
 
 Texts = Callable[[Keys], Mapping[str, str]]
@@ -53,21 +54,12 @@ def choose(
     bert = is_bert(base.folder)
     if asked == "int8" and not bert:
         raise BadRequest(f"embed.precision: int8 is there for BERT models, and {base.folder} is none. Write fp32.")
-    before = earlier(vectors)
+    before = earlier_manifest(vectors)
     same = all(before.get("embedder", {}).get(name) == value for name, value in _identity(base).items())
     precision = _precision(asked, before if same else {}, len(keys), bert=bert)
     if precision != "int8":
         return Model(_said(base, precision, bert=bert))
     return (_kept(before, base, vectors) if same else None) or _made(base, work, keys, texts, threads)
-
-
-def earlier(folder: Path) -> dict[str, Any]:
-    """The manifest of an earlier run; empty when there is none that can be read."""
-    try:
-        found = read_json(folder / "manifest.json")
-    except BadRequest:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _identity(base: Resolved) -> dict[str, Any]:

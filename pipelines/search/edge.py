@@ -232,8 +232,10 @@ def _point(point: Point) -> Any:
 def _created(folder: Path, dim: int) -> Any:
     import qdrant_edge as qdrant
 
+    # Cold: mapped, and read when they are asked for; else each load brings 32 MB into memory, of a dozen vectors too
+    dense = qdrant.EdgeVectorParams(size=dim, distance=qdrant.Distance.Dot, memory=qdrant.Memory.Cold)
     config = qdrant.EdgeConfig(
-        vectors={VECTOR: qdrant.EdgeVectorParams(size=dim, distance=qdrant.Distance.Dot)},
+        vectors={VECTOR: dense},
         sparse_vectors={TERMS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
         wal_enabled=False,
     )

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import BadRequest
 from pipelines.search.terms import Analyser, Sparse, average, weights
-from pipelines.workspace import read_json, sha256_file
+from pipelines.workspace import earlier_manifest, sha256_file
 
 FILE = "terms.parquet"
 SCHEMA = pa.schema([("key", pa.string()), ("ids", pa.list_(pa.uint32())), ("counts", pa.list_(pa.uint16()))])
@@ -51,13 +50,9 @@ def write_terms(folder: Path, keys: Sequence[str], texts: Texts, earlier: Path, 
 def _kept(folder: Path, analyser: Analyser) -> pa.Table:
     """What an earlier run left; nothing when it had another analyser, or its file is damaged."""
     path = folder / FILE
-    try:
-        manifest = read_json(folder / "manifest.json")
-        said, recorded = manifest["terms"], manifest["files"][FILE]
-    except (BadRequest, KeyError):
-        return SCHEMA.empty_table()
-    same = {key: said.get(key) for key in analyser.identity} == analyser.identity
-    whole = same and path.is_file() and sha256_file(path) == recorded
+    manifest = earlier_manifest(folder)
+    same = analyser.identity.items() <= manifest.get("terms", {}).items()
+    whole = same and path.is_file() and sha256_file(path) == manifest["files"].get(FILE)
     return pq.read_table(path).cast(SCHEMA) if whole else SCHEMA.empty_table()
 
 

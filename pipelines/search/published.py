@@ -118,6 +118,8 @@ def build(truth: Truth, engine: Engine) -> None:
 
     Raises HeadraceError when the engine holds another number of points than the Parquet files.
     """
+    if engine.count(truth.index, truth.version) == truth.points:
+        return
     with Progress(f"publish {truth.index}", total=truth.points, unit="passages") as progress:
         content = truth.content
 

@@ -42,8 +42,8 @@ def write(path: Path, table: Table) -> None:
     """Sorted by key, so equal vectors are equal bytes."""
     column = pa.FixedSizeListArray.from_arrays(pa.array(table.matrix.ravel(), pa.float32()), table.matrix.shape[1])
     keys = pa.array(table.keys).cast(pa.string())
-    # no compression: there is nothing to gain in random mantissas
-    pq.write_table(pa.table({"key": keys, "vector": column}), path, compression="none")
+    # no compression, no dictionary: there is nothing to gain in random mantissas, and hashes stand once each
+    pq.write_table(pa.table({"key": keys, "vector": column}), path, compression="none", use_dictionary=False)
 
 
 class Filling:

@@ -104,7 +104,7 @@ class Analyser:
             return None
         import Stemmer
 
-        return Stemmer.Stemmer(self.language)
+        return Stemmer.Stemmer(self.language, 0)  # each word is asked for once: its own cache costs four times a stem
 
 
 def words(text: str) -> Iterable[str]:

@@ -26,7 +26,7 @@ FRAMEWORKS = ("langchain", "llamaindex", "haystack")
 _OF_EACH = {"news": 302, "cranfield": 303}
 _EDITED = _DELETED = 6
 _COMMAND_S = 3.0
-_STEPS = {"first": "first build", "same": "nothing changed", "edited": "1 % edited, 1 % deleted"}
+_STEPS = {"first": "first build", "same": "nothing changed", "edited": "1 % edited, 1 % deleted", "all": "all edited"}
 
 Figures = Mapping[str, float]
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _write(folder: Path) -> None:
-    """before.json and after.json."""
+    """before.json, after.json (1 % edited, 1 % deleted), and all.json (what is left, each edited, those once more)."""
     before = {}
     for (source, count), found in zip(_OF_EACH.items(), (corpora.news(), corpora.documents("cranfield")), strict=True):
         names = sorted(name for name in found if found[name]["text"].strip())
@@ -61,11 +61,15 @@ def _write(folder: Path) -> None:
     names = sorted(before)[:: len(before) // (_EDITED + _DELETED)]
     edited, deleted = names[:_EDITED], names[_EDITED : _EDITED + _DELETED]
     after = {name: text for name, text in before.items() if name not in deleted}
-    for name in edited:
-        head, mark, rest = after[name].partition(". ")
-        after[name] = f"{head}{mark}This sentence was added by an editor. {rest}"
-    for name, documents in (("before", before), ("after", after)):
+    after |= {name: _edited(after[name]) for name in edited}
+    everything = {name: _edited(text) for name, text in after.items()}
+    for name, documents in (("before", before), ("after", after), ("all", everything)):
         (folder / f"{name}.json").write_text(json.dumps(documents), encoding="utf-8")
+
+
+def _edited(text: str) -> str:
+    head, mark, rest = text.partition(". ")
+    return f"{head}{mark}This sentence was added by an editor. {rest}"
 
 
 def _run(name: str, embedder: str, folder: Path) -> Figures:
@@ -108,12 +112,13 @@ def _medians(found: Sequence[Figures]) -> Figures:
 
 def _report(embedder: str, found: Mapping[str, Figures], rounds: int) -> None:
     called = {"standin": "embedding costs nothing", "model": "all-MiniLM-L6-v2"}[embedder]
-    head = [called, *(f"{step}, s" for step in _STEPS.values()), "embedded", "stale", "passages", "tokens", "RSS, MB"]
+    steps = {key: step for key, step in _STEPS.items() if f"{key}, s" in found["headrace"]}
+    head = [called, *(f"{step}, s" for step in steps.values()), "embedded", "stale", "passages", "tokens", "RSS, MB"]
     rows = [
         [
             name,
-            *(f"{each[f'{step}, s']:.2f}" for step in _STEPS),
-            " / ".join(f"{each[f'{step}, embedded']:,.0f}" for step in _STEPS),
+            *(f"{each[f'{step}, s']:.2f}" for step in steps),
+            " / ".join(f"{each[f'{step}, embedded']:,.0f}" for step in steps),
             *(f"{each[key]:,.0f}" for key in ("stale", "passages", "tokens", "memory, MB")),
         ]
         for name, each in found.items()
@@ -147,8 +152,9 @@ def _against(embedder: str, found: Mapping[str, Figures]) -> None:
     _verdict("no stale point", ours["stale"] == 0)
     _verdict("nothing is embedded when nothing changed", ours["same, embedded"] == 0)
     if "langchain" in peers:
-        most = peers["langchain"]["edited, embedded"]
-        _verdict(f"edits embed at most what LangChain does ({most:.0f})", ours["edited, embedded"] <= most)
+        for key in (key for key in ("edited", "all") if f"{key}, embedded" in ours):
+            own, most = ours[f"{key}, embedded"], peers["langchain"][f"{key}, embedded"]
+            _verdict(f"{_STEPS[key]}: {own:,.0f} embedded, at most LangChain's {most:,.0f}", own <= most)
     if embedder == "model":  # without one the others do not load torch, which nobody runs them without
         share = ours["memory, MB"] / min(each["memory, MB"] for each in peers.values())
         _verdict(f"memory: {share:.2f}x the least of theirs, at most .65x", share <= 0.65)

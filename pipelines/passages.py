@@ -1,8 +1,8 @@
 """A document -> passages: cut by the embedder's tokens, at the ends of sentences, below their headings.
 
 Cuts are chosen by content, not by counting from the start, so an edit moves the cuts near it and no others: within
-the last third of what fits, an empty line wins, then the sentence whose hash is lowest. From the first cut that falls
-where it fell before, all later passages are the same (the idea of content-defined chunking: Muthitacharoen 2001).
+the last three fifths of what fits, an empty line wins, then the sentence whose hash is lowest. From the first cut that
+falls where it fell before, all later passages are the same (content-defined chunking: Muthitacharoen 2001).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pipelines.parts import Reader, parts_of, pieces, weight
 from pipelines.sentences import Span, paragraph_ends, sentences
 
-VERSION = 2  # of the rules of this file: other passages from the same text need another number
-_EARLIEST = 2 / 3  # of what fits: a passage is at least that full, unless its section ends
+VERSION = 3  # of the rules of this file: other passages from the same text need another number
+_EARLIEST = 2 / 5  # of what fits: a passage is at least that full, unless its section ends
 _TITLE_CHARS, _TITLE_WORDS = 120, 20
 _HEADING_SHARE = 4  # a heading takes at most a quarter of a passage's tokens
 _MARKDOWN_HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t]*#*$")

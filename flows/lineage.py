@@ -25,6 +25,7 @@ from pipelines.workspace import Job, Workspace, damage, read_json, sha256_file, 
 from registry import lineage, versions
 from registry.forgetting import forgotten, kept_rows
 from registry.lineage import Lineage, Node, State
+from registry.variant import graph_fault
 
 if TYPE_CHECKING:
     from registry.versions import Version
@@ -96,8 +97,10 @@ class _Kept:
         file = versions.evidence(self.version, BUNDLE, self.workspace.var)
         if file is None:
             return "missing", "no evidence was kept with it"
-        found = sha256_file(file)
-        return ("verified", "") if found == node.hash else ("mismatch", f"{BUNDLE} is {found[:12]} now")
+        if (found := sha256_file(file)) != node.hash:
+            return "mismatch", f"{BUNDLE} is {found[:12]} now"
+        fault = graph_fault(read_json(file), self.version, self.workspace.var)
+        return ("mismatch", fault) if fault else ("verified", "")
 
     def _data(self, node: Node) -> Found:
         """DVC's copies by their hash; and the workspace's own, where it should be this very one."""

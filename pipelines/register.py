@@ -261,7 +261,7 @@ def _candidate(
     return Candidate(
         **{field: getattr(draft, field) for field in Draft.__dataclass_fields__},
         verdict=judged.verdict,
-        card=card(_facts(subject, judged, origin)),
+        card=card(_facts(subject, judged, tried, origin)),
         tags=tags,
         evidence=_kept_files(job, folder),
         metrics={name: judged.claim.metrics[name] for name in subject.task.metrics if name in judged.claim.metrics},
@@ -271,7 +271,7 @@ def _candidate(
     )
 
 
-def _facts(subject: Subject, judged: Judged, origin: Mapping[str, str]) -> Facts:
+def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, str]) -> Facts:
     settings = subject.job.settings
     return Facts(
         name=subject.name,
@@ -287,6 +287,7 @@ def _facts(subject: Subject, judged: Judged, origin: Mapping[str, str]) -> Facts
         content=subject.task.contract.content,
         asked=judged.claim.asked,
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
+        variant=None if tried.variant is None else described(tried.variant),
     )
 
 

@@ -32,6 +32,7 @@ class Facts:
     content: str = "text"
     asked: int = 1  # the how many-th model these test rows judge
     serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
+    variant: str | None = None  # its ONNX variant, in a line
 
 
 def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> list[str]:
@@ -67,7 +68,7 @@ def card(facts: Facts) -> str:
         _metrics(facts),
         _slices(facts.metrics.get("slices", {}), facts.primary),
         _wear(facts.asked),
-        _serving(facts.serving),
+        _serving(facts),
         _data(facts),
         _training(facts),
         _use(facts),
@@ -102,11 +103,11 @@ def _wear(asked: int) -> str:
     )
 
 
-def _serving(figures: Mapping[str, float]) -> str:
-    if not figures:
-        return ""
-    rows = [_row([name, f"{value:g}"]) for name, value in figures.items()]
-    return "\n".join(["## Serving, on the machine that registered it", "", _row(["what", "value"]), _rule(2), *rows])
+def _serving(facts: Facts) -> str:
+    rows = [_row([name, f"{value:g}"]) for name, value in facts.serving.items()]
+    figures = "\n".join([_row(["what", "value"]), _rule(2), *rows]) if rows else ""
+    said = [part for part in (figures, f"ONNX: {facts.variant}." if facts.variant else "") if part]
+    return "\n\n".join(["## Serving, on the machine that registered it", *said]) if said else ""
 
 
 def _what(facts: Facts) -> str:

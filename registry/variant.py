@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines.errors import BadRequest, HeadraceError
 from pipelines.task import Exportable, Predictor
+from pipelines.workspace import sha256_file
 from registry import signing
 from registry.versions import EVIDENCE_HASH, Version, evidence
 
@@ -99,6 +100,18 @@ def speedup(told: Mapping[str, Any]) -> tuple[float, float]:
     """How many times as fast as PyTorch it is: one input, a batch."""
     torch, onnx = (Timing(**told["timing"][engine]) for engine in ("torch", "onnx"))
     return torch.latency_p50_ms / onnx.latency_p50_ms, onnx.throughput_rows_per_s / torch.throughput_rows_per_s
+
+
+def graph_fault(told: Mapping[str, Any], version: Version, var: Path) -> str | None:
+    """How the graph differs from what a version's bundle says of it; None: it does not, or the bundle names none."""
+    recorded = told.get(SECTION, {}).get("sha256")
+    if recorded is None:
+        return None
+    file = evidence(version, GRAPH, var)
+    if file is None:
+        return f"{GRAPH} is missing"
+    found = sha256_file(file)
+    return None if found == recorded else f"{GRAPH} is {found[:12]} now"
 
 
 class _NotUsed(Exception):

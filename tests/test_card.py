@@ -77,6 +77,12 @@ def test_a_failed_gate_stands_in_the_card() -> None:
     assert "The recipe has none." in card(replace(FACTS, verdict=Verdict(True, [])))
 
 
+def test_what_is_known_of_serving_stands_in_the_card() -> None:
+    assert "Serving" not in card(FACTS)
+    assert "\n\nONNX: 2 times as fast.\n" in card(replace(FACTS, variant="2 times as fast"))
+    assert "| latency_p50_ms | 3.5 |" in card(replace(FACTS, serving={"latency_p50_ms": 3.5}))
+
+
 def test_an_architecture_is_named_as_not_pretrained() -> None:
     model = {"base": {"architecture": "resnet", "settings": {}}, "method": "pretrain"}
     assert "from a new resnet (no pretrained weights)" in card(replace(FACTS, model=model))

@@ -15,14 +15,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from flows import lineage
 from pipelines.errors import HeadraceError
 from pipelines.export import compared, timed
 from pipelines.onnx import export, opened, place, providers
 from pipelines.schema.model import Architecture, Model
 from pipelines.task import Base, Exportable, find_task
-from pipelines.workspace import sha256_file, write_json
+from pipelines.workspace import Workspace, sha256_file, write_json
 from registry import answering, signing, store, versions
 from registry.connection import connect, exclusive
+from registry.lineage import Node
 from registry.signing import BUNDLE
 from registry.variant import CLOSE, GRAPH, SECTION, chosen, exchanged, unfit
 from registry.versions import EVIDENCE_HASH, Version
@@ -234,6 +236,17 @@ def test_what_was_tampered_with_never_answers(var: Path, tmp_path: Path) -> None
         shutil.move(tmp_path / "copy", folder)
     connect(var).set_model_version_tag("films", "1", EVIDENCE_HASH, version.tags[EVIDENCE_HASH])
     assert answering.load_version(one(var), var).engine == "onnx"
+
+
+def test_lineage_hashes_the_graph_too(var: Path) -> None:
+    version = one(var)
+    kept_with = lineage._Kept(Workspace(var.parent), version)
+    node = Node("evidence", "evidence", "evidence.json", version.tags[EVIDENCE_HASH])
+    assert kept_with.look(node) == ("verified", "")
+    alter_graph(version, var)
+    state, why = kept_with.look(node) or ("", "")
+    alter_graph(version, var)
+    assert (state, "onnx/model.onnx is" in why) == ("mismatch", True)
 
 
 def test_without_onnxruntime_or_a_trusted_signature_pytorch_answers(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:

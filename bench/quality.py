@@ -114,7 +114,7 @@ def _job(name: str, model: str | None = None) -> Job:
 def _asked(job: Job, queries: Sequence[Query], mode: Mode) -> float:
     """Through the release, as `headrace query` asks."""
     with asking(job.workspace, job.name) as asker:
-        vectors = asker.embedder.encode([query.text for query in queries]) if mode != "sparse" else None
+        vectors = asker.embedder.questions([query.text for query in queries]) if mode != "sparse" else None
         rankings = []
         for row, query in enumerate(queries):
             vector = () if vectors is None else vectors[row].tolist()

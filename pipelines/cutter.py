@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipelines.documents import Document
 from pipelines.errors import BadRequest
 from pipelines.passages import VERSION, embedded, passages
+from pipelines.pooling import prompts_of
 from pipelines.schema.index import Chunk
 from pipelines.search.embedder import load_reader
 from pipelines.words import Words
@@ -62,10 +63,11 @@ class Cutter:
     @cached_property
     def words(self) -> Words:
         reader = load_reader(self.folder)
-        if self.settings.tokens > reader.max_tokens:
+        most = reader.max_tokens - sum(reader.lengths([prompts_of(self.folder).passage], special=False))
+        if self.settings.tokens > most:
             raise BadRequest(
                 f"{self.settings_file}: chunk.tokens: {self.settings.tokens}, but {self.model} reads at most "
-                f"{reader.max_tokens} tokens of a text. Write at most {reader.max_tokens}, or name another embed.model."
+                f"{most} tokens of a text. Write at most {most}, or name another embed.model."
             )
         return Words(reader)
 

@@ -5,6 +5,7 @@ The embedder and the text tasks pool alike.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,29 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "cls"]
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}  # and their folders
 _LIMITS = "sentence_bert_config.json"
+_PASSAGES = (
+    "document",
+    "passage",
+    "corpus",
+)  # names of the prompt that sentence-transformers' encode_document looks for
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What a model wants to read before a question, and before what may answer one (E5: "query: ", "passage: ")."""
+
+    question: str = ""
+    passage: str = ""
+
+
+def prompts_of(folder: Path) -> Prompts:
+    """The prompts in config_sentence_transformers.json. Raises BadRequest when they are no texts."""
+    path = folder / "config_sentence_transformers.json"
+    said = read_json(path) if path.is_file() else {}
+    prompts = said.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+        raise BadRequest(f"{path}: prompts: {str(prompts)[:80]}. Allowed: a text for each name.")
+    return Prompts(prompts.get("query", ""), next((prompts[name] for name in _PASSAGES if name in prompts), ""))
 
 
 def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -64,6 +65,22 @@ def _alone() -> Any:
     """Each text by itself, and with one thread."""
     single = embedder.load(FOLDER, threads=1)
     return np.vstack([single.encode([text]) for text in TEXTS])
+
+
+@pytest.mark.parametrize("name", ["document", "passage"])
+def test_the_prompts_that_a_model_wants(tmp_path: Any, name: Any) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder)
+    said = {"prompts": {"query": "query: ", name: "title: none | text: "}}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(said))
+    ours, theirs = embedder.load(folder, threads=1), SentenceTransformer(str(folder), device="cpu")
+    np.testing.assert_allclose(ours.questions(TEXTS[:2]), theirs.encode_query(TEXTS[:2]), atol=2e-6)
+    np.testing.assert_allclose(ours.encode(TEXTS[:2]), theirs.encode(TEXTS[:2], prompt_name=name), atol=2e-6)
+    (folder / "config_sentence_transformers.json").write_text('{"prompts": {"query": 3}}')
+    with pytest.raises(BadRequest, match="Allowed: a text for each name"):
+        embedder.load(folder)
 
 
 def test_a_model_that_is_not_bert_goes_through_transformers(tmp_path: Any) -> None:

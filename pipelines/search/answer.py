@@ -192,7 +192,7 @@ class _Found:
 
 def _search(asker: Asker, asked: Question) -> _Found:
     encode = asker.embedder.encode
-    vector = encode([asked.text])[0].tolist()
+    vector = asker.embedder.questions([asked.text])[0].tolist()
     nearest = asker.ask(replace(asked, mode="dense", rerank=False), vector)
     level = _level(asker.release.facts["embedder"]["identity"]["sha256"], encode)
     return _Found(asker.ask(asked, vector), nearest, encode, level)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pipelines.bases import Resolved
 from pipelines.errors import BadRequest
+from pipelines.pooling import prompts_of
 from pipelines.search import quantised
 from pipelines.search.embedder import QUANTISED, Precision, fingerprint, is_bert
 from pipelines.search.forward import has_gpu
@@ -63,7 +64,8 @@ def choose(
 
 
 def _identity(base: Resolved) -> dict[str, Any]:
-    return {"weights": base.sha256, "method": METHOD}
+    prompt = prompts_of(base.folder).passage
+    return {"weights": base.sha256, "method": METHOD, **({"prompt": prompt} if prompt else {})}
 
 
 def _said(base: Resolved, precision: Precision, *, bert: bool = True, quantised: str | None = None) -> dict[str, Any]:

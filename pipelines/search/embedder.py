@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from os import sched_getaffinity
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines.bases import Resolved, locked
 from pipelines.errors import BadRequest
-from pipelines.pooling import max_tokens_of, pooling_of
+from pipelines.pooling import Prompts, max_tokens_of, pooling_of, prompts_of
 from pipelines.schema.lock import BaseIdentity
 from pipelines.search.forward import Forward, OpenVino, Vectors, through_transformers
 from pipelines.workspace import Job, read_json, sha256_file, sha256_json
@@ -54,10 +54,15 @@ class Reader:
 class Embedder:
     reader: Reader
     forward: Forward
+    prompts: Prompts = field(default_factory=Prompts)
 
     @property
     def dim(self) -> int:
         return self.forward.dim
+
+    def questions(self, texts: Sequence[str]) -> Vectors:
+        """What `encode` returns, of texts that are asked."""
+        return replace(self, prompts=Prompts(passage=self.prompts.question)).encode(texts)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, (texts, dim) float32, in the texts' order. A text beyond max_tokens is cut there."""
@@ -71,6 +76,7 @@ class Embedder:
 
         Like lengths stand together, so that the engine prepares each once; the next texts are tokenised meanwhile.
         """
+        texts = [f"{self.prompts.passage}{text}" for text in texts]
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
         groups = [order[first : first + self.forward.texts] for first in range(0, len(order), self.forward.texts)]
         with ThreadPoolExecutor(1) as aside:
@@ -116,12 +122,12 @@ def load(
     """
     reader = load_reader(folder)
     reader.tokenizer.enable_truncation(reader.max_tokens)
-    threads = threads or len(sched_getaffinity(0))
+    threads, prompts = threads or len(sched_getaffinity(0)), prompts_of(folder)
     if precision == "int8":
-        return Embedder(reader, OpenVino(quantised, threads))
+        return Embedder(reader, OpenVino(quantised, threads), prompts)
     config = read_json(folder / "config.json")
     if precision == "fp32" and is_bert(folder):
-        return Embedder(reader, OpenVino(graph(folder), threads))
+        return Embedder(reader, OpenVino(graph(folder), threads), prompts)
     padding_id = int(config.get("pad_token_id") or 0)
     forward = through_transformers(
         folder,
@@ -131,7 +137,7 @@ def load(
         threads=threads,
         half=precision == "bf16",
     )
-    return Embedder(reader, forward)
+    return Embedder(reader, forward, prompts)
 
 
 def load_for(said: Mapping[str, Any], base: Path, vectors: Path, *, threads: int | None = None) -> Embedder:

@@ -170,7 +170,7 @@ def _run(
     rerank: bool = False,
 ) -> PerQuery:
     """Ask every query. A document stands where its best passage stands."""
-    vectors = remembered.vectors(asker, [query.text for query in queries])
+    vectors = remembered.vectors(asker, [query.text for query in queries], asked=True)
     rankings = []
     for query, vector in zip(queries, vectors, strict=True):
         asked = Question(query.text, None, DEPTH, mode=mode, rerank=rerank)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.search.embedder import QUANTISED, fingerprint, graph, load, load_reader
+from pipelines.search.embedder import QUANTISED, Embedder, fingerprint, graph, load, load_reader
+from pipelines.search.forward import Vectors
 from pipelines.sentences import sentences
 from pipelines.workspace import replacing
 
@@ -81,10 +82,15 @@ def known_items(texts: Iterable[str]) -> list[tuple[str, str]]:
 
 def judge(base: Path, quantised: Path, pairs: Sequence[tuple[str, str]], *, threads: int) -> Judgement:
     """Compare int8 with fp32 on known items of the index."""
-    both = [text for pair in pairs for text in pair]
-    exact = load(base, threads=threads).encode(both)
-    quick = load(base, threads=threads, precision="int8", quantised=quantised).encode(both)
-    return Judgement(len(pairs), _ndcg(exact), _ndcg(quick), float((exact * quick).sum(axis=1).mean()))
+    exact = _vectors(load(base, threads=threads), pairs)
+    quick = _vectors(load(base, threads=threads, precision="int8", quantised=quantised), pairs)
+    alike = [(one * other).sum(axis=1).mean() for one, other in zip(exact, quick, strict=True)]
+    return Judgement(len(pairs), _ndcg(*exact), _ndcg(*quick), float(np.mean(alike)))
+
+
+def _vectors(embedder: Embedder, pairs: Sequence[tuple[str, str]]) -> tuple[Vectors, Vectors]:
+    questions, passages = zip(*pairs, strict=True)
+    return embedder.questions(questions), embedder.encode(passages)
 
 
 def _quantise(model: Any, ids: Sequence[Sequence[int]], path: Path) -> None:
@@ -99,9 +105,9 @@ def _quantise(model: Any, ids: Sequence[Sequence[int]], path: Path) -> None:
     ov.save_model(made, path, compress_to_fp16=False)
 
 
-def _ndcg(vectors: np.ndarray[Any, Any]) -> float:
-    """nDCG@10 of questions (even rows) whose only right answer is the passage after them."""
-    scores = vectors[0::2] @ vectors[1::2].T
+def _ndcg(questions: Vectors, passages: Vectors) -> float:
+    """nDCG@10 of questions whose only right answer is the passage of the same row."""
+    scores = questions @ passages.T
     right = np.diagonal(scores)[:, None]
     ranks = (scores > right).sum(axis=1)
     return float(np.where(ranks < 10, 1 / np.log2(ranks + 2), 0).mean())

@@ -114,7 +114,7 @@ class Asker:
         later = bool((self.reranker and question.rerank) or search["collapse"] is not None or search["diversity"])
         wanted = max(DEPTH, question.limit) if later else question.limit
         if vector is None and question.mode != "sparse":
-            vector = self.embedder.encode([question.text])[0].tolist()
+            vector = self.embedder.questions([question.text])[0].tolist()
         terms = self.analyser.terms(question.text)
         ask = Ask(
             mode=question.mode,

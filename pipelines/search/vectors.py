@@ -40,12 +40,13 @@ class Remembered:
         vectors = [self.used[key].tolist() for key in keys]
         pq.write_table(pa.table({"key": keys, "vector": pa.array(vectors, pa.list_(pa.float32()))}), file)
 
-    def vectors(self, asker: Asker, texts: Sequence[str]) -> list[Vectors]:
-        """A unit vector a text, by the asker's own embedder."""
-        made_with = sha256_json(asker.release.facts["embedder"]["method"])
+    def vectors(self, asker: Asker, texts: Sequence[str], *, asked: bool = False) -> list[Vectors]:
+        """A unit vector a text, by the asker's own embedder. asked: the texts are questions."""
+        made_with = sha256_json([asker.release.facts["embedder"]["method"], asked])
+        encode = asker.embedder.questions if asked else asker.embedder.encode
         keys = [hashlib.sha256(f"{made_with} {text}".encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.known}
         if new:
-            self.known.update(zip(new, asker.embedder.encode(list(new.values())), strict=True))
+            self.known.update(zip(new, encode(list(new.values())), strict=True))
         self.used.update((key, self.known[key]) for key in keys)
         return [self.known[key] for key in keys]

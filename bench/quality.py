@@ -105,7 +105,7 @@ def _job(name: str, model: str | None = None) -> Job:
 
         reference = str(Path(model).resolve())
         identity = {"sha256": identify(reference, Path()).sha256, "version": None}
-        sections = {"embed": {"model": reference, "batch_size": 4}, "bases": {reference: identity}}
+        sections = {"embed": {"model": reference}, "bases": {reference: identity}}
     folder = ROOT / name / (Path(model).name if model else "minilm")
     cores = {"engine": "local", "threads": len(os.sched_getaffinity(0))}
     return corpora.index(folder, corpora.documents(name), tokens=_TOKENS, overlap=0, compute=cores, **sections)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import random
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,6 +39,7 @@ from tests.conftest import TINY_INDEX, Workspace, film_rows, make_tiny
 from tests.small_model import trusting
 
 LETTERS = "abcdefghijklmnop"
+KILLS = int(os.environ.get("FORGET_KILLS", "1"))
 
 
 def word(number: int) -> str:
@@ -160,6 +167,39 @@ def test_a_search_finds_what_the_report_names_and_nothing_else(
     assert review(versions.resolve("tiny", "1", var), None, var) == before, "its evidence holds as it did"
     answers = answering.predict("tiny", ["a moving film"], var, trusting)
     assert answers.version.version == "1"
+
+
+@pytest.mark.timeout(1500 + 120 * KILLS)
+@pytest.mark.slow
+def test_what_a_kill_left_the_same_command_finishes(trained: Workspace) -> None:
+    """After the walk above, in the same workspace. Rows of every split, some of them documents of the index."""
+    root, chance = trained.root, random.Random(11)
+    rows = pq.read_table(root / "data/models/tiny/raw/examples.parquet")["text"].to_pylist()
+    *victims, whole = chance.sample(rows, KILLS + 1)
+    took_s = killed(trained, content(whole), after_s=None)
+    for text in victims:
+        after_s = chance.uniform(0, took_s)
+        killed(trained, content(text), after_s=after_s)
+        done = trained.headrace("forget", content(text), "--json")
+        assert done.returncode == 0, (after_s, done.stderr)
+        for place in (root, root.parent / "store"):
+            assert leftovers(place, json.loads(done.stdout), text) == set(), after_s
+        assert not any((root / "var/forgetting").iterdir())
+    ids = pq.read_table(root / "data/models/tiny/raw/examples.parquet")["row_id"].to_pylist()
+    assert sorted(ids) == sorted(content(text) for text in set(rows) - {*victims, whole}), "other rows went too"
+
+
+def killed(workspace: Workspace, name: str, *, after_s: float | None) -> float:
+    """`headrace forget` in a group of its own that is killed then; without, it must end well. Returns its seconds."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", "flows.cli", "forget", name]
+    running = subprocess.Popen(command, cwd=workspace.root, env=workspace.env, start_new_session=True)
+    try:
+        assert running.wait(after_s) == 0 or after_s is not None
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    return time.monotonic() - start
 
 
 def splits(root: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from pipelines.search.terms import SCRIPTS
 from pipelines.sentences import Span, sentences
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ _CONTROL = re.compile(r"[^\S\n]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-
 _SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”»]")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
-)
+_UNSPACED = re.compile(rf"[{SCRIPTS}]+")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -186,7 +185,7 @@ def content(text: str) -> list[str]:
 def _stemmer() -> Any:
     import Stemmer
 
-    return Stemmer.Stemmer("english")
+    return Stemmer.Stemmer("english", 0)
 
 
 def denies(text: str) -> bool:

@@ -40,12 +40,12 @@ _STOP: Mapping[str, frozenset[str]] = {
     )
 }  # fmt: skip
 # Scripts that are written without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han, and Han's rare ones.
-_SCRIPTS = (
+SCRIPTS = (
     "\u0e01-\u0e4e\u0e81-\u0ecd\u1000-\u109f\u1780-\u17d3\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003fffd"
 )
-_UNSPACED = re.compile(rf"[{_SCRIPTS}]")
-_RUN = re.compile(rf"[{_SCRIPTS}]+|(?:(?![{_SCRIPTS}])\w){{2,}}")  # a single letter is a list's, or left of "don't"
+_UNSPACED = re.compile(rf"[{SCRIPTS}]")
+_RUN = re.compile(rf"[{SCRIPTS}]+|(?:(?![{SCRIPTS}])\w){{2,}}")  # a single letter is a list's, or left of "don't"
 _ASCII_RUN = re.compile(r"\w{2,}", re.ASCII)
 _LONGEST = 64  # characters of a term; what is longer is no word, and only its beginning tells it apart
 

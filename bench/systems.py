@@ -142,6 +142,7 @@ class Headrace:
 
     def __init__(self, folder: Path, embedder: str) -> None:
         from pipelines import chunk, embed, publish
+        from pipelines.search.embedder import named_base
         from tests import small_index
 
         self.embedded, self._at, self._index = 0, folder / "workspace", small_index
@@ -149,7 +150,7 @@ class Headrace:
         self._job: Any = None
         real: Any = vars(embed)["load"]
         if embedder == "standin":
-            vars(embed)["locked_base"] = _unread
+            vars(embed)["locked_base"] = named_base  # it has no weights that could be hashed before they are used
         import openvino  # noqa: F401
         import pyarrow.dataset  # noqa: F401
         import qdrant_edge  # noqa: F401
@@ -179,16 +180,6 @@ class Headrace:
         with choose(self._job.workspace).reading(self._job.name) as release:
             for point in release.points():
                 yield point.payload["document"], point.payload["text"]
-
-
-def _unread(job: Any) -> Any:
-    """The embedder's folder; a stand-in has no weights that could be hashed before they are used."""
-    from pipelines.bases import Resolved, located
-    from pipelines.schema.lock import BaseIdentity
-
-    reference = job.settings["embed"]["model"]
-    identity = BaseIdentity(**job.settings["bases"][reference])
-    return Resolved(located(reference, identity, job.workspace.root), identity.sha256, None)
 
 
 class _Counted:

@@ -20,10 +20,9 @@ from flows.leftovers import Age
 from flows.output import say
 from flows.refs import LockText, bases, lock_texts, oids
 from flows.turns import alone, no_stage
-from pipelines.errors import BadRequest
 from pipelines.progress import tracked
 from pipelines.search import leftovers as engine
-from pipelines.workspace import Kind, Workspace, read_json, sync
+from pipelines.workspace import Kind, Workspace, said_in, sync
 from registry import garbage, holdings
 from registry.connection import exclusive, is_embedded, shown_server
 from registry.garbage import SPARED_S, Base, Held, Thing
@@ -224,7 +223,7 @@ def _published(workspace: Workspace) -> dict[str, str]:
     """Index -> the version that its published.json names, of retired ones too."""
     found = {}
     for path in sorted((workspace.root / "data" / "indexes").glob("*/published.json")):
-        receipt = _receipt(path)
+        receipt = said_in(path)
         if "version" in receipt:
             found[path.parent.name] = str(receipt["version"])
     return found
@@ -234,16 +233,8 @@ def _published_bases(workspace: Workspace) -> dict[Base, str]:
     """The registered versions that published indexes embed questions with -> which index."""
     found: dict[Base, str] = {}
     for path in sorted((workspace.root / "data" / "indexes").glob("*/published.json")):
-        embedder = _receipt(path).get("embedder") or {}
+        embedder = said_in(path).get("embedder") or {}
         base = holdings.base_of(str(embedder.get("reference")), embedder.get("identity") or {})
         if base is not None:
             found[base] = f"the index {path.parent.name}"
     return found
-
-
-def _receipt(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except BadRequest:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -18,14 +18,13 @@ import pyarrow.parquet as pq
 
 from pipelines import earlier
 from pipelines.access import Rules
-from pipelines.bases import located
 from pipelines.cutter import CHUNKS, Cutter
 from pipelines.documents import AT_ONCE, Counts, Document, distinct, read_documents
 from pipelines.earlier import Earlier, read_earlier
 from pipelines.errors import BadData
 from pipelines.progress import Progress, tell
 from pipelines.schema.index import Access, Chunk
-from pipelines.schema.lock import BaseIdentity
+from pipelines.search.embedder import named_base
 from pipelines.stage import stage_main
 from pipelines.workspace import Job, replacing, require_whole, sha256_json, unchanged, write_json, write_manifest
 
@@ -56,9 +55,8 @@ def run(job: Job) -> None:
     screened = require_whole(validated)
     examples, chunks = validated / "examples.parquet", job.folder / "chunks"
     access = job.section("access", Access)
-    model = job.settings["embed"]["model"]
-    base = located(model, BaseIdentity(**job.settings["bases"][model]), job.workspace.root)
-    cutter = Cutter(job.section("chunk", Chunk), model, base, job.settings_file)
+    model, base = job.settings["embed"]["model"], named_base(job)
+    cutter = Cutter(job.section("chunk", Chunk), model, base.folder, job.settings_file)
     of = sha256_json([screened["files"], job.settings["access"], cutter.method])
     if (same := unchanged(chunks, of)) is not None:
         _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.workspace import earlier_manifest, sha256_file
+from pipelines.workspace import as_recorded, earlier_manifest
 
 CHUNKS, DOCUMENTS = "chunks.parquet", "documents.parquet"
 SCHEMA = pa.schema(
@@ -40,7 +40,9 @@ class Earlier:
 def read_earlier(folder: Path, method: Mapping[str, Any], schema: pa.Schema) -> Earlier:
     """What `folder` holds; nothing when it was cut by other rules or settings, or one of its files is damaged."""
     manifest = earlier_manifest(folder)
-    if manifest.get("method") != method or not all(_whole(folder / name, manifest) for name in (CHUNKS, DOCUMENTS)):
+    if manifest.get("method") != method or not all(
+        as_recorded(folder / name, manifest) for name in (CHUNKS, DOCUMENTS)
+    ):
         return Earlier()
     rows = pq.read_table(folder / CHUNKS)
     if not rows.schema.equals(schema):
@@ -51,7 +53,3 @@ def read_earlier(folder: Path, method: Mapping[str, Any], schema: pa.Schema) -> 
         places[identity] = (start, count)
         start += count
     return Earlier(dict(zip(documents["identity"], documents["content"], strict=True)), rows, places)
-
-
-def _whole(path: Path, manifest: Mapping[str, Any]) -> bool:
-    return path.is_file() and sha256_file(path) == manifest["files"].get(path.name)

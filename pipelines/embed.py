@@ -32,10 +32,10 @@ from pipelines.search.terms import Analyser
 from pipelines.stage import stage_main
 from pipelines.workspace import (
     Job,
+    as_recorded,
     earlier_manifest,
     replacing,
     require_whole,
-    sha256_file,
     sha256_json,
     unchanged,
     write_manifest,
@@ -119,10 +119,8 @@ def _others(own: Path, said: Mapping[str, Any]) -> Iterator[Path]:
 
 def _made_by(folder: Path, said: Mapping[str, Any]) -> bool:
     """Whether a folder holds vectors of this model, and they are not damaged."""
-    manifest, path = earlier_manifest(folder), folder / FILE
-    if manifest.get("embedder") != said or not path.is_file():
-        return False
-    return bool(sha256_file(path) == manifest["files"].get(FILE))
+    manifest = earlier_manifest(folder)
+    return manifest.get("embedder") == said and as_recorded(folder / FILE, manifest)
 
 
 def _embed(job: Job, model: Model, base: Path, texts: Mapping[str, str], parts: Parts, threads: int) -> None:

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "cls"]
 _MODULES = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}  # and their folders
 _LIMITS = "sentence_bert_config.json"
-_PASSAGES = (
-    "document",
-    "passage",
-    "corpus",
-)  # names of the prompt that sentence-transformers' encode_document looks for
+_PASSAGES = ("document", "passage", "corpus")  # a passage's prompt, as sentence-transformers may call it
 
 
 @dataclass(frozen=True)

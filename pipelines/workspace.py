@@ -238,13 +238,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def earlier_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest that an earlier run left; empty when there is none that can be read."""
+def said_in(path: Path) -> dict[str, Any]:
+    """What an earlier run wrote into a JSON file; empty when it is missing, torn, or no object."""
     try:
-        found = read_manifest(folder)
+        found = read_json(path)
     except BadRequest:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def earlier_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest that an earlier run left; empty when there is none that can be read."""
+    return said_in(folder / "manifest.json")
+
+
+def as_recorded(path: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a file of a folder is what the folder's manifest says."""
+    recorded = manifest.get("files", {}).get(path.name)
+    return recorded is not None and path.is_file() and sha256_file(path) == recorded
 
 
 def unchanged(folder: Path, of: str) -> dict[str, Any] | None:

@@ -17,7 +17,6 @@ from typing import Any
 
 from pipelines.errors import BadRequest, HeadraceError
 from pipelines.task import Exportable, Predictor
-from pipelines.workspace import sha256_file
 from registry import signing
 from registry.versions import EVIDENCE_HASH, Version, evidence
 
@@ -104,14 +103,12 @@ def speedup(told: Mapping[str, Any]) -> tuple[float, float]:
 
 def graph_fault(told: Mapping[str, Any], version: Version, var: Path) -> str | None:
     """How the graph differs from what a version's bundle says of it; None: it does not, or the bundle names none."""
-    recorded = told.get(SECTION, {}).get("sha256")
-    if recorded is None:
-        return None
-    file = evidence(version, GRAPH, var)
-    if file is None:
-        return f"{GRAPH} is missing"
-    found = sha256_file(file)
-    return None if found == recorded else f"{GRAPH} is {found[:12]} now"
+    try:
+        if "sha256" in told.get(SECTION, {}):
+            _recorded(told, version, var)
+    except _NotUsed as fault:
+        return str(fault)
+    return None
 
 
 class _NotUsed(Exception):
@@ -144,12 +141,18 @@ def _graph(version: Version, var: Path) -> bytes | None:
 
     if why := unfit(told[SECTION], place()):
         raise _NotUsed(why)
+    return _recorded(told, version, var)
+
+
+def _recorded(told: Mapping[str, Any], version: Version, var: Path) -> bytes:
+    """The graph that a bundle names by its hash."""
     file = evidence(version, GRAPH, var)
     if file is None:
         raise _NotUsed(f"{GRAPH} is missing")
     graph = file.read_bytes()
-    if hashlib.sha256(graph).hexdigest() != told[SECTION]["sha256"]:
-        raise _NotUsed(f"{file} was altered. Register the model again, which makes it anew")
+    if (found := hashlib.sha256(graph).hexdigest()) != told[SECTION]["sha256"]:
+        again = "Register the model again, which makes it anew"
+        raise _NotUsed(f"{file} was altered: {GRAPH} is {found[:12]} now. {again}")
     return graph
 
 

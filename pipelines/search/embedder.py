@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipelines.bases import Resolved, locked
+from pipelines.bases import Resolved, located, locked
 from pipelines.errors import BadRequest
 from pipelines.pooling import Prompts, max_tokens_of, pooling_of, prompts_of
 from pipelines.schema.lock import BaseIdentity
@@ -93,8 +93,18 @@ class Embedder:
 
 def locked_base(job: Job) -> Resolved:
     """The embedder's folder, by the index's lock. Raises BadRequest when its weights are not there or others."""
+    return locked(*_base(job))
+
+
+def named_base(job: Job) -> Resolved:
+    """What `locked_base` returns, the weights not hashed: for those that read none of them."""
+    reference, identity, root = _base(job)
+    return Resolved(located(reference, identity, root), identity.sha256, identity.version)
+
+
+def _base(job: Job) -> tuple[str, BaseIdentity, Path]:
     reference = job.settings["embed"]["model"]
-    return locked(reference, BaseIdentity(**job.settings["bases"][reference]), job.workspace.root)
+    return reference, BaseIdentity(**job.settings["bases"][reference]), job.workspace.root
 
 
 def load_reader(folder: Path) -> Reader:

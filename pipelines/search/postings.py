@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.search.terms import Analyser, Sparse, average, weights
-from pipelines.workspace import earlier_manifest, sha256_file
+from pipelines.workspace import as_recorded, earlier_manifest
 
 FILE = "terms.parquet"
 SCHEMA = pa.schema([("key", pa.string()), ("ids", pa.list_(pa.uint32())), ("counts", pa.list_(pa.uint16()))])
@@ -51,8 +51,8 @@ def _kept(folder: Path, analyser: Analyser) -> pa.Table:
     """What an earlier run left; nothing when it had another analyser, or its file is damaged."""
     path = folder / FILE
     manifest = earlier_manifest(folder)
-    same = analyser.identity.items() <= manifest.get("terms", {}).items()
-    whole = same and path.is_file() and sha256_file(path) == manifest["files"].get(FILE)
+    same = analyser.identity.items() <= (manifest.get("terms") or {}).items()
+    whole = same and as_recorded(path, manifest)
     return pq.read_table(path).cast(SCHEMA) if whole else SCHEMA.empty_table()
 
 

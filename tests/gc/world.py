@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,8 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from flows.dag import Graph
+from flows.gc import gc
+from pipelines.errors import BadRequest
 from pipelines.kept import seal
 from pipelines.provenance import lock_entries
 from pipelines.search.engine import Ask, choose
@@ -23,9 +29,10 @@ from pipelines.search.published import build, read_truth, receipt, release
 from pipelines.search.stored import Table, as_keys, write
 from pipelines.search.terms import Analyser
 from pipelines.workspace import Job, write_json, write_manifest
-from registry import store
+from registry import store, versions
 from registry.connection import database, exclusive, prepare_embedded
 from registry.versions import Version
+from tests.conftest import ROOT
 from tests.small_model import candidate, make_small_adapters
 from tests.tiny_graph import TinyGraph
 
@@ -177,3 +184,71 @@ def _make_index(folder: Path, which: int) -> None:
     write(folder / "vectors" / "vectors.parquet", Table(as_keys([f"k{which}"]), vector))
     terms = write_terms(folder / "vectors", [f"k{which}"], lambda _: {f"k{which}": f"text {which}"}, folder, Analyser())
     write_manifest(folder / "vectors", {"dim": DIM, "embedder": {"weights": "none"}, "terms": terms})
+
+
+DAY_S = 86400.0
+
+
+SLOWLY = (
+    "import time; free = subject._free\n"
+    "subject._free = lambda *a: (print('at it', flush=True), time.sleep(3), free(*a))"
+)
+
+
+def free(world: TinyGraph, **about: float) -> list[str]:
+    """Free at once; the names of what went."""
+    found = gc(world.workspace, dry_run=False, spared_s=about.get("spared_s", 0))
+    return [thing.name for thing in found.things if thing.free]
+
+
+def hashes(world: TinyGraph, *besides: str) -> dict[str, int]:
+    """Every file, with its content's hash; besides: parts of paths that do not count."""
+    return {
+        path.relative_to(world.root).as_posix(): hash(path.read_bytes())
+        for path in world.root.rglob("*")
+        if path.is_file() and not any(part in path.as_posix() for part in besides)
+    }
+
+
+def loads(world: World, version: str) -> bool:
+    found = versions.resolve(MODEL, version, world.var)
+    if versions.freed(found) is None:
+        return versions.packed_folder(found, world.var).is_dir()
+    with pytest.raises(BadRequest, match=f"the files of {MODEL}/{version} were freed by `headrace gc` on 20"):
+        versions.packed_folder(found, world.var)
+    return False
+
+
+def cached(world: TinyGraph, content: str) -> Path:
+    """Where DVC's cache keeps a file of this content."""
+    oid = hashlib.md5(content.encode()).hexdigest()
+    return world.root / ".dvc" / "cache" / "files" / "md5" / oid[:2] / oid[2:]
+
+
+def waiting_gc(tiny: TinyGraph) -> subprocess.Popen[str]:
+    return subprocess.Popen(gc_process(tiny.root), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def lay_about(world: TinyGraph) -> dict[str, Path]:
+    """One of everything that work leaves behind; everything is old."""
+    var = world.var if isinstance(world, World) else world.workspace.var
+    made = {
+        "live": var / "checkpoints/a/0123456789abcdef/step-00000010/state.json",
+        "retired": var / "checkpoints/gone/0123456789abcdef/step-00000010/state.json",
+        "parts": var / "vectors/gone/0123/part.parquet",
+        "features": var / "features/0123.safetensors",
+        "rejected": var / "rejected/recipe-gone/quarantine.parquet",
+        "log": var / "logs/stages/train@gone.log",
+        "live log": var / "logs/stages/train@a.log",
+        "download": var / "mlflow/downloads/m-0123/MLmodel",
+        "new": world.root / "data/models/a/.model.new/half",
+        "old": var / "checkpoints/a/0123456789abcdef/.step-00000010.old/state.json",
+        "only": var / "checkpoints/a/0123456789abcdef/.step-00000020.old/state.json",
+        "beside": var / "features/.4567.safetensors.4711",
+    }
+    for path in made.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x" * 5000)
+        for each in (path, *list(path.parents)[:3]):
+            os.utime(each, (1, 1))
+    return made

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.workspace import Job
 from pipelines.schema.index import Judging
 from pipelines.search.judged import Query, identify_judged, read_judged
-from pipelines.workspace import Job
 from tests import small_index
 
 DATA = Path(os.environ.get("HEADRACE_IR_DATA", "../shared/data")) / "ir"

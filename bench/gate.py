@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from pipelines.bootstrap import Sampled, chance_of
+from core.schema.evaluation import Gate
+from core.tables.predictions import Answered, write_predictions
+from core.tables.statistics import Sampled, chance_of
+from core.tables.task import Predictions, Task
 from pipelines.comparison import RESAMPLES, SEED, SWAPS, Yardstick, against_champion
-from pipelines.predictions import Answered, write_predictions
-from pipelines.schema.evaluation import Gate
-from pipelines.task import Predictions, Task
 from registry.gate import AGAINST_CHAMPION, Evidence, NoRival, Paired, Reason, corrected, judge
 
 TRIALS = int(os.environ.get("BENCH_TRIALS", "1000"))
@@ -139,7 +139,7 @@ def _quickly(candidate: Array, champion: Array, gate: Gate, place: Path, *, aske
 
 @cache
 def _draws() -> tuple[Array, Array]:
-    """How often each row is in each resample, and which rows each swap exchanges: as pipelines/bootstrap.py draws."""
+    """How often each row is in each resample, and which rows a swap exchanges: as core/tables/statistics.py draws."""
     resamples, swaps = np.random.default_rng(SEED), np.random.default_rng(SEED)
     times = [np.bincount(resamples.integers(0, ROWS, size=ROWS), minlength=ROWS) for _ in range(RESAMPLES)]
     return np.array(times, dtype=float), np.array([swaps.random(ROWS) < 0.5 for _ in range(SWAPS)], dtype=float)

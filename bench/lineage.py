@@ -14,10 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from core.files import sha256_file
+from core.workspace import Workspace
 from flows.dag import Graph
 from flows.integrity import md5_file
 from flows.lineage import trace
-from pipelines.workspace import Workspace, sha256_file
 from registry import versions
 from registry.lineage import Lineage
 from tests.faults import soak

@@ -20,13 +20,13 @@ import numpy as np
 
 from bench import corpora
 from bench.standin import free_embedding
+from core.workspace import Job
 from pipelines.passages import embedded
 from pipelines.search.embedder import locked_base
 from pipelines.search.engine import Mode
 from pipelines.search.judged import Query
 from pipelines.search.measures import PRIMARY, measure
 from pipelines.search.query import MODES, Question, asking
-from pipelines.workspace import Job
 from tests import small_index
 
 SETS = ("cranfield", "cisi", "cacm", "xquad-en")

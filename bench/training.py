@@ -18,15 +18,16 @@ import transformers
 
 from bench import stock
 from bench.measure import ratio
+from core.schema.data import SplitName
+from core.schema.lock import BaseIdentity
+from core.schema.model import Compute, Model, Training
+from core.tables.prepared import ENCODER, read_features, read_rows
+from core.tables.task import Base
+from core.weights.determinism import steady
+from core.workspace import Job, find_workspace
 from pipelines import fit
 from pipelines.bases import base_of
-from pipelines.determinism import steady
-from pipelines.prepared import ENCODER, read_features, read_rows
-from pipelines.schema.data import SplitName
-from pipelines.schema.lock import BaseIdentity
-from pipelines.schema.model import Compute, Model, Training
-from pipelines.task import Base, find_task
-from pipelines.workspace import Job, find_workspace
+from pipelines.tasks import find_task
 from tests.conftest import ROOT, Workspace, make_workspace
 
 STEPS = 20

@@ -25,11 +25,12 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Completed, Paused, Pending, Running, to_state_create
 from pydantic import Field
 
+from core.errors import BadRequest, HeadraceError, Outage
+from core.files import read_json, sha256_file
+from core.workspace import Workspace
 from flows import servers
 from flows.promotion import announce, promote
-from pipelines.errors import BadRequest, HeadraceError, Outage
 from pipelines.evidence import BUNDLE
-from pipelines.workspace import Workspace, read_json, sha256_file
 from registry import versions
 from registry.approval import close, decline
 from registry.connection import EMBEDDED, server_name

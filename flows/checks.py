@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from core.errors import BadRequest, HeadraceError, Outage
+from core.schema.reading import BadSettings, read_document, shown
+from core.workspace import Job, Kind, Workspace
 from flows.integrity import verify_remotes
 from flows.live import chosen, correct, entry, kind_of, registered_names
 from flows.named import Named, check_columns, check_expectations, named, needed_extra
 from flows.receipts import read_receipt
-from pipelines.errors import BadRequest, HeadraceError, Outage
-from pipelines.schema.reading import BadSettings, read_document, shown
 from pipelines.search.judged import identify_judged
 from pipelines.settings import read_index
-from pipelines.workspace import Job, Kind, Workspace
 from registry import signing
 
 _LITTLE_DISK_BYTES = 1 << 30

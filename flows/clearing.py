@@ -7,6 +7,8 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from core.progress import tracked
+from core.workspace import Workspace
 from flows import holders
 from flows.holders import Found, outputs
 from flows.live import live
@@ -16,9 +18,7 @@ from flows.remains import Report, Touched
 from flows.scrub import redact
 from flows.sweep import STAYS
 from flows.traces import Traces
-from pipelines.progress import tracked
 from pipelines.search import engine, leftovers
-from pipelines.workspace import Workspace
 from registry import forgetting
 from registry.connection import shown_server
 from registry.garbage import Base

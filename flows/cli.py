@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipelines.workspace import Kind, Workspace
+    from core.workspace import Kind, Workspace
 
 app = typer.Typer(
     name="headrace",
@@ -388,9 +388,9 @@ def history(
 
     Example: headrace history film-reviews --at 2026-11-24T15:00
     """
+    from core.errors import BadData
     from flows import promotion, releases
     from flows.output import show
-    from pipelines.errors import BadData
 
     if releases.is_index(_workspace(), model) and at is None and not verify:
         found = releases.history(_workspace(), model)
@@ -514,8 +514,8 @@ def stop(as_json: AsJson = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and end the process with its exit code; a person's mistake gets one message and no traceback."""
+    from core.errors import HeadraceError
     from flows.output import show_fault, tolerate_terminal
-    from pipelines.errors import HeadraceError
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     tolerate_terminal()
@@ -546,7 +546,7 @@ def _run(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool, p
 
 
 def _workspace() -> Workspace:
-    from pipelines.workspace import find_workspace
+    from core.workspace import find_workspace
 
     return find_workspace()
 

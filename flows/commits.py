@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.errors import HeadraceError
+from core.tables.tombstones import file_of
+from core.workspace import Kind, Workspace
 from flows.dag import Graph, select
 from flows.turns import locked
-from pipelines.errors import HeadraceError
-from pipelines.forgotten import file_of
-from pipelines.workspace import Kind, Workspace
 
 _DVC_LOCK = "dvc.lock"
 

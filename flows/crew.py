@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
+from core.errors import HeadraceError
+from core.files import make_folder
+from core.progress import DRIVER_VARIABLE, mark_of
 from flows.worker import INTERRUPT_S, UNWIND_S, answer_mark
-from pipelines.errors import HeadraceError
-from pipelines.progress import DRIVER_VARIABLE, mark_of
-from pipelines.workspace import make_folder
 
 _TAIL_LINES = 12
 _LONGEST_LINE = 64 * 1024

@@ -17,10 +17,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from core.errors import BadRequest, HeadraceError, Outage, unwritable
+from core.workspace import Kind, Workspace
 from flows import durable, integrity, lockfiles
 from flows.objects import Objects
-from pipelines.errors import BadRequest, HeadraceError, Outage, unwritable
-from pipelines.workspace import Kind, Workspace
 
 _KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
 _BUSY_EVERY_S = 0.5

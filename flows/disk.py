@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.workspace import Workspace
 from flows.dag import Graph
-from pipelines.workspace import Workspace
 from registry.garbage import size
 
 _BLOCK = 512  # bytes (stat(2))

@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 
+from core.errors import BadRequest
+from core.files import read_json, sync, write_json
 from flows.integrity import is_whole, objects
-from pipelines.errors import BadRequest
-from pipelines.workspace import read_json, sync, write_json
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNSYNCED_S = 600.0  # Linux writes back after 30 s by itself; a loaded machine may take longer

@@ -16,6 +16,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from core.errors import BadRequest, HeadraceError
+from core.files import make_folder, read_json, write_json
+from core.progress import tracked
+from core.tables import tombstones
+from core.workspace import Job, Workspace
 from flows import holders
 from flows.clearing import (
     Locks,
@@ -39,14 +44,10 @@ from flows.remains import Report, begun, name_kept
 from flows.sweep import JOURNAL, Fate, Sweep, settle
 from flows.traces import Traces
 from flows.turns import turns
-from pipelines import forgotten
-from pipelines.errors import BadRequest, HeadraceError
 from pipelines.evidence import BUNDLE
 from pipelines.locks import write_lock
-from pipelines.progress import tracked
 from pipelines.search import leftovers
 from pipelines.settings import read_lock
-from pipelines.workspace import Job, Workspace, make_folder, read_json, write_json
 from registry.connection import is_embedded
 from registry.forgetting import signed_again
 from registry.versions import EVIDENCE, PREDICTIONS
@@ -104,7 +105,7 @@ def _find(workspace: Workspace, objects: Objects, locks: Locks, name: str, folde
             found.jobs.setdefault(workspace.job(kind, each), set()).update(names)
             found.places.setdefault(workspace.job(kind, each), set()).update(places)
     if not found.jobs:
-        buried = [job for job in _jobs(workspace) if forgotten.read(job).any_of([name])]
+        buried = [job for job in _jobs(workspace) if tombstones.read(job).any_of([name])]
         if not buried:
             raise BadRequest(
                 f"no row or document {name!r} is in this workspace, in DVC's cache or remote. An id is a value of the "
@@ -124,10 +125,10 @@ def _bury(job: Job, names: Iterable[str]) -> None:
     """Write the tombstone, then its hash into the lock, which makes the stages that read the source stale."""
     if not job.settings_file.exists():
         return
-    forgotten.add(job, names)
+    tombstones.add(job, names)
     if job.lock_file.exists():
         lock = read_lock(job)
-        write_lock(job, lock.model_copy(update={"source": {**lock.source, **forgotten.identity(job)}}))
+        write_lock(job, lock.model_copy(update={"source": {**lock.source, **tombstones.identity(job)}}))
 
 
 def _bring(workspace: Workspace, job: Job, command: str) -> None:

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.files import said_in, sync
+from core.progress import tracked
+from core.workspace import Kind, Workspace
 from flows import leftovers
 from flows.dag import Graph
 from flows.leftovers import Age
 from flows.output import say
 from flows.refs import LockText, bases, lock_texts, oids
 from flows.turns import alone, no_stage
-from pipelines.progress import tracked
 from pipelines.search import leftovers as engine
-from pipelines.workspace import Kind, Workspace, said_in, sync
 from registry import garbage, holdings
 from registry.connection import exclusive, is_embedded, shown_server
 from registry.garbage import SPARED_S, Base, Held, Thing

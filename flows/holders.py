@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from core.schema.columns import CONTENT_HASH, PLACE, ROW_ID
+from core.tables.tombstones import DOCUMENT_NAMES
+from core.workspace import Job, Kind, Workspace, is_name
 from flows import traces
 from flows.objects import Objects
 from flows.traces import Traces
-from pipelines.contract import CONTENT_HASH, PLACE, ROW_ID
-from pipelines.forgotten import DOCUMENT_NAMES
-from pipelines.workspace import Job, Kind, Workspace, is_name
 from registry.forgetting import KEPT_ROWS
 from registry.lineage import rows_hash
 

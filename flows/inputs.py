@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 
 TABLES = (".txt", ".csv", ".tsv", ".jsonl")
 

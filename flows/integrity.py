@@ -1,7 +1,7 @@
 """DVC's objects against their names: what a remote sends is hashed, and what rotted on this disk is found and dropped.
 
 DVC hashes a file when it enters the cache and trusts its time from then on: a flipped bit is handed out as it is. So
-every stage hashes the folders that it reads (pipelines.workspace.require_whole), and what fails there is mended here.
+every stage hashes the folders that it reads (core.manifest.require_whole), and what fails there is mended here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.workspace import damage, inside
+from core.manifest import damage
+from core.workspace import inside
 
 _BLOCK = 1 << 20  # bytes of a remote's object read at once
 _MD5 = re.compile(r"[0-9a-f]{32}")

@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.weights.adapters import MERGED
+from core.weights.base_store import STORE, named_base
+from core.workspace import Kind, Workspace
 from flows.dag import Graph
 from flows.refs import oids
-from pipelines.adapters import MERGED
-from pipelines.kept import STORE, named_base
 from pipelines.search.leftovers import standing
-from pipelines.workspace import Kind, Workspace
 from registry.connection import artifacts
 from registry.garbage import YOUNG, Thing
 from registry.places import downloaded

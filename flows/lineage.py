@@ -9,6 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BadData, BadRequest, HeadraceError
+from core.files import read_json, sha256_file, write_text
+from core.manifest import damage
+from core.schema.lock import BaseIdentity
+from core.weights.base_store import named_base
+from core.workspace import Job, Workspace
 from flows.dag import Graph
 from flows.inputs import parse_model
 from flows.integrity import md5_file
@@ -16,12 +22,8 @@ from flows.live import live
 from flows.output import show
 from flows.refs import read_objects
 from pipelines.bases import locked
-from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.evidence import BUNDLE
-from pipelines.kept import named_base
-from pipelines.schema.lock import BaseIdentity
 from pipelines.settings import read_lock
-from pipelines.workspace import Job, Workspace, damage, read_json, sha256_file, write_text
 from registry import lineage, versions
 from registry.forgetting import forgotten, kept_rows
 from registry.lineage import Lineage, Node, State

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from core.errors import BadRequest
+from core.files import write_text
+from core.schema.data import Data
+from core.schema.messages import near
+from core.schema.reading import read_document, shown
+from core.workspace import Job, Kind, Workspace
 from flows.params import SECTIONS, put, read_entries, remove
-from pipelines.errors import BadRequest
-from pipelines.schema.data import Data
-from pipelines.schema.messages import near
-from pipelines.schema.reading import read_document, shown
 from pipelines.settings import read_index, read_recipe
 from pipelines.sources import watch_path
-from pipelines.workspace import Job, Kind, Workspace, write_text
 
 _OF_INDEX, _OF_RECIPE = {"documents", "chunk", "embed", "search"}, {"task", "data", "model", "training"}
 

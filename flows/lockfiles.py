@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
+from core.files import write_text
 from flows import durable
-from pipelines.workspace import write_text
 
 _ENTRY = re.compile(r"^  (?=\S)", re.MULTILINE)  # where a stage's entry begins: two spaces, then its name
 _CLOCK_S = 2.0  # a file's time and a process's are not of one clock

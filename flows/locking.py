@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from core.files import read_json
+from core.schema.lock import Lock
+from core.workspace import Job
 from pipelines.locks import observe, write_lock
-from pipelines.schema.lock import Lock
 from pipelines.settings import identity, read_lock, read_recipe
-from pipelines.workspace import Job, read_json
 
 _SHOWN = 12  # characters of a hash
 

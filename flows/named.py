@@ -9,22 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import BadRequest
+from core.schema.columns import ADDED, DOCUMENTS, Contract
+from core.schema.data import Data
+from core.schema.expectations import DataContract
+from core.schema.messages import near
+from core.schema.reading import Document, Location, read_document
+from core.weights.packages import PREFIX
+from core.workspace import Kind, Workspace
 from pipelines.bases import identify
-from pipelines.contract import ADDED, DOCUMENTS, Contract
-from pipelines.errors import BadRequest
 from pipelines.examples import Shape
-from pipelines.packages import PREFIX
-from pipelines.schema.contract import DataContract
-from pipelines.schema.data import Data
-from pipelines.schema.messages import near
-from pipelines.schema.reading import Document, Location, read_document
 from pipelines.schema.recipe import Recipe
 from pipelines.settings import index_references, read_index, read_recipe, references
 from pipelines.sources import find_source, watch_path
 from pipelines.sources._files import Files
 from pipelines.sources.readers import find_reader, reader_file
-from pipelines.task import find_task
-from pipelines.workspace import Kind, Workspace
+from pipelines.tasks import find_task
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.errors import BadRequest
+from core.files import read_json, write_json
+from core.workspace import Kind, Workspace
 from flows.plan import INTERRUPTED, Outcome
-from pipelines.errors import BadRequest
-from pipelines.workspace import Kind, Workspace, read_json, write_json
 
 VARIABLE = "HEADRACE_NOTIFY_URL"
 _AGAIN_AFTER_S = 7 * 24 * 3600.0

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Outage
-from pipelines.workspace import leads_out
+from core.errors import Outage
+from core.workspace import leads_out
 
 _OID = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _WEIGHTS = ".safetensors"  # nothing but numbers: not fetched from a remote to look for a row in them

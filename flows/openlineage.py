@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from core.errors import HeadraceError, without_credentials
+from core.schema.reading import read_document
 from flows.plan import StageOutcome
-from pipelines.errors import HeadraceError, without_credentials
-from pipelines.schema.reading import read_document
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent

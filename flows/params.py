@@ -12,10 +12,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from core.errors import BadRequest
+from core.files import write_text
+from core.schema.reading import Document, read_document
+from core.workspace import NAMES, Kind, Workspace, is_name
 from flows.turns import locked
-from pipelines.errors import BadRequest
-from pipelines.schema.reading import Document, read_document
-from pipelines.workspace import NAMES, Kind, Workspace, is_name, write_text
 
 SECTIONS: dict[Kind, str] = {"recipe": "recipes", "index": "indexes"}
 Entries = dict[str, dict[str, Any]]  # name -> {task, watch}

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from core.errors import GATE_REFUSED, BadRequest
+from core.workspace import Kind, Workspace
 from flows import servers
 from flows.dag import Graph, StageNode, select
 from flows.live import chosen
@@ -19,8 +21,6 @@ from flows.plan import INTERRUPTED, Outcome, Patience, Plan, StageOutcome
 from flows.receipts import lost, refused
 from flows.screen import Screen
 from flows.turns import turns
-from pipelines.errors import GATE_REFUSED, BadRequest
-from pipelines.workspace import Kind, Workspace
 from registry import signing
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from core.errors import BadRequest
+from core.workspace import Kind
 from flows.dag import StageNode, behind
-from pipelines.errors import BadRequest
-from pipelines.workspace import Kind
 
 State = Literal["ran", "cached", "failed", "skipped", "cancelled"]
 TIMEOUT_VARIABLE = "HEADRACE_STAGE_TIMEOUT_S"

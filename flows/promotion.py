@@ -7,8 +7,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import Workspace
+from core.errors import BadRequest
+from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from registry.gate import Verdict

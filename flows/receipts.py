@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import Job, Kind, Workspace, read_json
+from core.errors import BadRequest
+from core.files import read_json
+from core.workspace import Job, Kind, Workspace
 
 _FILES: dict[Kind, tuple[str, str]] = {
     "recipe": ("register", "registered.json"),

@@ -17,7 +17,7 @@ from typing import IO
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 from registry.garbage import Base
 from registry.holdings import base_of
 

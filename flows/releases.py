@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.workspace import Workspace
 from pipelines.search.engine import choose
 from pipelines.search.journal import entries, record
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.files import read_json
+from core.workspace import Job, Workspace
 from flows.history import in_git
 from flows.holders import Found
 from flows.objects import Objects
 from flows.refs import worktrees
 from flows.sweep import ENGINE, Sweep, is_vocabulary
-from pipelines.workspace import Job, Workspace, read_json
 from registry.forgetting import GONE, TRAINED
 from registry.versions import CHAMPION, Version
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from core.workspace import Job, Workspace
 from flows.page import left_once
 from flows.plan import Plan, StageOutcome
 from flows.receipts import read_receipt
 from flows.results import lines, result
-from pipelines.workspace import Job, Workspace
 
 _EMBEDDED_AT_MOST = 200_000  # bytes of a plot; larger ones are linked
 _MORE = ("slices",)  # keys of metrics.json that make the table long

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BadRequest, HeadraceError
+from core.files import read_json, sha256_json, write_json, write_text
+from core.manifest import read_manifest
+from core.workspace import Job, Workspace
 from flows.output import say
 from flows.turns import working
-from pipelines.errors import BadRequest, HeadraceError
-from pipelines.workspace import Job, Workspace, read_json, read_manifest, sha256_json, write_json, write_text
 from registry import versions
 from registry.connection import is_embedded
 from registry.forgetting import forgotten

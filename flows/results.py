@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pipelines.task import find_task
-from pipelines.workspace import Job, read_json
+from core.files import read_json
+from core.workspace import Job
+from pipelines.tasks import find_task
 
 if TYPE_CHECKING:
     from pipelines.search.answer import Answer

@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BadRequest
+from core.workspace import Job, Workspace
 from flows import servers
 from flows.commits import Kept, commit_and_push
 from flows.live import live
 from flows.slots import tell_missed
 from flows.turns import holder, only_one
 from flows.watcher import watching
-from pipelines.errors import BadRequest
 from pipelines.settings import read_index, read_recipe
-from pipelines.workspace import Job, Workspace
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
-    from pipelines.schema.schedule import Schedule
+    from core.schema.schedule import Schedule
 
 __all__ = ["Kept", "commit_and_push", "schedule_of", "serve"]
 

@@ -14,6 +14,8 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from core.errors import GATE_REFUSED, HeadraceError
+from core.workspace import Job, Kind, Workspace
 from flows.commits import commit_and_push
 from flows.locking import refresh
 from flows.notices import tell
@@ -21,8 +23,6 @@ from flows.pipeline import run
 from flows.plan import INTERRUPTED
 from flows.schedule import FLOW, schedule_of
 from flows.slots import serve, tell_missed
-from pipelines.errors import GATE_REFUSED, HeadraceError
-from pipelines.workspace import Job, Kind, Workspace
 
 _BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe

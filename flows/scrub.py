@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from core.files import swap_in
 from flows.traces import Traces
-from pipelines.workspace import swap_in
 
 PLACEHOLDER = "(forgotten)"
 _BUSY_S = 60.0

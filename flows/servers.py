@@ -25,10 +25,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from core.errors import Outage
+from core.files import make_folder, write_json
+from core.patience import limit_s, patiently
+from core.workspace import Workspace
 from flows.turns import locked
-from pipelines.errors import Outage
-from pipelines.patience import limit_s, patiently
-from pipelines.workspace import Workspace, make_folder, write_json
 from registry.connection import is_remote, public_address
 from registry.webhooks import server_settings
 

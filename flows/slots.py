@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from core.errors import BadRequest
+from core.files import read_json, write_json
+from core.workspace import Job
 from flows.notices import tell
-from pipelines.errors import BadRequest
-from pipelines.workspace import Job, read_json, write_json
 
 if TYPE_CHECKING:
-    from pipelines.schema.schedule import Schedule
+    from core.schema.schedule import Schedule
 
 LATE = timedelta(minutes=15)  # a restart takes some; of a run that is this late nobody need know
 _COUNTED = 1000

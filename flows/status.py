@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+from core.errors import BadRequest, Outage
+from core.workspace import Job, Workspace
 from flows import servers
 from flows.dag import Busy, Graph, select
 from flows.disk import disk
@@ -15,9 +17,7 @@ from flows.live import chosen
 from flows.receipts import lost, read_receipt
 from flows.results import answered_by
 from flows.turns import holder
-from pipelines.errors import BadRequest, Outage
 from pipelines.settings import read_recipe
-from pipelines.workspace import Job, Workspace
 
 
 def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:

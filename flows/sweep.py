@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from core.workspace import Workspace
 from flows.gc import discard
 from flows.scrub import redact, scrub_database
 from flows.traces import Held, Traces
-from pipelines.workspace import Workspace
 
 JOURNAL = "forgetting"  # below var/: what is looked for, until the work is done
 Action = Literal["remove", "rewrite", "scrub", "keep"]

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.contract import ADDED, ROW_ID
-from pipelines.workspace import sha256_file
+from core.files import sha256_file
+from core.schema.columns import ADDED, ROW_ID
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ _LEAST_WORD = 5
 _PLAIN = re.compile(r"[^\"'\\<>&\x00-\x1f\x7f]+")  # as CSV, JSON, HTML and repr() leave it
 _WORD = re.compile(r"\w+")
 _BLOCK = 1 << 22  # bytes of an unpacked file at a time
-NO_TEXT = b"headrace"  # in the schema of tables that know rows by their ids only (pipelines/predictions.py)
+NO_TEXT = b"headrace"  # in the schema of tables that know rows by their ids only (core/tables/predictions.py)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from core.files import make_folder
+from core.workspace import Kind, Workspace
 from pipelines.stage import readable_faults
-from pipelines.workspace import Kind, Workspace, make_folder
 
 _GC = "gc"  # held by `headrace gc`; runs share it
 _RUN = ".run.lock"

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from core.errors import GATE_REFUSED
+from core.workspace import Kind, Workspace
 from flows.commits import commit_and_push
 from flows.live import chosen
 from flows.locking import refresh
 from flows.pipeline import run
 from flows.results import lines, result
-from pipelines.errors import GATE_REFUSED
-from pipelines.workspace import Kind, Workspace
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from core.errors import HeadraceError, Outage
+from core.workspace import Workspace
 from flows import output, servers
 from flows.promotion import announce, judge_of
 from flows.webhooks import receiving
-from pipelines.errors import HeadraceError, Outage
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from registry.promotion import Settled

@@ -18,9 +18,9 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from core.errors import HeadraceError, Outage
+from core.workspace import Workspace
 from flows import servers
-from pipelines.errors import HeadraceError, Outage
-from pipelines.workspace import Workspace
 from registry.connection import is_remote, server_name
 
 _HOST = "127.0.0.1"

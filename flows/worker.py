@@ -20,16 +20,16 @@ from typing import Any
 
 import psutil
 
+from core.errors import HeadraceError
+from core.progress import DRIVER_VARIABLE
 from flows.dag import CommandFailed, Graph, on_command
-from pipelines.errors import HeadraceError
-from pipelines.progress import DRIVER_VARIABLE
 
 INTERRUPT_S = 5.0  # for a stage to clean up after SIGINT before it is killed
 UNWIND_S = 10.0  # for DVC to release its locks once the stage has ended
 
 
 def answer_mark(word: str) -> str:
-    """What a worker's answers begin with; word: the driver's, as in pipelines.progress."""
+    """What a worker's answers begin with; word: the driver's, as in core.progress."""
     return f"@headrace-worker-{word} "
 
 

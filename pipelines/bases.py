@@ -1,7 +1,7 @@
 """Where a base model's weights lie on this machine, and which they are.
 
 A reference is a path, package://PACKAGE, a hub id, models:/NAME@ALIAS or models:/NAME/VERSION. Weights are safetensors
-only, and nothing in a base is run (pipelines/weights.py).
+only, and nothing in a base is run (core/weights/safety.py).
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.adapters import whole
-from pipelines.errors import BadRequest, Outage
-from pipelines.packages import PREFIX, package_path
-from pipelines.schema.lock import BaseIdentity
-from pipelines.schema.model import Model
-from pipelines.task import Base
-from pipelines.weights import check_code, check_weights
-from pipelines.workspace import Workspace, expanded, sha256_file
+from core.errors import BadRequest, Outage
+from core.files import sha256_file
+from core.schema.lock import BaseIdentity
+from core.schema.model import Model
+from core.tables.task import Base
+from core.weights.adapters import whole
+from core.weights.packages import PREFIX, package_path
+from core.weights.safety import check_code, check_weights
+from core.workspace import Workspace, expanded
 
 MODELS = "models:/"
 _READ = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, configurations, vocabularies (SentencePiece's too)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pipelines.contract import ROW_ID
+from core.schema.columns import ROW_ID
 
 LENGTH = "length"  # a column of encoded rows: batches are made of rows of like length
 _SORTED_BATCHES = 50  # rows of so many batches are sorted together: enough for little padding, few enough for chance

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.workspace import damage, read_json, read_manifest, replacing, write_json, write_manifest
+from core.files import read_json, replacing, write_json
+from core.manifest import damage, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines.contract import FAULT, PLACE, ROW_ID, Contract
+from core.schema.columns import FAULT, PLACE, ROW_ID, Contract
 
 if TYPE_CHECKING:
     from pipelines.leakage import Numbers

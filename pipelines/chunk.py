@@ -16,17 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.errors import BadData
+from core.files import replacing, sha256_json, write_json
+from core.manifest import require_whole, unchanged, write_manifest
+from core.progress import Progress, tell
+from core.tables.access import Rules
+from core.workspace import Job
 from pipelines import earlier
-from pipelines.access import Rules
 from pipelines.cutter import CHUNKS, Cutter
 from pipelines.documents import AT_ONCE, Counts, Document, distinct, read_documents
 from pipelines.earlier import Earlier, read_earlier
-from pipelines.errors import BadData
-from pipelines.progress import Progress, tell
 from pipelines.schema.index import Access, Chunk
 from pipelines.search.embedder import named_base
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, replacing, require_whole, sha256_json, unchanged, write_json, write_manifest
 
 
 @dataclass

@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.contract import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
-from pipelines.errors import BadData, BadRequest
+from core.errors import BadData, BadRequest
+from core.files import replacing, sha256_file
+from core.manifest import read_manifest, write_manifest
+from core.progress import Progress
+from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
+from core.schema.data import Data
+from core.tables.tombstones import DOCUMENT_NAMES, KEY, Forgotten, as_locked
+from core.workspace import Job
 from pipelines.examples import Example, Shape
-from pipelines.forgotten import DOCUMENT_NAMES, KEY, Forgotten, as_locked
 from pipelines.media import keep
-from pipelines.progress import Progress
-from pipelines.schema.data import Data
 from pipelines.sources import Identity, find_source
 from pipelines.sources._files import Files
 from pipelines.sources._records import Record, Table
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.spool import Sample, Seen, Spool
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, read_manifest, replacing, sha256_file, write_manifest
 
 EXAMPLES = "examples.parquet"
 _SHOWN_ROWS = 500  # between two looks at the progress

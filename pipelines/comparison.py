@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.bootstrap import sample, swap_chance
-from pipelines.predictions import Answered, axis_names, read_predictions
-from pipelines.task import Predictions, Task
+from core.tables.predictions import Answered, axis_names, read_predictions
+from core.tables.statistics import sample, swap_chance
+from core.tables.task import Predictions, Task
 from registry.gate import NoRival, Paired, corrected
 
 RESAMPLES = 2000  # more than the report's: the gate reads the tail

@@ -12,14 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from core.errors import BadRequest
+from core.files import sha256_file
+from core.weights.pooling import prompts_of
 from pipelines.documents import Document
-from pipelines.errors import BadRequest
 from pipelines.passages import VERSION, embedded, passages
-from pipelines.pooling import prompts_of
 from pipelines.schema.index import Chunk
 from pipelines.search.embedder import load_reader
 from pipelines.words import Words
-from pipelines.workspace import sha256_file
 
 CHUNKS = pa.schema(
     [

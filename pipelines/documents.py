@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.access import Rules, listed
-from pipelines.content import text_key
-from pipelines.errors import BadData
+from core.errors import BadData
+from core.tables.access import Rules, listed
+from core.tables.keys import text_key
 
 AT_ONCE = 256
 PAGE_END = "\f"  # in a text: a page ends here, as in pdftotext's output and in plain text made for printers

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.workspace import as_recorded, earlier_manifest
+from core.manifest import as_recorded, earlier_manifest
 
 CHUNKS, DOCUMENTS = "chunks.parquet", "documents.parquet"
 SCHEMA = pa.schema(

@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.files import replacing, sha256_json
+from core.manifest import as_recorded, earlier_manifest, require_whole, unchanged, write_manifest
+from core.progress import Progress, tell
+from core.schema.model import Compute
+from core.workspace import Job
 from pipelines.passages import embedded
-from pipelines.progress import Progress, tell
 from pipelines.schema.index import Embed, Search
-from pipelines.schema.model import Compute
 from pipelines.search.choice import METHODS, Model, choose
 from pipelines.search.embedder import QUANTISED, load, locked_base
 from pipelines.search.forward import Vectors
@@ -30,16 +33,6 @@ from pipelines.search.postings import write_terms
 from pipelines.search.stored import Filling, Keys, Parts, as_keys, read, write
 from pipelines.search.terms import Analyser
 from pipelines.stage import stage_main
-from pipelines.workspace import (
-    Job,
-    as_recorded,
-    earlier_manifest,
-    replacing,
-    require_whole,
-    sha256_json,
-    unchanged,
-    write_manifest,
-)
 
 FILE = "vectors.parquet"
 

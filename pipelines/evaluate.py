@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.errors import BadRequest
+from core.files import replacing, write_json, write_text
+from core.manifest import require_whole, write_manifest
+from core.schema.columns import ROW_ID, Contract
+from core.schema.evaluation import Evaluation
+from core.schema.lock import BaseIdentity
+from core.schema.model import Compute, Model
+from core.tables.predictions import Answered, write_predictions
+from core.tables.prepared import ENCODER, read_rows
+from core.tables.statistics import Sampled, sample
+from core.tables.task import Base, Predictions, Predictor, Task
+from core.weights.determinism import steady
+from core.workspace import Job
 from pipelines.bases import base_of
-from pipelines.bootstrap import Sampled, sample
-from pipelines.contract import ROW_ID, Contract
-from pipelines.determinism import steady
-from pipelines.errors import BadRequest
-from pipelines.predictions import Answered, write_predictions
-from pipelines.prepared import ENCODER, read_rows
 from pipelines.report import Findings, markdown, summary
-from pipelines.schema.evaluation import Evaluation
-from pipelines.schema.lock import BaseIdentity
-from pipelines.schema.model import Compute, Model
 from pipelines.stage import stage_main
-from pipelines.task import Base, Predictions, Predictor, Task, find_task
-from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest, write_text
+from pipelines.tasks import find_task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from core.files import sha256_file
+from core.schema.evaluation import Gate
+from core.tables.predictions import read_predictions, rows_hash
+from core.tables.task import Task
 from pipelines.comparison import Yardstick, against_baseline, against_champion
-from pipelines.predictions import read_predictions, rows_hash
-from pipelines.schema.evaluation import Gate
-from pipelines.task import Task, find_task
-from pipelines.workspace import sha256_file
+from pipelines.tasks import find_task
 from registry import signing, versions
 from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, CONFIDENCE, Evidence, NoRival, Paired, Verdict, judge
 from registry.versions import Version

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines import access
-from pipelines.contract import ADDED, MEASURED, Column, Contract
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.schema.columns import ADDED, MEASURED, Column, Contract
+from core.schema.data import Data, Scalar
+from core.tables import access
 from pipelines.media import media_of, sha256_of
-from pipelines.schema.data import Data, Scalar
 from pipelines.sources._records import Record
 
 

@@ -19,11 +19,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.contract import ROW_ID
-from pipelines.predictions import read_predictions
-from pipelines.prepared import read_rows
-from pipelines.task import Exportable, Predictions, Predictor, find_task
-from pipelines.workspace import read_json, sha256_file, write_json
+from core.files import read_json, sha256_file, write_json
+from core.schema.columns import ROW_ID
+from core.tables.predictions import read_predictions
+from core.tables.prepared import read_rows
+from core.tables.task import Exportable, Predictions, Predictor
+from pipelines.tasks import find_task
 from registry import versions
 from registry.signing import BUNDLE
 from registry.trial import environment

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from core.errors import HeadraceError
+from core.files import write_text
+from core.progress import Progress
+from core.schema.model import Training
 from pipelines.batches import EncodedRows, LikeLengths, Row, by_length
 from pipelines.checkpoints import Checkpoint, Checkpoints
-from pipelines.errors import HeadraceError
-from pipelines.progress import Progress
-from pipelines.schema.model import Training
 from pipelines.snapshots import learnt, optimizer_parts, put_back, random_parts, restore_optimizer, restore_random
-from pipelines.workspace import write_text
 
 CHECKPOINT_EVERY_S = 300.0  # and at the end of every epoch
 _LOGS = 100  # lines of the history beside the epochs' ends

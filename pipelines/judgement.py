@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from core.schema.columns import Contract
+from core.schema.expectations import DataContract
 from pipelines.checks import Check, Tally
-from pipelines.contract import Contract
 from pipelines.leakage import contradictions, count_repeats, leaks
 from pipelines.profile import Distance, Profile, distances, make_profile
 from pipelines.scan import Facts, label_counts
-from pipelines.schema.contract import DataContract
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,13 +8,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from pipelines import forgotten
+from core.files import write_text
+from core.schema.lock import Lock
+from core.tables import tombstones
+from core.workspace import Job
 from pipelines.bases import identify
-from pipelines.schema.lock import Lock
 from pipelines.search.judged import identify_judged
 from pipelines.settings import index_references, read_index, read_lock, read_recipe, references
 from pipelines.sources import find_source
-from pipelines.workspace import Job, write_text
 
 _HEAD = "# What the moving references pointed at when this last ran. Written by `headrace lock`; commit it.\n"
 
@@ -35,7 +36,7 @@ def observe(job: Job) -> Lock:
         data, names = recipe.data, references(recipe)
         tokenizer = None if isinstance(recipe.model.base, str) else recipe.model.base.tokenizer
     return Lock(
-        source={**find_source(data.source).identify(data, root), **forgotten.identity(job)},
+        source={**find_source(data.source).identify(data, root), **tombstones.identity(job)},
         bases={name: identify(name, root, weights=name != tokenizer) for name in names},
         judged=judged,
         reference=read_lock(job).reference if job.lock_file.exists() else None,

@@ -11,8 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.contract import MEASURED
-from pipelines.workspace import leads_out, sha256_file
+from core.files import sha256_file
+from core.schema.columns import MEASURED
+from core.workspace import leads_out
 
 if TYPE_CHECKING:
     from PIL import Image

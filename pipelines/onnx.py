@@ -16,10 +16,10 @@ import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 from torch import Tensor, nn
 
-from pipelines.errors import HeadraceError
+from core.errors import HeadraceError
 
 if TYPE_CHECKING:
-    from pipelines.task import Interface
+    from core.tables.task import Interface
 
 # The operators' version: what torch 2.14 writes by itself; said here, so that an upgrade of torch moves nothing.
 OPSET = 20

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.errors import BadRequest
 from pipelines.checks import Check, Rule, shown
-from pipelines.errors import BadRequest
 
 _SAMPLED = 20  # values shown in the Data Docs, as many as Great Expectations shows itself
 

@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BadData
+from core.files import replacing, write_json
+from core.manifest import require_whole, write_manifest
+from core.progress import Progress
+from core.schema.columns import CONTENT_HASH, ROW_ID, Contract
+from core.schema.data import SPLITS, Split, SplitName
+from core.schema.lock import BaseIdentity
+from core.schema.model import Model
+from core.tables.prepared import ENCODER, ROWS, STATISTICS, write_features
+from core.tables.split import check_columns, missing_values, sides
+from core.tables.task import Base, Task
+from core.workspace import Job
 from pipelines.bases import base_of
-from pipelines.contract import CONTENT_HASH, ROW_ID, Contract
-from pipelines.errors import BadData
-from pipelines.prepared import ENCODER, ROWS, STATISTICS, write_features
-from pipelines.progress import Progress
-from pipelines.schema.data import SPLITS, Split, SplitName
-from pipelines.schema.lock import BaseIdentity
-from pipelines.schema.model import Model
-from pipelines.split import check_columns, missing_values, sides
 from pipelines.stage import stage_main
-from pipelines.task import Base, Task, find_task
-from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest
+from pipelines.tasks import find_task
 
 if TYPE_CHECKING:
     import numpy as np

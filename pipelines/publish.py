@@ -13,8 +13,11 @@ from contextlib import contextmanager
 
 from pydantic import TypeAdapter
 
-from pipelines.patience import patiently
-from pipelines.schema.evaluation import AGAINST_LIVE, Gate
+from core.files import replacing, write_json
+from core.manifest import write_manifest
+from core.patience import patiently
+from core.schema.evaluation import AGAINST_LIVE, Gate
+from core.workspace import Job
 from pipelines.search.edge import Edge
 from pipelines.search.embedder import QUANTISED
 from pipelines.search.engine import Engine, choose
@@ -25,7 +28,6 @@ from pipelines.search.query import int8_of
 from pipelines.search.vectors import Remembered
 from pipelines.search.versions import Versions
 from pipelines.stage import stage_main
-from pipelines.workspace import Job, replacing, write_json, write_manifest
 from registry.gate import CONFIDENCE, Verdict
 from registry.gate import judge as verdict_of
 

@@ -17,29 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipelines.contract import ROW_ID
-from pipelines.evidence import (
-    BUNDLE,
-    RIVAL,
-    Claim,
-    Rival,
-    asked,
-    bundle,
-    called,
-    flat_metrics,
-    review,
-    weigh,
-)
+from core.files import read_json, sha256_file, sha256_json, write_json
+from core.manifest import require_whole
+from core.patience import patiently
+from core.schema.columns import ROW_ID
+from core.schema.evaluation import SERVING, Gate, Registry
+from core.schema.model import Compute
+from core.tables.predictions import Answered, covers, read_answers, read_predictions, rows_hash, write_predictions
+from core.tables.prepared import read_rows
+from core.tables.task import Task
+from core.workspace import Job
+from pipelines.evidence import BUNDLE, RIVAL, Claim, Rival, asked, bundle, called, flat_metrics, review, weigh
 from pipelines.export import kept, variant
-from pipelines.patience import patiently
-from pipelines.predictions import Answered, covers, read_answers, read_predictions, rows_hash, write_predictions
-from pipelines.prepared import read_rows
 from pipelines.provenance import hashes, lock_entries, patch
-from pipelines.schema.evaluation import SERVING, Gate, Registry
-from pipelines.schema.model import Compute
 from pipelines.stage import stage_main
-from pipelines.task import Task, find_task
-from pipelines.workspace import Job, read_json, require_whole, sha256_file, sha256_json, write_json
+from pipelines.tasks import find_task
 from registry import promotion, signing, store, versions
 from registry.card import Facts, baseline_line, card
 from registry.connection import exclusive, server_name

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.bootstrap import CONFIDENCE, Interval, Sampled
+from core.tables.statistics import CONFIDENCE, Interval, Sampled
 
 
 @dataclass(frozen=True)

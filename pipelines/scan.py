@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from pipelines.content import loose_key
-from pipelines.contract import CONTENT_HASH, MEASURED, Contract
+from core.schema.columns import CONTENT_HASH, MEASURED, Contract
+from core.schema.data import Split
+from core.tables.keys import loose_key
+from core.tables.split import sides
 from pipelines.leakage import codes
-from pipelines.schema.data import Split
-from pipelines.split import sides
 
 if TYPE_CHECKING:
     import numpy as np

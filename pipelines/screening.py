@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BadData
+from core.schema.columns import ADDED, PLACE, Contract
 from pipelines.checks import Check, Tally
-from pipelines.contract import ADDED, PLACE, Contract
-from pipelines.errors import BadData
 
 if TYPE_CHECKING:
     import pyarrow as pa

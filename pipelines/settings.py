@@ -11,22 +11,24 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipelines.closure import closure, code_hash
-from pipelines.contract import DOCUMENTS, Contract
-from pipelines.errors import BadRequest
+from core.closure import closure, code_hash
+from core.errors import BadRequest
+from core.files import write_json
+from core.schema.columns import DOCUMENTS, Contract
+from core.schema.data import Data
+from core.schema.lock import Lock
+from core.schema.model import Lora, Method
+from core.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document, shown
+from core.tables.task import Task
+from core.workspace import Job, sealed
 from pipelines.schema.combinations import PAIRED_GATES, impossible_index, impossible_recipe
-from pipelines.schema.data import Data
 from pipelines.schema.index import Index
-from pipelines.schema.lock import Lock
-from pipelines.schema.model import Lora, Method
-from pipelines.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document, shown
 from pipelines.schema.recipe import Recipe
 from pipelines.sources import find_source, source_file, watch_path
 from pipelines.sources._files import Files, local
 from pipelines.sources.readers import reader_file
 from pipelines.stage import stage_main
-from pipelines.task import Task, find_task
-from pipelines.workspace import Job, sealed, write_json
+from pipelines.tasks import find_task
 
 CONFIDENCE = 0.95  # one-sided, of the paired gates, where a recipe gives none
 

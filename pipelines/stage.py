@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.errors import HeadraceError, unwritable
+from core.files import make_folder
+from core.progress import tell
+from core.workspace import Job, Kind, find_workspace
 from pipelines.driver import end_with_driver
-from pipelines.errors import HeadraceError, unwritable
-from pipelines.progress import tell
-from pipelines.workspace import Job, Kind, find_workspace, make_folder
 
 
 def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = None) -> None:

@@ -12,17 +12,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.closure import closure, code_hash
+from core.errors import BadData, BadRequest
+from core.files import replacing, sha256_json, write_json
+from core.manifest import read_manifest, require_whole, write_manifest
+from core.schema.lock import BaseIdentity
+from core.schema.model import Compute, Model, Training
+from core.tables.prepared import ENCODER, read_features
+from core.tables.task import Base, Task
+from core.weights.base_store import FOLDER, seal
+from core.workspace import Job
 from pipelines.bases import base_of
 from pipelines.checkpoints import Checkpoints
-from pipelines.closure import closure, code_hash
-from pipelines.errors import BadData, BadRequest
-from pipelines.kept import FOLDER, seal
-from pipelines.prepared import ENCODER, read_features
-from pipelines.schema.lock import BaseIdentity
-from pipelines.schema.model import Compute, Model, Training
 from pipelines.stage import stage_main
-from pipelines.task import Base, Task, find_task
-from pipelines.workspace import Job, read_manifest, replacing, require_whole, sha256_json, write_json, write_manifest
+from pipelines.tasks import find_task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,7 +95,7 @@ def training_key(job: Job, *, data: str, base: Base) -> str:
 
 def start(job: Job, task: Task, base: Base) -> nn.Module:
     """The module before training, in a process that computes the same from the same from now on."""
-    from pipelines.determinism import steady
+    from core.weights.determinism import steady
 
     steady(threads=job.section("compute", Compute).threads)
     seed = job.section("training", Training).seed

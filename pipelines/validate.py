@@ -16,23 +16,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BadData, BadRequest
+from core.files import replacing, write_json, write_text
+from core.manifest import require_whole, write_manifest
+from core.progress import Progress
+from core.schema.columns import ADDED, FAULT, Contract
+from core.schema.data import Split
+from core.schema.expectations import DataContract
+from core.tables.keys import text_key
+from core.tables.split import check_columns
+from core.workspace import Job
 from pipelines.checks import Rule, Tally, built_in_rules, fault_rule
 from pipelines.conditions import fault_of
-from pipelines.content import text_key
-from pipelines.contract import ADDED, FAULT, Contract
 from pipelines.datadocs import escaped, offline
-from pipelines.errors import BadData, BadRequest
 from pipelines.judgement import judge, problems, report, summary
 from pipelines.outcome import Outcome, refuse_exceptions
-from pipelines.progress import Progress
 from pipelines.scan import Facts, facts_of, joined
-from pipelines.schema.contract import DataContract
-from pipelines.schema.data import Split
 from pipelines.screening import batches, check_schema, write_screened
-from pipelines.split import check_columns
 from pipelines.stage import stage_main
-from pipelines.task import find_task
-from pipelines.workspace import Job, replacing, require_whole, write_json, write_manifest, write_text
+from pipelines.tasks import find_task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from pipelines.errors import BadRequest, HeadraceError, Outage, without_credentials
-from pipelines.workspace import make_folder
+from core.errors import BadRequest, HeadraceError, Outage, without_credentials
+from core.files import make_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -145,7 +145,7 @@ def connect(var: Path) -> MlflowClient:
 def sent_once() -> Iterator[None]:
     """Requests that make something are not repeated by MLflow's client, which would make it twice when a reply is lost.
 
-    The whole action is repeated instead (pipelines/patience.py), and looks first what is there already.
+    The whole action is repeated instead (core/patience.py), and looks first what is there already.
     """
     before = os.environ.get(_RETRIES)
     os.environ[_RETRIES] = "0"

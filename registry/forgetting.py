@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.workspace import sha256_file
+from core.files import sha256_file
 from registry import signing
 from registry.connection import answering, connect, database, is_embedded
 from registry.garbage import Base

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pipelines.schema.evaluation import Gate
+from core.schema.evaluation import Gate
 
 AGAINST_BASELINE = "against_baseline"
 AGAINST_CHAMPION = "against_champion"

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 
-from pipelines.errors import Outage
+from core.errors import Outage
 from registry.connection import answering, connect, database, is_embedded
 from registry.head import HEAD_TAG, Head, parse_head
 from registry.versions import CHAMPION, accepted, read_versions

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, HeadraceError
-from pipelines.workspace import read_json
+from core.errors import BadRequest, HeadraceError
+from core.files import read_json
 from registry import journal
 from registry.connection import answering, artifacts, connect, database, is_embedded
 from registry.garbage import Base, Held

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from pipelines.workspace import to_json
+from core.files import to_json
 from registry.head import Head
 
 # registered: a version and its evidence are known from now on. refused: somebody moved the alias without evidence.

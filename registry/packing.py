@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, metadata, packages_distribu
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.closure import LOCAL_PACKAGES, closure
+from core.closure import LOCAL_PACKAGES, closure
 
 if TYPE_CHECKING:
     import pandas as pd

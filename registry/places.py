@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import leads_out
+from core.errors import BadRequest
+from core.workspace import leads_out
 from registry.connection import artifacts, is_embedded, is_remote, shown_server
 
 _SHOWN = 200  # characters of what is refused

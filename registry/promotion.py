@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import GATE_REFUSED, BadData, BadRequest, HeadraceError
+from core.errors import GATE_REFUSED, BadData, BadRequest, HeadraceError
 from registry import journal
 from registry.card import shortened, with_forced
 from registry.connection import answering, connect, exclusive

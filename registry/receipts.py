@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Outage
+from core.errors import Outage
 from registry.connection import answering, connect, database, is_embedded, server_name, shown_server
 from registry.versions import FREED, MODEL_HASH, read_versions
 

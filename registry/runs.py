@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.kept import FOLDER, STORE, base_folder, named_base, unlike
-from pipelines.reflink import clone, share
-from pipelines.workspace import replacing, sync, sync_tree
+from core.files import replacing, sync, sync_tree
+from core.reflink import clone, share
+from core.weights.base_store import FOLDER, STORE, base_folder, named_base, unlike
 from registry.bases import EXPERIMENT, TAG, kept_run
 from registry.connection import experiment_id, is_embedded, sent_once
 from registry.gate import Verdict

@@ -18,8 +18,9 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipelines.errors import BadRequest
-from pipelines.task import Predictor, find_task
+from core.errors import BadRequest
+from core.tables.task import Predictor
+from pipelines.tasks import find_task
 from registry.bases import bring
 
 MODEL = "model"  # names of the artifacts that MLflow keeps beside the code

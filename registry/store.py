@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 from registry import signing
 from registry.approval import ask
 from registry.card import shortened, with_forced, with_signer

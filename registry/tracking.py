@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import HeadraceError
+from core.errors import HeadraceError
 from registry.connection import answering, connect, experiment_id, quiet, sent_once
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import HeadraceError
+from core.errors import HeadraceError
 from registry.signing import KEY, PASSPHRASE
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import BadRequest, HeadraceError
-from pipelines.task import Exportable, Predictor
+from core.errors import BadRequest, HeadraceError
+from core.tables.task import Exportable, Predictor
 from registry import signing
 from registry.versions import EVIDENCE_HASH, Version, evidence
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadData, BadRequest
-from pipelines.kept import STORE, base_folder, named_base, unlike
-from pipelines.workspace import damage, leads_out, read_json, read_manifest, replacing, sha256_json
+from core.errors import BadData, BadRequest
+from core.files import read_json, replacing, sha256_json
+from core.manifest import damage, read_manifest
+from core.weights.base_store import STORE, base_folder, named_base, unlike
+from core.workspace import leads_out
 from registry import signing
 from registry.bases import fetch, kept_run
 from registry.connection import answering, connect, is_embedded, server_name, shown_server

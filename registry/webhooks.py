@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.workspace import make_folder, swap_in
+from core.files import make_folder, swap_in
 from registry.connection import answering, quiet, sent_once
 
 if TYPE_CHECKING:

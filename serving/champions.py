@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.errors import HeadraceError, Outage
+from core.errors import HeadraceError, Outage
 from registry.answering import Loaded, load_version
 from registry.glance import Standing, standings
 from registry.promotion import Judge, settle

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipelines.errors import HeadraceError
+from core.errors import HeadraceError
 from serving.keys import Caller, Keys, Right, TooOften, Unknown
 
 OPEN = ("/", "/page.css", "/page.js", "/health", "/ready", "/openapi.json")  # hold nothing that is anybody's

@@ -14,17 +14,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.access import Rules
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.files import make_folder, swap_in
+from core.tables.access import Rules
+from core.workspace import Job, inside, leads_out
 from pipelines.schema.index import Access
-from pipelines.workspace import Job, inside, leads_out, make_folder, swap_in
 from serving.keys import Caller
 
 MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better
 MAX_ID, MAX_PART = 400, 120  # characters of an id, bytes of one of its parts: with both, no file system refuses it
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # rows are documents, with ids and labels of their own
 # What is the workspace's own: a folder of documents must not hold any of it, nor lie in it.
-_OWN = ("recipes", "indexes", "flows", "pipelines", "registry", "serving", "var", ".git", ".dvc", "data/models",
+_OWN = ("recipes", "indexes", "core", "flows", "pipelines", "registry", "serving", "var", ".git", ".dvc", "data/models",
         "data/indexes", "dvc.yaml", "params.yaml")  # fmt: skip
 
 

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import BadRequest, HeadraceError
+from core.errors import BadRequest, HeadraceError
+from core.workspace import Job, Workspace, is_name
 from pipelines.search.engine import choose
 from pipelines.search.published import read_receipt
 from pipelines.search.query import Asker, asking
-from pipelines.workspace import Job, Workspace, is_name
 
 
 class NoIndex(Exception):

@@ -16,12 +16,13 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from pipelines.errors import BadRequest, HeadraceError
+from core.errors import BadRequest, HeadraceError
+from core.files import make_folder, swap_in
+from core.schema.reading import parse, read_document
+from core.schema.section import Section
+from core.workspace import NAMES, Workspace, is_name
 from pipelines.schema.index import Label
-from pipelines.schema.reading import parse, read_document
-from pipelines.schema.section import Section
 from pipelines.search.engine import Access
-from pipelines.workspace import NAMES, Workspace, is_name, make_folder, swap_in
 
 FILE = "HEADRACE_KEYS"
 Right = Literal["search", "answer", "predict", "write", "metrics"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from fastapi import HTTPException
 
-from pipelines.errors import BadRequest, HeadraceError
+from core.errors import BadRequest, HeadraceError
 from serving.indexes import NoIndex
 from serving.problems import later
 from serving.workers import Busy, TooLong

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import BadRequest, Outage
-from pipelines.workspace import Workspace
+from core.errors import BadRequest, Outage
+from core.workspace import Workspace
 from registry.glance import standings
 from registry.promotion import Judge
 from registry.versions import CHAMPION, resolve

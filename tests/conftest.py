@@ -20,7 +20,7 @@ import pytest
 from tests.warm import FOLDER, SUITE, warm
 
 ROOT = Path(__file__).parents[1]
-CODE = ("flows", "pipelines", "registry", "serving", "dvc.yaml", "pyproject.toml", ".gitignore", ".dvcignore")
+CODE = ("core", "flows", "pipelines", "registry", "serving", "dvc.yaml", "pyproject.toml", ".gitignore", ".dvcignore")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("HEADRACE_PATIENCE_S", "1")  # servers that are down on purpose

@@ -9,8 +9,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from core.workspace import Workspace
 from flows import servers
-from pipelines.workspace import Workspace
 
 
 @cache

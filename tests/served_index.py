@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from pipelines.workspace import Job
+from core.workspace import Job
 from serving.app import make_app
 from serving.champions import Champions
 from serving.indexes import Indexes

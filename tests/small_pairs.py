@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.task import Base
+from core.tables.task import Base
 from pipelines.tasks import _tokens
 
 TEXTS = [

@@ -16,11 +16,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from core.workspace import Job, Workspace
 from pipelines.bases import identify
 from pipelines.passages import embedded
 from pipelines.search.embedder import Embedder
 from pipelines.search.engine import choose
-from pipelines.workspace import Job, Workspace
 from tests import small_index, small_pairs
 
 CHUNK = {"tokens": 24, "overlap": 0}

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.access import Rules, listed, told
-from pipelines.contract import DOCUMENTS
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.schema.columns import DOCUMENTS
+from core.schema.data import Data
+from core.schema.reading import BadSettings, parse, read_document
+from core.tables.access import Rules, listed, told
 from pipelines.examples import Shape
-from pipelines.schema.data import Data
 from pipelines.schema.index import Index
-from pipelines.schema.reading import BadSettings, parse, read_document
 from pipelines.sources._records import Record
 
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import BadRequest, Outage
+from core.errors import BadRequest, Outage
 from pipelines.schema.index import Answer as Settings
 from pipelines.search.answer import Answer, answer, generated, prompt, quotes, stream, tell
 from pipelines.search.assessment import assess, holds, judged

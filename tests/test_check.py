@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import BadRequest
+from core.files import write_json
+from core.workspace import Workspace as Place
 from flows import checks
 from flows.checks import Finding, check, exit_code
 from flows.named import needed_extra
-from pipelines.errors import BadRequest
-from pipelines.workspace import Workspace as Place
-from pipelines.workspace import write_json
 from tests.conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.errors import BadData, BadRequest
 from pipelines import chunk
 from pipelines.documents import Counts, Document, distinct
-from pipelines.errors import BadData, BadRequest
 from pipelines.search.embedder import load_reader
 from tests import small_index
 from tests.small_index import STORY, Text

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
-from pipelines.errors import BadData
+from core.errors import BadData
+from core.files import sha256_file
 from pipelines.tasks import _classification as labelled
-from pipelines.workspace import sha256_file
 
 
 @pytest.fixture

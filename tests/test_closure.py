@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import closure as subject
-from pipelines.closure import closure, code_hash
+from core import closure as subject
+from core.closure import closure, code_hash
 from tests.conftest import ROOT
 
 
@@ -44,10 +44,11 @@ def test_types_and_empty_packages_do_not_count(tmp_path: Path) -> None:
         one="class X: ...\n",
         sub__three="x = 1\n",
     )
-    (top / "sub" / "__init__.py").write_text("")
+    (top / "sub" / "__init__.py").write_text('"""What the room is."""\n')
     assert names(tmp_path, top / "start.py") == ["start.py", "sub/three.py"]
     (top / "sub" / "__init__.py").write_text("x = 1\n")
     subject._imports.cache_clear()
+    subject._does_something.cache_clear()
     assert "sub/__init__.py" in names(tmp_path, top / "start.py")
 
 
@@ -67,5 +68,5 @@ def test_the_hash_moves_with_content_and_name_only(tmp_path: Path) -> None:
 
 def test_a_task_of_this_project_brings_what_it_shares() -> None:
     found = {path.name for path in closure(ROOT, ROOT / "pipelines" / "tasks" / "text_classification.py")}
-    assert {"text_classification.py", "_classification.py", "content.py"} <= found
+    assert {"text_classification.py", "_classification.py", "keys.py"} <= found
     assert "collect.py" not in found

@@ -20,13 +20,14 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from pipelines import forgotten
+from core.errors import BadData, BadRequest
+from core.files import write_json
+from core.schema.columns import DOCUMENTS, Column, Contract
+from core.schema.data import Data
+from core.tables import tombstones
+from core.workspace import Job, Workspace
 from pipelines.collect import run
-from pipelines.contract import DOCUMENTS, Column, Contract
-from pipelines.errors import BadData, BadRequest
-from pipelines.schema.data import Data
 from pipelines.sources import find_source
-from pipelines.workspace import Job, Workspace, write_json
 
 ROOT = Path(__file__).parents[1]
 TEXTS = Contract({"text": Column("text"), "label": Column("category")}, content="text", label="label")
@@ -47,7 +48,7 @@ def prepare(root: Path, contract: Contract, **data: Any) -> Job:
         {
             "data": section.model_dump(mode="json"),
             "examples": TypeAdapter(Contract).dump_python(contract, mode="json"),
-            "source": {**find_source(section.source).identify(section, root), **forgotten.identity(job)},
+            "source": {**find_source(section.source).identify(section, root), **tombstones.identity(job)},
         },
     )
     return job
@@ -474,7 +475,7 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from pipelines.collect import run
-from pipelines.workspace import Workspace
+from core.workspace import Workspace
 run(Workspace(Path(sys.argv[1])).job("recipe", "tried"))
 status = Path("/proc/self/status").read_text()  # getrusage() would count the parent's memory before exec
 print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) / 1024)
@@ -517,7 +518,7 @@ def test_a_forgotten_row_is_left_out_by_its_content_with_its_copies(tmp_path: Pa
     write_rows(tmp_path / "rows.csv", [("One.", "a"), ("Two.", "a"), ("One.", "b")])
     assert len(collected(tmp_path)) == 3
     assert "forgotten" not in manifest(tmp_path)
-    forgotten.add(Workspace(tmp_path).job("recipe", "tried"), [sha256("One.")])
+    tombstones.add(Workspace(tmp_path).job("recipe", "tried"), [sha256("One.")])
     assert [row["text"] for row in collected(tmp_path)] == ["Two."]
     assert manifest(tmp_path)["forgotten"] == 2
     write_rows(tmp_path / "rows.csv", [("One!", "a"), ("Two.", "a")])
@@ -525,7 +526,7 @@ def test_a_forgotten_row_is_left_out_by_its_content_with_its_copies(tmp_path: Pa
 
 
 def test_a_forgotten_id_stays_out_whatever_its_content_is(tmp_path: Path) -> None:
-    forgotten.add(Workspace(tmp_path).job("recipe", "tried"), ["7"])
+    tombstones.add(Workspace(tmp_path).job("recipe", "tried"), ["7"])
     write_rows(tmp_path / "rows.csv", [("7", "One.", "a"), ("8", "One.", "a")], ("id", "text", "label"))
     assert [row["row_id"] for row in collected(tmp_path, id="id")] == ["8"]
     write_rows(tmp_path / "rows.csv", [("7", "Edited.", "a"), ("8", "One.", "a")], ("id", "text", "label"))
@@ -535,10 +536,10 @@ def test_a_forgotten_id_stays_out_whatever_its_content_is(tmp_path: Path) -> Non
 def test_a_list_of_forgotten_rows_that_the_lock_does_not_name_stops_it(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", [("One.", "a")])
     job = prepare(tmp_path, TEXTS)
-    forgotten.add(job, ["7"])
+    tombstones.add(job, ["7"])
     with pytest.raises(BadRequest, match=r"tried\.forgotten is not the one that .*tried\.lock names: rows that were"):
         run(job)
     job = prepare(tmp_path, TEXTS)
-    forgotten.file_of(job).unlink()
+    tombstones.file_of(job).unlink()
     with pytest.raises(BadRequest, match=r"Get it from git if it is missing, then `headrace lock tried`"):
         run(job)

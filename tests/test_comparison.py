@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.tables.predictions import Answered, covers, read_predictions, write_predictions
+from core.tables.task import Predictions
 from pipelines.comparison import Yardstick, against_baseline, against_champion
-from pipelines.predictions import Answered, covers, read_predictions, write_predictions
-from pipelines.task import Predictions, find_task
+from pipelines.tasks import find_task
 from registry.gate import NoRival, Paired
 
 ROWS = 60

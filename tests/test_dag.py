@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import BadRequest
 from flows.dag import Busy, CommandFailed, Graph, behind, select
-from pipelines.errors import BadRequest
 from tests.conftest import make_workspace
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from core.reflink import clone, share
 from flows.disk import Pieces, pieces
-from pipelines.reflink import clone, share
 
 CONTENT = os.urandom(4_000_000)
 

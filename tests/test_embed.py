@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import BadRequest
 from pipelines import chunk, embed
 from pipelines.bases import resolve
-from pipelines.errors import BadRequest
 from pipelines.search import embedder, forward, stored
 from pipelines.search.stored import read
 from tests import small_index

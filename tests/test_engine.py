@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.errors import BadRequest, Outage
+from core.errors import BadRequest, Outage
 from pipelines.search import edge
 from pipelines.search.edge import Edge
 from pipelines.search.engine import INDEXED, Ask, Content, Missing, Point

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
+from core.schema.evaluation import Evaluation
+from core.tables.predictions import Answered, read_predictions
+from core.tables.task import Predictions
 from pipelines.evaluate import measure
-from pipelines.predictions import Answered, read_predictions
 from pipelines.report import Findings, markdown, summary
-from pipelines.schema.evaluation import Evaluation
-from pipelines.task import Predictions, find_task
+from pipelines.tasks import find_task
 from tests.conftest import Workspace
 
 ROWS = 200

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.files import sha256_file
+from core.schema.evaluation import Gate
+from core.tables.predictions import Answered, read_predictions, write_predictions
 from pipelines.evidence import BUNDLE, Claim, Rival, asked, bundle, flat_metrics, review, weigh
-from pipelines.predictions import Answered, read_predictions, write_predictions
-from pipelines.schema.evaluation import Gate
-from pipelines.task import find_task
-from pipelines.workspace import sha256_file
+from pipelines.tasks import find_task
 from registry import journal, promotion, store, versions
 from registry.connection import connect, exclusive
 from registry.gate import judge

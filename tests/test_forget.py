@@ -23,16 +23,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.errors import BadRequest
+from core.workspace import Workspace as Place
 from flows.clearing import heirs
 from flows.forget import forget
 from flows.objects import Objects
 from flows.remains import Touched, document
 from flows.reproduce import reproduce
-from pipelines.errors import BadRequest
 from pipelines.evidence import review
 from pipelines.search.engine import choose
 from pipelines.search.published import read_receipt
-from pipelines.workspace import Workspace as Place
 from registry import answering, versions
 from registry.versions import Version
 from tests.conftest import TINY_INDEX, Workspace, film_rows, make_tiny

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.schema.evaluation import Gate
+from core.schema.evaluation import Gate
 from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, Evidence, NoRival, Paired, corrected, judge
 
 NOBODY = NoRival("no champion yet", in_order=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import Outage
+from core.errors import Outage
 from registry import glance as subject
 from registry.connection import connect, database
 from registry.glance import Glance, glance

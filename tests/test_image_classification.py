@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from core.errors import BadRequest
+from core.files import read_json
+from core.schema.model import Architecture, Model
+from core.tables.task import Base, Task
 from pipelines.batches import EncodedRows
-from pipelines.errors import BadRequest
-from pipelines.schema.model import Architecture, Model
-from pipelines.task import Base, Task, find_task
-from pipelines.workspace import read_json
+from pipelines.tasks import find_task
 
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import BadRequest
 from flows.inputs import read_inputs
-from pipelines.errors import BadRequest
 
 
 @pytest.fixture

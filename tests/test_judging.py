@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from core.errors import BadRequest
 from flows import releases
 from pipelines import publish
-from pipelines.errors import BadRequest
 from pipelines.schema.index import Judging
 from pipelines.search.engine import choose
 from pipelines.search.judged import identify_judged, read_judged

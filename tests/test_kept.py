@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.errors import BadData, BadRequest
-from pipelines.kept import FOLDER, NAMED, STORE, base_folder, cached, named_base, seal
-from pipelines.task import find_task
-from pipelines.workspace import read_manifest, sha256_json
+from core.errors import BadData, BadRequest
+from core.files import sha256_json
+from core.manifest import read_manifest
+from core.weights.base_store import FOLDER, NAMED, STORE, base_folder, cached, named_base, seal
+from pipelines.tasks import find_task
 from registry import store, versions
 from registry.bases import bring
 from registry.connection import exclusive, prepare_embedded

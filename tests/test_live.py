@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import BadRequest
+from core.schema.reading import BadSettings, read_document
+from core.workspace import Workspace as Place
 from flows.live import chosen, correct, entry, kind_of, live, new, retire
-from pipelines.errors import BadRequest
-from pipelines.schema.reading import BadSettings, read_document
-from pipelines.workspace import Workspace as Place
 from tests.conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
 COMMENTED = """\

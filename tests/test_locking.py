@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from core.files import write_json
+from core.workspace import Job
+from core.workspace import Workspace as Place
 from flows.locking import refresh
 from pipelines.settings import read_lock, run
-from pipelines.workspace import Job, write_json
-from pipelines.workspace import Workspace as Place
 from registry.connection import artifacts, connect
 from tests.conftest import Workspace
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import forgotten
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.files import sha256_file
+from core.schema.lock import Lock
+from core.tables import tombstones
+from core.workspace import Job, Workspace
 from pipelines.locks import observe, write_lock
-from pipelines.schema.lock import Lock
 from pipelines.settings import read_lock
-from pipelines.workspace import Job, Workspace, sha256_file
 
 INDEX = """\
 documents: {source: SOURCE, reader: folders}
@@ -69,11 +70,11 @@ def test_a_source_that_is_not_there_is_said(job: Job) -> None:
 def test_what_was_forgotten_is_named_by_its_hash(job: Job) -> None:
     write_lock(job, observe(job))
     before = read_lock(job)
-    forgotten.add(job, ["a.txt"])
-    assert observe(job).source == {**before.source, "forgotten": sha256_file(forgotten.file_of(job))}
-    forgotten.add(job, ["a.txt"])
-    text = forgotten.file_of(job).read_text()
+    tombstones.add(job, ["a.txt"])
+    assert observe(job).source == {**before.source, "forgotten": sha256_file(tombstones.file_of(job))}
+    tombstones.add(job, ["a.txt"])
+    text = tombstones.file_of(job).read_text()
     assert "a.txt" not in text
     assert len([line for line in text.splitlines() if not line.startswith("#")]) == 1
     other = Workspace(job.workspace.root).job("recipe", "notes")
-    assert forgotten.mark(other, "a.txt") not in text, "two lists do not tell of a row in common"
+    assert tombstones.mark(other, "a.txt") not in text, "two lists do not tell of a row in common"

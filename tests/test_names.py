@@ -15,16 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import weights, workspace
-from pipelines.errors import BadRequest
+from core import workspace
+from core.errors import BadRequest
+from core.manifest import damage
+from core.weights import safety
+from core.weights.packages import package_path
+from core.workspace import Workspace, inside, leads_out
 from pipelines.media import media_of
-from pipelines.packages import package_path
 from pipelines.search import holes, versions
 from pipelines.sources import SOURCES, source_file
 from pipelines.sources.http import download_name
 from pipelines.sources.readers import READERS, reader_file
-from pipelines.task import TASKS, find_task
-from pipelines.workspace import Workspace, damage, inside, leads_out
+from pipelines.tasks import TASKS, find_task
 from registry import places
 
 TRIES = int(os.environ.get("TEST_TRIES", "500"))
@@ -146,8 +148,8 @@ def index(name: str, root: Path) -> None:
 
 def shard(name: str, root: Path) -> None:
     """A file of weights that an index names."""
-    with swapped(weights, "read_json", lambda _: {"weight_map": {"w": name}}):
-        weights._check_index(root / "own" / "m.index.json", "base")
+    with swapped(safety, "read_json", lambda _: {"weight_map": {"w": name}}):
+        safety._check_index(root / "own" / "m.index.json", "base")
     below(root / "own" / name, root / "own")
 
 
@@ -207,7 +209,7 @@ def test_no_name_leads_out(root: Path) -> None:
 
 def test_the_listing_of_a_store_does_not_lead_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket may hold keys of any name."""
-    from pipelines.schema.data import Data
+    from core.schema.data import Data
     from pipelines.sources import remote
 
     class Store:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from core.errors import GATE_REFUSED
+from core.workspace import Workspace
 from flows import notices
 from flows.plan import INTERRUPTED, Outcome, StageOutcome
-from pipelines.errors import GATE_REFUSED
-from pipelines.workspace import Workspace
 from tests.tiny_graph import make_tiny_graph
 
 

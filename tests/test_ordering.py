@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import BadRequest
 from pipelines.bases import identify
-from pipelines.errors import BadRequest
 from pipelines.search.engine import Hit
 from pipelines.search.order import collapsed, diversified
 from pipelines.search.query import query

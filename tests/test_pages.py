@@ -14,8 +14,8 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 
+from core.workspace import Workspace as Place
 from flows.watcher import watching
-from pipelines.workspace import Workspace as Place
 from registry import journal, versions
 from registry.connection import connect
 from tests.conftest import TINY_RECIPE, Workspace

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.contract import DOCUMENTS
-from pipelines.errors import HeadraceError
-from pipelines.schema.data import Data
+from core.errors import HeadraceError
+from core.schema.columns import DOCUMENTS
+from core.schema.data import Data
 from pipelines.sources._files import local
 from pipelines.sources._records import Record
 from pipelines.sources.parsers import Unreadable, _process, docx, html, kind_of, pdf

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import BadRequest
+from core.manifest import read_manifest
+from core.workspace import Workspace
 from pipelines import chunk, embed
 from pipelines.bases import identify, resolve
-from pipelines.errors import BadRequest
 from pipelines.search import choice, embedder, quantised
 from pipelines.search.stored import Filling, as_keys, read
-from pipelines.workspace import Workspace, read_manifest
 from tests import small_index
 from tests.small_index import MODEL, STORY
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.predictions import Answered, read_predictions, write_predictions
+from core.tables.predictions import Answered, read_predictions, write_predictions
 
 
 @pytest.fixture

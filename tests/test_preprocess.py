@@ -18,15 +18,18 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from pipelines.content import text_key
-from pipelines.contract import Column, Contract
-from pipelines.errors import BadData, BadRequest
-from pipelines.prepared import read_features, read_rows
+from core.errors import BadData, BadRequest
+from core.files import write_json
+from core.manifest import write_manifest
+from core.schema.columns import Column, Contract
+from core.schema.data import SPLITS, Split
+from core.tables.keys import text_key
+from core.tables.prepared import read_features, read_rows
+from core.tables.split import side
+from core.tables.task import Task
+from core.workspace import Job, Workspace
 from pipelines.preprocess import encode, keyed, run, split_rows
-from pipelines.schema.data import SPLITS, Split
-from pipelines.split import side
-from pipelines.task import Task, find_task
-from pipelines.workspace import Job, Workspace, write_json, write_manifest
+from pipelines.tasks import find_task
 
 ROOT = Path(__file__).parents[1]
 SPLIT = Split(train=0.6, validation=0.2, test=0.2)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from core.workspace import Workspace as Place
 from flows import watcher
-from pipelines.workspace import Workspace as Place
 from registry import journal, versions
 from registry.connection import connect
 from registry.ledger import champion

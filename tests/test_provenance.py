@@ -7,8 +7,8 @@ import json
 import subprocess
 from pathlib import Path
 
+from core.workspace import Job, Workspace
 from pipelines.provenance import commit, hashes, lock_entries
-from pipelines.workspace import Job, Workspace
 
 LOCK = """\
 schema: '2.0'

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from core.errors import HeadraceError
 from pipelines import chunk, embed, publish
-from pipelines.errors import HeadraceError
 from pipelines.search import published
 from pipelines.search.edge import Edge
 from pipelines.search.engine import choose

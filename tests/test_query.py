@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import BadRequest, Outage
+from core.tables.keys import text_key
+from core.weights.packages import package_path
 from pipelines.bases import resolve
-from pipelines.content import text_key
-from pipelines.errors import BadRequest, Outage
-from pipelines.packages import package_path
 from pipelines.passages import embedded
 from pipelines.search.query import query
 from tests import small_index
@@ -156,7 +156,7 @@ ASK = """
 import sys
 from pathlib import Path
 from pipelines.search.query import query
-from pipelines.workspace import Workspace
+from core.workspace import Workspace
 print(query(Workspace(Path(sys.argv[1])), "small", "When did the trombone player leave?", 1, access=None)[0].document)
 """
 

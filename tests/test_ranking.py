@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import pytrec_eval
 
+from core.files import sha256_file
 from pipelines.tasks import _ranking
-from pipelines.workspace import sha256_file
 
 PASSAGES = [
     "the river rose in the night and the lower fields were under water",

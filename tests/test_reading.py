@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.schema.reading import BadSettings, parse, read_document
 from pipelines.schema.index import Index
-from pipelines.schema.reading import BadSettings, parse, read_document
 from pipelines.schema.recipe import Recipe
 
 RECIPE = """\

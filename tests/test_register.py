@@ -14,24 +14,18 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from core.errors import BadData, Outage
+from core.files import read_json, sha256_file, sha256_json, write_json
+from core.manifest import read_manifest, write_manifest
+from core.schema.evaluation import Evaluation
+from core.schema.model import Architecture, Compute, Model
+from core.tables.task import Base
+from core.workspace import Job, find_workspace
 from pipelines import evaluate
-from pipelines.errors import BadData, Outage
 from pipelines.evidence import review
 from pipelines.export import kept
 from pipelines.register import run
-from pipelines.schema.evaluation import Evaluation
-from pipelines.schema.model import Architecture, Compute, Model
-from pipelines.task import Base, find_task
-from pipelines.workspace import (
-    Job,
-    find_workspace,
-    read_json,
-    read_manifest,
-    sha256_file,
-    sha256_json,
-    write_json,
-    write_manifest,
-)
+from pipelines.tasks import find_task
 from registry import answering, promotion, versions
 from registry.connection import connect
 from registry.receipts import receipt_holds

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from core.workspace import Job
 from pipelines.bases import identify
 from pipelines.search.engine import choose
 from pipelines.search.query import asking, query
-from pipelines.workspace import Job
 from tests import small_index, small_pairs
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 from registry import journal, promotion, store, versions
 from registry.connection import connect, exclusive
 from registry.ledger import champion

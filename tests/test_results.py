@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.files import write_json
+from core.workspace import Workspace
 from flows.results import lines, result
-from pipelines.workspace import Workspace, write_json
 
 
 def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from core.errors import BadRequest, HeadraceError
+from core.schema.schedule import Schedule
 from flows.commits import Kept
 from flows.schedule import AUTOMATION, commit_and_push, schedule_of, serve
 from flows.turns import only_one
-from pipelines.errors import BadRequest, HeadraceError
-from pipelines.schema.schedule import Schedule
 from tests.prefect_server import prefect_server
 from tests.test_notices import Inbox, inbox
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
@@ -93,7 +93,7 @@ def test_reads_schedules_and_refuses_a_second_scheduler(tiny: TinyGraph) -> None
 def start(tiny: TinyGraph) -> subprocess.Popen[str]:
     prefect_server()
     code = (
-        "from pathlib import Path; from flows.schedule import serve; from pipelines.workspace import Workspace; "
+        "from pathlib import Path; from flows.schedule import serve; from core.workspace import Workspace; "
         "serve(Workspace(Path.cwd()))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -90,7 +90,7 @@ def test_failures_do_not_tell(tiny: Workspace) -> None:
 
 
 def test_an_address_of_qdrants_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.errors import BadRequest
+    from core.errors import BadRequest
     from pipelines.search.server import connect
 
     for url in ("me:{}@host", "ftp://me:{}@host", "http://me:{}@[x", "http://me:{}@host:port"):
@@ -122,8 +122,8 @@ def test_a_good_run_and_a_bad_one_do_not_tell(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_servers_listen_on_this_machine_only(tiny: Workspace) -> None:
+    from core.workspace import Workspace as Place
     from flows import servers
-    from pipelines.workspace import Workspace as Place
     from registry.connection import prepare_embedded
 
     prepare_embedded(tiny.path("var"))

@@ -13,21 +13,23 @@ import torch
 from ruamel.yaml import YAML
 from torch import nn
 
+from core.errors import BadRequest
+from core.files import read_json
+from core.manifest import write_manifest
+from core.schema.model import Architecture, Method, Model
+from core.schema.reading import BadSettings
+from core.tables.task import Base, Task
+from core.weights.base_store import FOLDER, seal
+from core.weights.pooling import max_tokens_of, pooling_of
+from core.workspace import Job, Workspace
 from pipelines import collect, evaluate, preprocess, register, settings, train, validate
 from pipelines.bases import identify, locked
-from pipelines.errors import BadRequest
-from pipelines.kept import FOLDER, seal
 from pipelines.locks import observe, write_lock
-from pipelines.pooling import max_tokens_of, pooling_of
-from pipelines.schema.model import Architecture, Method, Model
-from pipelines.schema.reading import BadSettings
 from pipelines.search.embedder import load
 from pipelines.settings import read_recipe
-from pipelines.task import Base, Task, find_task
-from pipelines.tasks import _tokens
+from pipelines.tasks import _tokens, find_task
 from pipelines.tasks._embedding import SCALE, SentenceEmbedder, scaled_cosines
 from pipelines.tasks.sentence_embedding import EmbeddingPredictor
-from pipelines.workspace import Job, Workspace, read_json, write_manifest
 from registry import answering, versions
 from registry.promotion import promote
 from tests.conftest import ROOT, make_workspace

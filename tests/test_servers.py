@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.workspace import Workspace
 from flows import servers
-from pipelines.workspace import Workspace
 from tests.tiny_graph import until
 
 

@@ -25,7 +25,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from pipelines.task import find_task
+from pipelines.tasks import find_task
 from registry import promotion, store, versions
 from registry.connection import connect, database, exclusive
 from tests.conftest import Workspace, film_rows, make_workspace

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.workspace import Job
+from core.workspace import Job
 from tests import served_index
 from tests.served_index import app_of, client_of, key_of
 

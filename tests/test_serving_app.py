@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from fastapi import FastAPI
 
-from pipelines.errors import BadRequest
-from pipelines.task import Predictions
-from pipelines.workspace import Workspace
+from core.errors import BadRequest
+from core.tables.task import Predictions
+from core.workspace import Workspace
 from registry.answering import Loaded
 from registry.served import About, Answerer
 from registry.versions import Version

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from pipelines.workspace import Job
+from core.workspace import Job
 from serving import folders
 from serving.folders import NotWritable, folder_of
 from serving.repeats import KEPT_S, OtherRequest, Repeats

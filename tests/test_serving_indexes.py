@@ -12,10 +12,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from pipelines.errors import HeadraceError
+from core.errors import HeadraceError
+from core.workspace import Job
 from pipelines.search.query import query
 from pipelines.search.terms import Analyser
-from pipelines.workspace import Job
 from serving.marks import marks
 from serving.workers import Workers
 from tests import served_index

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import Job, Workspace
+from core.errors import BadRequest
+from core.workspace import Job, Workspace
 from serving.keys import ANYBODY, OPERATOR, Keys, TooOften, Unknown, key_file, new_key
 from serving.server import _keys
 from tests.served_index import app_of, client_of, key_of, keys_of

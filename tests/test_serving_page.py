@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from pipelines.workspace import Job
+from core.workspace import Job
 from tests import served_index
 from tests.served_index import app_of, key_of, keys_of, running
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
 from schemathesis.openapi import from_asgi
 
-from pipelines.workspace import Job
+from core.workspace import Job
 from tests import served_index
 from tests.served_index import app_of, key_of
 

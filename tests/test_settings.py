@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML  # "rt": libyaml refuses a URL inside braces, which YAML 1.2 allows
 
+from core.errors import BadRequest
+from core.schema.reading import BadSettings
+from core.workspace import Job
+from core.workspace import Workspace as Place
 from pipelines import settings
-from pipelines.errors import BadRequest
 from pipelines.schema.published import json_schema
-from pipelines.schema.reading import BadSettings
 from pipelines.settings import read_index, read_recipe
-from pipelines.workspace import Job
-from pipelines.workspace import Workspace as Place
 from tests.conftest import ROOT, TINY_INDEX, Workspace
 
 SHIPPED = sorted([*ROOT.glob("recipes/*.yaml"), *ROOT.glob("indexes/*.yaml"), *ROOT.glob("examples/*.yaml")])

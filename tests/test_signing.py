@@ -23,9 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from core.errors import BadData, BadRequest
+from core.files import sha256_json, write_json
+from core.manifest import read_manifest, write_manifest
+from core.workspace import Workspace
 from flows import checks
-from pipelines.errors import BadData, BadRequest
-from pipelines.workspace import Workspace, read_manifest, sha256_json, write_json, write_manifest
 from registry import promotion, signing, store, versions
 from registry.connection import connect, exclusive
 from registry.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, Version

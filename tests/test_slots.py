@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.schema.schedule import Schedule
+from core.workspace import Job, Workspace
 from flows.slots import LATE, serve, tell_missed
-from pipelines.schema.schedule import Schedule
-from pipelines.workspace import Job, Workspace
 from tests.test_notices import Inbox, inbox
 
 __all__ = ["inbox"]  # a fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BadRequest, Outage
-from pipelines.schema.data import Data, Sql, SqlSource
+from core.errors import BadRequest, Outage
+from core.schema.data import Data, Sql, SqlSource
 from pipelines.sources import Source, find_source, source_file, source_names, watch_path
 from pipelines.sources._files import Files, local
 from pipelines.sources._records import Table

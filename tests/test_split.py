@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.errors import BadRequest
-from pipelines.schema.data import SPLITS, Split
-from pipelines.split import check_columns, fraction, group_name, missing_values, side, sides
+from core.errors import BadRequest
+from core.schema.data import SPLITS, Split
+from core.tables.split import check_columns, fraction, group_name, missing_values, side, sides
 
 SPLIT = Split(train=0.7, validation=0.1, test=0.2, seed=7)
 KEYS = st.lists(st.text(min_size=1), min_size=1, max_size=60, unique=True)

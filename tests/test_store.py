@@ -18,9 +18,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from core.errors import BadRequest, Outage
 from flows.scrub import redact
 from flows.traces import Traces
-from pipelines.errors import BadRequest, Outage
 from registry import answering, journal, promotion, store, versions
 from registry.connection import connect, database, exclusive
 from registry.forgetting import scrub_served

@@ -18,12 +18,13 @@ import pytest
 import torch
 from PIL import Image
 
+from core.files import sha256_file
+from core.schema.model import Architecture, Model
+from core.tables.prepared import ENCODER, read_features, read_rows
+from core.tables.task import Base, Predictions, Task
 from pipelines.bases import identify
 from pipelines.batches import EncodedRows
-from pipelines.prepared import ENCODER, read_features, read_rows
-from pipelines.schema.model import Architecture, Model
-from pipelines.task import Base, Predictions, Task, find_task, task_names
-from pipelines.workspace import sha256_file
+from pipelines.tasks import find_task, task_names
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
 from tests.small_pairs import make_base, pair_rows
 

@@ -14,9 +14,9 @@ import Stemmer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.manifest import write_manifest
 from pipelines.search.postings import Postings, weigh, write_terms
 from pipelines.search.terms import Analyser, average, words
-from pipelines.workspace import write_manifest
 
 TEXTS = [
     "The river rose in the night, and the lower fields were under water by morning.",

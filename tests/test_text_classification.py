@@ -17,17 +17,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2Model
 
+from core.errors import BadRequest
+from core.manifest import write_manifest
+from core.schema.model import Architecture, Lora, Method, Model
+from core.tables.task import Base, Task
+from core.weights.base_store import FOLDER, seal
+from core.weights.pooling import mean_pool
 from pipelines.bases import identify, locked
-from pipelines.errors import BadRequest
-from pipelines.kept import FOLDER, seal
-from pipelines.pooling import mean_pool
-from pipelines.schema.model import Architecture, Lora, Method, Model
-from pipelines.task import Base, Task, find_task
-from pipelines.tasks import _tokens
+from pipelines.tasks import _tokens, find_task
 from pipelines.tasks._encoder import pad_tokens
 from pipelines.tasks._transformer import MeanPooledClassifier
 from pipelines.tasks.text_classification import TextPredictor
-from pipelines.workspace import write_manifest
 from tests.conftest import ROOT, film_rows
 
 SMALL = {
@@ -113,7 +113,7 @@ def test_serving_adapters_needs_no_peft(task: Task, base: Base, tmp_path: Path) 
     encoder = _encoder(task, base, tmp_path / "encoder")
     model = _saved_apart(task, _adapted(task, base, encoder), encoder, tmp_path / "adapters")
     code = (
-        "import sys, pandas; from pathlib import Path; from pipelines.task import find_task;"
+        "import sys, pandas; from pathlib import Path; from core.tables.task import find_task;"
         f"predictor = find_task('text_classification').load(Path({str(model)!r}));"
         "predictor.predict(pandas.DataFrame({'text': ['a film']}));"
         "print([m for m in ('peft', 'sklearn', 'datasets') if m in sys.modules])"

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.workspace import Workspace
 from flows.scrub import redact, scrub_database
 from flows.sweep import Sweep
 from flows.traces import Traces, of_row
-from pipelines.workspace import Workspace
 
 TEXT = 'Anna Kolbe of Ulm said: "it was rather long",\nand left. Für immer, she wrote to anna.kolbe@example.org.'
 COMMON = "All rights reserved by the publisher of this text."

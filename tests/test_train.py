@@ -15,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.errors import BadRequest, HeadraceError
+from core.schema.model import Architecture, Model, Training
+from core.tables.prepared import ENCODER, write_features
+from core.tables.task import Base, Task
+from core.weights.determinism import steady
 from pipelines.batches import EncodedRows
-from pipelines.determinism import steady
-from pipelines.errors import BadRequest, HeadraceError
 from pipelines.fit import Plan, fit
-from pipelines.prepared import ENCODER, write_features
-from pipelines.schema.model import Architecture, Model, Training
-from pipelines.task import Base, Task, find_task
+from pipelines.tasks import find_task
 from pipelines.train import train
 from tests.conftest import Workspace, film_rows
 

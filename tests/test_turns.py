@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from core.workspace import Workspace
 from flows.turns import holder, only_one, turns
-from pipelines.workspace import Workspace
 from tests.tiny_graph import until
 
 HOLD = (
     "import sys, time; from pathlib import Path; from flows.turns import turns\n"
-    "from pipelines.workspace import Workspace\n"
+    "from core.workspace import Workspace\n"
     "with turns(Workspace(Path(sys.argv[1])), [('recipe', 'a')], command='headrace run a', say=print):\n"
     "    print('held', flush=True); time.sleep(float(sys.argv[2]))\n"
 )

@@ -19,15 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from pipelines.content import text_key
-from pipelines.contract import DOCUMENTS, Column, Contract
-from pipelines.errors import BadData, BadRequest
+from core.errors import BadData, BadRequest
+from core.files import write_json
+from core.manifest import write_manifest
+from core.schema.columns import DOCUMENTS, Column, Contract
+from core.schema.data import Split
+from core.schema.expectations import DataContract
+from core.tables.keys import text_key
+from core.tables.split import side
+from core.workspace import Job, Kind, Workspace
 from pipelines.profile import make_profile
-from pipelines.schema.contract import DataContract
-from pipelines.schema.data import Split
-from pipelines.split import side
 from pipelines.validate import run
-from pipelines.workspace import Job, Kind, Workspace, write_json, write_manifest
 
 ROOT = Path(__file__).parents[1]
 TEXTS = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")

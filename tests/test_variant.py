@@ -15,13 +15,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from core.errors import HeadraceError
+from core.files import sha256_file, write_json
+from core.schema.model import Architecture, Model
+from core.tables.task import Base, Exportable
+from core.workspace import Workspace
 from flows import lineage
-from pipelines.errors import HeadraceError
 from pipelines.export import compared, timed
 from pipelines.onnx import export, opened, place, providers
-from pipelines.schema.model import Architecture, Model
-from pipelines.task import Base, Exportable, find_task
-from pipelines.workspace import Workspace, sha256_file, write_json
+from pipelines.tasks import find_task
 from registry import answering, signing, store, versions
 from registry.connection import connect, exclusive
 from registry.lineage import Node

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from core.workspace import Workspace
 from flows import servers, watcher
 from flows.webhooks import receiving, refusal
-from pipelines.workspace import Workspace
 from registry import versions
 from registry.connection import connect
 from registry.webhooks import server_settings, subscribe

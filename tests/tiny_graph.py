@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.workspace import Workspace
+from core.workspace import Workspace
 
 # prepare -> left, right -> join, for each recipe; load for each index. `left` keeps only the first letter of its input.
 _STAGE = """\
@@ -119,7 +119,7 @@ class TinyGraph:
         """`headrace run` in a process of its own; prints the outcome as JSON."""
         code = (
             "import json, sys; from pathlib import Path; from flows.pipeline import run; "
-            "from pipelines.workspace import Workspace; "
+            "from core.workspace import Workspace; "
             f"outcome = run(Workspace(Path.cwd()), {kind!r}, {list(names)!r}); "
             "print(json.dumps(outcome.as_json())); sys.exit(outcome.exit_code)"
         )

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.contract import ADDED, DOCUMENTS, Contract
-from pipelines.schema.evaluation import AGAINST_LIVE, RETRIEVAL, SERVING
-from pipelines.schema.messages import near
-from pipelines.schema.reading import Document, Location, Mistake
+from core.schema.columns import ADDED, DOCUMENTS, Contract
+from core.schema.evaluation import AGAINST_LIVE, RETRIEVAL, SERVING
+from core.schema.messages import near
+from core.schema.reading import Document, Location, Mistake
 
 if TYPE_CHECKING:
-    from pipelines.task import Task
+    from core.tables.task import Task
 
 PAIRED_GATES = ("against_baseline", "against_champion")
 _SLICE = re.compile(r"(?P<metric>\w+)\[(?P<column>[^=\]]+)=(?P<value>.+)\]")

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.contract import LABEL
-from pipelines.schema.contract import DataContract
-from pipelines.schema.data import Data
-from pipelines.schema.evaluation import Gate
-from pipelines.schema.model import Compute
-from pipelines.schema.schedule import Schedule
-from pipelines.schema.section import Section
+from core.schema.columns import LABEL
+from core.schema.data import Data
+from core.schema.evaluation import Gate
+from core.schema.expectations import DataContract
+from core.schema.model import Compute
+from core.schema.schedule import Schedule
+from core.schema.section import Section
 
 
 class Chunk(Section):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.workspace import Kind
 from pipelines.schema.index import Index
 from pipelines.schema.recipe import Recipe
-from pipelines.workspace import Kind
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pipelines.schema.contract import DataContract
-from pipelines.schema.data import RecipeData
-from pipelines.schema.evaluation import Evaluation, Gate, Registry
-from pipelines.schema.model import Compute, Model, Training
-from pipelines.schema.schedule import Schedule
-from pipelines.schema.section import Section
+from core.schema.data import RecipeData
+from core.schema.evaluation import Evaluation, Gate, Registry
+from core.schema.expectations import DataContract
+from core.schema.model import Compute, Model, Training
+from core.schema.schedule import Schedule
+from core.schema.section import Section
 
 
 class Recipe(Section):

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.workspace import Job, Workspace
 from pipelines.schema.index import Answer as Settings
 from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, readable, words
 from pipelines.search.engine import Access
 from pipelines.search.query import Asker, Passage, Question, asking
 from pipelines.search.refusal import HOLDS, Evidence, unrelated, weigh
 from pipelines.sentences import sentences
-from pipelines.workspace import Job, Workspace
 
 if TYPE_CHECKING:
     from pipelines.search.forward import Vectors

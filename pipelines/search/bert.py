@@ -15,7 +15,7 @@ import openvino as ov
 from openvino import Type
 from openvino import opset15 as op
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 
 Weights = Mapping[str, np.ndarray[Any, Any]]
 _GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from core.errors import BadRequest
+from core.files import sha256_json
+from core.manifest import earlier_manifest
+from core.weights.pooling import prompts_of
 from pipelines.bases import Resolved
-from pipelines.errors import BadRequest
-from pipelines.pooling import prompts_of
 from pipelines.search import quantised
 from pipelines.search.embedder import QUANTISED, Precision, fingerprint, is_bert
 from pipelines.search.forward import has_gpu
 from pipelines.search.stored import Keys
-from pipelines.workspace import earlier_manifest, sha256_json
 
 METHOD = 2  # how a vector is computed: raise it when the same weights and arithmetic give other bits
 METHODS = [METHOD, quantised.METHOD]

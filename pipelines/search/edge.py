@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from core.files import read_json, write_json
 from pipelines.search.engine import (
     EXACT_UP_TO,
     GRAPH_EF,
@@ -34,7 +35,6 @@ from pipelines.search.engine import (
 )
 from pipelines.search.terms import Sparse
 from pipelines.search.versions import Pointers, Versions
-from pipelines.workspace import read_json, write_json
 
 _FACTS = "release.json"
 _COUNTED = "counted"

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from core.errors import BadRequest
+from core.files import read_json, sha256_file, sha256_json
+from core.schema.lock import BaseIdentity
+from core.weights.pooling import Prompts, max_tokens_of, pooling_of, prompts_of
+from core.workspace import Job
 from pipelines.bases import Resolved, located, locked
-from pipelines.errors import BadRequest
-from pipelines.pooling import Prompts, max_tokens_of, pooling_of, prompts_of
-from pipelines.schema.lock import BaseIdentity
 from pipelines.search.forward import Forward, OpenVino, Vectors, through_transformers
-from pipelines.workspace import Job, read_json, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

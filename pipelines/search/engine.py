@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipelines.errors import HeadraceError
+from core.errors import HeadraceError
+from core.workspace import Workspace
 from pipelines.search.terms import Sparse
 from pipelines.search.versions import Pointers, Versions
-from pipelines.workspace import Workspace
 
 URL, KEY = "QDRANT_URL", "QDRANT_API_KEY"
 VECTOR, TERMS = "dense", "bm25"

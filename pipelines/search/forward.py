@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipelines.pooling import Pooling, mean_pool
+from core.weights.pooling import Pooling, mean_pool
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.workspace import Workspace, make_folder
+from core.files import make_folder
+from core.workspace import Workspace
 
 What = Literal["published", "refused", "rolled back"]
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.files import sha256_file
 from pipelines.schema.index import Judging
-from pipelines.workspace import sha256_file
 
 _FILES = ("queries", "qrels")
 

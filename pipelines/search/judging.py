@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.bootstrap import swap_chance
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.files import write_json
+from core.progress import Progress
+from core.schema.evaluation import AGAINST_LIVE
+from core.tables.statistics import swap_chance
+from core.workspace import Job
 from pipelines.passages import embedded
-from pipelines.progress import Progress
-from pipelines.schema.evaluation import AGAINST_LIVE
 from pipelines.schema.index import Judging
 from pipelines.search.engine import DEPTH, Engine, Missing, Mode, Point
 from pipelines.search.judged import Query, read_judged
@@ -27,7 +29,6 @@ from pipelines.search.postings import weigh
 from pipelines.search.published import Truth, point_id
 from pipelines.search.query import MODES, Asker, Question, asker_of, mode_of
 from pipelines.search.vectors import Remembered
-from pipelines.workspace import Job, write_json
 from registry.gate import Evidence, NoRival, Paired
 
 LIVE, RERANKED = "live", "reranked"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.workspace import Workspace, is_name
 from pipelines.search.versions import VERSION, Versions
-from pipelines.workspace import Workspace, is_name
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.bootstrap import Sampled, sample
+from core.tables.statistics import Sampled, sample
 from pipelines.search.judged import Query
 
 MEASURES: Mapping[str, str] = {"ndcg_at_10": "ndcg_cut_10", "recall_at_10": "recall_10", "mrr": "recip_rank"}

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.manifest import as_recorded, earlier_manifest
 from pipelines.search.terms import Analyser, Sparse, average, weights
-from pipelines.workspace import as_recorded, earlier_manifest
 
 FILE = "terms.parquet"
 SCHEMA = pa.schema([("key", pa.string()), ("ids", pa.list_(pa.uint32())), ("counts", pa.list_(pa.uint16()))])

@@ -17,15 +17,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import BadData, BadRequest, HeadraceError
-from pipelines.progress import Progress
+from core.errors import BadData, BadRequest, HeadraceError
+from core.files import read_json, sha256_json
+from core.manifest import require_whole
+from core.progress import Progress
+from core.workspace import Job, Workspace
 from pipelines.search import stored
 from pipelines.search.edge import Edge
 from pipelines.search.engine import Content, Engine, Point, choose
 from pipelines.search.forward import Vectors
 from pipelines.search.postings import FILE as TERMS_FILE
 from pipelines.search.postings import Postings
-from pipelines.workspace import Job, Workspace, read_json, require_whole, sha256_json
 
 LAYOUT = 2  # of what a point says: another layout is another version of every index
 _POINTS_AT_ONCE = 512

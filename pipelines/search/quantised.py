@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from core.files import replacing
 from pipelines.search.embedder import QUANTISED, Embedder, fingerprint, graph, load, load_reader
 from pipelines.search.forward import Vectors
 from pipelines.sentences import sentences
-from pipelines.workspace import replacing
 
 METHOD = 1  # how the int8 model is made and judged: raise it when the same weights and texts give another
 TEXTS = 300  # NNCF's own number of calibration samples

@@ -10,9 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
+from core.errors import BadRequest
+from core.schema.lock import BaseIdentity
+from core.workspace import Workspace
 from pipelines.bases import locked
-from pipelines.errors import BadRequest
-from pipelines.schema.lock import BaseIdentity
 from pipelines.search.embedder import Embedder, load_for
 from pipelines.search.engine import (
     DEPTH,
@@ -31,7 +32,6 @@ from pipelines.search.published import ensure, read_receipt
 from pipelines.search.rerank import Reranker
 from pipelines.search.rerank import load as load_reranker
 from pipelines.search.terms import Analyser, Sparse
-from pipelines.workspace import Workspace
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 _MOST = 1000

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 from pipelines.passages import embedded
 from pipelines.search.engine import Hit
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipelines.errors import BadRequest, Outage
+from core.errors import BadRequest, Outage
 from pipelines.search.engine import (
     EXACT_UP_TO,
     GRAPH_EF,

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.files import make_folder, swap_in
 from pipelines.search.forward import Vectors
-from pipelines.workspace import make_folder, swap_in
 
 Keys = np.ndarray[Any, np.dtype[np.bytes_]]  # sha256 in hexadecimal
 _TEXTS_A_PART = 256  # some seconds of work: what an interruption loses at most

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.files import sha256_json
 from pipelines.search.forward import Vectors
-from pipelines.workspace import sha256_json
 
 if TYPE_CHECKING:
     from pipelines.search.query import Asker

@@ -17,16 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.files import make_folder, read_json, replacing, write_json
+from core.workspace import inside, is_name
 from pipelines.search import holes
-from pipelines.workspace import (
-    inside,
-    is_name,
-    make_folder,
-    read_json,
-    replacing,
-    write_json,
-)
 
 VERSION = re.compile(r"[0-9a-f]{16}")
 _RECORD = "whole.json"

@@ -15,11 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.errors import BadRequest, Outage
+from core.weights.packages import PREFIX, package_path
+from core.workspace import expanded
 from pipelines.bases import resolve
-from pipelines.errors import BadRequest, Outage
-from pipelines.packages import PREFIX, package_path
 from pipelines.schema.index import Answer as Settings
-from pipelines.workspace import expanded
 
 HTTP = ("http://", "https://")
 _TRIES = 2  # a request, and once more when the endpoint does not answer

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, cast
 
-from pipelines.errors import BadRequest
-from pipelines.schema.data import Data, SqlSource
+from core.errors import BadRequest
+from core.schema.data import Data, SqlSource
 from pipelines.sources._files import Files
 from pipelines.sources._records import Table
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
-from pipelines.errors import BadRequest
-from pipelines.schema.data import Data
+from core.errors import BadRequest
+from core.schema.data import Data
+from core.workspace import expanded
 from pipelines.sources import Identity
 from pipelines.sources._files import Files, local, refuse_way_out
-from pipelines.workspace import expanded
 
 _MAGIC = re.compile(r"[*?[]")
 

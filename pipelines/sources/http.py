@@ -15,13 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from pipelines.errors import BadRequest, Outage
-from pipelines.progress import Progress
-from pipelines.schema.data import Data
+from core.errors import BadRequest, Outage
+from core.files import make_folder, sha256_file, swap_in, write_text
+from core.progress import Progress
+from core.schema.data import Data
+from core.workspace import inside
 from pipelines.sources import Identity
 from pipelines.sources._files import Files
 from pipelines.sources.readers._open import is_html
-from pipelines.workspace import inside, make_folder, sha256_file, swap_in, write_text
 
 if TYPE_CHECKING:
     import httpx

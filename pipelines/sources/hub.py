@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import BadRequest, Outage
-from pipelines.schema.data import Data
+from core.errors import BadRequest, Outage
+from core.schema.data import Data
+from core.workspace import expanded, leads_out
 from pipelines.sources import Identity
 from pipelines.sources._records import Record, Table
-from pipelines.workspace import expanded, leads_out
 
 PREFIX = "hub://"
 OPTIONS = ("name", "split", "revision", "data_files", "data_dir")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.packages import package_parts, package_path
-from pipelines.schema.data import Data
+from core.schema.data import Data
+from core.weights.packages import package_parts, package_path
 from pipelines.sources import Identity
 from pipelines.sources._files import Files, local
 

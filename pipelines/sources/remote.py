@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.errors import BadRequest, Outage
-from pipelines.progress import tracked
-from pipelines.schema.data import Data
+from core.errors import BadRequest, Outage
+from core.files import make_folder, swap_in
+from core.progress import tracked
+from core.schema.data import Data
+from core.workspace import inside
 from pipelines.sources import Identity, scheme
 from pipelines.sources._files import Files
-from pipelines.workspace import inside, make_folder, swap_in
 
 # fsspec's names for what other files here read, and for wrappers around other file systems.
 _NOT_STORES = {

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, Outage
-from pipelines.schema.data import Data, SqlSource
+from core.errors import BadRequest, Outage
+from core.schema.data import Data, SqlSource
 from pipelines.sources import Identity
 from pipelines.sources._records import Record, Table
 

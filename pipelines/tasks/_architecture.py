@@ -15,10 +15,10 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
-from pipelines.errors import BadRequest
-from pipelines.schema.model import Architecture
-from pipelines.task import Base
-from pipelines.weights import check_code
+from core.errors import BadRequest
+from core.schema.model import Architecture
+from core.tables.task import Base
+from core.weights.safety import check_code
 
 
 def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTrainedConfig:

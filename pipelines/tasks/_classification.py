@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.errors import BadData
-from pipelines.task import Predictions
+from core.errors import BadData
+from core.files import read_json, write_json
+from core.tables.task import Predictions
 from pipelines.tasks._plots import new_figure, write_figure
-from pipelines.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from pipelines.pooling import Pooling, mean_pool
-from pipelines.schema.model import Model
-from pipelines.task import Base
+from core.schema.model import Model
+from core.tables.task import Base
+from core.weights.pooling import Pooling, mean_pool
 from pipelines.tasks._encoder import build_encoder, in_batches
 
 _LIKE = 8  # texts of like length that go through the encoder together

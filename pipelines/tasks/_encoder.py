@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 
-from pipelines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
-from pipelines.errors import BadRequest
-from pipelines.progress import Progress
-from pipelines.schema.model import Lora, Model
-from pipelines.task import Base
+from core.errors import BadRequest
+from core.files import write_json
+from core.progress import Progress
+from core.schema.model import Lora, Model
+from core.tables.task import Base
+from core.weights.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
 from pipelines.tasks._architecture import (
     as_request,
     initialise,
@@ -33,7 +34,6 @@ from pipelines.tasks._architecture import (
     set_dropout,
     stored_config,
 )
-from pipelines.workspace import write_json
 
 _HEAD = "head."
 

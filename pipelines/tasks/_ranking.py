@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.content import text_key
+from core.tables.keys import text_key
+from core.tables.task import Predictions
 from pipelines.leakage import codes
-from pipelines.task import Predictions
 from pipelines.tasks._plots import new_figure, write_figure
 
 METRICS: Mapping[str, bool] = {"ndcg_at_10": True, "recall_at_10": True, "mrr": True}

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from pipelines.pooling import mean_pool
-from pipelines.schema.model import Model
-from pipelines.task import Base
+from core.files import make_folder, swap_in
+from core.schema.model import Model
+from core.tables.task import Base
+from core.weights.pooling import mean_pool
 from pipelines.tasks._architecture import as_request
 from pipelines.tasks._encoder import build_encoder, in_batches, load_encoder, save_encoder
-from pipelines.workspace import make_folder, swap_in
 
 HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
 FROZEN_LAYERS = 3  # a frozen base's last layer is shaped by its own task: film reviews .746 with it alone, .762 with 3

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipelines.contract import Column, Contract
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.files import read_json, write_json
+from core.schema.columns import Column, Contract
+from core.schema.model import Method, Model
+from core.schema.section import Section
+from core.tables.task import Base, Interface, Predictions, Task
 from pipelines.media import NoPicture, decode, opened
-from pipelines.schema.model import Method, Model
-from pipelines.schema.section import Section
-from pipelines.task import Base, Interface, Predictions, Task
 from pipelines.tasks import _classification as labelled
-from pipelines.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.content import text_key
-from pipelines.contract import Column, Contract
-from pipelines.errors import BadRequest
-from pipelines.kept import base_folder
+from core.errors import BadRequest
+from core.schema.columns import Column, Contract
+from core.schema.model import Method, Model
+from core.schema.section import Section
+from core.tables.keys import text_key
+from core.tables.task import Base, Predictions, Task
+from core.weights.base_store import base_folder
+from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
 from pipelines.leakage import codes
-from pipelines.pooling import max_tokens_of, pooling_of, write_pooling
-from pipelines.schema.model import Method, Model
-from pipelines.schema.section import Section
-from pipelines.task import Base, Predictions, Task
 from pipelines.tasks import _ranking, _tokens
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.content import text_key
-from pipelines.contract import Column, Contract
-from pipelines.errors import BadRequest
-from pipelines.kept import base_folder
-from pipelines.schema.model import Method, Model
-from pipelines.schema.section import Section
-from pipelines.task import Base, Interface, Predictions, Task
+from core.errors import BadRequest
+from core.files import read_json, write_json
+from core.schema.columns import Column, Contract
+from core.schema.model import Method, Model
+from core.schema.section import Section
+from core.tables.keys import text_key
+from core.tables.task import Base, Interface, Predictions, Task
+from core.weights.base_store import base_folder
 from pipelines.tasks import _classification as labelled
 from pipelines.tasks import _tokens
-from pipelines.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 _SQLITE = (".db", ".db-journal", ".db-wal", ".db-shm")
-_LEFT_ALONE = {".git", "flows", "pipelines", "registry"}  # in the root: no run writes there
+_LEFT_ALONE = {".git", "core", "flows", "pipelines", "registry"}  # in the root: no run writes there
 # What Python tells of names that come and go: what it is, and at which argument the name and its folder's handle stand.
 _EVENTS = {
     "open": ("create", 0, 3), "os.link": ("create", 1, 3), "os.symlink": ("create", 1, 2), "os.mkdir": ("create", 0, 2),

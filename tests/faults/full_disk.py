@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.workspace import damage
+from core.manifest import damage
 from tests.conftest import Workspace
 from tests.faults import soak
 from tests.faults.writes import Trap, forked, repro

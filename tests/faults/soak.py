@@ -134,10 +134,11 @@ def faults_of(made: Workspace) -> list[str]:
 
 def find_faults(made: Workspace) -> list[str]:
     """What is doubled, missing, short, open or left behind. In a fork: it opens the store."""
+    from core.files import sha256_file, sha256_json
+    from core.manifest import read_manifest
+    from core.workspace import Workspace as Place
     from flows.dag import Graph
     from flows.receipts import lost
-    from pipelines.workspace import Workspace as Place
-    from pipelines.workspace import read_manifest, sha256_file, sha256_json
     from registry.connection import connect
     from registry.versions import packed_folder, versions
 
@@ -222,7 +223,7 @@ def main() -> None:
 
 def import_all() -> None:
     """All that DVC and the stages import, so that the forks need not; nothing may compute, or threads would start."""
-    from pipelines.determinism import steady
+    from core.weights.determinism import steady
 
     steady(threads=1)
     for module in (
@@ -235,8 +236,8 @@ def import_all() -> None:
 
 
 def _write_locks(root: Path) -> None:
+    from core.workspace import find_workspace
     from pipelines.locks import observe, write_lock
-    from pipelines.workspace import find_workspace
 
     for kind, name in (("recipe", "tiny"), ("index", "notes")):
         job = find_workspace(root).job(kind, name)  # type: ignore[arg-type]

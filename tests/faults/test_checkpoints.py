@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.schema.model import Training
+from core.weights.determinism import steady
 from pipelines import fit
 from pipelines.checkpoints import Checkpoints
-from pipelines.determinism import steady
-from pipelines.schema.model import Training
 
 TRAINING = Training(
     epochs=2, batch_size=8, accumulate=2, learning_rate=1e-2, warmup=0.1, schedule="cosine", patience=3, seed=3

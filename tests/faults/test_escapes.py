@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BadRequest, HeadraceError
+from core.errors import BadRequest, HeadraceError
 from tests.tiny_graph import TinyGraph, make_tiny_graph
 
 
@@ -55,7 +55,7 @@ def test_a_query_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     """SQLite works with the user's own rights."""
     import sqlite3
 
-    from pipelines.schema.data import Data
+    from core.schema.data import Data
     from pipelines.sources import find_source
 
     database = sqlite3.connect(tmp_path / "rows.db")
@@ -124,18 +124,18 @@ def test_a_message_cannot_speak_for_a_stage(tmp_path: Path) -> None:
 )
 def test_manifests_that_name_files_elsewhere(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a stage's output that a remote sent, of a checkpoint, of an index."""
-    from pipelines import workspace
+    from core import manifest
     from pipelines.search import holes, versions
 
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "secret").write_text("secret")
     read: list[Path] = []
-    monkeypatch.setattr(workspace, "sha256_file", read.append)
+    monkeypatch.setattr(manifest, "sha256_file", read.append)
     monkeypatch.setattr(holes, "digest", read.append)
     for file in ("manifest.json", "whole.json"):
         (folder / file).write_text(json.dumps({"files": {name: "0" * 64}}))
-    assert "leads out of" in str(workspace.damage(folder))
+    assert "leads out of" in str(manifest.damage(folder))
     assert not versions._whole(folder)
     assert read == []
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_tiny
 from tests.faults import hostile
 from tests.faults.hostile import Case

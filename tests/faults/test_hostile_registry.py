@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import read_manifest, sha256_json, write_manifest
+from core.errors import BadRequest
+from core.files import sha256_json
+from core.manifest import read_manifest, write_manifest
 from registry import store
 from registry.connection import connect, database, exclusive
 from registry.places import local_folder

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from core.errors import BadRequest
 from flows.dag import Graph
-from pipelines.errors import BadRequest
 from tests.conftest import make_workspace
 from tests.faults.killing import Kill, attempt
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until

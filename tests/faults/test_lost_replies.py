@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.patience import patiently
+from core.patience import patiently
 from registry import promotion, store, versions
 from registry.connection import exclusive
 from registry.tracking import Dataset, training_run
@@ -37,7 +37,7 @@ def test_lost_replies_double_nothing(server: Server, tmp_path: Path, monkeypatch
     """Train, register, register again, promote: for one model after another, until enough replies were lost."""
     monkeypatch.setenv("HEADRACE_PATIENCE_S", "120")
     monkeypatch.setattr("registry.tracking._RETRY_AFTER_S", 0.1)
-    monkeypatch.setattr("pipelines.patience._LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr("core.patience._LONGEST_PAUSE_S", 0.2)
     evidence, var = tmp_path / "evidence", tmp_path / "var"
     evidence.mkdir()
     (evidence / "profile.json").write_text("{}")

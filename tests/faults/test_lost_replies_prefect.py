@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from flows import cli
 from flows.pipeline import run
-from pipelines.workspace import Workspace
+from core.workspace import Workspace
 cli._obey = lambda _: sys.exit(run(Workspace(Path.cwd()), "recipe").exit_code)
 cli.main(["run"])
 """

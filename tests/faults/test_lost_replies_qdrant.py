@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from core.files import read_json
+from core.workspace import Job
 from pipelines import chunk, embed, publish
 from pipelines.search.engine import INDEXED
 from pipelines.search.server import Server, connect
-from pipelines.workspace import Job, read_json
 from tests import small_index
 from tests.faults.proxy import Proxy
 
@@ -27,7 +28,7 @@ URL = os.environ.get("TEST_QDRANT_URL")
 def test_lost_replies_leave_the_points_and_the_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publish, and publish again, one state of the documents after another, until enough replies were lost."""
     monkeypatch.setenv("HEADRACE_PATIENCE_S", "120")
-    monkeypatch.setattr("pipelines.patience._LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr("core.patience._LONGEST_PAUSE_S", 0.2)
     job = small_index.make(tmp_path, {})
     server = connect(str(URL), os.environ.get("QDRANT_API_KEY"))
     number = 0

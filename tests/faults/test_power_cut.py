@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.files import make_folder, replacing, write_json, write_text
 from pipelines.search.stored import Parts, as_keys, read
 from pipelines.sources.http import _download
-from pipelines.workspace import make_folder, replacing, write_json, write_text
 from tests.conftest import ROOT
 from tests.faults.disk import Disk, watch
 from tests.faults.killing import attempt

@@ -60,7 +60,7 @@ MOMENTS = {
     "in evaluation": "pipelines.fit:_Trainer.prediction_step",
     "in a save, among its files": "safetensors.torch:save_file",
     "in a save, before its manifest": "pipelines.checkpoints:write_manifest",
-    "in a save, while it syncs": "pipelines.workspace:sync",
+    "in a save, while it syncs": "core.workspace:sync",
     "while the model is saved": "pipelines.train:write_json",
 }
 _CALLS = {"inside accumulation": 24, "between steps": 12, "in evaluation": 6, "at an epoch's end": 2}
@@ -84,9 +84,9 @@ def make_subjects(root: Path) -> Workspace:
 
 def train(root: Path, name: str, *, every_s: float) -> None:
     """One training as the stage does it."""
+    from core.workspace import find_workspace
     from pipelines import fit
     from pipelines.train import run
-    from pipelines.workspace import find_workspace
 
     os.chdir(root)
     fit.CHECKPOINT_EVERY_S = every_s
@@ -192,7 +192,7 @@ def main() -> None:
 
 def import_all() -> None:
     """All that the work imports, so that the forks need not; nothing may compute, or threads would not be forked."""
-    from pipelines.determinism import steady
+    from core.weights.determinism import steady
 
     steady(threads=1)
     for module in ("collect", "validate", "preprocess", "settings", "train", "fit", "locks", "tasks._transformer"):
@@ -207,9 +207,9 @@ def _must(code: int, log: Path) -> None:
 
 
 def _prepare(root: Path, name: str) -> None:
+    from core.workspace import find_workspace
     from pipelines import collect, preprocess, settings, validate
     from pipelines.locks import observe, write_lock
-    from pipelines.workspace import find_workspace
 
     os.chdir(root)
     job = find_workspace(root).job("recipe", name)

@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from core.errors import BadRequest
 from flows.gc import gc
-from pipelines.errors import BadRequest
-from tests.gc.world import (
-    cached,
-    free,
-)
+from tests.gc.world import cached, free
 from tests.tiny_graph import TinyGraph
 
 

@@ -9,20 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import BadRequest
+from core.weights.base_store import STORE
 from flows.integrity import is_whole
-from pipelines.errors import BadRequest
-from pipelines.kept import STORE
 from registry import answering, journal, promotion
 from registry.connection import connect
 from registry.ledger import champion_before
-from tests.gc.world import (
-    BASES,
-    MODEL,
-    World,
-    free,
-    loads,
-    make_world,
-)
+from tests.gc.world import BASES, MODEL, World, free, loads, make_world
 from tests.small_model import TEXTS, trusting
 
 # Random histories: TEST_HISTORIES=200 takes some hours. In the two of the suite each rule decides alone at least once.

@@ -12,15 +12,7 @@ from flows.turns import working
 from registry import versions
 from registry.connection import connect
 from tests.conftest import ROOT
-from tests.gc.world import (
-    MODEL,
-    SLOWLY,
-    World,
-    free,
-    gc_process,
-    loads,
-    waiting_gc,
-)
+from tests.gc.world import MODEL, SLOWLY, World, free, gc_process, loads, waiting_gc
 from tests.tiny_graph import TinyGraph
 
 

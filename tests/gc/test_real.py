@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import TINY_RECIPE, Workspace
-from tests.gc.world import (
-    gc_process,
-)
+from tests.gc.world import gc_process
 
 
 @pytest.mark.timeout(1500)  # two trainings, a clone and a third: 500 s on two busy cores

@@ -10,22 +10,14 @@ import time
 
 import pytest
 
+from core.errors import HeadraceError
+from core.files import write_json
 from flows.gc import document, gc, lines
-from pipelines.errors import HeadraceError
 from pipelines.search.versions import Versions
-from pipelines.workspace import write_json
 from registry import garbage
 from registry.connection import connect, server_name
 from tests.conftest import ROOT
-from tests.gc.world import (
-    DAY_S,
-    MODEL,
-    World,
-    free,
-    hashes,
-    lay_about,
-    loads,
-)
+from tests.gc.world import DAY_S, MODEL, World, free, hashes, lay_about, loads
 from tests.tiny_graph import TinyGraph
 
 

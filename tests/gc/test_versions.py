@@ -7,20 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from core.errors import BadRequest
 from flows.refs import LockText, bases, oids
 from flows.reproduce import reproduce
-from pipelines.errors import BadRequest
 from registry import answering, garbage, promotion, versions
 from registry.connection import connect
 from registry.garbage import Held, needed
 from registry.receipts import receipt_holds
-from tests.gc.world import (
-    DAY_S,
-    MODEL,
-    World,
-    free,
-    loads,
-)
+from tests.gc.world import DAY_S, MODEL, World, free, loads
 from tests.small_model import TEXTS, trusting
 
 OLD = Held("films", "1", "m-1", made=0.0, models=frozenset({"a" * 32}))

@@ -18,17 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.errors import BadRequest
+from core.files import write_json
+from core.manifest import write_manifest
+from core.weights.base_store import seal
+from core.workspace import Job
 from flows.dag import Graph
 from flows.gc import gc
-from pipelines.errors import BadRequest
-from pipelines.kept import seal
 from pipelines.provenance import lock_entries
 from pipelines.search.engine import Ask, choose
 from pipelines.search.postings import write_terms
 from pipelines.search.published import build, read_truth, receipt, release
 from pipelines.search.stored import Table, as_keys, write
 from pipelines.search.terms import Analyser
-from pipelines.workspace import Job, write_json, write_manifest
 from registry import store, versions
 from registry.connection import database, exclusive, prepare_embedded
 from registry.versions import Version
@@ -163,7 +165,7 @@ def make_world(root: Path, parts: Path) -> World:
 def gc_process(root: Path, *, before: str = "") -> list[str]:
     """The command line of a gc that spares nothing, in any workspace; before: code that runs first."""
     code = (
-        "import sys; from pathlib import Path; import flows.gc as subject; from pipelines.workspace import Workspace\n"
+        "import sys; from pathlib import Path; import flows.gc as subject; from core.workspace import Workspace\n"
         f"{before}\n"
         f"found = subject.gc(Workspace(Path({str(root)!r})), dry_run=False, spared_s=0)\n"
         "print(len([thing for thing in found.things if thing.free]))"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from pipelines.errors import HeadraceError
+from core.errors import HeadraceError
 from pipelines.sources.parsers import Parsed, Unreadable
 from pipelines.sources.readers._open import MAX_CHARS
 

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from pipelines.contract import Contract
-from pipelines.errors import BadRequest
-from pipelines.schema.data import Data, SqlSource
+from core.errors import BadRequest
+from core.schema.columns import Contract
+from core.schema.data import Data, SqlSource
 from pipelines.sources import scheme
 from pipelines.sources._files import Files
 from pipelines.sources._records import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
 from pipelines.sources.readers._open import MAX_CHARS, undecoded
 
 

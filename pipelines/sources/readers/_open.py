@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, BinaryIO, cast
 
-from pipelines.errors import BadData, BadRequest
+from core.errors import BadData, BadRequest
 from pipelines.sources._files import Files, Found
 from pipelines.sources.readers import suffix_of
 

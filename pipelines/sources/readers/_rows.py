@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.contract import Contract
-from pipelines.errors import BadData, BadRequest
-from pipelines.schema.data import Data
+from core.errors import BadData, BadRequest
+from core.schema.columns import Contract
+from core.schema.data import Data
 from pipelines.sources._files import Files, Found
 from pipelines.sources._records import Record
 from pipelines.sources.readers import csv, jsonl, parquet, suffix_of

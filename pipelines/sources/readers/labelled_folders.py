@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.contract import Contract
-from pipelines.schema.data import Data
+from core.schema.columns import Contract
+from core.schema.data import Data
 from pipelines.sources._files import Files, Found
 from pipelines.sources._records import Record, Table
 from pipelines.sources.readers._document import document

@@ -14,8 +14,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from pipelines.errors import BadRequest
-from pipelines.schema.messages import messages
+from core.errors import BadRequest
+from core.schema.messages import messages
 
 _FEW = 10_000  # values: an alias of itself is met before, and has a message of its own
 _MAX_BYTES = 32 * 2**20  # dvc.lock of a few hundred recipes is the longest

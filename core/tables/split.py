@@ -11,8 +11,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest
-from pipelines.schema.data import SPLITS, Split, SplitName
+from core.errors import BadRequest
+from core.schema.data import SPLITS, Split, SplitName
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,23 +1,18 @@
-"""What a task is: one file in pipelines/tasks/ whose `TASK` meets the Protocol below.
+"""What a task is: an object `TASK` that meets the Protocol below, in one file of pipelines/tasks/.
 
-The stages know tasks only through it, and find them by listing the folder. A file whose name starts with an
-underscore holds what several tasks share. Importing a task must be cheap: torch and the like are imported inside
-methods, so that reading a recipe starts nothing heavy.
+The stages know tasks only through it, and find them by listing that folder (pipelines/tasks/__init__.py).
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pipelines.contract import Contract
-from pipelines.errors import BadRequest
-from pipelines.schema.model import Architecture, Method, Model
-from pipelines.schema.section import Section
+from core.schema.columns import Contract
+from core.schema.model import Architecture, Method, Model
+from core.schema.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor, nn
 
-TASKS = Path(__file__).parent / "tasks"
 
 # Arrays whose first axis is the rows: what a model says about them ("probabilities": (rows, classes), ...)
 # and, in evaluation, what is true ("label": (rows,)). Metrics are computed from resampled rows of these alone.
@@ -124,7 +118,7 @@ class Task(Protocol):
         """Write all that load() needs, weights as safetensors; reading it back needs no network.
 
         base: an empty folder for what came from the base and was not trained; it is kept once for all models that
-        add to it, and pipelines/kept.py finds it again. None: everything goes into `folder`.
+        add to it, and core/weights/base_store.py finds it again. None: everything goes into `folder`.
         """
 
     def load(self, folder: Path) -> Predictor:
@@ -149,17 +143,3 @@ class Task(Protocol):
 
     def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
         """Write pictures (PNG) of the predictions into folder."""
-
-
-def task_names() -> list[str]:
-    return sorted(path.stem for path in TASKS.glob("*.py") if not path.stem.startswith("_"))
-
-
-def find_task(name: str) -> Task:
-    """The task of that name. Raises BadRequest when there is none, naming the nearest."""
-    names = task_names()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise BadRequest(f"no task {name!r}.{hint} Allowed: {', '.join(names)} (the files of pipelines/tasks/).")
-    return cast(Task, importlib.import_module(f"pipelines.tasks.{name}").TASK)

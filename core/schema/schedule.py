@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from pipelines.schema.messages import near
-from pipelines.schema.section import Section
+from core.schema.messages import near
+from core.schema.section import Section
 
 _FIELDS = 5  # minute, hour, day of month, month, day of week
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pipelines.contract import LABEL
-from pipelines.errors import BadRequest
+from core.errors import BadRequest
+from core.schema.columns import LABEL
 
 EVERYBODY = "*"  # as text; in a list, nothing says it
 _ALLOWED = "letters, digits and . : @ / + - _, up to 100"

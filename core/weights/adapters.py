@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.kept import NAMED, base_folder
-from pipelines.workspace import damage, read_json, read_manifest, replacing, sha256_json, write_manifest
+from core.files import read_json, replacing, sha256_json
+from core.manifest import damage, read_manifest, write_manifest
+from core.weights.base_store import NAMED, base_folder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.task import Predictions
+from core.tables.task import Predictions
 
 CONFIDENCE = 0.95
 _TAIL = 10  # draws beyond a quantile that it takes to know it

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines.errors import BadData, BadRequest
-from pipelines.workspace import damage, read_json, read_manifest, sha256_json, write_json, write_manifest
+from core.errors import BadData, BadRequest
+from core.files import read_json, sha256_json, write_json
+from core.manifest import damage, read_manifest, write_manifest
 
 NAMED = "base.json"  # in a model's folder: which base it needs
 FOLDER = "base"  # beside a model's folder: the base itself

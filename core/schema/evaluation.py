@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.schema.section import Section
+from core.schema.section import Section
 
 # What serving the packed model costs (registry/trial.py), beside the task's metrics: gates may bound these too.
 RETRIEVAL = ("ndcg_at_10", "recall_at_10", "mrr")  # of an index (pipelines/search/judging.py)

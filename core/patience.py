@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipelines.errors import BadRequest, Outage
+from core.errors import BadRequest, Outage
 
 VARIABLE = "HEADRACE_PATIENCE_S"
 _LIMIT_S = "60"

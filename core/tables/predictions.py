@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.contract import ROW_ID
-from pipelines.task import Predictions
+from core.schema.columns import ROW_ID
+from core.tables.task import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import Job, sha256_file, write_text
+from core.errors import BadRequest
+from core.files import sha256_file, write_text
+from core.workspace import Job
 
 DOCUMENT_NAMES = ("id", "path")  # columns by which passages name their document (pipelines/chunk.py)
 KEY = "forgotten"  # in the lock, among what identifies the source

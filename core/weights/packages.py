@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.errors import BadRequest
-from pipelines.workspace import inside
+from core.errors import BadRequest
+from core.workspace import inside
 
 PREFIX = "package://"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.schema.section import Section
+from core.schema.section import Section
 
 Scalar = str | int | float | bool | None
 

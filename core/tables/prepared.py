@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.schema.data import SplitName
+from core.schema.data import SplitName
 
 if TYPE_CHECKING:
     import pandas as pd

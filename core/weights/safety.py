@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.adapters import ADAPTERS
-from pipelines.errors import BadRequest
-from pipelines.workspace import inside, read_json
+from core.errors import BadRequest
+from core.files import read_json
+from core.weights.adapters import ADAPTERS
+from core.workspace import inside
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 _CODE = ("auto_map", "custom_pipelines", "custom_generate")  # transformers imports what these name

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipelines.schema.section import Section
+from core.schema.section import Section
 
 
 class Architecture(Section):

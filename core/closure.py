@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-LOCAL_PACKAGES = ("flows", "pipelines", "registry", "serving")
+LOCAL_PACKAGES = ("core", "flows", "pipelines", "registry", "serving")
 
 
 def closure(root: Path, *starts: Path) -> list[Path]:
     """The files below `root` that the start files import, directly or not, themselves included; sorted.
 
-    Imports inside functions count; empty files (packages' __init__.py) and `if TYPE_CHECKING:` blocks do not.
+    Imports inside functions count; `if TYPE_CHECKING:` blocks and files that hold nothing but a docstring (most
+    packages' __init__.py) do not.
     """
     found: set[Path] = set()
     waiting = [start.resolve() for start in starts]
@@ -23,7 +24,7 @@ def closure(root: Path, *starts: Path) -> list[Path]:
         if path not in found:
             found.add(path)
             waiting.extend(_imports(root.resolve(), path))
-    return sorted(path for path in found if path.stat().st_size)
+    return sorted(path for path in found if _does_something(path))
 
 
 def code_hash(root: Path, paths: Iterable[Path]) -> str:
@@ -36,9 +37,19 @@ def code_hash(root: Path, paths: Iterable[Path]) -> str:
 
 
 @cache
+def _does_something(path: Path) -> bool:
+    statements = _parsed(path).body
+    return not all(isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) for each in statements)
+
+
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@cache
 def _imports(root: Path, path: Path) -> tuple[Path, ...]:
     names: set[str] = set()
-    for node in _executed(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+    for node in _executed(_parsed(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, places, files replaced whole, manifests. It imports nothing of ours."""

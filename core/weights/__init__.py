@@ -1,0 +1,1 @@
+"""A model's files on this disk: checked before they are opened, kept once, merged."""

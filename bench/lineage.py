@@ -19,8 +19,8 @@ from core.workspace import Workspace
 from flows.dag import Graph
 from flows.integrity import md5_file
 from flows.lineage import trace
-from registry import versions
-from registry.lineage import Lineage
+from registry.store import versions
+from registry.version.version_lineage import Lineage
 from tests.faults import soak
 from tests.faults.writes import repro
 

@@ -2,7 +2,7 @@
 
 The run has no process: it is made, paused and ended over Prefect's API, so that it holds no slot while somebody thinks
 for days, and nothing is lost when `headrace schedule` is killed in between. What waits stands in the registry
-(registry/approval.py), what was answered at Prefect; each look brings the two together. Imports Prefect.
+(registry/promotion/approval.py), what was answered at Prefect; each look brings the two together. Imports Prefect.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from core.workspace import Workspace
 from flows import servers
 from flows.promotion import announce, promote
 from pipelines.evidence import BUNDLE
-from registry import versions
-from registry.approval import close, decline
-from registry.connection import EMBEDDED, server_name
-from registry.promotion import Refused
-from registry.question import Question, page
-from registry.runs import CARD
+from registry.promotion.approval import close, decline
+from registry.promotion.promotion import Refused
+from registry.promotion.question import Question, page
+from registry.store import versions
+from registry.store.connection import EMBEDDED, server_name
+from registry.version.runs import CARD
 
 FLOW = "headrace-approval"
 _KEYS = keyset_from_base_key("approval")

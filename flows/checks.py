@@ -21,7 +21,7 @@ from flows.named import Named, check_columns, check_expectations, named, needed_
 from flows.receipts import read_receipt
 from pipelines.search.judged import identify_judged
 from pipelines.settings import read_index
-from registry import signing
+from registry.store import signing
 
 _LITTLE_DISK_BYTES = 1 << 30
 _NO_DISK_BYTES = 50 << 20

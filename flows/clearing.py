@@ -19,10 +19,10 @@ from flows.scrub import redact
 from flows.sweep import STAYS
 from flows.traces import Traces
 from pipelines.search import engine, leftovers
-from registry import forgetting
-from registry.connection import shown_server
-from registry.garbage import Base
-from registry.versions import Version
+from registry.cleanup import forgotten_rows
+from registry.cleanup.needed import Base
+from registry.store.connection import shown_server
+from registry.store.versions import Version
 
 _OWN = ("data/models/", "data/indexes/")  # outputs of our stages
 _WEIGHTS = ("/model", "/base")
@@ -32,7 +32,8 @@ Locks = list[tuple[str, bytes]]  # where it stands, and its text
 def every_lock(workspace: Workspace) -> Locks:
     """Every dvc.lock and .dvc file that counts, and those kept with versions: (where, text)."""
     kept = [
-        (f"{v.name}/{v.version}", forgetting.lock_of(v, workspace.var)) for v in forgetting.every_version(workspace.var)
+        (f"{v.name}/{v.version}", forgotten_rows.lock_of(v, workspace.var))
+        for v in forgotten_rows.every_version(workspace.var)
     ]
     return [
         *((each.where, each.text) for each in lock_texts(workspace.root) if each.of_dvc),
@@ -43,16 +44,16 @@ def every_lock(workspace: Workspace) -> Locks:
 def touched(workspace: Workspace, objects: Objects, traces: Traces) -> tuple[list[Touched], list[str]]:
     """The versions whose data had the row; and of which that cannot be known, in words."""
     found, notes = [], []
-    known = forgetting.every_version(workspace.var)
+    known = forgotten_rows.every_version(workspace.var)
     for version in known:
-        lock = forgetting.lock_of(version, workspace.var)
+        lock = forgotten_rows.lock_of(version, workspace.var)
         rows = holders.rows_of(objects, json.loads(lock)) if lock is not None else None
-        rows = rows or forgetting.kept_rows(version, workspace.var)
+        rows = rows or forgotten_rows.kept_rows(version, workspace.var)
         if rows is None:
             notes.append(f"{version.name}/{version.version}: its data are nowhere, so whether they had it is not known")
         elif splits := holders.splits(rows, traces.ids):
             found.append(Touched(version, frozenset(splits), rows))
-    bases = [(version, forgetting.bases_of(version, workspace.var)) for version in known]
+    bases = [(version, forgotten_rows.bases_of(version, workspace.var)) for version in known]
     return [*found, *heirs(found, bases)], notes
 
 
@@ -70,9 +71,9 @@ def heirs(found: list[Touched], bases: Sequence[tuple[Version, Collection[Base]]
 
 def mark(each: Touched, traces: Traces, objects: Objects, workspace: Workspace) -> None:
     """Tag a version; which rows it was made of is kept with it, by id, since its data go."""
-    if each.rows is not None and forgetting.kept_rows(each.version, workspace.var) is None:
-        forgetting.keep_rows(each.version, holders.ids_only(each.rows, traces.ids, objects.scratch), workspace.var)
-    forgetting.mark(each.version, each.tags, workspace.var)
+    if each.rows is not None and forgotten_rows.kept_rows(each.version, workspace.var) is None:
+        forgotten_rows.keep_rows(each.version, holders.ids_only(each.rows, traces.ids, objects.scratch), workspace.var)
+    forgotten_rows.mark(each.version, each.tags, workspace.var)
 
 
 def indexes(found: Found) -> set[str]:
@@ -107,7 +108,7 @@ def scrub_served(workspace: Workspace, traces: Traces, report: Report) -> None:
         return traces.in_file(path) == "text"
 
     touched = [each.version for each in report.versions]
-    for which, done in forgetting.scrub_served(touched, workspace.var, holds, lambda path: redact(path, traces)):
+    for which, done in forgotten_rows.scrub_served(touched, workspace.var, holds, lambda path: redact(path, traces)):
         report.count(f"files in {shown_server()}", int(done))
         if not done:
             report.kept.append((f"{shown_server()}: {which}", "a server's artifact that is no text: delete the run"))

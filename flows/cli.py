@@ -246,7 +246,7 @@ def predict(
     from flows.output import show
     from flows.promotion import judge_of
     from flows.results import prediction_line
-    from registry.answering import load
+    from registry.version.predict import load
 
     name, version = parse_model(model)
     workspace = _workspace()

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.workspace import Workspace
 from flows.dag import Graph
-from registry.garbage import size
+from registry.cleanup.needed import size
 
 _BLOCK = 512  # bytes (stat(2))
 _LARGE = 1_000_000  # bytes: smaller files are not asked for shared blocks

@@ -48,9 +48,9 @@ from pipelines.evidence import BUNDLE
 from pipelines.locks import write_lock
 from pipelines.search import leftovers
 from pipelines.settings import read_lock
-from registry.connection import is_embedded
-from registry.forgetting import signed_again
-from registry.versions import EVIDENCE, PREDICTIONS
+from registry.cleanup.forgotten_rows import signed_again
+from registry.store.connection import is_embedded
+from registry.store.versions import EVIDENCE, PREDICTIONS
 
 _NOT_YET = (
     "{0} cannot be made anew without the row, so nothing was removed yet: other rows would go with it. From now on the "

@@ -24,9 +24,9 @@ from flows.output import say
 from flows.refs import LockText, bases, lock_texts, oids
 from flows.turns import alone, no_stage
 from pipelines.search import leftovers as engine
-from registry import garbage, holdings
-from registry.connection import exclusive, is_embedded, shown_server
-from registry.garbage import SPARED_S, Base, Held, Thing
+from registry.cleanup import held_versions, needed
+from registry.cleanup.needed import SPARED_S, Base, Held, Thing
+from registry.store.connection import exclusive, is_embedded, shown_server
 
 VERSIONS, ORPHANS = "model versions", "models without a version"
 _LOOK_EVERY_S = 1.0
@@ -65,16 +65,16 @@ def survey(workspace: Workspace, graph: Graph, age: Age) -> Survey:
     """Everything that takes space here, with what it is for."""
     texts = lock_texts(workspace.root)
     named = _named(texts)
-    held = holdings.holdings(workspace.var) if is_embedded() else []
+    held = held_versions.holdings(workspace.var) if is_embedded() else []
     based = {**_published_bases(workspace), **bases(texts)}
-    reasons = garbage.needed(held, named=named, based=based, now=age.now, spared_s=age.spared_s)
+    reasons = needed.needed(held, named=named, based=based, now=age.now, spared_s=age.spared_s)
     locks = [each.lock for each in held if each.called in reasons] if is_embedded() else _locks_elsewhere(workspace)
     named |= {oid: "a needed version" for lock in locks for oid in oids(lock) if oid not in named}
     things = [*_versions(held, reasons), *_orphans(workspace, held, age)]
     things += _in_cache(workspace, graph, named, age)
     things += leftovers.of_engine(workspace, _published(workspace), age)
     things += leftovers.scratch(workspace, graph, _unfinished(graph), age)
-    things += leftovers.copies(workspace, holdings.copied_ids(workspace.var), age)
+    things += leftovers.copies(workspace, held_versions.copied_ids(workspace.var), age)
     going = {path for thing in things if thing.free for path in thing.paths}
     things += leftovers.bases(workspace, going, age)
     things += leftovers.strays(workspace, age)
@@ -87,8 +87,8 @@ def document(found: Survey, *, dry_run: bool) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "bytes": found.bytes,
-        "freed": [garbage.as_json(row) for row in garbage.rows(found.things, free=True)],
-        "kept": [garbage.as_json(row) for row in garbage.rows(found.things, free=False)],
+        "freed": [needed.as_json(row) for row in needed.rows(found.things, free=True)],
+        "kept": [needed.as_json(row) for row in needed.rows(found.things, free=False)],
         "versions": [thing.name for thing in found.things if thing.free and thing.what == VERSIONS],
         "notes": found.notes,
     }
@@ -96,18 +96,18 @@ def document(found: Survey, *, dry_run: bool) -> dict[str, Any]:
 
 def lines(found: Survey, *, dry_run: bool) -> Iterator[str]:
     """For a person."""
-    kept, free = (garbage.rows(found.things, free=each) for each in (False, True))
+    kept, free = (needed.rows(found.things, free=each) for each in (False, True))
     if kept:
         yield "kept"
-        yield from garbage.table(kept)
+        yield from needed.table(kept)
     yield from found.notes
     if not free:
         yield "nothing to free"
         return
     yield "would be freed" if dry_run else "freed"
-    yield from garbage.table(free)
+    yield from needed.table(free)
     count = sum(row.count for row in free)
-    yield f"{garbage.size(found.bytes)} in {count:,} things" + (
+    yield f"{needed.size(found.bytes)} in {count:,} things" + (
         " could be freed: `headrace gc`" if dry_run else " freed"
     )
 
@@ -133,8 +133,8 @@ def undisturbed(workspace: Workspace, graph: Graph, command: str) -> Iterator[No
 
 
 def _free(workspace: Workspace, found: Survey) -> None:
-    holdings.unmark(found.kept_versions, workspace.var)
-    holdings.mark(found.free_versions, workspace.var)
+    held_versions.unmark(found.kept_versions, workspace.var)
+    held_versions.mark(found.free_versions, workspace.var)
     free = [thing for thing in found.things if thing.free]
     for thing in tracked(free, "free", total=len(free), unit="things"):
         if thing.what == leftovers.INDEXES:
@@ -171,9 +171,9 @@ def _versions(held: list[Held], reasons: Mapping[str, str]) -> Iterator[Thing]:
 
 
 def _orphans(workspace: Workspace, held: list[Held], age: Age) -> Iterator[Thing]:
-    for each in holdings.orphans(workspace.var, held) if is_embedded() else ():
+    for each in held_versions.orphans(workspace.var, held) if is_embedded() else ():
         free = not age.young(each.made)
-        why = "its version was deleted, or never made" if free else garbage.YOUNG
+        why = "its version was deleted, or never made" if free else needed.YOUNG
         yield Thing(ORPHANS, each.called, [each.folder], leftovers.size_of(each.folder), free, why)
 
 
@@ -188,8 +188,8 @@ def _in_cache(workspace: Workspace, graph: Graph, named: Mapping[str, str], age:
 
 def _locks_elsewhere(workspace: Workspace) -> Iterator[bytes]:
     """What made the versions of the server in charge, and those of the store in var/: none of them goes."""
-    yield from holdings.stored_locks(workspace.var)
-    yield from holdings.served_locks()
+    yield from held_versions.stored_locks(workspace.var)
+    yield from held_versions.served_locks()
 
 
 def _own_cache(workspace: Workspace, graph: Graph) -> bool:
@@ -235,7 +235,7 @@ def _published_bases(workspace: Workspace) -> dict[Base, str]:
     found: dict[Base, str] = {}
     for path in sorted((workspace.root / "data" / "indexes").glob("*/published.json")):
         embedder = said_in(path).get("embedder") or {}
-        base = holdings.base_of(str(embedder.get("reference")), embedder.get("identity") or {})
+        base = held_versions.base_of(str(embedder.get("reference")), embedder.get("identity") or {})
         if base is not None:
             found[base] = f"the index {path.parent.name}"
     return found

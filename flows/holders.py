@@ -18,8 +18,8 @@ from core.workspace import Job, Kind, Workspace, is_name
 from flows import traces
 from flows.objects import Objects
 from flows.traces import Traces
-from registry.forgetting import KEPT_ROWS
-from registry.lineage import rows_hash
+from registry.cleanup.forgotten_rows import KEPT_ROWS
+from registry.version.version_lineage import rows_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa

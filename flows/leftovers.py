@@ -16,10 +16,10 @@ from core.workspace import Kind, Workspace
 from flows.dag import Graph
 from flows.refs import oids
 from pipelines.search.leftovers import standing
-from registry.connection import artifacts
-from registry.garbage import YOUNG, Thing
-from registry.places import downloaded
-from registry.versions import MODEL_FILES
+from registry.cleanup.needed import YOUNG, Thing
+from registry.store.connection import artifacts
+from registry.store.names import downloaded
+from registry.store.versions import MODEL_FILES
 
 OBJECTS, RUNS, INDEXES = "DVC objects", "DVC run cache", "index versions"
 FREED = ".freed"  # how a folder is called while it goes

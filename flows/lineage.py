@@ -24,13 +24,14 @@ from flows.refs import read_objects
 from pipelines.bases import locked
 from pipelines.evidence import BUNDLE
 from pipelines.settings import read_lock
-from registry import lineage, versions
-from registry.forgetting import forgotten, kept_rows
-from registry.lineage import Lineage, Node, State
-from registry.variant import graph_fault
+from registry.cleanup.forgotten_rows import forgotten, kept_rows
+from registry.store import versions
+from registry.version import version_lineage
+from registry.version.onnx_choice import graph_fault
+from registry.version.version_lineage import Lineage, Node, State
 
 if TYPE_CHECKING:
-    from registry.versions import Version
+    from registry.store.versions import Version
 
 _LOCK, _SETTINGS = "dvc-lock.json", "settings.json"
 Found = tuple[State, str]
@@ -43,7 +44,7 @@ def trace(workspace: Workspace, model: str, which: str) -> Lineage:
     """
     version = versions.resolve(model, which, workspace.var)
     kept = _Kept(workspace, version)
-    graph = lineage.recorded(
+    graph = version_lineage.recorded(
         version.name, version.version, run_id=version.run_id, tags=version.tags, lock=kept.lock, settings=kept.settings
     )
     graph = graph.settled({node.id: found for node in graph.nodes if (found := kept.look(node)) is not None})
@@ -148,7 +149,7 @@ class _Kept:
         commit, _, dirty = str(node.hash).partition("-")
         if dirty:
             return "recorded", "the tree was dirty: code.patch holds the difference"
-        wanted = lineage.code_of(self.lock)
+        wanted = version_lineage.code_of(self.lock)
         found = _blobs(self.workspace.root, commit, sorted(wanted))
         if found is None:
             return "missing", f"git has no commit {commit[:10]}"
@@ -180,7 +181,7 @@ class _Kept:
 def forward(workspace: Workspace, *, source: str | None = None, row: str | None = None, base: str | None = None
             ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The versions and indexes that came from a source, a row (by id) or a base."""
-    from registry.connection import answering, connect
+    from registry.store.connection import answering, connect
 
     with answering():
         names = sorted(model.name for model in connect(workspace.var).search_registered_models())
@@ -198,9 +199,9 @@ def show_backward(workspace: Workspace, model: str, *, svg: Path | None, as_json
     """Print what `trace` found, and draw it; the exit code."""
     graph = trace(workspace, *parse_model(model))
     if svg is not None:
-        write_text(svg, lineage.svg(graph))
+        write_text(svg, version_lineage.svg(graph))
     document = {**graph.as_json(), "faults": [node.id for node in graph.faults]}
-    show(document, lineage.lines(graph), as_json=as_json)
+    show(document, version_lineage.lines(graph), as_json=as_json)
     return HeadraceError.exit_code if graph.faults else 0
 
 
@@ -237,7 +238,7 @@ def _row_ids(kept: _Kept) -> set[str]:
     """The rows that a version was trained and tested on, from DVC's copy of them."""
     import pyarrow.parquet as pq
 
-    oid = lineage.rows_hash(kept.lock)
+    oid = version_lineage.rows_hash(kept.lock)
     file = kept.graph.object_of(oid, "rows.parquet") if oid else None
     file = file or kept_rows(kept.version, kept.workspace.var)
     return set(pq.read_table(file, columns=["row_id"])["row_id"].to_pylist()) if file else set()

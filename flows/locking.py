@@ -41,11 +41,11 @@ def _source_moved(job: Job, before: Lock | None, seen: Lock) -> bool:
 
 
 def _champion_profile(job: Job) -> dict[str, Any] | None:
-    from registry.connection import database, is_embedded
+    from registry.store.connection import database, is_embedded
 
     if is_embedded() and not database(job.workspace.var).exists():
         return None  # and none is made for the question's sake
-    from registry.versions import champion_profile
+    from registry.store.versions import champion_profile
 
     return champion_profile(str(read_recipe(job.settings_file).registry.name), job.workspace.var)
 

@@ -21,7 +21,7 @@ from flows.plan import INTERRUPTED, Outcome, Patience, Plan, StageOutcome
 from flows.receipts import lost, refused
 from flows.screen import Screen
 from flows.turns import turns
-from registry import signing
+from registry.store import signing
 
 if TYPE_CHECKING:
     from flows.work import Work

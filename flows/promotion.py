@@ -11,10 +11,10 @@ from core.errors import BadRequest
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from registry.gate import Verdict
-    from registry.ledger import Chain, Entry
-    from registry.promotion import Judge, Promotion
-    from registry.versions import Version
+    from registry.promotion.gate import Verdict
+    from registry.promotion.ledger import Chain, Entry
+    from registry.promotion.promotion import Judge, Promotion
+    from registry.store.versions import Version
 
 EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployments and automations can follow
 
@@ -39,11 +39,11 @@ def promote(
     who: str | None = None,
     why: Sequence[str] = (),
 ) -> Promotion:
-    """Make a version the champion, with evidence or for a stated reason. Raises registry.promotion.Refused.
+    """Make a version the champion, with evidence or for a stated reason. Raises registry.promotion.promotion.Refused.
 
     who, why: for the history; by default the user of this process.
     """
-    from registry import promotion
+    from registry.promotion import promotion
 
     if forced is not None and not forced.strip():
         raise BadRequest("--force needs the reason, which stays in the history: --force 'the old one leaks names'.")
@@ -54,7 +54,7 @@ def promote(
 
 def rollback(workspace: Workspace, model: str) -> Promotion:
     """Return to the champion before the present one."""
-    from registry import promotion
+    from registry.promotion import promotion
 
     moved = promotion.rollback(model, workspace.var)
     announce(workspace, model, moved.version.version, "promoted")
@@ -63,8 +63,8 @@ def rollback(workspace: Workspace, model: str) -> Promotion:
 
 def history(workspace: Workspace, model: str) -> Chain:
     """The ledger of a model. Raises BadRequest for a model that never had an entry."""
-    from registry.connection import answering, connect
-    from registry.journal import read
+    from registry.promotion.journal import read
+    from registry.store.connection import answering, connect
 
     with answering():
         chain = read(connect(workspace.var), model)
@@ -75,7 +75,7 @@ def history(workspace: Workspace, model: str) -> Chain:
 
 def history_lines(chain: Chain, at: datetime | None) -> Iterator[str]:
     """The ledger for a person; with a time, who was champion then and why."""
-    from registry.ledger import champion_entry
+    from registry.promotion.ledger import champion_entry
 
     if at is not None:
         entry = champion_entry(chain.entries, at)
@@ -92,7 +92,7 @@ def history_lines(chain: Chain, at: datetime | None) -> Iterator[str]:
 
 def history_document(chain: Chain, at: datetime | None) -> dict[str, Any]:
     """The same for scripts."""
-    from registry.ledger import champion
+    from registry.promotion.ledger import champion
 
     return {
         "champion": champion(chain.entries, at),

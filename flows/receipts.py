@@ -60,7 +60,7 @@ def _untrue(job: Job, receipt: dict[str, Any]) -> str | None:
             from pipelines.search.published import receipt_holds as index_receipt_holds
 
             return index_receipt_holds(receipt, job.workspace)
-        from registry.receipts import receipt_holds
+        from registry.promotion.receipts import receipt_holds
 
         return receipt_holds(receipt, job.workspace.var)
     except KeyError as key:

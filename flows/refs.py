@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from core.errors import BadRequest
-from registry.garbage import Base
-from registry.holdings import base_of
+from registry.cleanup.held_versions import base_of
+from registry.cleanup.needed import Base
 
 _OID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?:\.dir)?(?![0-9a-f])")
 _MODEL = re.compile(r"models:/([^/@\s'\"]+)")

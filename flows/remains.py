@@ -14,8 +14,8 @@ from flows.holders import Found
 from flows.objects import Objects
 from flows.refs import worktrees
 from flows.sweep import ENGINE, Sweep, is_vocabulary
-from registry.forgetting import GONE, TRAINED
-from registry.versions import CHAMPION, Version
+from registry.cleanup.forgotten_rows import GONE, TRAINED
+from registry.store.versions import CHAMPION, Version
 
 _SHOWN = 4  # places with one reason
 _VOCABULARY = "a model's vocabulary, in which is a word that only this row has; the model is checked by its hash"

@@ -22,13 +22,13 @@ from core.manifest import read_manifest
 from core.workspace import Job, Workspace
 from flows.output import say
 from flows.turns import working
-from registry import versions
-from registry.connection import is_embedded
-from registry.forgetting import forgotten
-from registry.glance import libraries_moved
+from registry.cleanup.forgotten_rows import forgotten
+from registry.store import versions
+from registry.store.connection import is_embedded
+from registry.store.overview import libraries_moved
 
 if TYPE_CHECKING:
-    from registry.versions import Version
+    from registry.store.versions import Version
 
 _STAGES = ("validate", "preprocess", "train", "evaluate")
 _SAID = 3000  # characters of what a failed step said last

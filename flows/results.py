@@ -136,7 +136,7 @@ def _primary(job: Job) -> str | None:
 
 def _remark(job: Job) -> str | None:
     """The sentence to be said when a baseline is the better model."""
-    from registry.card import baseline_line
+    from registry.promotion.card import baseline_line
 
     settings, metrics = _read(job, "settings.json"), _read(job, "evaluation/metrics.json")
     if settings is None or metrics is None:

@@ -30,8 +30,8 @@ from core.files import make_folder, write_json
 from core.patience import limit_s, patiently
 from core.workspace import Workspace
 from flows.turns import locked
-from registry.connection import is_remote, public_address
-from registry.webhooks import server_settings
+from registry.store.connection import is_remote, public_address
+from registry.store.webhooks import server_settings
 
 Name = Literal["prefect", "mlflow"]
 _VARIABLE: dict[Name, str] = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}

@@ -92,9 +92,9 @@ def _live(job: Job) -> dict[str, Any]:
 
 
 def _registered(job: Job) -> dict[str, Any]:
-    from registry.glance import glance
-    from registry.question import questions
-    from registry.versions import CHALLENGER, CHAMPION
+    from registry.promotion.question import questions
+    from registry.store.overview import glance
+    from registry.store.versions import CHALLENGER, CHAMPION
 
     try:
         name = str(read_recipe(job.settings_file).registry.name)

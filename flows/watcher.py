@@ -16,7 +16,7 @@ from flows.promotion import announce, judge_of
 from flows.webhooks import receiving
 
 if TYPE_CHECKING:
-    from registry.promotion import Settled
+    from registry.promotion.promotion import Settled
 
 # Webhooks come from MLflow's server only: what is moved in its database, or while it is away, is found by looking.
 LOOK_EVERY_S = 2.0
@@ -67,8 +67,8 @@ class _Watch:
 
     def look(self) -> None:
         """Judge the aliases that somebody moved."""
-        from registry.glance import moved
-        from registry.promotion import settle
+        from registry.promotion.promotion import settle
+        from registry.store.overview import moved
 
         for name in moved(self.workspace.var):
             try:
@@ -85,7 +85,7 @@ class _Watch:
 
     def ask(self) -> None:
         """Bring the questions that wait for a person and the answers on Prefect's page together."""
-        from registry.question import questions
+        from registry.promotion.question import questions
 
         waiting = questions(self.workspace.var)
         if (waiting or self._asking) and (api := servers.prefect_running(self.workspace)) is not None:
@@ -107,9 +107,9 @@ class _Watch:
 
 
 def _broken(workspace: Workspace) -> Iterator[str]:
-    from registry.connection import answering, connect
-    from registry.glance import with_ledger
-    from registry.journal import read
+    from registry.promotion.journal import read
+    from registry.store.connection import answering, connect
+    from registry.store.overview import with_ledger
 
     for name in with_ledger(workspace.var):
         with answering():

@@ -21,7 +21,7 @@ from typing import Any
 from core.errors import HeadraceError, Outage
 from core.workspace import Workspace
 from flows import servers
-from registry.connection import is_remote, server_name
+from registry.store.connection import is_remote, server_name
 
 _HOST = "127.0.0.1"
 _LARGEST = 64 * 1024  # bytes of a delivery; MLflow's have some 300
@@ -66,13 +66,13 @@ class Webhook:
     def remove(self) -> None:
         """Remove it where it was registered; where that fails, the next one replaces it."""
         if self.registered and (server := servers.mlflow_running(self._workspace)) is not None:
-            from registry.webhooks import unsubscribe
+            from registry.store.webhooks import unsubscribe
 
             with suppress(HeadraceError):
                 unsubscribe(server, self._name)
 
     def _register(self, server: str) -> None:
-        from registry.webhooks import subscribe
+        from registry.store.webhooks import subscribe
 
         try:
             subscribe(server, self._name, self._url, self._secret)

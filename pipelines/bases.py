@@ -112,7 +112,7 @@ def _registered(reference: str, root: Path, version: str | None) -> tuple[Path, 
     named = _MODEL_NAME.fullmatch(reference)
     if named is None:
         raise BadRequest(f"base {reference!r}: allowed are models:/NAME@ALIAS and models:/NAME/VERSION.")
-    from registry.versions import model_folder
+    from registry.store.versions import model_folder
 
     return model_folder(named["name"], version or named["version"] or named["alias"], Workspace(root).var)
 

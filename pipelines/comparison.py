@@ -13,7 +13,7 @@ import numpy as np
 from core.tables.predictions import Answered, axis_names, read_predictions
 from core.tables.statistics import sample, swap_chance
 from core.tables.task import Predictions, Task
-from registry.gate import NoRival, Paired, corrected
+from registry.promotion.gate import NoRival, Paired, corrected
 
 RESAMPLES = 2000  # more than the report's: the gate reads the tail
 SWAPS = 2000

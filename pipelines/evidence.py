@@ -21,9 +21,18 @@ from core.tables.predictions import read_predictions, rows_hash
 from core.tables.task import Task
 from pipelines.comparison import Yardstick, against_baseline, against_champion
 from pipelines.tasks import find_task
-from registry import signing, versions
-from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, CONFIDENCE, Evidence, NoRival, Paired, Verdict, judge
-from registry.versions import Version
+from registry.promotion.gate import (
+    AGAINST_BASELINE,
+    AGAINST_CHAMPION,
+    CONFIDENCE,
+    Evidence,
+    NoRival,
+    Paired,
+    Verdict,
+    judge,
+)
+from registry.store import signing, versions
+from registry.store.versions import Version
 
 BUNDLE = signing.BUNDLE
 RIVAL = "champion-predictions.parquet"  # what the champion says about these very rows, where it was asked again

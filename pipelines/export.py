@@ -25,15 +25,15 @@ from core.tables.predictions import read_predictions
 from core.tables.prepared import read_rows
 from core.tables.task import Exportable, Predictions, Predictor
 from pipelines.tasks import find_task
-from registry import versions
-from registry.signing import BUNDLE
-from registry.trial import environment
-from registry.variant import GRAPH, SECTION, Timing, exchanged, unfit
+from registry.store import versions
+from registry.store.signing import BUNDLE
+from registry.version.onnx_choice import GRAPH, SECTION, Timing, exchanged, unfit
+from registry.version.trial import environment
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from registry.versions import Version
+    from registry.store.versions import Version
 
 _TOLD = "evidence.json"  # in the folder of the graph; what counts is the copy in the version's bundle
 _LIBRARIES = ("torch", "onnxruntime")  # another version of these: exported and timed anew
@@ -123,7 +123,7 @@ def _versions() -> dict[str, str]:
 
 
 def _found(task: str, recipe: Path, out: Path) -> dict[str, Any]:
-    from pipelines import onnx
+    from registry.version import onnx_graph
 
     rows, media = read_rows(recipe / "prepared", "test"), recipe / "raw"
     answered = read_predictions(recipe / "evaluation" / "predictions.parquet")
@@ -132,8 +132,8 @@ def _found(task: str, recipe: Path, out: Path) -> dict[str, Any]:
     if not isinstance(torch_one, Exportable):
         return {"error": f"the task {task} does not say how its module is called"}
     interface = torch_one.interface()
-    graph = onnx.export(torch_one.module, interface)
-    onnx_one = exchanged(torch_one, onnx.opened(graph, torch_one.module.state_dict(), interface.outputs))
+    graph = onnx_graph.export(torch_one.module, interface)
+    onnx_one = exchanged(torch_one, onnx_graph.opened(graph, torch_one.module.state_dict(), interface.outputs))
     (out / Path(GRAPH).name).write_bytes(graph)
     engines = {"torch": partial(torch_one.predict, media=media), "onnx": partial(onnx_one.predict, media=media)}
     return {
@@ -141,7 +141,7 @@ def _found(task: str, recipe: Path, out: Path) -> dict[str, Any]:
         "bytes": len(graph),
         **compared(torch_one, engines["onnx"](rows), answered.model),
         "timing": timed(engines, rows[:_TIMED]),
-        "place": onnx.place(),
+        "place": onnx_graph.place(),
         "versions": _versions(),
     }
 

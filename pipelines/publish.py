@@ -28,8 +28,8 @@ from pipelines.search.query import int8_of
 from pipelines.search.vectors import Remembered
 from pipelines.search.versions import Versions
 from pipelines.stage import stage_main
-from registry.gate import CONFIDENCE, Verdict
-from registry.gate import judge as verdict_of
+from registry.promotion.gate import CONFIDENCE, Verdict
+from registry.promotion.gate import judge as verdict_of
 
 _VECTORS = "vectors.parquet"
 

@@ -32,19 +32,21 @@ from pipelines.export import kept, variant
 from pipelines.provenance import hashes, lock_entries, patch
 from pipelines.stage import stage_main
 from pipelines.tasks import find_task
-from registry import promotion, signing, store, versions
-from registry.card import Facts, baseline_line, card
-from registry.connection import exclusive, server_name
-from registry.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
-from registry.packing import Contents
-from registry.runs import Candidate, Draft
-from registry.trial import difference, rehearse
-from registry.variant import SECTION, described
+from registry.promotion import promotion
+from registry.promotion.card import Facts, baseline_line, card
+from registry.promotion.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
+from registry.store import signing, versions
+from registry.store.connection import exclusive, server_name
+from registry.version import register_version
+from registry.version.onnx_choice import SECTION, described
+from registry.version.packing import Contents
+from registry.version.runs import Candidate, Draft
+from registry.version.trial import difference, rehearse
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from registry.versions import Version
+    from registry.store.versions import Version
 
 _KEPT = ("predictions.parquet", "metrics.json", "report.md", "report.json", "serving.json", "plots")
 _EXAMPLES = 2  # inputs kept with a version
@@ -124,14 +126,14 @@ def _register(subject: Subject) -> dict[str, Any]:
     with exclusive(var), TemporaryDirectory(prefix="headrace-") as scratch:
         folder = Path(scratch)
         draft = _draft(subject)
-        with store.packed(draft, var) as packed:
+        with register_version.packed(draft, var) as packed:
             tried = replace(_tried(subject, packed), variant=_variant(subject, folder / SECTION))
         for _ in range(_TRIES):
             champion = versions.champion(subject.name, var)
             judged = _judge(subject, champion, tried.figures, folder)
             judged = replace(judged, verdict=with_trial(judged.verdict, tried.differs))
             candidate = _candidate(subject, draft, judged, tried, champion, folder)
-            registered = store.register(candidate, var)
+            registered = register_version.register(candidate, var)
             if not registered.outdated:
                 break
     return _receipt(subject, judged.verdict, registered.version)

@@ -40,7 +40,7 @@ _EXPERIMENT = "DVC_EXP_NAME"  # DVC sets it in `dvc exp run`
 
 def run(job: Job) -> None:
     """Train a recipe's model."""
-    from registry.tracking import Dataset, training_run
+    from registry.store.tracking import Dataset, training_run
 
     settings, prepared = job.settings, job.folder / "prepared"
     digest = sha256_json(require_whole(prepared)["files"])

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import HeadraceError, Outage
-from registry.answering import Loaded, load_version
-from registry.glance import Standing, standings
-from registry.promotion import Judge, settle
-from registry.versions import resolve
+from registry.promotion.promotion import Judge, settle
+from registry.store.overview import Standing, standings
+from registry.store.versions import resolve
+from registry.version.predict import Loaded, load_version
 
 LOOK_EVERY_S = 1.0  # of one SQLite query or one request to a server: 1 ms, and a new champion answers within seconds
 RETRY_EVERY_S = 10.0  # what could not be loaded: hashing its files each second would cost a core

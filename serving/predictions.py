@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from registry.answering import Answers
+from registry.version.predict import Answers
 from serving.champions import Champions
 from serving.door import may
 from serving.keys import Caller

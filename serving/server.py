@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from core.errors import BadRequest, Outage
 from core.workspace import Workspace
-from registry.glance import standings
-from registry.promotion import Judge
-from registry.versions import CHAMPION, resolve
+from registry.promotion.promotion import Judge
+from registry.store.overview import standings
+from registry.store.versions import CHAMPION, resolve
 from serving.app import make_app
 from serving.champions import Champions
 from serving.door import is_loopback

@@ -13,10 +13,10 @@ from core.schema.model import Architecture, Method, Model
 from core.tables.task import Base
 from core.weights.base_store import FOLDER, seal
 from pipelines.tasks import _tokens, find_task
-from registry.gate import Outcome, Reason, Verdict
-from registry.packing import Contents
-from registry.runs import Candidate
-from registry.versions import Version
+from registry.promotion.gate import Outcome, Reason, Verdict
+from registry.store.versions import Version
+from registry.version.packing import Contents
+from registry.version.runs import Candidate
 from tests.conftest import film_rows
 
 

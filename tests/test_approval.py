@@ -16,10 +16,11 @@ import pytest
 from core.schema.evaluation import Gate
 from core.workspace import Workspace
 from flows import servers, watcher
-from registry import journal, promotion, versions
-from registry.approval import close, decline
-from registry.connection import connect
-from registry.question import Question, questions
+from registry.promotion import journal, promotion
+from registry.promotion.approval import close, decline
+from registry.promotion.question import Question, questions
+from registry.store import versions
+from registry.store.connection import connect
 from tests.prefect_server import prefect_server
 from tests.small_model import make_small_model, trusting
 from tests.test_evidence import evident, register

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from registry.card import Facts, baseline_line, card, winners
-from registry.gate import Reason, Verdict
+from registry.promotion.card import Facts, baseline_line, card, winners
+from registry.promotion.gate import Reason, Verdict
 
 
 def interval(value: float) -> dict[str, float]:

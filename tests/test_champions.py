@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 from pipelines.tasks import find_task
-from registry import promotion, store, versions
-from registry.connection import connect, exclusive
-from registry.gate import Verdict
-from registry.versions import Version
+from registry.promotion import promotion
+from registry.promotion.gate import Verdict
+from registry.store import versions
+from registry.store.connection import connect, exclusive
+from registry.store.versions import Version
+from registry.version import register_version
 from serving import champions as subject
 from serving.champions import Champions
 from serving.health import readiness
@@ -44,7 +46,7 @@ def register(models: list[Path], var: Path, tmp_path: Path) -> Register:
     def made(which: int, name: str) -> Version:
         with exclusive(var):
             subject = replace(candidate(models[which], tmp_path / "evidence", promote=False), name=name)
-            return store.register(subject, var).version
+            return register_version.register(subject, var).version
 
     return made
 

@@ -13,7 +13,7 @@ from core.tables.predictions import Answered, covers, read_predictions, write_pr
 from core.tables.task import Predictions
 from pipelines.comparison import Yardstick, against_baseline, against_champion
 from pipelines.tasks import find_task
-from registry.gate import NoRival, Paired
+from registry.promotion.gate import NoRival, Paired
 
 ROWS = 60
 LABELS = ["neg", "pos"]

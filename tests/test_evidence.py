@@ -16,10 +16,12 @@ from core.schema.evaluation import Gate
 from core.tables.predictions import Answered, read_predictions, write_predictions
 from pipelines.evidence import BUNDLE, Claim, Rival, asked, bundle, flat_metrics, review, weigh
 from pipelines.tasks import find_task
-from registry import journal, promotion, store, versions
-from registry.connection import connect, exclusive
-from registry.gate import judge
-from registry.runs import Candidate
+from registry.promotion import journal, promotion
+from registry.promotion.gate import judge
+from registry.store import versions
+from registry.store.connection import connect, exclusive
+from registry.version import register_version
+from registry.version.runs import Candidate
 from tests.small_model import candidate, make_small_model
 
 pytestmark = pytest.mark.slow
@@ -73,7 +75,7 @@ def evident(
 
 def register(subject: Candidate, var: Path) -> versions.Version:
     with exclusive(var):
-        return store.register(subject, var).version
+        return register_version.register(subject, var).version
 
 
 def judge_in(var: Path) -> promotion.Judge:

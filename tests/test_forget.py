@@ -33,8 +33,9 @@ from flows.reproduce import reproduce
 from pipelines.evidence import review
 from pipelines.search.engine import choose
 from pipelines.search.published import read_receipt
-from registry import answering, versions
-from registry.versions import Version
+from registry.store import versions
+from registry.store.versions import Version
+from registry.version import predict
 from tests.conftest import TINY_INDEX, Workspace, film_rows, make_tiny
 from tests.small_model import trusting
 
@@ -165,7 +166,7 @@ def test_a_search_finds_what_the_report_names_and_nothing_else(
     assert report["versions"][0]["splits"] == ["test"]
     assert json.loads(example.read_text())["data"][0] == ["(forgotten)"]
     assert review(versions.resolve("tiny", "1", var), None, var) == before, "its evidence holds as it did"
-    answers = answering.predict("tiny", ["a moving film"], var, trusting)
+    answers = predict.predict("tiny", ["a moving film"], var, trusting)
     assert answers.version.version == "1"
 
 

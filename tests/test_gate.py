@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.schema.evaluation import Gate
-from registry.gate import AGAINST_BASELINE, AGAINST_CHAMPION, Evidence, NoRival, Paired, corrected, judge
+from registry.promotion.gate import AGAINST_BASELINE, AGAINST_CHAMPION, Evidence, NoRival, Paired, corrected, judge
 
 NOBODY = NoRival("no champion yet", in_order=True)
 BETTER = Paired("tfidf", "accuracy", better_by=0.05, lower=0.02)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import Outage
-from registry import glance as subject
-from registry.connection import connect, database
-from registry.glance import Glance, glance
+from registry.store import overview as subject
+from registry.store.connection import connect, database
+from registry.store.overview import Glance, glance
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())[
 
 
 # Files that a stage packs or starts as programs of their own, without importing them.
-PROGRAMS = {"register": ("registry/served.py", "registry/rehearsal.py")}
+PROGRAMS = {"register": ("registry/version/pyfunc.py", "registry/version/rehearsal.py")}
 
 
 def module_of(stage: str) -> Path:

@@ -21,13 +21,12 @@ OWNERS = {
     "prefect": ("flows/",),
     "qdrant_edge": ("pipelines/search/edge.py",),
     "qdrant_client": ("pipelines/search/server.py",),
-    "onnx": ("pipelines/onnx.py",),
-    "onnx_ir": ("pipelines/onnx.py",),
-    "onnxruntime": ("pipelines/onnx.py",),
+    "onnx": ("registry/version/onnx_graph.py",),
+    "onnx_ir": ("registry/version/onnx_graph.py",),
+    "onnxruntime": ("registry/version/onnx_graph.py",),
 }
 ASKING = {  # files of registry/ that ask a model
-    "served.py": ("core.tables.task", "pipelines.tasks"),
-    "variant.py": ("core.tables.task", "pipelines.onnx"),
+    "pyfunc.py": ("pipelines.tasks",),
 }
 HEAVY = {"torch", "transformers", "peft", "diffusers", "sklearn", "datasets", "great_expectations", "mlflow"}
 

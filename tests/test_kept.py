@@ -19,9 +19,10 @@ from core.files import sha256_json
 from core.manifest import read_manifest
 from core.weights.base_store import FOLDER, NAMED, STORE, base_folder, cached, named_base, seal
 from pipelines.tasks import find_task
-from registry import store, versions
-from registry.bases import bring
-from registry.connection import exclusive, prepare_embedded
+from registry.store import versions
+from registry.store.connection import exclusive, prepare_embedded
+from registry.store.server_bases import bring
+from registry.version import register_version as store
 from tests.small_model import TEXTS, candidate, make_small_adapters
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.head import Head, parse_head
-from registry.ledger import START, Action, Entry, Kept, champion, champion_before, forced_of, read_chain
+from registry.promotion.ledger import START, Action, Entry, Kept, champion, champion_before, forced_of, read_chain
+from registry.store.ledger_head import Head, parse_head
 
 DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from core.workspace import Job
 from core.workspace import Workspace as Place
 from flows.locking import refresh
 from pipelines.settings import read_lock, run
-from registry.connection import artifacts, connect
+from registry.store.connection import artifacts, connect
 from tests.conftest import Workspace
 
 PROFILE = {"rows": 3}

@@ -27,7 +27,7 @@ from pipelines.sources import SOURCES, source_file
 from pipelines.sources.http import download_name
 from pipelines.sources.readers import READERS, reader_file
 from pipelines.tasks import TASKS, find_task
-from registry import places
+from registry.store import names as places
 
 TRIES = int(os.environ.get("TEST_TRIES", "500"))
 _PARTS = [

@@ -26,9 +26,9 @@ CALLS = {
 }  # fmt: skip
 METHODS = {"extractall", "extract_all", "unpack_archive", "read_pickle", "load_extension", "enable_load_extension"}
 # What runs our own code: a packed model is tried in a process of its own when its code is this workspace's
-# (registry.packing.holds_own_code).
+# (registry.version.packing.holds_own_code).
 OWN = {
-    "registry/rehearsal.py": ["mlflow.pyfunc.load_model()"],
+    "registry/version/rehearsal.py": ["mlflow.pyfunc.load_model()"],
     "pipelines/sources/parsers/docx.py": ["import zipfile"],  # reads sizes and one part; nothing is unpacked to a name
 }
 # Names that are imported when they are known: each is looked for in the list of a folder's files first.

@@ -16,8 +16,9 @@ from mlflow import MlflowClient
 
 from core.workspace import Workspace as Place
 from flows.watcher import watching
-from registry import journal, versions
-from registry.connection import connect
+from registry.promotion import journal
+from registry.store import versions
+from registry.store.connection import connect
 from tests.conftest import TINY_RECIPE, Workspace
 from tests.tiny_graph import until
 

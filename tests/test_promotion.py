@@ -12,9 +12,10 @@ import pytest
 
 from core.workspace import Workspace as Place
 from flows import watcher
-from registry import journal, versions
-from registry.connection import connect
-from registry.ledger import champion
+from registry.promotion import journal
+from registry.promotion.ledger import champion
+from registry.store import versions
+from registry.store.connection import connect
 from tests.conftest import TINY_RECIPE, Workspace, make_tiny
 from tests.tiny_graph import until
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadRequest
-from registry import journal, promotion, store, versions
-from registry.connection import connect, exclusive
-from registry.ledger import champion
+from registry.promotion import journal, promotion
+from registry.promotion.ledger import champion
+from registry.store import versions
+from registry.store.connection import connect, exclusive
+from registry.version import register_version
 from tests.small_model import candidate, make_small_model, trusting
 
 pytestmark = pytest.mark.slow
@@ -53,7 +55,9 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(1, 5):
         model = make_small_model(folder / str(number), seed=number)
         with exclusive(folder / "var"):
-            store.register(candidate(model, evidence, passed=str(number) in PASSED, promote=False), folder / "var")
+            register_version.register(
+                candidate(model, evidence, passed=str(number) in PASSED, promote=False), folder / "var"
+            )
     return folder / "var"
 
 

@@ -124,7 +124,7 @@ def test_a_good_run_and_a_bad_one_do_not_tell(tmp_path: Path) -> None:
 def test_servers_listen_on_this_machine_only(tiny: Workspace) -> None:
     from core.workspace import Workspace as Place
     from flows import servers
-    from registry.connection import prepare_embedded
+    from registry.store.connection import prepare_embedded
 
     prepare_embedded(tiny.path("var"))
     urls = [prefect_server(), servers.start_mlflow_page(Place(tiny.root)) or ""]

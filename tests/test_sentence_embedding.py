@@ -30,8 +30,9 @@ from pipelines.settings import read_recipe
 from pipelines.tasks import _tokens, find_task
 from pipelines.tasks._embedding import SCALE, SentenceEmbedder, scaled_cosines
 from pipelines.tasks.sentence_embedding import EmbeddingPredictor
-from registry import answering, versions
-from registry.promotion import promote
+from registry.promotion.promotion import promote
+from registry.store import versions
+from registry.version import predict
 from tests.conftest import ROOT, make_workspace
 from tests.small_model import trusting
 from tests.small_pairs import ROWS, TEXTS, make_base, pair_rows
@@ -246,7 +247,7 @@ def test_a_promoted_embedder_moves_the_lock_of_its_index(job: Job, task: Task) -
 @pytest.mark.slow
 def test_a_registered_embedder_answers_with_a_vector(job: Job, task: Task) -> None:
     version = versions.resolve("pairs", "1", job.workspace.var)
-    answers = answering.load_version(version, job.workspace.var).answer(TEXTS, local_files=False)
+    answers = predict.load_version(version, job.workspace.var).answer(TEXTS, local_files=False)
     assert [list(row) for row in answers.rows] == [["vector"]] * 3
     vectors = np.array([row["vector"] for row in answers.rows])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)

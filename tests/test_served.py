@@ -23,10 +23,11 @@ import pytest
 from core.errors import BadRequest
 from core.tables.task import Predictions
 from pipelines.tasks import find_task, task_names
-from registry import store, versions
-from registry.connection import exclusive, tracking_uri
-from registry.packing import ROOT, code_files, holds_own_code, requirements
-from registry.served import About, Answerer
+from registry.store import versions
+from registry.store.connection import exclusive, tracking_uri
+from registry.version import register_version
+from registry.version.packing import ROOT, code_files, holds_own_code, requirements
+from registry.version.pyfunc import About, Answerer
 from tests.small_model import TEXTS, candidate, make_small_model
 
 
@@ -37,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = make_small_model(folder)
     (folder / "evidence").mkdir()
     with exclusive(folder / "var"):
-        store.register(candidate(model, folder / "evidence"), folder / "var")
+        register_version.register(candidate(model, folder / "evidence"), folder / "var")
     return folder
 
 
@@ -48,7 +49,7 @@ def test_other_code_in_a_packed_model_is_noticed(home: Path, tmp_path: Path) -> 
     shutil.copytree(versions.packed_folder(version, home / "var"), packed)
     assert holds_own_code(packed, "text_classification")
     assert not holds_own_code(packed, "image_classification")
-    for file in ("served.py", "code/pipelines/task.py", "code/pipelines/more.py", "MLmodel"):
+    for file in ("pyfunc.py", "code/pipelines/task.py", "code/pipelines/more.py", "MLmodel"):
         before = (packed / file).read_bytes() if (packed / file).exists() else None
         edited = (before or b"").replace(b"loaders.code_model", b"model")
         (packed / file).write_bytes(edited if edited != before else (before or b"") + b"\nimport os\n")
@@ -149,7 +150,7 @@ def test_the_code_of_every_task_is_packed_whole_and_no_stage_with_it(task: str) 
     names = {path.relative_to(ROOT).as_posix() for path in code_files(task)}
     assert {f"pipelines/tasks/{task}.py", "core/tables/task.py", "core/schema/columns.py"} <= names
     assert not names & {"pipelines/train.py", "pipelines/settings.py", "pipelines/register.py"}
-    assert [name for name in names if name.startswith(("registry", "flows"))] == ["registry/bases.py"]
+    assert [name for name in names if name.startswith(("registry", "flows"))] == ["registry/store/server_bases.py"]
 
 
 def test_requirements_are_pinned_as_installed() -> None:

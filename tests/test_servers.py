@@ -95,7 +95,7 @@ def test_prefect_is_started_once_reused_healed_and_ended(workspace: Workspace) -
 
 @pytest.mark.slow
 def test_the_mlflow_page_waits_for_its_database(workspace: Workspace) -> None:
-    from registry.connection import connect
+    from registry.store.connection import connect
 
     assert servers.start_mlflow_page(workspace) is None
     connect(workspace.var).create_experiment("seen")

@@ -26,8 +26,10 @@ import pandas as pd
 import pytest
 
 from pipelines.tasks import find_task
-from registry import promotion, store, versions
-from registry.connection import connect, database, exclusive
+from registry.promotion import promotion
+from registry.store import versions
+from registry.store.connection import connect, database, exclusive
+from registry.version import register_version
 from tests.conftest import Workspace, film_rows, make_workspace
 from tests.small_model import candidate, make_small_model, trusting
 from tests.test_promotion import flipped
@@ -118,7 +120,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, models: list[Path]) -> Worksp
     for model in models:
         subject = replace(candidate(model, folder / "evidence", promote=False), name=MODEL)
         with exclusive(made.path("var")):
-            store.register(subject, made.path("var"))
+            register_version.register(subject, made.path("var"))
     champion_is(made, "1")
     return made
 

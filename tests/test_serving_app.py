@@ -19,9 +19,9 @@ from fastapi import FastAPI
 from core.errors import BadRequest
 from core.tables.task import Predictions
 from core.workspace import Workspace
-from registry.answering import Loaded
-from registry.served import About, Answerer
-from registry.versions import Version
+from registry.store.versions import Version
+from registry.version.predict import Loaded
+from registry.version.pyfunc import About, Answerer
 from serving.app import make_app
 from serving.bodies import MAX_BODY_BYTES
 from serving.champions import Champion, Champions

@@ -28,9 +28,11 @@ from core.files import sha256_json, write_json
 from core.manifest import read_manifest, write_manifest
 from core.workspace import Workspace
 from flows import checks
-from registry import promotion, signing, store, versions
-from registry.connection import connect, exclusive
-from registry.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, Version
+from registry.promotion import promotion
+from registry.store import signing, versions
+from registry.store.connection import connect, exclusive
+from registry.store.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, Version
+from registry.version import register_version
 from serving.champions import Champions
 from tests.small_model import candidate, make_small_model, trusting
 
@@ -77,7 +79,7 @@ def register(model: Path, var: Path, name: str = "films") -> Version:
     write_json(evidence / signing.BUNDLE, {"model": {"name": name, "model_hash": subject.model_hash}})
     subject = replace(subject, name=name, evidence={path.name: path for path in evidence.iterdir()})
     with exclusive(var):
-        return store.register(subject, var).version
+        return register_version.register(subject, var).version
 
 
 def _made(folder: Path) -> Path:
@@ -162,7 +164,7 @@ def edit_weights(var: Path) -> None:
 
 
 def edit_code(var: Path) -> None:
-    with (stored(one(var), var) / "served.py").open("a") as file:
+    with (stored(one(var), var) / "pyfunc.py").open("a") as file:
         file.write("\nprint('mine now')\n")
 
 
@@ -203,9 +205,9 @@ def edit_signed_list(var: Path) -> None:
     file = kept(one(var), signing.MODEL, var)
     bundle = json.loads(file.read_text())
     payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
-    digest = hashlib.sha256((stored(one(var), var) / "served.py").read_bytes()).hexdigest()
+    digest = hashlib.sha256((stored(one(var), var) / "pyfunc.py").read_bytes()).hexdigest()
     for resource in payload["predicate"]["resources"]:
-        if resource["name"] == "served.py":
+        if resource["name"] == "pyfunc.py":
             resource["digest"] = digest
     bundle["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
     file.write_text(json.dumps(bundle))
@@ -213,7 +215,7 @@ def edit_signed_list(var: Path) -> None:
 
 ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights, manifest and tag": (edit_weights, r"not over artifacts: .*artifacts/model/model.safetensors differs"),
-    "code": (edit_code, "not over artifacts: served.py differs"),
+    "code": (edit_code, "not over artifacts: pyfunc.py differs"),
     "task": (edit_about, "not over artifacts: artifacts/about.json differs"),
     "a file more": (add_a_file, "not over artifacts: Extra files: code/sitecustomize.py "),
     "evidence": (edit_evidence, r"not over evidence.json: \. differs"),

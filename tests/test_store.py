@@ -21,12 +21,14 @@ import pytest
 from core.errors import BadRequest, Outage
 from flows.scrub import redact
 from flows.traces import Traces
-from registry import answering, journal, promotion, store, versions
-from registry.connection import connect, database, exclusive
-from registry.forgetting import scrub_served
-from registry.receipts import receipt_holds
-from registry.runs import Candidate
-from registry.tracking import Dataset, training_run
+from registry.cleanup.forgotten_rows import scrub_served
+from registry.promotion import journal, promotion
+from registry.promotion.receipts import receipt_holds
+from registry.store import versions
+from registry.store.connection import connect, database, exclusive
+from registry.store.tracking import Dataset, training_run
+from registry.version import predict, register_version
+from registry.version.runs import Candidate
 from tests.conftest import ROOT
 from tests.small_model import TEXTS, candidate, make_small_model, trusting
 
@@ -66,12 +68,12 @@ def make(models: list[Path], evidence: Path, request: pytest.FixtureRequest) -> 
     return made
 
 
-def register(subject: Candidate, var: Path) -> store.Registered:
+def register(subject: Candidate, var: Path) -> register_version.Registered:
     with exclusive(var):
-        return store.register(subject, var)
+        return register_version.register(subject, var)
 
 
-def receipt(subject: Candidate, registered: store.Registered) -> dict[str, Any]:
+def receipt(subject: Candidate, registered: register_version.Registered) -> dict[str, Any]:
     return {
         "model": subject.name,
         "version": registered.version.version,
@@ -310,14 +312,14 @@ def test_predict_serves_whom_people_made_champion(make: Make, var: Path) -> None
     name = make(0).name
     register(make(0), var)
     register(make(1, rival="1"), var)
-    before = answering.predict(name, TEXTS, var, trusting)
+    before = predict.predict(name, TEXTS, var, trusting)
     person_moves_champion(name, "1", var)
-    after = answering.predict(name, TEXTS, var, trusting)
+    after = predict.predict(name, TEXTS, var, trusting)
     assert (before.version.version, after.version.version) == ("2", "1")
     assert [row["confidence"] for row in before.rows] != [row["confidence"] for row in after.rows]
-    assert answering.predict(name, TEXTS, var, trusting, "2").rows == before.rows
+    assert predict.predict(name, TEXTS, var, trusting, "2").rows == before.rows
     assert set(after.rows[0]) == {"label", "confidence"}
-    assert answering.predict(name, [], var, trusting).rows == []
+    assert predict.predict(name, [], var, trusting).rows == []
 
 
 def test_an_alias_moved_without_evidence_goes_back(make: Make, var: Path) -> None:
@@ -326,7 +328,7 @@ def test_an_alias_moved_without_evidence_goes_back(make: Make, var: Path) -> Non
     register(make(1, passed=False, rival="1"), var)
     person_moves_champion(name, "2", var)
     assert versions.aliases(name, var)["champion"] == "1"  # until it is judged, what was accepted counts
-    assert answering.predict(name, TEXTS, var, trusting).version.version == "1"
+    assert predict.predict(name, TEXTS, var, trusting).version.version == "1"
     client = connect(var)
     assert raw_champion(name, var) == "1"
     assert "FAILED  accuracy" in client.get_model_version(name, "2").tags[promotion.REFUSED]
@@ -403,11 +405,12 @@ def test_a_server_that_is_down_is_an_outage_soon(tmp_path: Path, monkeypatch: py
 @pytest.mark.slow
 def test_registering_from_several_processes_makes_one_version(tmp_path: Path, models: list[Path]) -> None:
     code = (
-        "import sys; from pathlib import Path; from registry import store; from registry.connection import exclusive\n"
+        "import sys; from pathlib import Path\n"
+        "from registry.store.connection import exclusive; from registry.version import register_version\n"
         "from tests.small_model import candidate\n"
         "model, evidence, var = map(Path, sys.argv[1:])\n"
         "with exclusive(var):\n"
-        "    done = store.register(candidate(model, evidence), var)\n"
+        "    done = register_version.register(candidate(model, evidence), var)\n"
         "print(done.version.version, done.fresh)"
     )
     (tmp_path / "evidence").mkdir()

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import pytest
 
-from registry import tracking
-from registry.connection import connect
-from registry.tracking import Dataset, TrainingRun, training_run
+from registry.store import tracking
+from registry.store.connection import connect
+from registry.store.tracking import Dataset, TrainingRun, training_run
 from tests.conftest import ROOT
 
 DATA = Dataset("films", "d" * 64, "data/models/films/prepared")
@@ -123,7 +123,7 @@ def test_a_server_that_is_down_neither_stops_training_nor_holds_it_up(
 @pytest.mark.slow
 def test_several_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from registry.tracking import *\n"
+        "import sys; from pathlib import Path; from registry.store.tracking import *\n"
         "with training_run(var=Path(sys.argv[1]), recipe='films', key=sys.argv[2], experiment=False, params={},"
         " tags={}, dataset=Dataset('films', 'd', 's')) as run:\n"
         "    run.log(1, {'loss': 1.0})\n"
@@ -145,7 +145,7 @@ def test_several_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
 def test_a_killed_training_goes_on_in_its_run_with_each_step_once(var: Path, tmp_path: Path) -> None:
     """Killed after step 3; the resumed process hears steps 1 and 2 again from its checkpoint, then trains on."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from registry.tracking import *\n"
+        "import os, signal, sys; from pathlib import Path; from registry.store.tracking import *\n"
         "with training_run(var=Path(sys.argv[1]), recipe='films', key='killed', experiment=False, params={}, tags={},"
         " dataset=Dataset('films', 'd', 's')) as run:\n"
         "    for step in (1, 3): run.log(step, {'loss': 1 / step})\n"

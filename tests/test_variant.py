@@ -22,14 +22,15 @@ from core.tables.task import Base, Exportable
 from core.workspace import Workspace
 from flows import lineage
 from pipelines.export import compared, timed
-from pipelines.onnx import export, opened, place, providers
 from pipelines.tasks import find_task
-from registry import answering, signing, store, versions
-from registry.connection import connect, exclusive
-from registry.lineage import Node
-from registry.signing import BUNDLE
-from registry.variant import CLOSE, GRAPH, SECTION, chosen, exchanged, unfit
-from registry.versions import EVIDENCE_HASH, Version
+from registry.store import signing, versions
+from registry.store.connection import connect, exclusive
+from registry.store.signing import BUNDLE
+from registry.store.versions import EVIDENCE_HASH, Version
+from registry.version import predict, register_version
+from registry.version.onnx_choice import CLOSE, GRAPH, SECTION, chosen, exchanged, unfit
+from registry.version.onnx_graph import export, opened, place, providers
+from registry.version.version_lineage import Node
 from serving.champions import Champions
 from tests.small_model import TEXTS, candidate, make_small_adapters, make_small_model, trusting
 
@@ -146,7 +147,7 @@ def var(graph: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
     write_json(folder / "evidence" / BUNDLE, {"model": about, SECTION: sound(made)})
     tags = {EVIDENCE_HASH: sha256_file(folder / "evidence" / BUNDLE)}
     with exclusive(folder / "var"):
-        store.register(candidate(model, folder / "evidence", tags=tags), folder / "var")
+        register_version.register(candidate(model, folder / "evidence", tags=tags), folder / "var")
     return folder / "var"
 
 
@@ -167,7 +168,7 @@ def kept(version: Version, name: str, var: Path) -> Path:
 
 def test_an_equal_and_faster_variant_answers(var: Path) -> None:
     version = one(var)
-    loaded = answering.load_version(version, var)
+    loaded = predict.load_version(version, var)
     assert (loaded.engine, loaded.remark) == ("onnx", None)
     predictor = find_task("text_classification").load(versions.packed_folder(version, var) / versions.MODEL_FILES)
     expected = predictor.answers(predictor.predict(TEXT_ROWS))
@@ -230,14 +231,14 @@ def test_what_was_tampered_with_never_answers(var: Path, tmp_path: Path) -> None
     for alter, why in ALTERED.items():
         shutil.copytree(folder := kept(version, BUNDLE, var).parent, tmp_path / "copy")
         alter(version, var)
-        loaded = answering.load_version(one(var), var)
+        loaded = predict.load_version(one(var), var)
         assert loaded.engine == "torch", alter
         assert why in str(loaded.remark)
         assert len(loaded.answer(TEXTS, local_files=False).rows) == len(TEXTS)
         shutil.rmtree(folder)
         shutil.move(tmp_path / "copy", folder)
     connect(var).set_model_version_tag("films", "1", EVIDENCE_HASH, version.tags[EVIDENCE_HASH])
-    assert answering.load_version(one(var), var).engine == "onnx"
+    assert predict.load_version(one(var), var).engine == "onnx"
 
 
 def test_lineage_hashes_the_graph_too(var: Path) -> None:

@@ -18,9 +18,9 @@ import pytest
 from core.workspace import Workspace
 from flows import servers, watcher
 from flows.webhooks import receiving, refusal
-from registry import versions
-from registry.connection import connect
-from registry.webhooks import server_settings, subscribe
+from registry.store import versions
+from registry.store.connection import connect
+from registry.store.webhooks import server_settings, subscribe
 from tests.tiny_graph import until
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ class Interface:
 class Exportable(Protocol):
     """A Predictor that can be exported: it asks `module` by keyword and reads nothing but `outputs` of what comes back.
 
-    Then anything that is called alike may stand in the module's place (pipelines/onnx.py).
+    Then anything that is called alike may stand in the module's place (registry/version/onnx_graph.py).
     """
 
     module: Any

@@ -1,7 +1,7 @@
 """The base of a model that holds only what training added to it (adapters, a head): kept once, found by its hash.
 
 `train` writes it beside the model as an output of its own, so DVC keeps equal ones once, and pushes them. `register`
-keeps it in var/bases as well, and in a run of the registry where that is a server (registry/bases.py).
+keeps it in var/bases as well, and in a run of the registry where that is a server (registry/store/server_bases.py).
 """
 
 from __future__ import annotations

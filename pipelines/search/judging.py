@@ -29,7 +29,7 @@ from pipelines.search.postings import weigh
 from pipelines.search.published import Truth, point_id
 from pipelines.search.query import MODES, Asker, Question, asker_of, mode_of
 from pipelines.search.vectors import Remembered
-from registry.gate import Evidence, NoRival, Paired
+from registry.promotion.gate import Evidence, NoRival, Paired
 
 LIVE, RERANKED = "live", "reranked"
 JUDGED, KNOWN = "judged queries", "known items"

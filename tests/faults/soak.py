@@ -139,8 +139,8 @@ def find_faults(made: Workspace) -> list[str]:
     from core.workspace import Workspace as Place
     from flows.dag import Graph
     from flows.receipts import lost
-    from registry.connection import connect
-    from registry.versions import packed_folder, versions
+    from registry.store.connection import connect
+    from registry.store.versions import packed_folder, versions
 
     place = Place(made.root)
     graph = Graph(made.root)

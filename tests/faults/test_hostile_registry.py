@@ -16,11 +16,11 @@ import pytest
 from core.errors import BadRequest
 from core.files import sha256_json
 from core.manifest import read_manifest, write_manifest
-from registry import store
-from registry.connection import connect, database, exclusive
-from registry.places import local_folder
-from registry.served import load_answerer
-from registry.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, evidence, packed_folder, versions
+from registry.store.connection import connect, database, exclusive
+from registry.store.names import local_folder
+from registry.store.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, evidence, packed_folder, versions
+from registry.version import register_version
+from registry.version.pyfunc import load_answerer
 from tests.conftest import ROOT
 from tests.faults.hostile import code, pickled
 from tests.small_model import candidate, make_small_model
@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("dvc.yaml", "params.yaml"):
         (folder / name).write_text("{}\n")
     with exclusive(folder / "var"):
-        store.register(candidate(model, folder / "evidence"), folder / "var")
+        register_version.register(candidate(model, folder / "evidence"), folder / "var")
     return folder
 
 
@@ -55,7 +55,7 @@ def test_nothing_in_a_version_runs(home: Path) -> None:
     (folder / "MLmodel").write_text("flavors: {python_function: {loader_module: evil, python_model: python_model.pkl}}")
     for place in (folder / "code", folder / "code" / "pipelines", folder, folder / MODEL_FILES):
         (place / "evil.py").write_text(code(marker))
-    for own in (folder / "code").rglob("served.py"):
+    for own in (folder / "code").rglob("pyfunc.py"):
         own.write_text(code(marker))
     done = predict(home)
     assert done.returncode == 0 and ("pos" in done.stdout or "neg" in done.stdout), done.stderr

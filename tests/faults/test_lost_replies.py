@@ -13,9 +13,11 @@ import pytest
 from mlflow import MlflowClient
 
 from core.patience import patiently
-from registry import promotion, store, versions
-from registry.connection import exclusive
-from registry.tracking import Dataset, training_run
+from registry.promotion import promotion
+from registry.store import versions
+from registry.store.connection import exclusive
+from registry.store.tracking import Dataset, training_run
+from registry.version import register_version
 from tests.faults.mlflow_server import Server
 from tests.faults.proxy import Proxy
 from tests.small_model import candidate, make_small_model, trusting
@@ -36,7 +38,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_lost_replies_double_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, register, register again, promote: for one model after another, until enough replies were lost."""
     monkeypatch.setenv("HEADRACE_PATIENCE_S", "120")
-    monkeypatch.setattr("registry.tracking._RETRY_AFTER_S", 0.1)
+    monkeypatch.setattr("registry.store.tracking._RETRY_AFTER_S", 0.1)
     monkeypatch.setattr("core.patience._LONGEST_PAUSE_S", 0.2)
     evidence, var = tmp_path / "evidence", tmp_path / "var"
     evidence.mkdir()
@@ -81,4 +83,4 @@ def train(var: Path, model_hash: str) -> None:
 
 def register(subject: Any, var: Path) -> None:
     with exclusive(var):
-        store.register(subject, var)
+        register_version.register(subject, var)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from registry.tracking import Dataset, training_run
+from registry.store.tracking import Dataset, training_run
 from tests.faults.mlflow_server import Server
 
 pytestmark = pytest.mark.slow

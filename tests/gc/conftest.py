@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import promotion
+from registry.promotion import promotion
 from tests.gc.world import MODEL, World, free, make_parts, make_world
 from tests.small_model import trusting
 from tests.tiny_graph import TinyGraph, make_tiny_graph

@@ -12,9 +12,10 @@ import pytest
 from core.errors import BadRequest
 from core.weights.base_store import STORE
 from flows.integrity import is_whole
-from registry import answering, journal, promotion
-from registry.connection import connect
-from registry.ledger import champion_before
+from registry.promotion import journal, promotion
+from registry.promotion.ledger import champion_before
+from registry.store.connection import connect
+from registry.version import predict
 from tests.gc.world import BASES, MODEL, World, free, loads, make_world
 from tests.small_model import TEXTS, trusting
 
@@ -121,7 +122,7 @@ class History:
     def check_answers(self) -> None:
         world = self.world
         if self.champions:
-            answers = answering.predict(MODEL, TEXTS, world.var, trusting)
+            answers = predict.predict(MODEL, TEXTS, world.var, trusting)
             assert (answers.version.version, len(answers.rows)) == (self.champions[-1], len(TEXTS)), self.told
         if world.index.folder.exists():
             assert world.answer() == f"text {self.documents}", self.told

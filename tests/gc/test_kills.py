@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flows.turns import working
-from registry import versions
-from registry.connection import connect
+from registry.store import versions
+from registry.store.connection import connect
 from tests.conftest import ROOT
 from tests.gc.world import MODEL, SLOWLY, World, free, gc_process, loads, waiting_gc
 from tests.tiny_graph import TinyGraph
@@ -18,7 +18,7 @@ from tests.tiny_graph import TinyGraph
 
 @pytest.mark.slow
 def test_killed_while_it_comes_back_it_comes_back_the_next_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from registry import runs
+    from registry.version import runs
 
     for which in range(2):
         world.train(which)

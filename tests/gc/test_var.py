@@ -14,8 +14,8 @@ from core.errors import HeadraceError
 from core.files import write_json
 from flows.gc import document, gc, lines
 from pipelines.search.versions import Versions
-from registry import garbage
-from registry.connection import connect, server_name
+from registry.cleanup import needed
+from registry.store.connection import connect, server_name
 from tests.conftest import ROOT
 from tests.gc.world import DAY_S, MODEL, World, free, hashes, lay_about, loads
 from tests.tiny_graph import TinyGraph
@@ -116,7 +116,7 @@ def test_the_command(world: World) -> None:
     for options in ([], ["--dry-run"]):
         told = json.loads(said(*options, "--json"))
         assert (told["dry_run"], told["versions"], told["freed"]) == (bool(options), [], [])
-        assert {row["because"] for row in told["kept"]} >= {garbage.YOUNG, "@challenger points at it"}
+        assert {row["because"] for row in told["kept"]} >= {needed.YOUNG, "@challenger points at it"}
     assert said().endswith("nothing to free\n")
     assert not (world.var / "servers").exists()
 
@@ -155,6 +155,6 @@ def test_a_server_that_is_away_frees_nothing(world: World, monkeypatch: pytest.M
 
 
 def test_a_size_as_people_read_it() -> None:
-    assert [garbage.size(n) for n in (0, 999, 1000, 1_540_000, 2.5e12, 3e15)] == [
+    assert [needed.size(n) for n in (0, 999, 1000, 1_540_000, 2.5e12, 3e15)] == [
         "0 B", "999 B", "1.0 KB", "1.5 MB", "2.5 TB", "3,000.0 TB",
     ]  # fmt: skip

@@ -31,9 +31,10 @@ from pipelines.search.postings import write_terms
 from pipelines.search.published import build, read_truth, receipt, release
 from pipelines.search.stored import Table, as_keys, write
 from pipelines.search.terms import Analyser
-from registry import store, versions
-from registry.connection import database, exclusive, prepare_embedded
-from registry.versions import Version
+from registry.store import versions
+from registry.store.connection import database, exclusive, prepare_embedded
+from registry.store.versions import Version
+from registry.version import register_version
 from tests.conftest import ROOT
 from tests.small_model import candidate, make_small_adapters
 from tests.tiny_graph import TinyGraph
@@ -97,7 +98,7 @@ class World(TinyGraph):
         write_json(evidence / "settings.json", {"bases": dict(bases or {}), "data": {"source": "rows-a.txt"}})
         subject = candidate(job.folder / "model", evidence, passed=passed, promote=False)
         with exclusive(self.var):
-            done = store.register(replace(subject, name=MODEL, recipe="a"), self.var).version
+            done = register_version.register(replace(subject, name=MODEL, recipe="a"), self.var).version
         self.made[which] = done.version
         return done
 

@@ -11,7 +11,7 @@ def _is_shared(call: list[str]) -> bool:
     """A command, a stage, or the process in which `register` tries a packed model."""
     if call[:1] == ["-m"]:
         return call[1] in ("flows.cli", "dvc") or call[1].startswith("pipelines.")
-    return call[:1] == ["-P"] and call[1].endswith("/registry/rehearsal.py")
+    return call[:1] == ["-P"] and call[1].endswith("/registry/version/rehearsal.py")
 
 
 def _hand_over(folder: str, call: list[str]) -> int:

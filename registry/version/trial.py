@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import HeadraceError
-from registry.signing import KEY, PASSPHRASE
+from registry.store.signing import KEY, PASSPHRASE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from core.errors import BadRequest
 from core.workspace import leads_out
-from registry.connection import artifacts, is_embedded, is_remote, shown_server
+from registry.store.connection import artifacts, is_embedded, is_remote, shown_server
 
 _SHOWN = 200  # characters of what is refused
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # of a run or a model: a folder's name, a part of an address

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from core.files import replacing, sync, sync_tree
 from core.reflink import clone, share
 from core.weights.base_store import FOLDER, STORE, base_folder, named_base, unlike
-from registry.bases import EXPERIMENT, TAG, kept_run
-from registry.connection import experiment_id, is_embedded, sent_once
-from registry.gate import Verdict
-from registry.packing import Contents, pack
-from registry.places import local_folder
-from registry.versions import EVIDENCE, FREED, MODEL_FILES, MODEL_HASH, RECIPE, Version
+from registry.promotion.gate import Verdict
+from registry.store.connection import experiment_id, is_embedded, sent_once
+from registry.store.names import local_folder
+from registry.store.server_bases import EXPERIMENT, TAG, kept_run
+from registry.store.versions import EVIDENCE, FREED, MODEL_FILES, MODEL_HASH, RECIPE, Version
+from registry.version.packing import Contents, pack
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.connection import experiment_id, sent_once
-from registry.head import HEAD_TAG, Head, parse_head
-from registry.ledger import MOVES, START, Chain, Entry, Kept, champion, read_chain
-from registry.places import require_name
+from registry.promotion.ledger import MOVES, START, Chain, Entry, Kept, champion, read_chain
+from registry.store.connection import experiment_id, sent_once
+from registry.store.ledger_head import HEAD_TAG, Head, parse_head
+from registry.store.names import require_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

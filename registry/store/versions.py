@@ -12,11 +12,11 @@ from core.files import read_json, replacing, sha256_json
 from core.manifest import damage, read_manifest
 from core.weights.base_store import STORE, base_folder, named_base, unlike
 from core.workspace import leads_out
-from registry import signing
-from registry.bases import fetch, kept_run
-from registry.connection import answering, connect, is_embedded, server_name, shown_server
-from registry.head import HEAD_TAG, parse_head
-from registry.places import downloads, local_folder, require_id, require_name
+from registry.store import signing
+from registry.store.connection import answering, connect, is_embedded, server_name, shown_server
+from registry.store.ledger_head import HEAD_TAG, parse_head
+from registry.store.names import downloads, local_folder, require_id, require_name
+from registry.store.server_bases import fetch, kept_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.promotion import Judge, settle
-from registry.variant import chosen
-from registry.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
+from registry.promotion.promotion import Judge, settle
+from registry.store.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
+from registry.version.onnx_choice import chosen
 
 if TYPE_CHECKING:
-    from registry.served import Answerer
+    from registry.version.pyfunc import Answerer
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
 def load_version(version: Version, var: Path) -> Loaded:
     """Load a version that was looked up, its files re-hashed. Raises BadRequest or BadData when they are not whole."""
     folder = packed_folder(version, var)
-    from registry.served import Answerer, load_answerer
+    from registry.version.pyfunc import Answerer, load_answerer
 
     loaded = load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE)
     choice = chosen(version, loaded.predictor, var)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.files import make_folder, swap_in
-from registry.connection import answering, quiet, sent_once
+from registry.store.connection import answering, quiet, sent_once
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -21,7 +21,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from core.errors import BadRequest
 from core.tables.task import Predictor
 from pipelines.tasks import find_task
-from registry.bases import bring
+from registry.store.server_bases import bring
 
 MODEL = "model"  # names of the artifacts that MLflow keeps beside the code
 ABOUT = "about"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import Outage
-from registry.connection import answering, connect, database, is_embedded, server_name, shown_server
-from registry.versions import FREED, MODEL_HASH, read_versions
+from registry.store.connection import answering, connect, database, is_embedded, server_name, shown_server
+from registry.store.versions import FREED, MODEL_HASH, read_versions
 
 # MLflow keeps a deleted version's row and marks it (mlflow/entities/model_registry/model_version_stages.py).
 _VERSION = (

@@ -1,4 +1,4 @@
-"""What the embedded store holds of each version, as facts for registry/garbage.py; and the mark on a freed one."""
+"""What the embedded store holds of each version: facts for registry/cleanup/needed.py; and the mark on a freed one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import BadRequest, HeadraceError
 from core.files import read_json
-from registry import journal
-from registry.connection import answering, artifacts, connect, database, is_embedded
-from registry.garbage import Base, Held
-from registry.ledger import MOVES, Chain
-from registry.places import local_folder
-from registry.versions import (
+from registry.cleanup.needed import Base, Held
+from registry.promotion import journal
+from registry.promotion.ledger import MOVES, Chain
+from registry.store.connection import answering, artifacts, connect, database, is_embedded
+from registry.store.names import local_folder
+from registry.store.versions import (
     CHAMPION,
     EVIDENCE,
     FREED,

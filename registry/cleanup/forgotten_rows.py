@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.files import sha256_file
-from registry import signing
-from registry.connection import answering, connect, database, is_embedded
-from registry.garbage import Base
-from registry.holdings import bases_in, names
-from registry.journal import now
-from registry.places import local_folder
-from registry.versions import EVIDENCE, Version, evidence, freed, local_copy, read_versions
+from registry.cleanup.held_versions import bases_in, names
+from registry.cleanup.needed import Base
+from registry.promotion.journal import now
+from registry.store import signing
+from registry.store.connection import answering, connect, database, is_embedded
+from registry.store.names import local_folder
+from registry.store.versions import EVIDENCE, Version, evidence, freed, local_copy, read_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""`python -P registry/rehearsal.py MODEL INPUTS OUT`: load an MLflow model as any server does, ask it, and time it.
+"""`python -P registry/version/rehearsal.py MODEL INPUTS OUT`: load a model as any server does, ask it, and time it.
 
 Runs in a process of its own and imports nothing of this project: what it finds is the code inside the model.
 """

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.connection import answering, connect, exclusive
-from registry.ledger import Chain
-from registry.promotion import APPROVAL, ASKED, answered, record, whole
-from registry.versions import Version, read_versions
+from registry.promotion.ledger import Chain
+from registry.promotion.promotion import APPROVAL, ASKED, answered, record, whole
+from registry.store.connection import answering, connect, exclusive
+from registry.store.versions import Version, read_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,8 +17,8 @@ from typing import Any
 
 from core.errors import BadRequest, HeadraceError
 from core.tables.task import Exportable, Predictor
-from registry import signing
-from registry.versions import EVIDENCE_HASH, Version, evidence
+from registry.store import signing
+from registry.store.versions import EVIDENCE_HASH, Version, evidence
 
 SECTION = "onnx"  # of a version's bundle, and the folder with the graph among its evidence
 GRAPH = f"{SECTION}/model.onnx"
@@ -64,7 +64,10 @@ def exchanged(predictor: Exportable, module: Any) -> Any:
 
 
 def unfit(told: Mapping[str, Any], place: Mapping[str, Any]) -> str | None:
-    """Why a variant may not answer, by its evidence; None: equal and faster. place: as pipelines/onnx.py says it."""
+    """Why a variant may not answer, by its evidence; None: it is equal and faster.
+
+    place: as registry/version/onnx_graph.py says it.
+    """
     if "error" in told:
         return f"there is none: {told['error']}"
     try:
@@ -137,7 +140,7 @@ def _graph(version: Version, var: Path) -> bytes | None:
         raise _NotUsed(f"of its evidence, {fault}")
     if find_spec("onnxruntime") is None:
         raise _NotUsed("onnxruntime is not installed")
-    from pipelines.onnx import place
+    from registry.version.onnx_graph import place
 
     if why := unfit(told[SECTION], place()):
         raise _NotUsed(why)
@@ -164,7 +167,7 @@ def _bundle(version: Version, var: Path) -> Path | None:
 
 
 def _by_onnx(predictor: Predictor, graph: bytes) -> Predictor:
-    from pipelines.onnx import opened
+    from registry.version.onnx_graph import opened
 
     if not isinstance(predictor, Exportable):
         raise _NotUsed("this code of its task cannot ask it")

@@ -171,7 +171,7 @@ def _everything(target: Path) -> Any:
     """What counts of a folder: every file but the bytecode that Python leaves and what MLflow adds in loading it.
 
     Bytecode may be planted, but nothing here runs a version's own code unless it is this workspace's, byte for byte,
-    without any (registry/packing.py).
+    without any (registry/version/packing.py).
     """
     from model_signing import hashing
 

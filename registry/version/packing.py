@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import Model
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _OTHER_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML"}
 _LOADER = "mlflow.pyfunc.loaders.code_model"  # what MLflow writes for a model from code
-SERVED = ROOT / "registry" / "served.py"
+SERVED = Path(__file__).with_name("pyfunc.py").resolve()
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def is_own(folder: Path, contents: Contents) -> bool:
 
 
 def code_files(task: str) -> list[Path]:
-    """The files of this project that a served version of the task runs, beside served.py itself."""
+    """The files of this project that a served version of the task runs, beside pyfunc.py itself."""
     return [path for path in closure(ROOT, SERVED, ROOT / "pipelines" / "tasks" / f"{task}.py") if path != SERVED]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import HeadraceError
-from registry.connection import answering, connect, experiment_id, quiet, sent_once
+from registry.store.connection import answering, connect, experiment_id, quiet, sent_once
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,6 +1,6 @@
 """What was champion, when, by whom and on which evidence: a chain of entries, each holding the hash of the one before.
 
-Pure. The chain is kept in the registry itself (registry/journal.py), so that everyone on a shared server sees one.
+Pure. The chain is kept in the registry itself (registry/promotion/journal.py): all on a shared server see one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from core.files import to_json
-from registry.head import Head
+from registry.store.ledger_head import Head
 
 # registered: a version and its evidence are known from now on. refused: somebody moved the alias without evidence.
 Action = Literal["registered", "promoted", "rolled back", "refused"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.gate import CONFIDENCE, Verdict, corrected
-from registry.ledger import Entry
+from registry.promotion.gate import CONFIDENCE, Verdict, corrected
+from registry.promotion.ledger import Entry
 
 _HASH_CHARACTERS = 12
 _MANY_SLICES = 40

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import BadRequest
-from registry import signing
-from registry.approval import ask
-from registry.card import shortened, with_forced, with_signer
-from registry.connection import answering, as_default, connect, sent_once
-from registry.ledger import Chain, forced_of
-from registry.packing import holds_own_code, is_own, pack
-from registry.promotion import accept, anchor, whole
-from registry.runs import Candidate, Draft, log_evaluation, logged_model, run_of
-from registry.versions import (
+from registry.promotion.approval import ask
+from registry.promotion.card import shortened, with_forced, with_signer
+from registry.promotion.ledger import Chain, forced_of
+from registry.promotion.promotion import accept, anchor, whole
+from registry.store import signing
+from registry.store.connection import answering, as_default, connect, sent_once
+from registry.store.versions import (
     CHALLENGER,
     FAILED,
     GATE,
@@ -35,6 +33,8 @@ from registry.versions import (
     local_copy,
     read_versions,
 )
+from registry.version.packing import holds_own_code, is_own, pack
+from registry.version.runs import Candidate, Draft, log_evaluation, logged_model, run_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

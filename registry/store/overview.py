@@ -11,9 +11,9 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from core.errors import Outage
-from registry.connection import answering, connect, database, is_embedded
-from registry.head import HEAD_TAG, Head, parse_head
-from registry.versions import CHAMPION, accepted, read_versions
+from registry.store.connection import answering, connect, database, is_embedded
+from registry.store.ledger_head import HEAD_TAG, Head, parse_head
+from registry.store.versions import CHAMPION, accepted, read_versions
 
 _TAG = "version."  # tags of a training run: version.transformers
 _NEWEST = (  # MLflow keeps a deleted version's row and marks it

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import GATE_REFUSED, BadData, BadRequest, HeadraceError
-from registry import journal
-from registry.card import shortened, with_forced
-from registry.connection import answering, connect, exclusive
-from registry.gate import Verdict
-from registry.ledger import Action, Chain, Entry, champion_before
-from registry.versions import (
+from registry.promotion import journal
+from registry.promotion.card import shortened, with_forced
+from registry.promotion.gate import Verdict
+from registry.promotion.ledger import Action, Chain, Entry, champion_before
+from registry.store.connection import answering, connect, exclusive
+from registry.store.versions import (
     CHAMPION,
     EVIDENCE_HASH,
     Version,
@@ -37,7 +37,8 @@ _LONGEST_TAG = 1000  # characters
 _SOMEBODY = "somebody, in MLflow"  # which has no users of its own
 _REMOVED = Verdict.refused("alias", "it was removed; a model that has a champion keeps one")
 REFUSED = "promotion_refused"  # tag of a version: why the alias was taken back from it
-APPROVAL = "approval"  # tag of a version that a person decides over (registry/approval.py): ASKED, or what came of it
+# Tag of a version that a person decides over (registry/promotion/approval.py): ASKED, or what came of it.
+APPROVAL = "approval"
 ASKED = "asked"
 
 Judge = Callable[[Version, Version | None], Verdict]  # a version and the champion -> may it take its place?

@@ -1,4 +1,4 @@
-"""The questions that wait for a person (registry/approval.py), and what is to be read before answering one."""
+"""Questions that wait for a person (registry/promotion/approval.py), and what is to be read before answering one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.connection import answering, connect, database, is_embedded
-from registry.glance import opened
-from registry.promotion import APPROVAL, ASKED
-from registry.versions import EVIDENCE_HASH
+from registry.promotion.promotion import APPROVAL, ASKED
+from registry.store.connection import answering, connect, database, is_embedded
+from registry.store.overview import opened
+from registry.store.versions import EVIDENCE_HASH
 
 _WAITING = (  # MLflow keeps a deleted version's row and marks it
     "SELECT v.name, v.version, e.value FROM model_versions v"

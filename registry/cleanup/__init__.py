@@ -1,0 +1,1 @@
+"""Which versions are needed, freed, or had a row that is forgotten."""

@@ -1,0 +1,1 @@
+"""What MLflow holds, read and written; nothing of it is believed."""

@@ -1,0 +1,1 @@
+"""One version: packed, tried, registered, loaded, asked; its lineage."""

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from core.schema.search import Answer as Settings
 from pipelines.bases import resolve
 from pipelines.passages import embedded
-from pipelines.schema.index import Answer as Settings
 from pipelines.search.answer import Answer, generated, prompt, quotes, tell
 from pipelines.search.assessment import assess, holds, judged
 from pipelines.search.embedder import Embedder, load

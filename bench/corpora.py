@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.schema.search import Judging
 from core.workspace import Job
-from pipelines.schema.index import Judging
 from pipelines.search.judged import Query, identify_judged, read_judged
 from tests import small_index
 

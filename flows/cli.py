@@ -151,7 +151,7 @@ def check(
     from flows.output import show
 
     if schema is not None:
-        from pipelines.schema.published import json_schema
+        from pipelines.recipes.json_schema import json_schema
 
         show(json_schema(schema.value), [], as_json=True)
         return

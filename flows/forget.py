@@ -45,9 +45,9 @@ from flows.sweep import JOURNAL, Fate, Sweep, settle
 from flows.traces import Traces
 from flows.turns import turns
 from pipelines.evidence import BUNDLE
-from pipelines.locks import write_lock
+from pipelines.recipes.observe import write_lock
+from pipelines.recipes.read import read_lock
 from pipelines.search import leftovers
-from pipelines.settings import read_lock
 from registry.cleanup.forgotten_rows import signed_again
 from registry.store.connection import is_embedded
 from registry.store.versions import EVIDENCE, PREDICTIONS

@@ -23,7 +23,7 @@ from flows.output import show
 from flows.refs import read_objects
 from pipelines.bases import locked
 from pipelines.evidence import BUNDLE
-from pipelines.settings import read_lock
+from pipelines.recipes.read import read_lock
 from registry.cleanup.forgotten_rows import forgotten, kept_rows
 from registry.store import versions
 from registry.version import version_lineage

@@ -12,7 +12,7 @@ from core.schema.messages import near
 from core.schema.reading import read_document, shown
 from core.workspace import Job, Kind, Workspace
 from flows.params import SECTIONS, put, read_entries, remove
-from pipelines.settings import read_index, read_recipe
+from pipelines.recipes.read import read_index, read_recipe
 from pipelines.sources import watch_path
 
 _OF_INDEX, _OF_RECIPE = {"documents", "chunk", "embed", "search"}, {"task", "data", "model", "training"}
@@ -64,7 +64,7 @@ def correct(workspace: Workspace, entries: Mapping[Job, Mapping[str, str]]) -> l
 
 def new(workspace: Workspace, name: str, file: Path) -> Job:
     """Make a recipe or index live from a settings file, copied as it is. A mistake leaves the workspace as it was."""
-    from pipelines.locks import observe, write_lock
+    from pipelines.recipes.observe import observe, write_lock
 
     job = workspace.job(kind_of(file), name)
     _refuse_taken(workspace, job, file)

@@ -8,8 +8,8 @@ from typing import Any
 from core.files import read_json
 from core.schema.lock import Lock
 from core.workspace import Job
-from pipelines.locks import observe, write_lock
-from pipelines.settings import identity, read_lock, read_recipe
+from pipelines.recipes.observe import observe, write_lock
+from pipelines.recipes.read import identity, read_lock, read_recipe
 
 _SHOWN = 12  # characters of a hash
 

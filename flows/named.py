@@ -19,8 +19,8 @@ from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace
 from pipelines.bases import identify
 from pipelines.examples import Shape
-from pipelines.schema.recipe import Recipe
-from pipelines.settings import index_references, read_index, read_recipe, references
+from pipelines.recipes.read import index_references, read_index, read_recipe, references
+from pipelines.recipes.recipe import Recipe
 from pipelines.sources import find_source, watch_path
 from pipelines.sources._files import Files
 from pipelines.sources.readers import find_reader, reader_file

@@ -18,7 +18,7 @@ from flows.live import live
 from flows.slots import tell_missed
 from flows.turns import holder, only_one
 from flows.watcher import watching
-from pipelines.settings import read_index, read_recipe
+from pipelines.recipes.read import read_index, read_recipe
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment

@@ -17,7 +17,7 @@ from flows.live import chosen
 from flows.receipts import lost, read_receipt
 from flows.results import answered_by
 from flows.turns import holder
-from pipelines.settings import read_recipe
+from pipelines.recipes.read import read_recipe
 
 
 def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from core.errors import BadData
 from core.files import replacing, sha256_json, write_json
 from core.manifest import require_whole, unchanged, write_manifest
 from core.progress import Progress, tell
+from core.schema.search import Access, Chunk
 from core.tables.access import Rules
 from core.workspace import Job
 from pipelines import earlier
 from pipelines.cutter import CHUNKS, Cutter
 from pipelines.documents import AT_ONCE, Counts, Document, distinct, read_documents
 from pipelines.earlier import Earlier, read_earlier
-from pipelines.schema.index import Access, Chunk
 from pipelines.search.embedder import named_base
 from pipelines.stage import stage_main
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from core.errors import BadRequest
 from core.files import sha256_file
+from core.schema.search import Chunk
 from core.weights.pooling import prompts_of
 from pipelines.documents import Document
 from pipelines.passages import VERSION, embedded, passages
-from pipelines.schema.index import Chunk
 from pipelines.search.embedder import load_reader
 from pipelines.words import Words
 

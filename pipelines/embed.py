@@ -23,9 +23,9 @@ from core.files import replacing, sha256_json
 from core.manifest import as_recorded, earlier_manifest, require_whole, unchanged, write_manifest
 from core.progress import Progress, tell
 from core.schema.model import Compute
+from core.schema.search import Embed, Search
 from core.workspace import Job
 from pipelines.passages import embedded
-from pipelines.schema.index import Embed, Search
 from pipelines.search.choice import METHODS, Model, choose
 from pipelines.search.embedder import QUANTISED, load, locked_base
 from pipelines.search.forward import Vectors

@@ -5,8 +5,6 @@ The other stages name their sections of settings.json as DVC params, so a change
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,60 +14,13 @@ from core.errors import BadRequest
 from core.files import write_json
 from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
-from core.schema.lock import Lock
-from core.schema.model import Lora, Method
-from core.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document, shown
-from core.tables.task import Task
+from core.schema.reading import shown
 from core.workspace import Job, sealed
-from pipelines.schema.combinations import PAIRED_GATES, impossible_index, impossible_recipe
-from pipelines.schema.index import Index
-from pipelines.schema.recipe import Recipe
-from pipelines.sources import find_source, source_file, watch_path
-from pipelines.sources._files import Files, local
+from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
+from pipelines.sources import source_file
 from pipelines.sources.readers import reader_file
 from pipelines.stage import stage_main
 from pipelines.tasks import find_task
-
-CONFIDENCE = 0.95  # one-sided, of the paired gates, where a recipe gives none
-
-
-def read_recipe(path: Path, *, name: str | None = None) -> Recipe:
-    """A recipe with the task's defaults under it, checked as a whole.
-
-    name: of the recipe, where it is not the file's.
-    Raises BadSettings with every mistake of the file: file, line, value, what is allowed.
-    """
-    document = read_document(path)
-    task, mistakes = _task_of(document)
-    values = dict(document.values)
-    if task is not None:
-        values = _filled(task.defaults(_method(values, task)), values)
-        options = values.get("preprocess", {})
-        if isinstance(options, Mapping):
-            mistakes += mistakes_of(document, task.Preprocess, options, at=("preprocess",))
-    mistakes += mistakes_of(document, Recipe, values)
-    mistakes += [*impossible_recipe(document, values, task), *_unknown_source(document, "data")]
-    if mistakes or task is None:
-        raise BadSettings(path, mistakes)
-    return _completed(parse(document, Recipe, values), task, name=name or path.stem)
-
-
-def read_index(path: Path) -> Index:
-    """An index's settings. Raises BadSettings with every mistake of the file."""
-    document = read_document(path)
-    mistakes = mistakes_of(document, Index, document.values)
-    mistakes += [*impossible_index(document, document.values), *_unknown_source(document, "documents")]
-    if mistakes:
-        raise BadSettings(path, mistakes)
-    return parse(document, Index, document.values)
-
-
-def read_lock(job: Job) -> Lock:
-    """What the moving references pointed at. Raises BadRequest when `headrace lock` has not written it yet."""
-    if not job.lock_file.exists():
-        raise BadRequest(f"{shown(job.lock_file)} is missing. `headrace lock {job.name}` writes it.")
-    document = read_document(job.lock_file)
-    return parse(document, Lock, document.values)
 
 
 def settings(job: Job) -> dict[str, Any]:
@@ -113,93 +64,6 @@ def _code(job: Job, data: Data, task: str | None) -> dict[str, str]:
         found["task"] = [package / "tasks" / f"{task}.py"]
     root = job.workspace.root
     return {key: code_hash(root, closure(root, *files)) for key, files in found.items()}
-
-
-def identity(job: Job, data: Data, lock: Lock) -> dict[str, str | int | None]:
-    """What the lock says; of a local source the lock says nothing, so its content is looked at here."""
-    watched, root = watch_path(data), job.workspace.root
-    if watched is None:
-        return lock.source
-    found = find_source(data.source).fetch(data, root, downloads=job.workspace.var / "downloads", identity=lock.source)
-    files = found if isinstance(found, Files) else local(root / watched, named=watched)  # a local folder of hub://
-    sha256, count = files.checksum()
-    return {**lock.source, "sha256": sha256, "files": count}
-
-
-def references(recipe: Recipe) -> list[str]:
-    """The moving references to weights in a recipe: its base, or an architecture's tokenizer."""
-    base = recipe.model.base
-    if isinstance(base, str):
-        return [base]
-    return [base.tokenizer] if base.tokenizer else []
-
-
-def index_references(index: Index) -> list[str]:
-    """The moving references to weights in an index: its embedder, and its reranker."""
-    return [index.embed.model, *([index.search.rerank] if index.search.rerank else [])]
-
-
-def _task_of(document: Document) -> tuple[Task | None, list[Mistake]]:
-    name = document.values.get("task")
-    if not isinstance(name, str):
-        return None, []  # the schema says so
-    try:
-        return find_task(name), []
-    except BadRequest as error:
-        return None, [document.mistake(("task",), str(error))]
-
-
-def _method(values: Mapping[str, Any], task: Task) -> Method:
-    """The method whose defaults count; of a file that names none of the task's, any: it will be refused."""
-    model = values.get("model")
-    wanted = model.get("method", "full") if isinstance(model, Mapping) else "full"
-    return next((method for method in task.methods if method == wanted), task.methods[0])
-
-
-def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` over `defaults`, section by section; neither is changed."""
-    merged = dict(defaults)
-    for key, value in values.items():
-        inner = merged.get(key)
-        merged[key] = _filled(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _completed(recipe: Recipe, task: Task, *, name: str) -> Recipe:
-    """With the defaults that depend on the task or on the file's name."""
-    evaluation, registry, lora = recipe.evaluation, recipe.registry, recipe.model.method == "lora"
-    gates = {
-        key: gate.model_copy(update={"confidence": CONFIDENCE})
-        if key in PAIRED_GATES and gate.confidence is None
-        else gate
-        for key, gate in recipe.gates.items()
-    }
-    return recipe.model_copy(
-        update={
-            "preprocess": task.Preprocess.model_validate(recipe.preprocess).model_dump(),
-            "evaluation": evaluation.model_copy(update={"primary": evaluation.primary or task.primary}),
-            "gates": gates,
-            "registry": registry.model_copy(update={"name": registry.name or name}),
-            "model": recipe.model.model_copy(update={"lora": recipe.model.lora or Lora()} if lora else {}),
-        }
-    )
-
-
-def _unknown_source(document: Document, section: str) -> list[Mistake]:
-    """A source or reader of a kind that no file of pipelines/sources/ reads."""
-    data = document.values.get(section)
-    source, reader = (data.get("source"), data.get("reader")) if isinstance(data, Mapping) else (None, None)
-    if not isinstance(source, str) or not source or not isinstance(reader, str | None):
-        return []  # the schema says so
-    try:
-        source_file(source)
-    except BadRequest as error:
-        return [document.mistake((section, "source"), str(error))]
-    try:
-        reader_file(source, reader)
-    except BadRequest as error:
-        return [document.mistake((section, "reader") if reader else (section, "source"), str(error))]
-    return []
 
 
 def run(job: Job) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from core.errors import BadRequest
 from core.files import make_folder, swap_in
+from core.schema.search import Access
 from core.tables.access import Rules
 from core.workspace import Job, inside, leads_out
-from pipelines.schema.index import Access
 from serving.keys import Caller
 
 MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better

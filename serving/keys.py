@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 from core.errors import BadRequest, HeadraceError
 from core.files import make_folder, swap_in
 from core.schema.reading import parse, read_document
+from core.schema.search import Label
 from core.schema.section import Section
 from core.workspace import NAMES, Workspace, is_name
-from pipelines.schema.index import Label
 from pipelines.search.engine import Access
 
 FILE = "HEADRACE_KEYS"

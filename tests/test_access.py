@@ -13,7 +13,7 @@ from core.schema.data import Data
 from core.schema.reading import BadSettings, parse, read_document
 from core.tables.access import Rules, listed, told
 from pipelines.examples import Shape
-from pipelines.schema.index import Index
+from pipelines.recipes.index import Index
 from pipelines.sources._records import Record
 
 

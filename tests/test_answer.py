@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadRequest, Outage
-from pipelines.schema.index import Answer as Settings
+from core.schema.search import Answer as Settings
 from pipelines.search.answer import Answer, answer, generated, prompt, quotes, stream, tell
 from pipelines.search.assessment import assess, holds, judged
 from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, support

@@ -89,7 +89,7 @@ def test_who_may_import_whom(path: Path) -> None:
 
 
 # What has no ML and no state, and may therefore be used everywhere: errors, paths, settings sections.
-SHARED = ("core", "pipelines.schema")
+SHARED = ("core",)
 
 
 def test_the_command_is_light() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from core.errors import BadRequest
+from core.schema.search import Judging
 from flows import releases
 from pipelines import publish
-from pipelines.schema.index import Judging
 from pipelines.search.engine import choose
 from pipelines.search.judged import identify_judged, read_judged
 from pipelines.search.known import known_items, without

@@ -10,7 +10,8 @@ from core.files import write_json
 from core.workspace import Job
 from core.workspace import Workspace as Place
 from flows.locking import refresh
-from pipelines.settings import read_lock, run
+from pipelines.recipes.read import read_lock
+from pipelines.settings import run
 from registry.store.connection import artifacts, connect
 from tests.conftest import Workspace
 

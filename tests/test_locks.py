@@ -11,8 +11,8 @@ from core.files import sha256_file
 from core.schema.lock import Lock
 from core.tables import tombstones
 from core.workspace import Job, Workspace
-from pipelines.locks import observe, write_lock
-from pipelines.settings import read_lock
+from pipelines.recipes.observe import observe, write_lock
+from pipelines.recipes.read import read_lock
 
 INDEX = """\
 documents: {source: SOURCE, reader: folders}

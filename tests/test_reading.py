@@ -8,8 +8,8 @@ import pytest
 
 from core.errors import BadRequest
 from core.schema.reading import BadSettings, parse, read_document
-from pipelines.schema.index import Index
-from pipelines.schema.recipe import Recipe
+from pipelines.recipes.index import Index
+from pipelines.recipes.recipe import Recipe
 
 RECIPE = """\
 task: text_classification

@@ -24,9 +24,9 @@ from core.weights.pooling import max_tokens_of, pooling_of
 from core.workspace import Job, Workspace
 from pipelines import collect, evaluate, preprocess, register, settings, train, validate
 from pipelines.bases import identify, locked
-from pipelines.locks import observe, write_lock
+from pipelines.recipes.observe import observe, write_lock
+from pipelines.recipes.read import read_recipe
 from pipelines.search.embedder import load
-from pipelines.settings import read_recipe
 from pipelines.tasks import _tokens, find_task
 from pipelines.tasks._embedding import SCALE, SentenceEmbedder, scaled_cosines
 from pipelines.tasks.sentence_embedding import EmbeddingPredictor

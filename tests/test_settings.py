@@ -15,8 +15,8 @@ from core.schema.reading import BadSettings
 from core.workspace import Job
 from core.workspace import Workspace as Place
 from pipelines import settings
-from pipelines.schema.published import json_schema
-from pipelines.settings import read_index, read_recipe
+from pipelines.recipes.json_schema import json_schema
+from pipelines.recipes.read import read_index, read_recipe
 from tests.conftest import ROOT, TINY_INDEX, Workspace
 
 SHIPPED = sorted([*ROOT.glob("recipes/*.yaml"), *ROOT.glob("indexes/*.yaml"), *ROOT.glob("examples/*.yaml")])

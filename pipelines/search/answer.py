@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.errors import BadRequest
+from core.schema.search import Answer as Settings
 from core.workspace import Job, Workspace
-from pipelines.schema.index import Answer as Settings
 from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, readable, words
 from pipelines.search.engine import Access
 from pipelines.search.query import Asker, Passage, Question, asking

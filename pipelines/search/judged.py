@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.errors import BadRequest
 from core.files import sha256_file
-from pipelines.schema.index import Judging
+from core.schema.search import Judging
 
 _FILES = ("queries", "qrels")
 

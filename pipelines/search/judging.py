@@ -17,10 +17,10 @@ from core.errors import BadRequest
 from core.files import write_json
 from core.progress import Progress
 from core.schema.evaluation import AGAINST_LIVE
+from core.schema.search import Judging
 from core.tables.statistics import swap_chance
 from core.workspace import Job
 from pipelines.passages import embedded
-from pipelines.schema.index import Judging
 from pipelines.search.engine import DEPTH, Engine, Missing, Mode, Point
 from pipelines.search.judged import Query, read_judged
 from pipelines.search.known import known_items, without

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.schema.index import Language
+from core.schema.search import Language
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import BadRequest, Outage
+from core.schema.search import Answer as Settings
 from core.weights.packages import PREFIX, package_path
 from core.workspace import expanded
 from pipelines.bases import resolve
-from pipelines.schema.index import Answer as Settings
 
 HTTP = ("http://", "https://")
 _TRIES = 2  # a request, and once more when the endpoint does not answer

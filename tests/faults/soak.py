@@ -237,7 +237,7 @@ def import_all() -> None:
 
 def _write_locks(root: Path) -> None:
     from core.workspace import find_workspace
-    from pipelines.locks import observe, write_lock
+    from pipelines.recipes.observe import observe, write_lock
 
     for kind, name in (("recipe", "tiny"), ("index", "notes")):
         job = find_workspace(root).job(kind, name)  # type: ignore[arg-type]

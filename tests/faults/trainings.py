@@ -209,7 +209,7 @@ def _must(code: int, log: Path) -> None:
 def _prepare(root: Path, name: str) -> None:
     from core.workspace import find_workspace
     from pipelines import collect, preprocess, settings, validate
-    from pipelines.locks import observe, write_lock
+    from pipelines.recipes.observe import observe, write_lock
 
     os.chdir(root)
     job = find_workspace(root).job("recipe", name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from core.workspace import Kind
-from pipelines.schema.index import Index
-from pipelines.schema.recipe import Recipe
+from pipelines.recipes.index import Index
+from pipelines.recipes.recipe import Recipe
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

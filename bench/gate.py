@@ -23,7 +23,7 @@ from core.schema.evaluation import Gate
 from core.tables.predictions import Answered, write_predictions
 from core.tables.statistics import Sampled, chance_of
 from core.tables.task import Predictions, Task
-from pipelines.comparison import RESAMPLES, SEED, SWAPS, Yardstick, against_champion
+from pipelines.evidence.comparison import RESAMPLES, SEED, SWAPS, Yardstick, against_champion
 from registry.promotion.gate import AGAINST_CHAMPION, Evidence, NoRival, Paired, Reason, corrected, judge
 
 TRIALS = int(os.environ.get("BENCH_TRIALS", "1000"))

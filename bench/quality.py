@@ -21,12 +21,12 @@ import numpy as np
 from bench import corpora
 from bench.standin import free_embedding
 from core.workspace import Job
-from pipelines.passages import embedded
-from pipelines.search.embedder import locked_base
-from pipelines.search.engine import Mode
-from pipelines.search.judged import Query
-from pipelines.search.measures import PRIMARY, measure
-from pipelines.search.query import MODES, Question, asking
+from pipelines.publish.measures import PRIMARY, measure
+from pipelines.search.ask.judged_queries import Query
+from pipelines.search.ask.query import MODES, Question, asking
+from pipelines.search.engine.engine import Mode
+from pipelines.search.text.passages import embedded
+from pipelines.search.vectors.tokens import locked_base
 from tests import small_index
 
 SETS = ("cranfield", "cisi", "cacm", "xquad-en")

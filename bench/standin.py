@@ -24,7 +24,7 @@ class StandIn:
         return unit
 
     def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors]]:
-        """As pipelines.search.embedder's."""
+        """As pipelines.search.vectors.embedder's."""
         for first in range(0, len(texts), 256):
             rows = list(range(first, min(first + 256, len(texts))))
             yield rows, self.encode([texts[row] for row in rows])
@@ -35,5 +35,5 @@ def free_embedding() -> Iterator[None]:
     """The stage `embed` with the stand-in in place of a model, while the block runs."""
     from unittest import mock
 
-    with mock.patch("pipelines.embed.load", return_value=StandIn()):
+    with mock.patch("pipelines.embed.embed.load", return_value=StandIn()):
         yield

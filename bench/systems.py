@@ -141,8 +141,10 @@ class Headrace:
     """This project: chunk, embed, publish, with BM25 as well."""
 
     def __init__(self, folder: Path, embedder: str) -> None:
-        from pipelines import chunk, embed, publish
-        from pipelines.search.embedder import named_base
+        from pipelines.chunk import chunk
+        from pipelines.embed import embed
+        from pipelines.publish import publish
+        from pipelines.search.vectors.tokens import named_base
         from tests import small_index
 
         self.embedded, self._at, self._index = 0, folder / "workspace", small_index
@@ -175,7 +177,7 @@ class Headrace:
             stage(self._job)
 
     def held(self) -> Iterator[tuple[str, str]]:
-        from pipelines.search.engine import choose
+        from pipelines.search.engine.choice import choose
 
         with choose(self._job.workspace).reading(self._job.name) as release:
             for point in release.points():

@@ -25,9 +25,9 @@ from core.tables.prepared import ENCODER, read_features, read_rows
 from core.tables.task import Base
 from core.weights.determinism import steady
 from core.workspace import Job, find_workspace
-from pipelines import fit
 from pipelines.bases import base_of
 from pipelines.tasks import find_task
+from pipelines.train import trainer
 from tests.conftest import ROOT, Workspace, make_workspace
 
 STEPS = 20
@@ -93,9 +93,9 @@ def ours(job: Job, steps: int, *, seed: int, rows: int | None = None, dropout: f
     training = job.section("training", Training)
     epochs = steps * training.batch_size / table.num_rows
     training = training.model_copy(update={"epochs": epochs, "seed": seed})
-    plan = fit.Plan(training, task.collator(prepared / ENCODER), task.validation, scratch=job.folder / "scratch")
+    plan = trainer.Plan(training, task.collator(prepared / ENCODER), task.validation, scratch=job.folder / "scratch")
     ends: list[float] = []
-    fit.fit(module, table, table.slice(0, 0), plan, listen=lambda step, metrics: ends.append(time.perf_counter()))
+    trainer.fit(module, table, table.slice(0, 0), plan, listen=lambda step, metrics: ends.append(time.perf_counter()))
     return training.batch_size * (steps - 1 - WARM) / (ends[steps - 1] - ends[WARM])
 
 

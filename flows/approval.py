@@ -30,7 +30,7 @@ from core.files import read_json, sha256_file
 from core.workspace import Workspace
 from flows import servers
 from flows.promotion import announce, promote
-from pipelines.evidence import BUNDLE
+from pipelines.evidence.evidence import BUNDLE
 from registry.promotion.approval import close, decline
 from registry.promotion.promotion import Refused
 from registry.promotion.question import Question, page

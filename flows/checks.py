@@ -20,7 +20,7 @@ from flows.live import chosen, correct, entry, kind_of, registered_names
 from flows.named import Named, check_columns, check_expectations, named, needed_extra
 from flows.receipts import read_receipt
 from pipelines.recipes.read import read_index
-from pipelines.search.judged import identify_judged
+from pipelines.search.ask.judged_queries import identify_judged
 from registry.store import signing
 
 _LITTLE_DISK_BYTES = 1 << 30

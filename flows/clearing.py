@@ -18,7 +18,9 @@ from flows.remains import Report, Touched
 from flows.scrub import redact
 from flows.sweep import STAYS
 from flows.traces import Traces
-from pipelines.search import engine, leftovers
+from pipelines.search.engine import unused_releases
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.engine import URL
 from registry.cleanup import forgotten_rows
 from registry.cleanup.needed import Base
 from registry.store.connection import shown_server
@@ -85,15 +87,15 @@ def take_from_engines(workspace: Workspace, found: Found, report: Report) -> Non
     """Versions of indexes that had it; a live index was published anew before."""
     for job in (job for job in found.jobs if job.kind == "index"):
         retired = job not in live(workspace, "index")
-        if retired and os.environ.get(engine.URL):
+        if retired and os.environ.get(URL):
             why = "the index is retired: delete them there, or make it live again and forget again"
-            report.kept.append((f"collections {job.name}-* of {engine.choose(workspace).place}", why))
-        standing = [each for each in leftovers.standing(workspace) if each.index == job.name]
+            report.kept.append((f"collections {job.name}-* of {choose(workspace).place}", why))
+        standing = [each for each in unused_releases.standing(workspace) if each.index == job.name]
         going = [each for each in standing if retired or not each.live]
         if retired and standing:
-            gone = leftovers.take_down(workspace, job.name)
+            gone = unused_releases.take_down(workspace, job.name)
         else:
-            gone = [leftovers.remove(workspace, job.name, each.version) for each in going].count(False) == 0
+            gone = [unused_releases.remove(workspace, job.name, each.version) for each in going].count(False) == 0
         report.count("versions of indexes", len(going) if gone else 0)
         if not gone:
             report.kept.append((f"var/qdrant/{job.name}", "somebody reads it now: run the same again"))

@@ -187,7 +187,7 @@ def query(
     from flows.inputs import parse_filters
     from flows.output import show
     from flows.results import passage_lines
-    from pipelines.search.query import query as ask
+    from pipelines.search.ask.query import query as ask
 
     asked = parse_filters(filters or [])
     found = ask(_workspace(), index, question, limit, asked, access=None, mode=mode)
@@ -218,7 +218,7 @@ def answer(
     from flows.inputs import parse_filters
     from flows.output import show
     from flows.results import answer_lines
-    from pipelines.search.answer import stream
+    from pipelines.search.ask.answer import stream
 
     told = stream(_workspace(), index, question, access=None, limit=limit, filters=parse_filters(filters or []))
     if not as_json:

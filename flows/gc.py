@@ -23,7 +23,7 @@ from flows.leftovers import Age
 from flows.output import say
 from flows.refs import LockText, bases, lock_texts, oids
 from flows.turns import alone, no_stage
-from pipelines.search import leftovers as engine
+from pipelines.search.engine import unused_releases as engine
 from registry.cleanup import held_versions, needed
 from registry.cleanup.needed import SPARED_S, Base, Held, Thing
 from registry.store.connection import exclusive, is_embedded, shown_server

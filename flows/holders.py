@@ -199,7 +199,7 @@ def _is_content(row: Mapping[str, Any]) -> bool:
 
 
 def _document(row: Mapping[str, Any], kind: Kind) -> frozenset[str]:
-    """What passages call the document, as pipelines/chunk.py does."""
+    """What passages call the document, as pipelines/chunk/chunk.py does."""
     if kind != "index":
         return frozenset()
     column = next(name for name in (*DOCUMENT_NAMES, ROW_ID) if name in row)

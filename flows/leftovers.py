@@ -15,7 +15,7 @@ from core.weights.base_store import STORE, named_base
 from core.workspace import Kind, Workspace
 from flows.dag import Graph
 from flows.refs import oids
-from pipelines.search.leftovers import standing
+from pipelines.search.engine.unused_releases import standing
 from registry.cleanup.needed import YOUNG, Thing
 from registry.store.connection import artifacts
 from registry.store.names import downloaded

@@ -22,7 +22,7 @@ from flows.live import live
 from flows.output import show
 from flows.refs import read_objects
 from pipelines.bases import locked
-from pipelines.evidence import BUNDLE
+from pipelines.evidence.evidence import BUNDLE
 from pipelines.recipes.read import read_lock
 from registry.cleanup.forgotten_rows import forgotten, kept_rows
 from registry.store import versions

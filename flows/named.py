@@ -18,7 +18,7 @@ from core.schema.reading import Document, Location, read_document
 from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace
 from pipelines.bases import identify
-from pipelines.examples import Shape
+from pipelines.collect.rows import Shape
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
 from pipelines.recipes.recipe import Recipe
 from pipelines.sources import find_source, watch_path
@@ -100,7 +100,7 @@ def check_expectations(names: Named, columns: Sequence[str]) -> None:
     """Raise BadRequest for expectations that Great Expectations does not know, or not so."""
     if names.rows.expectations:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
-        from pipelines.validate import plan
+        from pipelines.validate.validate import plan
 
         plan(names.contract, names.rows, [*ADDED, *dict.fromkeys(columns)], "contract")
 

@@ -23,7 +23,7 @@ def judge_of(workspace: Workspace) -> Judge:
     """What decides over a promotion in this workspace: the version's evidence against the champion."""
 
     def judge(version: Version, champion: Version | None) -> Verdict:
-        from pipelines.evidence import review
+        from pipelines.evidence.evidence import review
 
         return review(version, champion, workspace.var)
 

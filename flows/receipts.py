@@ -57,7 +57,7 @@ def _untrue(job: Job, receipt: dict[str, Any]) -> str | None:
     """Why the receipt is no longer true; None when it is."""
     try:
         if job.kind == "index":
-            from pipelines.search.published import receipt_holds as index_receipt_holds
+            from pipelines.search.engine.releases import receipt_holds as index_receipt_holds
 
             return index_receipt_holds(receipt, job.workspace)
         from registry.promotion.receipts import receipt_holds

@@ -8,8 +8,8 @@ from typing import Any
 
 from core.errors import BadRequest
 from core.workspace import Workspace
-from pipelines.search.engine import choose
-from pipelines.search.journal import entries, record
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.release_log import entries, record
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from core.workspace import Job
 from pipelines.tasks import find_task
 
 if TYPE_CHECKING:
-    from pipelines.search.answer import Answer
-    from pipelines.search.query import Passage
+    from pipelines.search.ask.answer import Answer
+    from pipelines.search.ask.query import Passage
 
 _BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
 

@@ -85,7 +85,7 @@ def _at_server(job: Job) -> dict[str, Any]:
 
 
 def _live(job: Job) -> dict[str, Any]:
-    from pipelines.search.engine import choose
+    from pipelines.search.engine.choice import choose
 
     pointers = choose(job.workspace).pointers(job.name)
     return {"live": pointers.live, "previous": pointers.previous, "withdrawn": pointers.withdrawn}

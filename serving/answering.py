@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from pipelines.search.answer import Answer, replies
-from pipelines.search.citations import Sentence
-from pipelines.search.query import Asker
+from pipelines.search.ask.answer import Answer, replies
+from pipelines.search.ask.citations import Sentence
+from pipelines.search.ask.query import Asker
 from serving.door import may
 from serving.indexes import Indexes
 from serving.keys import Caller

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from core.errors import BadRequest, HeadraceError
 from core.workspace import Job, Workspace, is_name
-from pipelines.search.engine import choose
-from pipelines.search.published import read_receipt
-from pipelines.search.query import Asker, asking
+from pipelines.search.ask.query import Asker, asking
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.releases import read_receipt
 
 
 class NoIndex(Exception):

@@ -22,7 +22,7 @@ from core.schema.reading import parse, read_document
 from core.schema.search import Label
 from core.schema.section import Section
 from core.workspace import NAMES, Workspace, is_name
-from pipelines.search.engine import Access
+from pipelines.search.engine.engine import Access
 
 FILE = "HEADRACE_KEYS"
 Right = Literal["search", "answer", "predict", "write", "metrics"]

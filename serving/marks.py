@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipelines.search.terms import Analyser
+from pipelines.search.text.terms import Analyser
 
 _RUN = re.compile(r"\w+")
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipelines.search.engine import Filters, Mode
-from pipelines.search.query import Asker, Passage, Question
+from pipelines.search.ask.query import Asker, Passage, Question
+from pipelines.search.engine.engine import Filters, Mode
 from serving.door import may
 from serving.indexes import Indexes
 from serving.keys import Caller

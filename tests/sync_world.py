@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from core.workspace import Job, Workspace
 from pipelines.bases import identify
-from pipelines.passages import embedded
-from pipelines.search.embedder import Embedder
-from pipelines.search.engine import choose
+from pipelines.search.engine.choice import choose
+from pipelines.search.text.passages import embedded
+from pipelines.search.vectors.embedder import Embedder
 from tests import small_index, small_pairs
 
 CHUNK = {"tokens": 24, "overlap": 0}

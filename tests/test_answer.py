@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.assessment import assess, holds, judged
 from core.errors import BadRequest, Outage
 from core.schema.search import Answer as Settings
-from pipelines.search.answer import Answer, answer, generated, prompt, quotes, stream, tell
-from pipelines.search.assessment import assess, holds, judged
-from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, support
-from pipelines.search.query import Passage
-from pipelines.search.refusal import Evidence, weigh
-from pipelines.search.writers import writer
+from pipelines.search.ask.answer import Answer, answer, generated, prompt, quotes, stream, tell
+from pipelines.search.ask.citations import NOT_HERE, Dropped, Sentence, checked, support
+from pipelines.search.ask.query import Passage
+from pipelines.search.ask.refusal import Evidence, weigh
+from pipelines.search.ask.writers import writer
 from tests import small_index
 
 EVIDENCE = Evidence(similarity=0.8, coverage=1.0, level=0.3)

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadData, BadRequest
-from pipelines import chunk
-from pipelines.documents import Counts, Document, distinct
-from pipelines.search.embedder import load_reader
+from pipelines.chunk import chunk
+from pipelines.chunk.documents import Counts, Document, distinct
+from pipelines.search.vectors.tokens import load_reader
 from tests import small_index
 from tests.small_index import STORY, Text
 
@@ -253,7 +253,7 @@ EDITS = st.one_of(
 def one_tokenizer() -> Iterator[None]:
     """The real one, loaded once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.cutter.load_reader", cache(load_reader))
+        patch.setattr("pipelines.chunk.cutter.load_reader", cache(load_reader))
         yield
 
 

@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 
 from core.errors import BadData
 from core.files import sha256_file
-from pipelines.tasks import _classification as labelled
+from pipelines.tasks.parts import classification as labelled
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from core.schema.columns import DOCUMENTS, Column, Contract
 from core.schema.data import Data
 from core.tables import tombstones
 from core.workspace import Job, Workspace
-from pipelines.collect import run
+from pipelines.collect.collect import run
 from pipelines.sources import find_source
 
 ROOT = Path(__file__).parents[1]

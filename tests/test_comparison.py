@@ -11,7 +11,7 @@ import pytest
 
 from core.tables.predictions import Answered, covers, read_predictions, write_predictions
 from core.tables.task import Predictions
-from pipelines.comparison import Yardstick, against_baseline, against_champion
+from pipelines.evidence.comparison import Yardstick, against_baseline, against_champion
 from pipelines.tasks import find_task
 from registry.promotion.gate import NoRival, Paired
 

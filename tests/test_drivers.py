@@ -88,18 +88,19 @@ CHANGES = {
     ),
     "a schedule": (edit("recipes/tiny.yaml", lambda old: old + "schedule: {cron: '0 3 * * *'}\n"), ["settings"]),
     "the task file": (
-        edit("pipelines/tasks/text_classification.py", lambda old: old + COMMENT),
+        edit("pipelines/tasks/text/text_classification.py", lambda old: old + COMMENT),
         ["settings", "validate", "preprocess", "train", "evaluate", "register"],
     ),
     "a file that the task imports": (
-        edit("pipelines/tasks/_classification.py", lambda old: old + COMMENT),
+        edit("pipelines/tasks/parts/classification.py", lambda old: old + COMMENT),
         ["settings", "validate", "preprocess", "train", "evaluate", "register"],
     ),
     "a file of another task": (
-        edit("pipelines/tasks/image_classification.py", lambda old: old + COMMENT), ["settings"],
+        edit("pipelines/tasks/image/image_classification.py", lambda old: old + COMMENT), ["settings"],
     ),
     "the code of one stage": (
-        edit("pipelines/evaluate.py", lambda old: old + COMMENT), ["evaluate", "register"],  # serving.json: latency
+        edit("pipelines/evaluate/evaluate.py", lambda old: old + COMMENT),
+        ["evaluate", "register"],  # serving.json: latency
     ),
 }  # fmt: skip
 

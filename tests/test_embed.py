@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadRequest
-from pipelines import chunk, embed
 from pipelines.bases import resolve
-from pipelines.search import embedder, forward, stored
-from pipelines.search.stored import read
+from pipelines.chunk import chunk
+from pipelines.embed import embed
+from pipelines.search.vectors import embedder, forward, vector_table
+from pipelines.search.vectors.vector_table import read
 from tests import small_index
 from tests.small_index import MODEL, STORY
 
@@ -161,7 +162,7 @@ def test_only_what_changed_is_embedded_and_bytes_do_not_show_it(tmp_path: Any, c
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Any, capsys: Any, monkeypatch: Any) -> None:
     job = small_index.make(tmp_path, DOCUMENTS)
     chunk.run(job)
-    monkeypatch.setattr(stored, "_TEXTS_A_PART", 8)
+    monkeypatch.setattr(vector_table, "_TEXTS_A_PART", 8)
     monkeypatch.setattr(forward.OpenVino, "texts", 4)
     whole = embedder.Embedder.encode_batches
 

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from core.errors import BadRequest, Outage
-from pipelines.search import edge
-from pipelines.search.edge import Edge
-from pipelines.search.engine import INDEXED, Ask, Content, Missing, Point
-from pipelines.search.query import MODES
-from pipelines.search.server import Server, connect
-from pipelines.search.terms import Sparse
-from pipelines.search.versions import Pointers, Versions
+from pipelines.search.ask.query import MODES
+from pipelines.search.engine import embedded
+from pipelines.search.engine.embedded import Edge
+from pipelines.search.engine.engine import INDEXED, Ask, Content, Missing, Point
+from pipelines.search.engine.qdrant_server import Server, connect
+from pipelines.search.engine.release_files import Pointers, Versions
+from pipelines.search.text.terms import Sparse
 
 ONE, TWO, THREE = "1" * 16, "2" * 16, "3" * 16
 DIM = 8
@@ -202,9 +202,9 @@ def test_a_version_that_another_engine_counted_is_counted_again(tmp_path: Any, m
     engine = Edge(Versions(tmp_path))
     build(engine, ONE, points(40))
     loaded: list[Any] = []
-    monkeypatch.setattr(edge, "_load", lambda folder: loaded.append(folder))
+    monkeypatch.setattr(embedded, "_load", lambda folder: loaded.append(folder))
     assert engine.count(INDEX, ONE) == 40 and not loaded  # every file is as it was when it was counted
-    monkeypatch.setattr(edge, "_engine", lambda: "0.0")
+    monkeypatch.setattr(embedded, "_engine", lambda: "0.0")
     assert engine.count(INDEX, ONE) is None and loaded
 
 
@@ -251,9 +251,9 @@ READER = """
 import sys
 import time
 from pathlib import Path
-from pipelines.search.edge import Edge
+from pipelines.search.engine.embedded import Edge
 from pipelines.search.engine import Ask
-from pipelines.search.versions import Versions
+from pipelines.search.engine.release_files import Versions
 engine = Edge(Versions(Path(sys.argv[1])))
 print("ready", flush=True)
 seen, until = set(), time.monotonic() + 120  # its test may be killed

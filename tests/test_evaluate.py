@@ -12,8 +12,8 @@ from sklearn.metrics import accuracy_score, log_loss
 from core.schema.evaluation import Evaluation
 from core.tables.predictions import Answered, read_predictions
 from core.tables.task import Predictions
-from pipelines.evaluate import measure
-from pipelines.report import Findings, markdown, summary
+from pipelines.evaluate.evaluate import measure
+from pipelines.evaluate.report import Findings, markdown, summary
 from pipelines.tasks import find_task
 from tests.conftest import Workspace
 

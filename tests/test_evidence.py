@@ -14,7 +14,7 @@ import pytest
 from core.files import sha256_file
 from core.schema.evaluation import Gate
 from core.tables.predictions import Answered, read_predictions, write_predictions
-from pipelines.evidence import BUNDLE, Claim, Rival, asked, bundle, flat_metrics, review, weigh
+from pipelines.evidence.evidence import BUNDLE, Claim, Rival, asked, bundle, flat_metrics, review, weigh
 from pipelines.tasks import find_task
 from registry.promotion import journal, promotion
 from registry.promotion.gate import judge

@@ -30,9 +30,9 @@ from flows.forget import forget
 from flows.objects import Objects
 from flows.remains import Touched, document
 from flows.reproduce import reproduce
-from pipelines.evidence import review
-from pipelines.search.engine import choose
-from pipelines.search.published import read_receipt
+from pipelines.evidence.evidence import review
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.releases import read_receipt
 from registry.store import versions
 from registry.store.versions import Version
 from registry.version import predict

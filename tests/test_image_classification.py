@@ -17,8 +17,8 @@ from core.errors import BadRequest
 from core.files import read_json
 from core.schema.model import Architecture, Model
 from core.tables.task import Base, Task
-from pipelines.batches import EncodedRows
 from pipelines.tasks import find_task
+from pipelines.train.batches import EncodedRows
 
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 

@@ -15,12 +15,12 @@ STAGES = {
     "settings", "collect", "validate", "preprocess", "train", "evaluate", "register", "chunk", "embed", "publish",
 }  # fmt: skip
 OWNERS = {
-    "great_expectations": ("pipelines/validate.py",),
+    "great_expectations": ("pipelines/validate/validate.py",),
     "mlflow": ("registry/",),
     "dvc": ("flows/",),
     "prefect": ("flows/",),
-    "qdrant_edge": ("pipelines/search/edge.py",),
-    "qdrant_client": ("pipelines/search/server.py",),
+    "qdrant_edge": ("pipelines/search/engine/embedded.py",),
+    "qdrant_client": ("pipelines/search/engine/qdrant_server.py",),
     "onnx": ("registry/version/onnx_graph.py",),
     "onnx_ir": ("registry/version/onnx_graph.py",),
     "onnxruntime": ("registry/version/onnx_graph.py",),

@@ -10,13 +10,13 @@ import pytest
 from core.errors import BadRequest
 from core.schema.search import Judging
 from flows import releases
-from pipelines import publish
-from pipelines.search.engine import choose
-from pipelines.search.judged import identify_judged, read_judged
-from pipelines.search.known import known_items, without
-from pipelines.search.measures import measure
-from pipelines.search.published import receipt_holds
-from pipelines.search.query import query
+from pipelines.publish import publish
+from pipelines.publish.known_items import known_items, without
+from pipelines.publish.measures import measure
+from pipelines.search.ask.judged_queries import identify_judged, read_judged
+from pipelines.search.ask.query import query
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.releases import receipt_holds
 from tests import small_index
 
 TOPICS = {
@@ -161,7 +161,7 @@ def test_judged_files_with_mistakes(tmp_path: Any, queries: Any, qrels: Any, mes
 
 
 def test_a_query_that_found_nothing_counts_as_nothing_found() -> None:
-    from pipelines.search.judged import Query
+    from pipelines.search.ask.judged_queries import Query
 
     queries = [Query("a", "", {"x": 1}), Query("b", "", {"y": 1})]
     found = measure(queries, [["z", "x"], []])

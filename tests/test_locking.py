@@ -11,7 +11,7 @@ from core.workspace import Job
 from core.workspace import Workspace as Place
 from flows.locking import refresh
 from pipelines.recipes.read import read_lock
-from pipelines.settings import run
+from pipelines.settings.settings import run
 from registry.store.connection import artifacts, connect
 from tests.conftest import Workspace
 

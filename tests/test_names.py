@@ -15,18 +15,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import workspace
+from core import manifest as manifests
 from core.errors import BadRequest
-from core.manifest import damage
 from core.weights import safety
 from core.weights.packages import package_path
 from core.workspace import Workspace, inside, leads_out
-from pipelines.media import media_of
-from pipelines.search import holes, versions
+from pipelines.media.pictures import media_of
+from pipelines.search.engine import release_files, sparse_files
 from pipelines.sources import SOURCES, source_file
 from pipelines.sources.http import download_name
 from pipelines.sources.readers import READERS, reader_file
-from pipelines.tasks import TASKS, find_task
+from pipelines.tasks import TASKS, find_task, task_file
 from registry.store import names as places
 
 TRIES = int(os.environ.get("TEST_TRIES", "500"))
@@ -78,8 +77,8 @@ def manifest(name: str, root: Path) -> None:
     read: list[Path] = []
     said = {"files": {name: ""}}
     for module, reader, hasher, hashed, check in (
-        (workspace, "read_manifest", workspace, "sha256_file", damage),
-        (versions, "read_json", holes, "digest", versions._whole),
+        (manifests, "read_manifest", manifests, "sha256_file", manifests.damage),
+        (release_files, "read_json", sparse_files, "digest", release_files._whole),
     ):
         with swapped(module, reader, lambda _: said), swapped(hasher, hashed, read.append):
             check(root / "own")
@@ -141,7 +140,7 @@ def model(name: str, root: Path) -> None:
 
 
 def index(name: str, root: Path) -> None:
-    for made in (versions.Versions(root)._of(name), versions.Versions(root)._of("small", name)):
+    for made in (release_files.Versions(root)._of(name), release_files.Versions(root)._of("small", name)):
         below(made, root)
         assert made.parent in (root, root / "small")
 
@@ -173,7 +172,7 @@ def code_file(name: str, root: Path) -> None:
         except BadRequest:
             continue
     find_task(name)
-    below(TASKS / f"{name}.py", TASKS)
+    below(task_file(name), TASKS)
 
 
 def followed(name: str, root: Path) -> None:

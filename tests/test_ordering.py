@@ -10,10 +10,10 @@ import pytest
 
 from core.errors import BadRequest
 from pipelines.bases import identify
-from pipelines.search.engine import Hit
-from pipelines.search.order import collapsed, diversified
-from pipelines.search.query import query
-from pipelines.search.rerank import load
+from pipelines.search.ask.diversity import collapsed, diversified
+from pipelines.search.ask.query import query
+from pipelines.search.ask.rerank import load
+from pipelines.search.engine.engine import Hit
 from tests import small_index, small_pairs
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines.bases import resolve
-from pipelines.passages import embedded, passages, sections
-from pipelines.search.embedder import load_reader
+from pipelines.search.text.passages import embedded, passages, sections
+from pipelines.search.vectors.tokens import load_reader
 from tests.small_index import MODEL, STORY
 
 FOLDER = resolve(MODEL, Path()).folder

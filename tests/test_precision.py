@@ -14,10 +14,12 @@ import pytest
 from core.errors import BadRequest
 from core.manifest import read_manifest
 from core.workspace import Workspace
-from pipelines import chunk, embed
 from pipelines.bases import identify, resolve
-from pipelines.search import choice, embedder, quantised
-from pipelines.search.stored import Filling, as_keys, read
+from pipelines.chunk import chunk
+from pipelines.embed import embed, precision
+from pipelines.embed import int8 as quantised
+from pipelines.search.vectors import embedder
+from pipelines.search.vectors.vector_table import Filling, as_keys, read
 from tests import small_index
 from tests.small_index import MODEL, STORY
 
@@ -96,9 +98,9 @@ def test_the_bound(int8: float, passed: bool) -> None:
 def test_a_refusal_is_remembered(tmp_path: Any) -> None:
     found = resolve(MODEL, Path())
     refused = {"method": quantised.METHOD, "questions": 256, "passed": False}
-    said = {"weights": found.sha256, "method": choice.METHOD, "precision": "fp32", "engine": "openvino"}
+    said = {"weights": found.sha256, "method": precision.METHOD, "precision": "fp32", "engine": "openvino"}
     (tmp_path / "manifest.json").write_text(json.dumps({"embedder": said, "int8": refused}))
-    model = choice.choose("int8", found, tmp_path, tmp_path, as_keys(["k"]), lambda _: {}, 1)
+    model = precision.choose("int8", found, tmp_path, tmp_path, as_keys(["k"]), lambda _: {}, 1)
     assert (model.said["precision"], model.judged) == ("fp32", refused)
 
 
@@ -106,10 +108,10 @@ def test_auto_keeps_what_the_index_has(tmp_path: Any, monkeypatch: Any) -> None:
     found = resolve(MODEL, Path())
 
     def chosen(folder: Path) -> Any:
-        return choice.choose("auto", found, folder, tmp_path / "work", as_keys(["k"]), lambda _: {}, 1).said
+        return precision.choose("auto", found, folder, tmp_path / "work", as_keys(["k"]), lambda _: {}, 1).said
 
     assert chosen(tmp_path / "none")["precision"] == "fp32"  # too few texts to gain anything
-    said = {"weights": found.sha256, "method": choice.METHOD, "precision": "bf16"}
+    said = {"weights": found.sha256, "method": precision.METHOD, "precision": "bf16"}
     (tmp_path / "manifest.json").write_text(json.dumps({"embedder": said}))
     assert chosen(tmp_path)["precision"] == "bf16"
     (tmp_path / "manifest.json").write_text(json.dumps({"embedder": {**said, "weights": "others"}}))
@@ -120,7 +122,7 @@ def test_int8_of_a_model_that_has_none(tmp_path: Any) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "distilbert"}')
     base = type(resolve(MODEL, Path()))(tmp_path, "0" * 64, None)
     with pytest.raises(BadRequest, match="int8 is there for BERT models"):
-        choice.choose("int8", base, tmp_path, tmp_path, as_keys(["k"]), lambda _: {}, 1)
+        precision.choose("int8", base, tmp_path, tmp_path, as_keys(["k"]), lambda _: {}, 1)
 
 
 def test_vectors_of_another_index_are_taken_over(tmp_path: Any, capsys: Any) -> None:

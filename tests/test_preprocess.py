@@ -28,7 +28,7 @@ from core.tables.prepared import read_features, read_rows
 from core.tables.split import side
 from core.tables.task import Task
 from core.workspace import Job, Workspace
-from pipelines.preprocess import encode, keyed, run, split_rows
+from pipelines.preprocess.preprocess import encode, keyed, run, split_rows
 from pipelines.tasks import find_task
 
 ROOT = Path(__file__).parents[1]
@@ -214,7 +214,7 @@ class Brightness:
 
 
 def test_media_are_keyed_by_their_hash_and_read_from_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.preprocess._MEDIA_AT_ONCE", 7)
+    monkeypatch.setattr("pipelines.preprocess.preprocess._MEDIA_AT_ONCE", 7)
     task = cast(Task, Brightness())
     table = []
     for i in range(40):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp  # type: ignore[import-untyped]
 
-from pipelines.profile import MOST_EDGES, distances, histogram, make_profile
+from pipelines.validate.drift import MOST_EDGES, distances, histogram, make_profile
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6) | st.integers(0, 5).map(float), min_size=1, max_size=60)
 

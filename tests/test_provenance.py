@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from core.workspace import Job, Workspace
-from pipelines.provenance import commit, hashes, lock_entries
+from pipelines.evidence.provenance import commit, hashes, lock_entries
 
 LOCK = """\
 schema: '2.0'

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from core.errors import HeadraceError
-from pipelines import chunk, embed, publish
-from pipelines.search import published
-from pipelines.search.edge import Edge
-from pipelines.search.engine import choose
-from pipelines.search.published import receipt_holds
+from pipelines.chunk import chunk
+from pipelines.embed import embed
+from pipelines.publish import publish
+from pipelines.search.engine import releases
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.embedded import Edge
+from pipelines.search.engine.releases import receipt_holds
 from tests import small_index
 from tests.small_index import STORY
 
@@ -129,6 +131,6 @@ def test_an_experiment_publishes_nothing(tmp_path: Any, monkeypatch: Any) -> Non
 def test_the_receipt_has_no_secret(monkeypatch: Any, job: Any) -> None:
     monkeypatch.setenv("QDRANT_URL", "http://user:secret@127.0.0.1:9")
     monkeypatch.setenv("QDRANT_API_KEY", "hidden")
-    said = published.receipt(published.read_truth(job), choose(job.workspace))
+    said = releases.receipt(releases.read_truth(job), choose(job.workspace))
     assert said["place"] == "http://127.0.0.1:9"
     assert not any(secret in json.dumps(said) for secret in ("secret", "hidden"))

@@ -17,8 +17,8 @@ from core.errors import BadRequest, Outage
 from core.tables.keys import text_key
 from core.weights.packages import package_path
 from pipelines.bases import resolve
-from pipelines.passages import embedded
-from pipelines.search.query import query
+from pipelines.search.ask.query import query
+from pipelines.search.text.passages import embedded
 from tests import small_index
 from tests.small_index import MODEL, STORY
 
@@ -137,7 +137,8 @@ def test_the_engine_s_folder_is_a_cache(job: Any, capsys: Any) -> None:
 
 
 def test_a_lost_cache_is_not_rebuilt_from_what_was_never_published(tmp_path: Any) -> None:
-    from pipelines import chunk, embed
+    from pipelines.chunk import chunk
+    from pipelines.embed import embed
 
     job = small_index.make(tmp_path, DOCUMENTS)
     small_index.build(job)
@@ -155,7 +156,7 @@ def test_a_lost_cache_is_not_rebuilt_from_what_was_never_published(tmp_path: Any
 ASK = """
 import sys
 from pathlib import Path
-from pipelines.search.query import query
+from pipelines.search.ask.query import query
 from core.workspace import Workspace
 print(query(Workspace(Path(sys.argv[1])), "small", "When did the trombone player leave?", 1, access=None)[0].document)
 """

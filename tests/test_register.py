@@ -21,10 +21,10 @@ from core.schema.evaluation import Evaluation
 from core.schema.model import Architecture, Compute, Model
 from core.tables.task import Base
 from core.workspace import Job, find_workspace
-from pipelines import evaluate
-from pipelines.evidence import review
-from pipelines.export import kept
-from pipelines.register import run
+from pipelines.evaluate import evaluate
+from pipelines.evidence.evidence import review
+from pipelines.register.onnx_export import kept
+from pipelines.register.register import run
 from pipelines.tasks import find_task
 from registry.promotion import promotion
 from registry.promotion.receipts import receipt_holds

@@ -14,8 +14,8 @@ import pytest
 
 from core.workspace import Job
 from pipelines.bases import identify
-from pipelines.search.engine import choose
-from pipelines.search.query import asking, query
+from pipelines.search.ask.query import asking, query
+from pipelines.search.engine.choice import choose
 from tests import small_index, small_pairs
 
 pytestmark = pytest.mark.slow

@@ -91,7 +91,7 @@ def test_failures_do_not_tell(tiny: Workspace) -> None:
 
 def test_an_address_of_qdrants_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.errors import BadRequest
-    from pipelines.search.server import connect
+    from pipelines.search.engine.qdrant_server import connect
 
     for url in ("me:{}@host", "ftp://me:{}@host", "http://me:{}@[x", "http://me:{}@host:port"):
         with pytest.raises(BadRequest, match=r"QDRANT_URL is") as fault:

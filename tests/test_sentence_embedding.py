@@ -22,14 +22,21 @@ from core.tables.task import Base, Task
 from core.weights.base_store import FOLDER, seal
 from core.weights.pooling import max_tokens_of, pooling_of
 from core.workspace import Job, Workspace
-from pipelines import collect, evaluate, preprocess, register, settings, train, validate
 from pipelines.bases import identify, locked
+from pipelines.collect import collect
+from pipelines.evaluate import evaluate
+from pipelines.preprocess import preprocess
 from pipelines.recipes.observe import observe, write_lock
 from pipelines.recipes.read import read_recipe
-from pipelines.search.embedder import load
-from pipelines.tasks import _tokens, find_task
-from pipelines.tasks._embedding import SCALE, SentenceEmbedder, scaled_cosines
-from pipelines.tasks.sentence_embedding import EmbeddingPredictor
+from pipelines.register import register
+from pipelines.search.vectors.embedder import load
+from pipelines.settings import settings
+from pipelines.tasks import find_task
+from pipelines.tasks.parts import tokens
+from pipelines.tasks.parts.sentence_embedder import SCALE, SentenceEmbedder, scaled_cosines
+from pipelines.tasks.text.sentence_embedding import EmbeddingPredictor
+from pipelines.train import train
+from pipelines.validate import validate
 from registry.promotion.promotion import promote
 from registry.store import versions
 from registry.version import predict
@@ -121,7 +128,7 @@ def test_the_embedder_of_an_index_has_the_vectors_of_training(
 
     encoder = _encoder(task, base, tmp_path / "encoder", max_tokens=12)
     module = _trained(task, base, encoder, method)
-    tokenizer = _tokens.read(encoder, max_tokens=12)
+    tokenizer = tokens.read(encoder, max_tokens=12)
     expected = _said(EmbeddingPredictor(module, tokenizer=tokenizer, pad=0))
     model = _saved(task, module, encoder, tmp_path / method)
     assert (model / "model.safetensors").exists() == (method == "full")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.sentences import paragraph_ends, sentences
+from pipelines.search.text.sentences import paragraph_ends, sentences
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from core.errors import HeadraceError
 from core.workspace import Job
-from pipelines.search.query import query
-from pipelines.search.terms import Analyser
+from pipelines.search.ask.query import query
+from pipelines.search.text.terms import Analyser
 from serving.marks import marks
 from serving.workers import Workers
 from tests import served_index
@@ -144,7 +144,7 @@ def test_a_fault_of_the_server_is_for_its_log(
     def lost(*_: object) -> None:
         raise HeadraceError("/home/somebody/var is gone")
 
-    monkeypatch.setattr("pipelines.search.query.asker_of", lost)
+    monkeypatch.setattr("pipelines.search.ask.query.asker_of", lost)
     done = client_of(app_of(job)).post("/indexes/small/search", json={"question": "a"})
     assert (done.status_code, done.headers["Retry-After"]) == (503, "1")
     assert done.json() == {"detail": "this cannot be answered for now; the server's log says why."}
@@ -153,7 +153,7 @@ def test_a_fault_of_the_server_is_for_its_log(
 
 def test_a_search_that_takes_too_long_is_given_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     may_end = threading.Event()
-    monkeypatch.setattr("pipelines.search.query.asker_of", lambda *_: may_end.wait(timeout=60))
+    monkeypatch.setattr("pipelines.search.ask.query.asker_of", lambda *_: may_end.wait(timeout=60))
     done = client_of(app_of(job, workers=Workers(1, work_s=0.1))).post("/indexes/small/search", json={"question": "a"})
     may_end.set()
     assert (done.status_code, done.json()) == (504, {"detail": "the answer took longer than 0.1 s."})

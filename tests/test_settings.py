@@ -14,9 +14,9 @@ from core.errors import BadRequest
 from core.schema.reading import BadSettings
 from core.workspace import Job
 from core.workspace import Workspace as Place
-from pipelines import settings
 from pipelines.recipes.json_schema import json_schema
 from pipelines.recipes.read import read_index, read_recipe
+from pipelines.settings import settings
 from tests.conftest import ROOT, TINY_INDEX, Workspace
 
 SHIPPED = sorted([*ROOT.glob("recipes/*.yaml"), *ROOT.glob("indexes/*.yaml"), *ROOT.glob("examples/*.yaml")])
@@ -225,8 +225,8 @@ def test_equal_files_give_equal_bytes_and_a_changed_row_does_not(tiny: Workspace
 @pytest.mark.parametrize(
     ("file", "key"),
     [
-        ("pipelines/tasks/text_classification.py", "task"),
-        ("pipelines/tasks/_classification.py", "task"),
+        ("pipelines/tasks/text/text_classification.py", "task"),
+        ("pipelines/tasks/parts/classification.py", "task"),
         ("pipelines/sources/files.py", "source"),
         ("pipelines/sources/readers/csv.py", "source"),
     ],
@@ -269,7 +269,7 @@ def test_a_stage_says_file_and_line_and_exits_2(tiny: Workspace) -> None:
 
 def test_reading_a_recipe_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom pipelines.settings import read_recipe\n"
+        "import sys\nfrom pathlib import Path\nfrom pipelines.recipes.read import read_recipe\n"
         "read_recipe(Path('recipes/film-reviews.yaml'))\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )

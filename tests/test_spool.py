@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.spool import PART_ROWS, Sample, Seen, Spool
+from pipelines.collect.spool import PART_ROWS, Sample, Seen, Spool
 
 
 def test_seen_counts_and_remembers_the_first_place(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from core.schema.model import Architecture, Model
 from core.tables.prepared import ENCODER, read_features, read_rows
 from core.tables.task import Base, Predictions, Task
 from pipelines.bases import identify
-from pipelines.batches import EncodedRows
 from pipelines.tasks import find_task, task_names
+from pipelines.train.batches import EncodedRows
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
 from tests.small_pairs import make_base, pair_rows
 

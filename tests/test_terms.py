@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.manifest import write_manifest
-from pipelines.search.postings import Postings, weigh, write_terms
-from pipelines.search.terms import Analyser, average, words
+from pipelines.search.text.term_table import Postings, weigh, write_terms
+from pipelines.search.text.terms import Analyser, average, words
 
 TEXTS = [
     "The river rose in the night, and the lower fields were under water by morning.",

@@ -24,10 +24,11 @@ from core.tables.task import Base, Task
 from core.weights.base_store import FOLDER, seal
 from core.weights.pooling import mean_pool
 from pipelines.bases import identify, locked
-from pipelines.tasks import _tokens, find_task
-from pipelines.tasks._encoder import pad_tokens
-from pipelines.tasks._transformer import MeanPooledClassifier
-from pipelines.tasks.text_classification import TextPredictor
+from pipelines.tasks import find_task
+from pipelines.tasks.parts import tokens
+from pipelines.tasks.parts.encoder import pad_tokens
+from pipelines.tasks.parts.pooled_classifier import MeanPooledClassifier
+from pipelines.tasks.text.text_classification import TextPredictor
 from tests.conftest import ROOT, film_rows
 
 SMALL = {
@@ -41,7 +42,7 @@ ROWS = pd.DataFrame(film_rows(40))
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     """A small BERT as save_pretrained() writes it, with a tokenizer."""
     folder = tmp_path_factory.mktemp("base")
-    _tokens.learn(ROWS["text"].tolist(), folder, size=300)
+    tokens.learn(ROWS["text"].tolist(), folder, size=300)
     torch.manual_seed(1)
     BertModel(BertConfig(**SMALL)).save_pretrained(folder)
     return Base("./base", folder, "0" * 64)
@@ -104,7 +105,7 @@ def _loaded(task: Task, model: Path) -> dict[str, torch.Tensor]:
 
 def test_importing_the_task_loads_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "sklearn", "peft", "pandas", "tokenizers")
-    code = f"import sys, pipelines.tasks.text_classification; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, pipelines.tasks.text.text_classification; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -113,7 +114,7 @@ def test_serving_adapters_needs_no_peft(task: Task, base: Base, tmp_path: Path) 
     encoder = _encoder(task, base, tmp_path / "encoder")
     model = _saved_apart(task, _adapted(task, base, encoder), encoder, tmp_path / "adapters")
     code = (
-        "import sys, pandas; from pathlib import Path; from core.tables.task import find_task;"
+        "import sys, pandas; from pathlib import Path; from pipelines.tasks import find_task;"
         f"predictor = find_task('text_classification').load(Path({str(model)!r}));"
         "predictor.predict(pandas.DataFrame({'text': ['a film']}));"
         "print([m for m in ('peft', 'sklearn', 'datasets') if m in sys.modules])"
@@ -158,7 +159,7 @@ def test_adapters_are_merged_as_peft_does_it(task: Task, base: Base, tmp_path: P
     module = _adapted(task, base, encoder)
     model = _saved_apart(task, module, encoder, tmp_path / "apart")
     assert not {"model.safetensors", "tokenizer.json"} & {path.name for path in model.iterdir()}
-    batch = pad_tokens(_tokens.token_ids(_tokens.read(encoder, max_tokens=32), ROWS["text"].tolist()), 0)
+    batch = pad_tokens(tokens.token_ids(tokens.read(encoder, max_tokens=32), ROWS["text"].tolist()), 0)
     with torch.inference_mode():
         unmerged = module(**batch).logits.softmax(-1).numpy()
         with module.encoder.disable_adapter():
@@ -201,7 +202,7 @@ def test_what_cannot_be_kept_apart_is_kept_whole(task: Task, tmp_path: Path) -> 
     """All of `full`; and adapters on layers that are transposed, as GPT-2's."""
     folder = tmp_path / "gpt2"
     folder.mkdir()
-    _tokens.learn(ROWS["text"].tolist(), folder, size=300)
+    tokens.learn(ROWS["text"].tolist(), folder, size=300)
     GPT2Model(GPT2Config(n_embd=32, n_layer=1, n_head=2, n_positions=40, vocab_size=300)).save_pretrained(folder)
     gpt2 = Base("./gpt2", folder, "0" * 64)
     encoder = _encoder(task, gpt2, tmp_path / "encoder")
@@ -210,7 +211,7 @@ def test_what_cannot_be_kept_apart_is_kept_whole(task: Task, tmp_path: Path) -> 
         model = _saved_apart(task, module.eval(), encoder, tmp_path / name)
         assert [path.name for path in (model.parent / FOLDER).iterdir()] == ["manifest.json"]
         assert (model / "model.safetensors").is_file()
-        batch = pad_tokens(_tokens.token_ids(_tokens.read(encoder, max_tokens=32), ROWS["text"].tolist()), 0)
+        batch = pad_tokens(tokens.token_ids(tokens.read(encoder, max_tokens=32), ROWS["text"].tolist()), 0)
         with torch.inference_mode():
             expected = module(**batch).logits.softmax(-1).numpy()
         np.testing.assert_allclose(_said(task, model), expected, atol=1e-5)
@@ -246,7 +247,7 @@ def test_transformers_reads_the_model_folder(task: Task, base: Base, tmp_path: P
     model = _saved(task, module, encoder, tmp_path / "model")
     text = ROWS["text"][0]
     theirs = AutoTokenizer.from_pretrained(model)(text)["input_ids"]
-    assert theirs == _tokens.token_ids(_tokens.read(encoder, max_tokens=32), [text])[0]
+    assert theirs == tokens.token_ids(tokens.read(encoder, max_tokens=32), [text])[0]
     batch = pad_tokens([theirs], 0)
     with torch.inference_mode():
         hidden = AutoModel.from_pretrained(model).eval()(**batch).last_hidden_state
@@ -296,11 +297,11 @@ def test_the_bases_dropout_is_off_unless_asked_for(task: Task, base: Base, tmp_p
 
 def test_a_learnt_tokenizer_is_equal_in_every_process(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipelines.tasks import _tokens;"
+        "import sys; from pathlib import Path; from pipelines.tasks.parts import tokens;"
         "from tests.conftest import film_rows;"
         "texts = [row['text'] for row in film_rows(90)][:: int(sys.argv[2])];"
         "folder = Path(sys.argv[1]); folder.mkdir();"
-        "_tokens.learn(texts, folder, size=400)"
+        "tokens.learn(texts, folder, size=400)"
     )
     for name, order in (("first", "1"), ("second", "1"), ("backwards", "-1")):
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name), order], cwd=ROOT, check=True)

@@ -20,10 +20,10 @@ from core.schema.model import Architecture, Model, Training
 from core.tables.prepared import ENCODER, write_features
 from core.tables.task import Base, Task
 from core.weights.determinism import steady
-from pipelines.batches import EncodedRows
-from pipelines.fit import Plan, fit
 from pipelines.tasks import find_task
-from pipelines.train import train
+from pipelines.train.batches import EncodedRows
+from pipelines.train.train import train
+from pipelines.train.trainer import Plan, fit
 from tests.conftest import Workspace, film_rows
 
 BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}

@@ -28,8 +28,8 @@ from core.schema.expectations import DataContract
 from core.tables.keys import text_key
 from core.tables.split import side
 from core.workspace import Job, Kind, Workspace
-from pipelines.profile import make_profile
-from pipelines.validate import run
+from pipelines.validate.drift import make_profile
+from pipelines.validate.validate import run
 
 ROOT = Path(__file__).parents[1]
 TEXTS = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")
@@ -275,7 +275,7 @@ def test_own_expectations_row_by_row_and_over_all_rows(stage: Stage) -> None:
 
 
 def test_uniqueness_is_looked_for_across_batches(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.screening.BATCH_ROWS", 50)
+    monkeypatch.setattr("pipelines.validate.quarantine.BATCH_ROWS", 50)
     unique = {"expect_column_values_to_be_unique": {"column": "ticket"}}
     table = [{**row, "ticket": f"T{i % 119}"} for i, row in enumerate(rows())]
     report = stage.run(table, contract={"expectations": [unique], "at_most": 0.05})
@@ -287,12 +287,12 @@ def test_batches_change_nothing(stage: Stage, tmp_path: Path, monkeypatch: pytes
     contract = {"at_most": 0.5, "labels": ["neg", "pos"]}
     table = [*rows(), {"text": "", "label": "x"}, {"text": "Review 4 of a film.", "label": "neg"}]
     whole = stage.run(table, contract=contract)
-    monkeypatch.setattr("pipelines.screening.BATCH_ROWS", 7)
+    monkeypatch.setattr("pipelines.validate.quarantine.BATCH_ROWS", 7)
     assert stage.run(table, contract=contract) == whole
 
 
 def test_mostly_is_a_share_of_all_rows_and_what_it_allows_stays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.screening.BATCH_ROWS", 50)
+    monkeypatch.setattr("pipelines.validate.quarantine.BATCH_ROWS", 50)
     rule = {"column": "text", "min_value": 5, "max_value": 100, "mostly": 0.9}
     expectations = [{"expect_column_value_lengths_to_be_between": rule}]
     report = stage.run(
@@ -500,7 +500,7 @@ def test_the_command_ends_with_the_code_and_without_a_traceback(stage: Stage) ->
 
 def test_large_tables_are_read_in_batches(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more rows than a batch are ever handed to Great Expectations, unless a rule needs its column whole."""
-    from pipelines.validate import Engine
+    from pipelines.validate.validate import Engine
 
     seen: list[tuple[int, int]] = []
     look: Callable[..., None] = Engine.look
@@ -510,6 +510,6 @@ def test_large_tables_are_read_in_batches(stage: Stage, monkeypatch: pytest.Monk
         look(engine, some, outcomes)
 
     monkeypatch.setattr(Engine, "look", counted)
-    monkeypatch.setattr("pipelines.screening.BATCH_ROWS", 100)
+    monkeypatch.setattr("pipelines.validate.quarantine.BATCH_ROWS", 100)
     stage.run(rows(1000))
     assert max(count for count, _ in seen) == 100 and sum(count == 100 for count, _ in seen) == 20

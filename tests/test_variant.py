@@ -21,7 +21,7 @@ from core.schema.model import Architecture, Model
 from core.tables.task import Base, Exportable
 from core.workspace import Workspace
 from flows import lineage
-from pipelines.export import compared, timed
+from pipelines.register.onnx_export import compared, timed
 from pipelines.tasks import find_task
 from registry.store import signing, versions
 from registry.store.connection import connect, exclusive

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from core.schema.section import Section
 
 # What serving the packed model costs (registry/version/trial.py), beside the task's metrics: gates may bound these too.
-RETRIEVAL = ("ndcg_at_10", "recall_at_10", "mrr")  # of an index (pipelines/search/judging.py)
+RETRIEVAL = ("ndcg_at_10", "recall_at_10", "mrr")  # of an index (pipelines/publish/judging.py)
 AGAINST_LIVE = "against_live"  # an index's release against the live one, by ndcg_at_10
 SERVING = ("latency_p50_ms", "latency_p95_ms", "throughput_rows_per_s", "peak_memory_mb")
 

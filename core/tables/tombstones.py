@@ -15,7 +15,7 @@ from core.errors import BadRequest
 from core.files import sha256_file, write_text
 from core.workspace import Job
 
-DOCUMENT_NAMES = ("id", "path")  # columns by which passages name their document (pipelines/chunk.py)
+DOCUMENT_NAMES = ("id", "path")  # columns by which passages name their document (pipelines/chunk/chunk.py)
 KEY = "forgotten"  # in the lock, among what identifies the source
 _HEAD = (
     "# Rows that `headrace forget` took out: sha256 of this recipe's or index's name and the row's id, a line each.\n"

@@ -14,7 +14,7 @@ from core.tables import tombstones
 from core.workspace import Job
 from pipelines.bases import identify
 from pipelines.recipes.read import index_references, read_index, read_lock, read_recipe, references
-from pipelines.search.judged import identify_judged
+from pipelines.search.ask.judged_queries import identify_judged
 from pipelines.sources import find_source
 
 _HEAD = "# What the moving references pointed at when this last ran. Written by `headrace lock`; commit it.\n"

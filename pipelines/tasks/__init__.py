@@ -1,6 +1,6 @@
-"""What can be learned: one file is one family, found by listing the folder.
+"""What can be learned: a folder a modality, a file a family, found by listing; parts/ is what several of them share.
 
-A file whose name starts with an underscore holds what several families share. Importing a task is cheap: torch and the
+Importing a task is cheap: torch and the
 like are imported inside its methods, so that reading a recipe starts nothing heavy.
 """
 
@@ -15,17 +15,29 @@ from core.errors import BadRequest
 from core.tables.task import Task
 
 TASKS = Path(__file__).parent
+_SHARED = "parts"
 
 
 def task_names() -> list[str]:
-    return sorted(path.stem for path in TASKS.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(_files())
+
+
+def task_file(name: str) -> Path:
+    """The file of a task that there is."""
+    return _files()[name]
 
 
 def find_task(name: str) -> Task:
     """The task of that name. Raises BadRequest when there is none, naming the nearest."""
-    names = task_names()
-    if name not in names:
+    files = _files()
+    if name not in files:
+        names = sorted(files)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise BadRequest(f"no task {name!r}.{hint} Allowed: {', '.join(names)} (the files of pipelines/tasks/).")
-    return cast(Task, importlib.import_module(f"pipelines.tasks.{name}").TASK)
+    return cast(Task, importlib.import_module(f"pipelines.tasks.{files[name].parent.name}.{name}").TASK)
+
+
+def _files() -> dict[str, Path]:
+    files = TASKS.glob("*/*.py")
+    return {path.stem: path for path in files if path.parent.name != _SHARED and path.stem != "__init__"}

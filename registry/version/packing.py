@@ -91,7 +91,8 @@ def is_own(folder: Path, contents: Contents) -> bool:
 
 def code_files(task: str) -> list[Path]:
     """The files of this project that a served version of the task runs, beside pyfunc.py itself."""
-    return [path for path in closure(ROOT, SERVED, ROOT / "pipelines" / "tasks" / f"{task}.py") if path != SERVED]
+    (file,) = (ROOT / "pipelines" / "tasks").glob(f"*/{task}.py")
+    return [path for path in closure(ROOT, SERVED, file) if path != SERVED]
 
 
 def signature(example: pd.DataFrame, answers: pd.DataFrame) -> object:

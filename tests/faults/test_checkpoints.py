@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from core.schema.model import Training
 from core.weights.determinism import steady
-from pipelines import fit
-from pipelines.checkpoints import Checkpoints
+from pipelines.train import trainer
+from pipelines.train.checkpoints import Checkpoints
 
 TRAINING = Training(
     epochs=2, batch_size=8, accumulate=2, learning_rate=1e-2, warmup=0.1, schedule="cosine", patience=3, seed=3
@@ -46,12 +46,14 @@ def table(seed: int) -> pa.Table:
     return pa.table({"x": pa.array(list(x)), "labels": pa.array((x[:, 0] > 0).astype("int64"))})
 
 
-def weights_after(checkpoints: Checkpoints, scratch: Path, listen: fit.Listener = lambda step, metrics: None) -> Tensor:
+def weights_after(
+    checkpoints: Checkpoints, scratch: Path, listen: trainer.Listener = lambda step, metrics: None
+) -> Tensor:
     steady(threads=1)
     torch.manual_seed(TRAINING.seed)
     module = Net()
-    plan = fit.Plan(TRAINING, torch.utils.data.default_collate, lambda *_: {}, scratch, checkpoints)
-    fit.fit(module, table(1), table(2), plan, listen=listen)
+    plan = trainer.Plan(TRAINING, torch.utils.data.default_collate, lambda *_: {}, scratch, checkpoints)
+    trainer.fit(module, table(1), table(2), plan, listen=listen)
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
@@ -65,7 +67,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]
             raise PowerCutError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "CHECKPOINT_EVERY_S", 0.0)
+        patch.setattr(trainer, "CHECKPOINT_EVERY_S", 0.0)
         right = weights_after(Checkpoints(folder / "whole"), folder)
         with pytest.raises(PowerCutError):
             weights_after(Checkpoints(folder / "cut"), folder, cut)

@@ -14,7 +14,7 @@ from tests.tiny_graph import TinyGraph, make_tiny_graph
 
 def test_tables_that_name_files_elsewhere(tmp_path: Path) -> None:
     """Of this machine: absolute, by "..", by a link, by a data set of the hub's own kind, or as no name at all."""
-    from pipelines.media import media_of
+    from pipelines.media.pictures import media_of
 
     (tmp_path / "album").mkdir()
     (tmp_path / "secret.png").write_bytes(b"secret")
@@ -125,23 +125,23 @@ def test_a_message_cannot_speak_for_a_stage(tmp_path: Path) -> None:
 def test_manifests_that_name_files_elsewhere(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a stage's output that a remote sent, of a checkpoint, of an index."""
     from core import manifest
-    from pipelines.search import holes, versions
+    from pipelines.search.engine import release_files, sparse_files
 
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "secret").write_text("secret")
     read: list[Path] = []
     monkeypatch.setattr(manifest, "sha256_file", read.append)
-    monkeypatch.setattr(holes, "digest", read.append)
+    monkeypatch.setattr(sparse_files, "digest", read.append)
     for file in ("manifest.json", "whole.json"):
         (folder / file).write_text(json.dumps({"files": {name: "0" * 64}}))
     assert "leads out of" in str(manifest.damage(folder))
-    assert not versions._whole(folder)
+    assert not release_files._whole(folder)
     assert read == []
 
 
 def test_receipts_that_name_indexes_elsewhere(tmp_path: Path) -> None:
-    from pipelines.search.versions import Versions
+    from pipelines.search.engine.release_files import Versions
 
     place = Versions(tmp_path / "qdrant")
     for index, version in (("../../x", None), ("small", "../../../x"), ("", "0" * 16), ("a/b", None)):

@@ -243,7 +243,7 @@ def test_pictures(place: Workspace, marker: Path) -> None:
 @pytest.mark.parametrize("name", ["bomb.png", "promise.png", "script.eps", "script.png"])
 def test_pictures_that_a_model_is_asked_about(marker: Path, tmp_path: Path, name: str) -> None:
     """`headrace predict` has no `collect` before it."""
-    from pipelines.tasks.image_classification import _pixels
+    from pipelines.tasks.image.image_classification import _pixels
 
     content = hostile.bomb_png(9000) if name == "bomb.png" else hostile.promising_png(60_000)
     (tmp_path / name).write_bytes(hostile.eps(marker) if name.startswith("script") else content)

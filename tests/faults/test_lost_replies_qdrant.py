@@ -12,9 +12,11 @@ import pytest
 
 from core.files import read_json
 from core.workspace import Job
-from pipelines import chunk, embed, publish
-from pipelines.search.engine import INDEXED
-from pipelines.search.server import Server, connect
+from pipelines.chunk import chunk
+from pipelines.embed import embed
+from pipelines.publish import publish
+from pipelines.search.engine.engine import INDEXED
+from pipelines.search.engine.qdrant_server import Server, connect
 from tests import small_index
 from tests.faults.proxy import Proxy
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from core.files import make_folder, replacing, write_json, write_text
-from pipelines.search.stored import Parts, as_keys, read
+from pipelines.search.vectors.vector_table import Parts, as_keys, read
 from pipelines.sources.http import _download
 from tests.conftest import ROOT
 from tests.faults.disk import Disk, watch
@@ -67,13 +67,13 @@ def vectors(root: Path) -> None:
 def features(root: Path) -> None:
     import torch
 
-    from pipelines.tasks import _transformer
+    from pipelines.tasks.parts import pooled_classifier
 
-    transformer: Any = _transformer
+    transformer: Any = pooled_classifier
     path = root / "var/features/x.safetensors"
     transformer.in_batches = lambda *_, **__: torch.ones(2, 3)
     base: Any = SimpleNamespace(pooled=None)
-    _transformer.cached_features(path, base, [], pad=0, batch_size=1)
+    pooled_classifier.cached_features(path, base, [], pad=0, batch_size=1)
 
 
 def folder(root: Path) -> None:

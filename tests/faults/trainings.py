@@ -54,14 +54,14 @@ SUBJECTS = {
     "pictures-full": f"{_PICTURES}model: {{base: bases/resnet, method: full}}\n",
 }
 MOMENTS = {
-    "inside accumulation": "pipelines.fit:_Trainer.training_step",
-    "between steps": "pipelines.fit:_History.on_step_end",
-    "at an epoch's end": "pipelines.fit:_Checkpointing.on_epoch_end",
-    "in evaluation": "pipelines.fit:_Trainer.prediction_step",
+    "inside accumulation": "pipelines.train.trainer:_Trainer.training_step",
+    "between steps": "pipelines.train.trainer:_History.on_step_end",
+    "at an epoch's end": "pipelines.train.trainer:_Checkpointing.on_epoch_end",
+    "in evaluation": "pipelines.train.trainer:_Trainer.prediction_step",
     "in a save, among its files": "safetensors.torch:save_file",
-    "in a save, before its manifest": "pipelines.checkpoints:write_manifest",
-    "in a save, while it syncs": "core.workspace:sync",
-    "while the model is saved": "pipelines.train:write_json",
+    "in a save, before its manifest": "pipelines.train.checkpoints:write_manifest",
+    "in a save, while it syncs": "core.files:sync",
+    "while the model is saved": "pipelines.train.train:write_json",
 }
 _CALLS = {"inside accumulation": 24, "between steps": 12, "in evaluation": 6, "at an epoch's end": 2}
 _CALLS |= {"in a save, among its files": 12, "in a save, before its manifest": 5, "in a save, while it syncs": 20}
@@ -85,11 +85,11 @@ def make_subjects(root: Path) -> Workspace:
 def train(root: Path, name: str, *, every_s: float) -> None:
     """One training as the stage does it."""
     from core.workspace import find_workspace
-    from pipelines import fit
-    from pipelines.train import run
+    from pipelines.train import trainer
+    from pipelines.train.train import run
 
     os.chdir(root)
-    fit.CHECKPOINT_EVERY_S = every_s
+    trainer.CHECKPOINT_EVERY_S = every_s
     run(find_workspace(root).job("recipe", name))
 
 
@@ -208,8 +208,11 @@ def _must(code: int, log: Path) -> None:
 
 def _prepare(root: Path, name: str) -> None:
     from core.workspace import find_workspace
-    from pipelines import collect, preprocess, settings, validate
+    from pipelines.collect import collect
+    from pipelines.preprocess import preprocess
     from pipelines.recipes.observe import observe, write_lock
+    from pipelines.settings import settings
+    from pipelines.validate import validate
 
     os.chdir(root)
     job = find_workspace(root).job("recipe", name)
@@ -242,11 +245,11 @@ def _save_bases(folder: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel
 
-    from pipelines.tasks import _tokens
+    from pipelines.tasks.parts import tokens
 
     torch.manual_seed(1)
     (folder / "bert").mkdir(parents=True)
-    _tokens.learn([row["text"] for row in film_rows(120)], folder / "bert", size=300)
+    tokens.learn([row["text"] for row in film_rows(120)], folder / "bert", size=300)
     BertModel(BertConfig(**_BERT, vocab_size=300, max_position_embeddings=40)).save_pretrained(folder / "bert")
     ResNetModel(ResNetConfig(**_RESNET)).save_pretrained(folder / "resnet")
 

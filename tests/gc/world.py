@@ -25,12 +25,13 @@ from core.weights.base_store import seal
 from core.workspace import Job
 from flows.dag import Graph
 from flows.gc import gc
-from pipelines.provenance import lock_entries
-from pipelines.search.engine import Ask, choose
-from pipelines.search.postings import write_terms
-from pipelines.search.published import build, read_truth, receipt, release
-from pipelines.search.stored import Table, as_keys, write
-from pipelines.search.terms import Analyser
+from pipelines.evidence.provenance import lock_entries
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.engine import Ask
+from pipelines.search.engine.releases import build, read_truth, receipt, release
+from pipelines.search.text.term_table import write_terms
+from pipelines.search.text.terms import Analyser
+from pipelines.search.vectors.vector_table import Table, as_keys, write
 from registry.store import versions
 from registry.store.connection import database, exclusive, prepare_embedded
 from registry.store.versions import Version

@@ -1,0 +1,1 @@
+"""The stage chunk: documents -> passages."""

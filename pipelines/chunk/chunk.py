@@ -1,0 +1,115 @@
+"""chunk: validated/ -> chunks/. Documents of the same content once each, cut into passages of the embedder's tokens.
+
+Rows of documents that are what they were are taken over from the earlier chunks/; the bytes do not show it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.errors import BadData
+from core.files import replacing, sha256_json, write_json
+from core.manifest import require_whole, unchanged, write_manifest
+from core.progress import Progress, tell
+from core.schema.search import Access, Chunk
+from core.tables.access import Rules
+from core.workspace import Job
+from pipelines.chunk import previous_output
+from pipelines.chunk.cutter import CHUNKS, Cutter
+from pipelines.chunk.documents import AT_ONCE, Counts, Document, distinct, read_documents
+from pipelines.chunk.previous_output import Earlier, read_earlier
+from pipelines.search.vectors.tokens import named_base
+
+
+@dataclass
+class Written:
+    """What stands in chunks/ so far."""
+
+    chunks: int = 0
+    tokens: int = 0
+    longest: int = 0
+    taken: int = 0  # documents whose rows were there
+    documents: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def empty(self) -> list[str]:
+        return [row["document"] for row in self.documents if not row["chunks"]]
+
+    def add(self, table: pa.Table) -> None:
+        self.chunks += table.num_rows
+        self.tokens += pc.sum(table["tokens"], min_count=0).as_py()
+        self.longest = max(self.longest, pc.max(table["tokens"]).as_py() or 0)
+
+
+def run(job: Job) -> None:
+    """Cut an index's documents into passages."""
+    validated = job.folder / "validated"
+    screened = require_whole(validated)
+    examples, chunks = validated / "examples.parquet", job.folder / "chunks"
+    access = job.section("access", Access)
+    model, base = job.settings["embed"]["model"], named_base(job)
+    cutter = Cutter(job.section("chunk", Chunk), model, base.folder, job.settings_file)
+    of = sha256_json([screened["files"], job.settings["access"], cutter.method])
+    if (same := unchanged(chunks, of)) is not None:
+        _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])
+        return
+    found = read_earlier(chunks, cutter.method, CHUNKS)
+    rules, counts = Rules(access.labels, access.others, str(job.settings_file)), Counts()
+    with replacing(chunks) as folder:
+        documents = distinct(read_documents(examples, rules), counts, found.content)
+        with Progress("chunk", total=pq.read_metadata(examples).num_rows, unit="documents") as progress:
+            written = write(documents, folder, cutter, found, progress)
+        if not written.chunks:
+            raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
+        write_json(folder / "duplicates.json", counts.duplicates)
+        write_manifest(folder, {"of": of, **_facts(counts, written, cutter.method)})
+    _say(cut=len(written.documents) - written.taken, unchanged=written.taken, duplicates=len(counts.duplicates))
+
+
+def write(
+    documents: Iterator[tuple[Document, str]], folder: Path, cutter: Cutter, found: Earlier, progress: Progress
+) -> Written:
+    """Write the documents' rows, in their order, and documents.parquet. Row groups depend on the order alone."""
+    written = Written()
+    with pq.ParquetWriter(folder / previous_output.CHUNKS, CHUNKS, compression="zstd") as writer:
+        while group := list(islice(documents, AT_ONCE)):
+            known = [found.rows(document.identity) for document, _ in group]
+            new = cutter.cut([document for (document, _), rows in zip(group, known, strict=True) if rows is None])
+            tables = [next(new) if rows is None else rows for rows in known]
+            written.taken += sum(rows is not None for rows in known)
+            written.documents += [
+                {"document": document.id, "identity": document.identity, "content": content, "chunks": table.num_rows}
+                for (document, content), table in zip(group, tables, strict=True)
+            ]
+            table = pa.concat_tables(tables).combine_chunks()
+            written.add(table)
+            if table.num_rows:
+                writer.write_table(table)
+            progress.advance(len(group))
+    pq.write_table(pa.Table.from_pylist(written.documents, previous_output.SCHEMA), folder / previous_output.DOCUMENTS)
+    return written
+
+
+def _facts(counts: Counts, written: Written, method: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "documents": counts.documents,
+        "duplicates": len(counts.duplicates),
+        "empty": written.empty,
+        "chunks": written.chunks,
+        "tokens": {"total": written.tokens, "longest": written.longest},
+        "method": method,
+    }
+
+
+def _say(**counts: int) -> None:
+    tell(**counts)
+    print("chunk: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()), file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The stage collect: rows of a source -> raw/."""

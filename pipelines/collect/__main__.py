@@ -1,0 +1,5 @@
+from pipelines.collect.collect import run
+from pipelines.stage import stage_main
+
+if __name__ == "__main__":
+    stage_main("collect", run)

@@ -1,0 +1,212 @@
+"""collect: a source -> raw/: a table of examples, media files by their hash, and a manifest.
+
+One row an example, whatever it is; rows that cannot be read stay, with their fault, for validate to judge. The same
+source gives the same bytes, and when nothing changed the files that are there are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadData, BadRequest
+from core.files import replacing, sha256_file
+from core.manifest import read_manifest, write_manifest
+from core.progress import Progress
+from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
+from core.schema.data import Data
+from core.tables.tombstones import DOCUMENT_NAMES, KEY, Forgotten, as_locked
+from core.workspace import Job
+from pipelines.collect.rows import Example, Shape
+from pipelines.collect.spool import Sample, Seen, Spool
+from pipelines.media.pictures import keep
+from pipelines.sources import Identity, find_source
+from pipelines.sources._files import Files
+from pipelines.sources._records import Record, Table
+from pipelines.sources.readers import find_reader, reader_file
+
+EXAMPLES = "examples.parquet"
+_SHOWN_ROWS = 500  # between two looks at the progress
+
+
+@dataclass
+class Counts:
+    """Rows: read from the source, left by `where`, kept by `sample`, and how many of these have a fault."""
+
+    read: int = 0
+    wanted: int = 0
+    kept: int = 0
+    faults: int = 0
+
+
+@dataclass
+class Collected:
+    """What one pass over a source's tables has found so far."""
+
+    counts: Counts = field(default_factory=Counts)
+    columns: dict[str, None] = field(default_factory=dict)  # of the source, in order
+    first_fault: str | None = None
+    forgotten: int = 0  # rows that `headrace forget` took out
+
+
+class _Unchanged(Exception):
+    """The new folder equals the old one."""
+
+
+def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten | None = None) -> Collected:
+    """Write examples.parquet and media/ into folder. gone: the rows to leave out.
+
+    Raises BadRequest for a missing column, BadData when no row is left.
+    """
+    found = Collected()
+    sample, work = Sample(shape.data.sample), folder / ".parts"
+    with Spool(work, _columns(shape)) as spool:
+        seen = Seen(work / "seen.sqlite")
+        for sequence, example in enumerate(_examples(tables, shape, found)):
+            if gone is not None and gone.any_of(_names(example, shape)):
+                found.forgotten += 1
+                continue
+            taken = sample.takes(example.content_hash, sequence)
+            if taken or shape.data.id is not None:  # an id may stand twice though one of the two is not in the sample
+                row_id, fault = _row_id(example, seen, explicit=shape.data.id)
+            if taken:
+                added = {ROW_ID: row_id, CONTENT_HASH: example.content_hash, PLACE: example.place, FAULT: fault}
+                spool.add({**added, **example.values}, sequence, example.media)
+        seen.close()
+
+        def settle(row: Mapping[str, Any], media: Path | bytes) -> dict[str, Any]:
+            path, measures, fault = keep(media, row[CONTENT_HASH], folder)
+            return {shape.contract.content: path, **measures, FAULT: row[FAULT] or fault}
+
+        found.counts.kept = spool.write(folder / EXAMPLES, sample.kept(), settle)
+    found.counts.faults = _faults(folder / EXAMPLES)
+    return found
+
+
+def _columns(shape: Shape) -> dict[str, str | None]:
+    """The columns that every such table starts with, and the types of those whose type does not depend on the rows."""
+    types = {name: "double" if column.kind == "number" else "string" for name, column in shape.contract.columns.items()}
+    types |= {**dict.fromkeys(ADDED, "string"), **(MEASURED if shape.contract.media else {})}
+    return {name: types.get(name) for name in shape.first}
+
+
+def _examples(tables: Iterable[Table], shape: Shape, found: Collected) -> Iterator[Example]:
+    names: list[str] = []
+    for table in tables:
+        names.append(table.name)
+        if table.columns is not None:
+            shape.check(table.columns, table.name)
+            found.columns.update(dict.fromkeys(table.columns))
+        for record in _counted(table, found):
+            if shape.wanted(record):
+                found.counts.wanted += 1
+                yield shape.example(record)
+    if not found.counts.read:
+        raise BadData(f"{', '.join(names[:3]) or shape.data.source}: no rows.")
+    if not found.columns:
+        raise BadRequest(f"none of the {found.counts.read:,} rows can be read; {found.first_fault}.")
+    shape.check(list(found.columns), ", ".join(names[:3]))
+    if not found.counts.wanted:
+        raise BadData(f"`where` {shape.data.where} keeps none of the {found.counts.read:,} rows of {names[0]}.")
+
+
+def _counted(table: Table, found: Collected) -> Iterator[Record]:
+    """The rows of a table as they go by; what only they can tell is noted."""
+    with Progress(f"collect {table.name}", total=None, unit="rows") as progress:
+        for record in table.records:
+            found.counts.read += 1
+            if found.counts.read % _SHOWN_ROWS == 0:
+                progress.advance(_SHOWN_ROWS)
+            if table.columns is None:
+                found.columns.update(dict.fromkeys(record.values))
+            if record.fault and found.first_fault is None:
+                found.first_fault = f"{record.place}: {record.fault}"
+            yield record
+
+
+def _row_id(example: Example, seen: Seen, *, explicit: str | None) -> tuple[str, str | None]:
+    """A unique and stable name of the row, and its fault, to which a missing or repeated id belongs."""
+    fault = example.fault
+    if explicit is not None and example.id is not None:
+        times, first = seen.add(f"id {example.id}", example.place)
+        if times == 1:
+            return example.id, fault
+        fault = fault or f"{explicit}: {example.id!r} stands at {first} already"
+    elif explicit is not None:
+        fault = fault or f"{explicit}: no id"
+    times, _ = seen.add(example.content_hash, example.place)
+    return example.content_hash if times == 1 else f"{example.content_hash}-{times}", fault
+
+
+def _names(example: Example, shape: Shape) -> list[str | None]:
+    """By what a row may have been forgotten: its id, its content, the name that passages of a document have."""
+    document = DOCUMENT_NAMES if shape.contract == DOCUMENTS else ()
+    return [example.id, example.content_hash, *(example.values.get(name) for name in document)]
+
+
+def _faults(examples: Path) -> int:
+    import pyarrow.parquet as pq
+
+    batches = pq.ParquetFile(examples).iter_batches(columns=[FAULT])
+    return sum(len(batch) - batch.column(0).null_count for batch in batches)
+
+
+def run(job: Job) -> None:
+    """Read the source of a recipe or an index into raw/."""
+    data, contract = job.section("data", Data), job.section("examples", Contract)
+    source, root = find_source(data.source), job.workspace.root
+    locked: Identity = job.settings["source"]
+    gone = as_locked(job, locked.get(KEY))
+    locked = {key: value for key, value in locked.items() if key != KEY}
+    _same_source(source.identify(data, root), locked, job)
+    fetched = source.fetch(data, root, downloads=job.workspace.var / "downloads", identity=locked)
+    with suppress(_Unchanged), replacing(job.folder / "raw") as folder:
+        if isinstance(fetched, Files):
+            reader = reader_file(data.source, data.reader)
+            assert reader is not None  # of a source that fetches files
+            tables: Iterable[Table] = find_reader(reader).read(fetched, data=data, contract=contract)
+            sha256, count = fetched.checksum()
+            facts: dict[str, Any] = {
+                "reader": reader.stem,
+                "checksums": {"files": count, "sha256": sha256},
+            }
+            shape = Shape(contract, data, fetched.folder)
+        else:
+            tables, facts, shape = [fetched], {"reader": None, "checksums": {}}, Shape(contract, data, root)
+        found = collect(tables, shape, folder, gone)
+        write_manifest(
+            folder,
+            {
+                **facts,
+                "source": data.model_dump(mode="json")["source"],
+                "identity": job.settings["source"],
+                "licence": data.licence,
+                "counts": vars(found.counts),
+                "columns": list(found.columns),
+                "left_out": shape.left_out(found.columns),
+                **({"forgotten": found.forgotten} if gone.marks else {}),
+            },
+        )
+        if _equal(job.folder / "raw", folder):
+            raise _Unchanged
+
+
+def _same_source(found: Identity, locked: Identity, job: Job) -> None:
+    """Raise BadRequest when the source is not the one that the lock names."""
+    moved = sorted(key for key, value in found.items() if locked.get(key) != value)
+    if moved:
+        changes = "; ".join(f"{key} was {locked.get(key)}, is {found.get(key)}" for key in moved)
+        raise BadRequest(f"{job.settings_file}: the source moved ({changes}). Run `headrace lock {job.name}`.")
+
+
+def _equal(old: Path, new: Path) -> bool:
+    """Whether the old folder is whole and says the same as the new one."""
+    if not (old / "manifest.json").exists():
+        return False
+    manifest = read_manifest(new)
+    return read_manifest(old) == manifest and all(
+        (old / name).is_file() and sha256_file(old / name) == sha256 for name, sha256 in manifest["files"].items()
+    )

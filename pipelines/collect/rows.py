@@ -1,0 +1,184 @@
+"""A source's row -> an example: the task's names and types, a content hash, and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadRequest
+from core.schema.columns import ADDED, MEASURED, Column, Contract
+from core.schema.data import Data, Scalar
+from core.tables import access
+from pipelines.media.pictures import media_of, sha256_of
+from pipelines.sources._records import Record
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row under the task's names, with its media (where its content is media) still to be kept."""
+
+    values: dict[str, Any]
+    content_hash: str
+    place: str
+    fault: str | None
+    media: Path | bytes | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How rows become examples: the contract, the renamings, and the filter."""
+
+    contract: Contract
+    data: Data
+    root: Path = field(default_factory=Path)  # where paths of media start
+
+    def source_name(self, column: str) -> str:
+        return self.data.columns.get(column, column)
+
+    @cached_property
+    def first(self) -> list[str]:
+        """The columns that every table of this shape has, in order."""
+        measured = MEASURED if self.contract.media else ()
+        return [*ADDED, *dict.fromkeys([*self._cells, *measured])]
+
+    @cached_property
+    def _cells(self) -> dict[str, tuple[str, Column | None]]:
+        """The columns under the task's names: the source's name of each, and what the contract says of it."""
+        names = dict.fromkeys([*self.contract.columns, *self.data.columns])
+        return {name: (self.source_name(name), self.contract.columns.get(name)) for name in names}
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        """Names that a column of the source cannot have in the table, or that already stands there renamed."""
+        return {*self.first, *self.data.columns.values()}
+
+    def check(self, columns: Sequence[str], name: str) -> None:
+        """Raise BadRequest when a column that is needed is not among those of the source."""
+        needed = {
+            **{self.source_name(key): key for key, column in self.contract.columns.items() if column.required},
+            **{source: key for key, source in self.data.columns.items()},
+            **dict.fromkeys(self.data.where, "where"),
+            **({self.data.id: "id"} if self.data.id else {}),
+        }
+        for column, use in needed.items():
+            if column not in columns:
+                near = difflib.get_close_matches(column, columns, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                has = ", ".join(map(str, columns)) or "none"
+                raise BadRequest(
+                    f"{name}: no column {column!r} (needed for {use!r}).{hint} Columns there: {has}. "
+                    "Say under `columns:` which one it is."
+                )
+
+    def wanted(self, record: Record) -> bool:
+        """Whether `where` keeps the row. One whose column could not be read is kept, as the fault that it is."""
+        if record.fault and not self.data.where.keys() <= record.values.keys():
+            return True
+        return all(_matches(record.values.get(name), value) for name, value in self.data.where.items())
+
+    def example(self, record: Record) -> Example:
+        values: dict[str, Any] = {}
+        fault = record.fault
+        media = None
+        for name, (source_name, column) in self._cells.items():
+            value = record.values.get(source_name)
+            if column is not None and column.kind == "media":
+                media, wrong = media_of(value, self.root)
+                value = None
+            elif column is not None and column.kind == "labels":
+                value, wrong = access.told(value, needed=name in self.data.columns)
+            else:
+                value, wrong = _typed(value, column)
+            values[name] = value
+            fault = fault or (f"{name}: {wrong}" if wrong else None)
+        for name, value in record.values.items():
+            if name not in self._taken:
+                values[_clean(name)[0]] = _clean(value)[0]
+        return Example(values, self._hash(media, record, fault), record.place, fault, media, self._id(record))
+
+    def left_out(self, columns: Iterable[str]) -> list[str]:
+        """The source's columns that are not in the table, because something else has their name."""
+        used = {source_name for source_name, _ in self._cells.values()}
+        return sorted(name for name in columns if name in self.first and name not in used)
+
+    def _hash(self, media: Path | bytes | None, record: Record, fault: str | None) -> str:
+        if media is not None:
+            return sha256_of(media)
+        content = record.values.get(self.source_name(self.contract.content))
+        text = content if isinstance(content, str) else record.raw
+        if text is None:
+            text = f"{record.place}\n{fault}" if fault else ""
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _id(self, record: Record) -> str | None:
+        value = record.values.get(self.data.id) if self.data.id else None
+        text = None if value is None else _clean(str(value))[0]
+        return text or None
+
+
+def _matches(value: Any, wanted: Scalar | list[Scalar]) -> bool:
+    if isinstance(wanted, list):
+        return any(_matches(value, one) for one in wanted)
+    if not isinstance(value, str) or isinstance(wanted, str):
+        return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+    if wanted is None:
+        return value == ""
+    if isinstance(wanted, bool):
+        return value.lower() == str(wanted).lower()
+    try:
+        return float(value) == wanted
+    except ValueError:
+        return False
+
+
+def _typed(value: Any, column: Column | None) -> tuple[Any, str | None]:
+    """A cell as its column wants it, and what is wrong with it or None. NaN and "" (of numbers) are no value."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None, None
+    if column is None:
+        return _clean(value)
+    if column.kind == "number":
+        return _number(value)
+    if column.kind == "category" and isinstance(value, bool | int | float):
+        return str(value), None
+    if not isinstance(value, str):
+        return None, f"not text but {type(value).__name__}"
+    return _clean(value)
+
+
+def _number(value: Any) -> tuple[float | None, str | None]:
+    if value == "":
+        return None, None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None, f"not a number: {str(value)[:50]!r}"
+    if math.isnan(number):
+        return None, None
+    return (number, None) if math.isfinite(number) else (None, f"not a finite number: {value}")
+
+
+def _clean(value: Any) -> tuple[Any, str | None]:
+    """Text without halves of characters (Parquet holds none): they are spelt out, and said."""
+    if not isinstance(value, str) or value.isascii():
+        return value, None
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return _spelt(value), "holds half a character (a lone surrogate)"
+    return value, None
+
+
+def _spelt(text: str) -> str:
+    """Bytes that did not decode as "\\xe9", other halves of characters as "\\ud800"."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,1 @@
+"""The stage evaluate: a model on the frozen test rows, beside baselines."""

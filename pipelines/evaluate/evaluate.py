@@ -1,0 +1,187 @@
+"""evaluate: model/ + the test split -> evaluation/: predictions a row, metrics with intervals, report, plots.
+
+Test rows go in as raw content through the same Predictor that serves, so what is measured is what is deployed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.errors import BadRequest
+from core.files import replacing, write_json, write_text
+from core.manifest import require_whole, write_manifest
+from core.schema.columns import ROW_ID, Contract
+from core.schema.evaluation import Evaluation
+from core.schema.lock import BaseIdentity
+from core.schema.model import Compute, Model
+from core.tables.predictions import Answered, write_predictions
+from core.tables.prepared import ENCODER, read_rows
+from core.tables.statistics import Sampled, sample
+from core.tables.task import Base, Predictions, Predictor, Task
+from core.weights.determinism import steady
+from core.workspace import Job
+from pipelines.bases import base_of
+from pipelines.evaluate.report import Findings, markdown, summary
+from pipelines.tasks import find_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODEL = "model"  # its name beside the baselines'
+_MANY_SLICES = 50  # values of one column; the rarer ones are left out
+_TIMED_ROWS, _TIMED_ROUNDS = 32, 2
+_BYTES_A_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Timed:
+    answered: Answered
+    rows_a_second: float
+
+
+def run(job: Job) -> None:
+    """Measure a recipe's model on its test split."""
+    prepared, model, media = (job.folder / name for name in ("prepared", "model", "raw"))
+    examples = job.section("examples", Contract)
+    for folder in (prepared, model):
+        require_whole(folder)
+    if examples.media:
+        require_whole(media)
+    task, evaluation = find_task(job.settings["task"]), job.section("evaluation", Evaluation)
+    steady(threads=job.section("compute", Compute).threads)
+    train, test = read_rows(prepared, "train"), read_rows(prepared, "test")
+    columns = _slice_columns(test, evaluation.slices, job)
+    predictor = task.load(model)
+    base = base_of(job.section("model", Model), job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
+    timed = _answer(task, predictor, train, test, media=media, prepared=prepared, base=base)
+    findings = measure(task, timed.answered, evaluation, columns)
+    with replacing(job.folder / "evaluation") as folder:
+        _write_predictions(task, predictor, timed.answered, test, examples, prepared, folder)
+        write_json(folder / "metrics.json", findings.metrics())
+        write_json(folder / "report.json", summary(findings))
+        write_text(folder / "report.md", markdown(findings, job.name))
+        write_json(
+            folder / "serving.json", _serving(predictor, test[[examples.content]], media, model, timed.rows_a_second)
+        )
+        (folder / "plots").mkdir()
+        joined = {**timed.answered.model, **timed.answered.truth}
+        task.plots(joined, folder=folder / "plots", prepared=prepared / ENCODER)
+        write_manifest(folder, {"rows": len(test), "primary": findings.primary})
+    print(findings.first_lines()[0], file=sys.stderr, flush=True)
+
+
+def measure(task: Task, answered: Answered, evaluation: Evaluation, columns: Mapping[str, Sequence[str]]) -> Findings:
+    """Every metric of the model and its baselines with its interval, the differences, and the model's by slice.
+
+    columns: values of each slicing column, one a test row.
+    """
+    models = {MODEL: answered.model, **answered.baselines}
+    sampled = _sampled(task, models, answered.truth, evaluation)
+    slices: dict[str, dict[str, tuple[int, Sampled]]] = {}
+    for column, values in columns.items():
+        slices[column] = {}
+        for value, rows in _slices(values):
+            part = _sampled(task, {MODEL: _take(answered.model, rows)}, _take(answered.truth, rows), evaluation)
+            slices[column][value] = (len(rows), part[MODEL])
+    return Findings(
+        rows=len(answered.row_ids),
+        primary=evaluation.primary or task.primary,
+        better=task.metrics,
+        model=sampled.pop(MODEL),
+        baselines=sampled,
+        slices=slices,
+        resamples=evaluation.resamples,
+        seed=evaluation.seed,
+    )
+
+
+def _sampled(
+    task: Task, models: Mapping[str, Predictions], truth: Predictions, evaluation: Evaluation
+) -> dict[str, Sampled]:
+    return sample(models, truth, task.score, resamples=evaluation.resamples, seed=evaluation.seed)
+
+
+def _answer(
+    task: Task,
+    predictor: Predictor,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    *,
+    media: Path,
+    prepared: Path,
+    base: Base,
+) -> Timed:
+    started = time.perf_counter()
+    said = predictor.predict(test, media)
+    rate = len(test) / (time.perf_counter() - started)
+    baselines = task.baselines(train, test, media=media, folder=prepared / ENCODER, base=base)
+    truth = task.truth(test, folder=prepared / ENCODER)
+    return Timed(Answered(test[ROW_ID].tolist(), truth, said, baselines), rate)
+
+
+def _slice_columns(test: pd.DataFrame, names: Sequence[str], job: Job) -> dict[str, list[str]]:
+    for name in names:
+        if name not in test.columns:
+            raise BadRequest(
+                f"{job.settings_file}: evaluation.slices: the rows have no column {name!r}. "
+                f"Allowed: {', '.join(map(str, test.columns))}."
+            )
+    return {name: test[name].astype(str).tolist() for name in names}
+
+
+def _slices(values: Sequence[str]) -> list[tuple[str, np.ndarray[Any, Any]]]:
+    """The rows of each value, the most frequent values first where there are too many; in the values' order."""
+    names, inverse, counts = np.unique(np.asarray(values, dtype=object), return_inverse=True, return_counts=True)
+    kept = sorted(np.argsort(-counts, kind="stable")[:_MANY_SLICES])
+    return [(str(names[at]), np.flatnonzero(inverse == at)) for at in kept]
+
+
+def _take(predictions: Predictions, rows: np.ndarray[Any, Any]) -> Predictions:
+    return {name: array[rows] for name, array in predictions.items()}
+
+
+def _write_predictions(
+    task: Task,
+    predictor: Predictor,
+    answered: Answered,
+    test: pd.DataFrame,
+    contract: Contract,
+    prepared: Path,
+    folder: Path,
+) -> None:
+    readable = {
+        prefix: predictor.answers(said).rename(columns={contract.label: "predicted"})
+        for prefix, said in (("", answered.model), *((f"{name}.", b) for name, b in answered.baselines.items()))
+    }
+    answers = {(str(contract.label) if name == "predicted" else name): name for name in readable[""].columns}
+    if contract.label is not None:
+        readable[""].insert(0, contract.label, test[contract.label].to_numpy())
+    axes = task.axes(prepared / ENCODER)
+    file = folder / "predictions.parquet"
+    write_predictions(answered, file, axes=axes, readable=readable, answers=answers)
+
+
+def _serving(predictor: Predictor, asked: pd.DataFrame, media: Path, model: Path, rate: float) -> dict[str, float]:
+    """What differs from run to run: the time of one row alone, rows a second of all at once, and the size on disk.
+
+    asked: the test rows as a caller would send them.
+    """
+    one_by_one = [asked.iloc[[at]] for at in range(min(_TIMED_ROWS, len(asked)))] * _TIMED_ROUNDS
+    times = []
+    for row in one_by_one:
+        started = time.perf_counter()
+        predictor.predict(row, media)
+        times.append(time.perf_counter() - started)
+    size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+    return {
+        "latency_p50_ms": round(float(np.median(times)) * 1000, 3),
+        "throughput_rows_per_s": round(rate, 1),
+        "size_mb": round(size / _BYTES_A_MB, 1),
+    }

@@ -1,0 +1,1 @@
+"""How much better, how sure: what gates and promotions judge."""

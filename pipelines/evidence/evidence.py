@@ -1,0 +1,233 @@
+"""What speaks for a version: its predictions and metrics against the gates, as a bundle that can be judged again.
+
+`register` writes the bundle; a promotion reads it back, believes nothing that the predictions do not show, and judges
+against the champion of that moment.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from core.files import sha256_file
+from core.schema.evaluation import Gate
+from core.tables.predictions import read_predictions, rows_hash
+from core.tables.task import Task
+from pipelines.evidence.comparison import Yardstick, against_baseline, against_champion
+from pipelines.tasks import find_task
+from registry.promotion.gate import (
+    AGAINST_BASELINE,
+    AGAINST_CHAMPION,
+    CONFIDENCE,
+    Evidence,
+    NoRival,
+    Paired,
+    Verdict,
+    judge,
+)
+from registry.store import signing, versions
+from registry.store.versions import Version
+
+BUNDLE = signing.BUNDLE
+RIVAL = "champion-predictions.parquet"  # what the champion says about these very rows, where it was asked again
+_FORMAT = 1
+_ROUNDING = 1e-9  # of a metric that is computed again
+
+
+class UnsoundError(Exception):
+    """The evidence is not what it says; the message says how."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is to be judged. metrics: by name, slices as METRIC[COLUMN=VALUE], what serving costs.
+
+    asked: the how many-th model this is that these test rows judge.
+    """
+
+    task: Task
+    primary: str
+    gates: Mapping[str, Gate]
+    metrics: Mapping[str, float]
+    predictions: Path
+    model_hash: str
+    asked: int
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The champion. predictions: None when it has none that can be compared."""
+
+    called: str
+    model_hash: str | None
+    predictions: Path | None
+
+
+def weigh(claim: Claim, champion: Rival | None) -> Evidence:
+    """The claim's metrics, and the comparisons that its gates ask for."""
+    return Evidence(claim.metrics, {AGAINST_BASELINE: _baseline(claim), AGAINST_CHAMPION: _champion(claim, champion)})
+
+
+def flat_metrics(metrics: Mapping[str, Any], task: Task, figures: Mapping[str, float]) -> dict[str, float]:
+    """Everything that a gate can name and that has a value. metrics: evaluation/metrics.json."""
+    found = {name: metrics[name]["value"] for name in task.metrics if name in metrics}
+    for column, values in metrics.get("slices", {}).items():
+        for value, measured in values.items():
+            found |= {f"{name}[{column}={value}]": measured[name]["value"] for name in task.metrics if name in measured}
+    return {name: value for name, value in {**found, **figures}.items() if value is not None}
+
+
+def bundle(
+    claim: Claim, verdict: Verdict, evidence: Evidence, *, name: str, origin: Mapping[str, str], rival: Rival | None
+) -> dict[str, Any]:
+    """The evidence as it is kept with the version; what cannot be a number in JSON is left out."""
+    answered = read_predictions(claim.predictions)
+    return {
+        "format": _FORMAT,
+        "model": {"name": name, "model_hash": claim.model_hash},
+        "test": {"hash": rows_hash(answered), "rows": len(answered.row_ids), "split": "test", "asked": claim.asked},
+        "predictions": sha256_file(claim.predictions),
+        "primary": claim.primary,
+        "metrics": {key: value for key, value in sorted(claim.metrics.items()) if math.isfinite(value)},
+        "gates": {key: gate.model_dump(mode="json") for key, gate in sorted(claim.gates.items())},
+        "comparisons": {
+            "baseline": _told(evidence.rivals[AGAINST_BASELINE]),
+            "champion": _told(evidence.rivals[AGAINST_CHAMPION]),
+        },
+        "champion": asdict(rival) | {"predictions": rival.predictions and sha256_file(rival.predictions)}
+        if rival
+        else None,
+        "verdict": verdict.as_json(),
+        "origin": dict(origin),
+    }
+
+
+def review(candidate: Version, champion: Version | None, var: Path) -> Verdict:
+    """Judge a registered version again, from its own evidence, against the champion there is now.
+
+    What is missing, edited, of another version or of other rows is a reason that refuses.
+    """
+    try:
+        told = _sound(candidate, var)
+        claim = _claim(told, candidate, var)
+        return judge(claim.gates, weigh(claim, _rival(candidate, told, champion, var)))
+    except UnsoundError as fault:
+        return Verdict.refused("evidence", str(fault))
+
+
+def asked(name: str, test_hash: str, model_hash: str, var: Path) -> int:
+    """The how many-th model these test rows judge with this one, by the versions that are registered."""
+    found = versions.versions(name, var)
+    own = next((version.number for version in found if version.model_hash == model_hash), None)
+    earlier = (version for version in found if own is None or version.number < own)
+    return 1 + sum(version.tags.get(versions.TEST_HASH) == test_hash for version in earlier)
+
+
+def _sound(version: Version, var: Path) -> dict[str, Any]:
+    """The bundle of a version, when it is the one that was registered, of this model and these predictions."""
+    file = versions.evidence(version, BUNDLE, var)
+    if file is None:
+        raise UnsoundError("it has no evidence: register it again with `headrace run NAME --force register`")
+    if sha256_file(file) != version.tags.get(versions.EVIDENCE_HASH):
+        raise UnsoundError("its evidence was edited: the hash is not the one that it was registered with")
+    told = _parsed(file)
+    if told["model"] != {"name": version.name, "model_hash": version.model_hash}:
+        raise UnsoundError("its evidence is that of another version")
+    if told["test"]["split"] != "test" or told["test"]["hash"] != version.tags.get(versions.TEST_HASH):
+        raise UnsoundError("its evidence is of other rows than the test split that it was registered with")
+    return told
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    def refuse(word: str) -> None:
+        raise UnsoundError(f"its evidence holds {word}, which is no number")
+
+    try:
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
+        _ = told["model"], told["test"]["split"], told["test"]["hash"], told["test"]["asked"], told["predictions"]
+        _ = told["metrics"].items(), told["gates"].items(), told["primary"], told["origin"]["task"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnsoundError(f"its evidence cannot be read ({error})") from None
+    return told
+
+
+def _claim(told: Mapping[str, Any], version: Version, var: Path) -> Claim:
+    """The claim of a bundle, every metric of which was computed again from the predictions."""
+    predictions = versions.evidence(version, versions.PREDICTIONS, var)
+    if predictions is None or sha256_file(predictions) != told["predictions"]:
+        raise UnsoundError("its predictions are not those that were judged")
+    task = find_task(told["origin"]["task"])
+    answered = read_predictions(predictions)
+    if rows_hash(answered) != told["test"]["hash"]:
+        raise UnsoundError("its predictions are of other rows than the test split that it was registered with")
+    scored = task.score({**answered.model, **answered.truth})
+    for name in task.metrics:
+        claimed, found = told["metrics"].get(name), scored.get(name)
+        if claimed is not None and not (found is not None and math.isclose(claimed, found, abs_tol=_ROUNDING)):
+            raise UnsoundError(f"its evidence says {name} {claimed}, its predictions {found}")
+    return Claim(
+        task, told["primary"], _gates(told["gates"]), told["metrics"], predictions, str(version.model_hash),
+        told["test"]["asked"],
+    )  # fmt: skip
+
+
+def _gates(told: Mapping[str, Any]) -> dict[str, Gate]:
+    try:
+        return TypeAdapter(dict[str, Gate]).validate_python(told)
+    except ValidationError as error:
+        raise UnsoundError(f"a gate of its evidence is none: {error.errors()[0]['msg']}") from None
+
+
+def _rival(version: Version, told: Mapping[str, Any], champion: Version | None, var: Path) -> Rival | None:
+    if champion is None:
+        return None
+    again = told.get("champion") or {}
+    if again.get("model_hash") == champion.model_hash:
+        file = versions.evidence(version, RIVAL, var)
+        if file is not None and sha256_file(file) == again.get("predictions"):
+            return Rival(called(champion), champion.model_hash, file)
+    return Rival(called(champion), champion.model_hash, versions.evidence(champion, versions.PREDICTIONS, var))
+
+
+def called(champion: Version) -> str:
+    return f"champion {champion.name}/{champion.version}"
+
+
+def _baseline(claim: Claim) -> Paired | NoRival:
+    by = _yardstick(claim, AGAINST_BASELINE)
+    return against_baseline(claim.predictions, by) if by else NoRival("no gate asks", in_order=True)
+
+
+def _champion(claim: Claim, rival: Rival | None) -> Paired | NoRival:
+    by = _yardstick(claim, AGAINST_CHAMPION)
+    if by is None:
+        return NoRival("no gate asks", in_order=True)
+    if rival is None:
+        return NoRival("there is no champion yet", in_order=True)
+    if rival.model_hash == claim.model_hash:
+        return NoRival(f"it is the {rival.called} itself", in_order=True)
+    if rival.predictions is None:
+        return NoRival(f"{rival.called} has no predictions to compare with", in_order=False)
+    return against_champion(claim.predictions, rival.predictions, rival.called, by)
+
+
+def _yardstick(claim: Claim, gate: str) -> Yardstick | None:
+    if gate not in claim.gates:
+        return None
+    asks = claim.gates[gate]
+    confidence = CONFIDENCE if asks.confidence is None else asks.confidence
+    return Yardstick(claim.task, claim.primary, confidence, claim.asked, asks.baseline)
+
+
+def _told(rival: Paired | NoRival) -> dict[str, Any]:
+    """A comparison for JSON: what is no number has no value."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(rival).items()
+    }

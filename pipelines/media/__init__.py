@@ -1,0 +1,1 @@
+"""Media, opened safely, measured, kept by hash."""

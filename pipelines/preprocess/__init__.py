@@ -1,0 +1,1 @@
+"""The stage preprocess: validated/ -> prepared/, split and encoded."""

@@ -1,0 +1,1 @@
+"""The stage publish: vectors -> a judged release in the engine."""

@@ -1,0 +1,1 @@
+"""The stage register: an evaluated model -> a version in the registry."""

@@ -1,0 +1,1 @@
+"""A question and its answer: vectors, filters, order, citations, refusal."""

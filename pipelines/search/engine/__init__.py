@@ -1,0 +1,1 @@
+"""Releases of an index in Qdrant, embedded or on a server."""

@@ -1,0 +1,220 @@
+"""What stands in Parquet -> what an engine holds, and whether a receipt still says the truth.
+
+The Parquet files are the index; an engine's files are a cache of them that `ensure` builds again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.errors import BadData, BadRequest, HeadraceError
+from core.files import read_json, sha256_json
+from core.manifest import require_whole
+from core.progress import Progress
+from core.workspace import Job, Workspace
+from pipelines.search.engine.choice import choose
+from pipelines.search.engine.embedded import Edge
+from pipelines.search.engine.engine import Content, Engine, Point
+from pipelines.search.text.term_table import FILE as TERMS_FILE
+from pipelines.search.text.term_table import Postings
+from pipelines.search.vectors import vector_table
+from pipelines.search.vectors.forward import Vectors
+
+LAYOUT = 2  # of what a point says: another layout is another version of every index
+_POINTS_AT_ONCE = 512
+_SAID = ("document", "position", "heading", "text", "source", "key")  # by a point, of its row in chunks.parquet
+_OPTIONAL = ("page", "labels")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """An index as chunks/ and vectors/ hold it. facts: what a version says about how it was made."""
+
+    index: str
+    folder: Path
+    version: str  # names content and settings, so the same are the same version everywhere
+    facts: Mapping[str, Any]
+
+    @property
+    def points(self) -> int:
+        return int(self.facts["points"])
+
+    @cached_property
+    def content(self) -> Content:
+        """What the engine is to hold."""
+        return Content(int(self.facts["dim"]), self.facts, self.ids, self.batches)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The points' ids, in the order of the passages: hashes of all that decides what a point holds."""
+        made_with = sha256_json([LAYOUT, self.facts["embedder"]["method"], self.facts["terms"]])
+        chunk_ids = pq.read_table(self.folder / "chunks" / "chunks.parquet", columns=["chunk_id"])["chunk_id"]
+        return [point_id(f"{made_with} {chunk_id}") for chunk_id in chunk_ids.to_pylist()]
+
+    @cached_property
+    def postings(self) -> Postings:
+        return Postings.read(self.folder / "vectors")
+
+    def batches(self, ids: set[str]) -> Iterator[list[Point]]:
+        """The passages with these ids, with their vectors and terms. Raises BadData when one has no vector."""
+        wanted = [row for row, each in enumerate(self.ids) if each in ids]
+        if not wanted:
+            return
+        file = pq.ParquetFile(self.folder / "chunks" / "chunks.parquet")
+        columns = [name for name in (*_SAID, *_OPTIONAL, "chunk_id") if name in file.schema_arrow.names]
+        chunks = file.read(columns).take(pa.array(wanted, pa.int64()))
+        vectors = vector_table.read(self.folder / "vectors" / "vectors.parquet")
+        rows = {key.decode(): row for row, key in enumerate(vectors.keys.tolist())}
+        for at in range(0, len(wanted), _POINTS_AT_ONCE):
+            batch = chunks.slice(at, _POINTS_AT_ONCE).to_pylist()
+            yield [
+                self._point(self.ids[row], chunk, rows, vectors.matrix)
+                for row, chunk in zip(wanted[at:], batch, strict=False)
+            ]
+
+    def _point(self, identity: str, chunk: dict[str, Any], rows: Mapping[str, int], matrix: Vectors) -> Point:
+        key, chunk_id = chunk["key"], chunk.pop("chunk_id")
+        if key not in rows:
+            raise BadData(f"{self.folder}: no vector for chunk {chunk_id}. `headrace index {self.index}` again.")
+        section, inside, _ = chunk["document"].partition("/")
+        payload = {**chunk, "section": section if inside else ""}
+        return Point(identity, matrix[rows[key]].tolist(), self.postings.of(key), payload)
+
+
+def read_truth(job: Job) -> Truth:
+    """Raises BadRequest when chunk or embed has not run."""
+    of_chunks, of_vectors = (require_whole(job.folder / name) for name in ("chunks", "vectors"))
+    reference, search, bases = job.settings["embed"]["model"], job.settings["search"], job.settings["bases"]
+    rerank = search["rerank"]
+    reranker = None if rerank is None else {"reference": rerank, "identity": bases[rerank]}
+    files = {**of_chunks["files"], **of_vectors["files"]}
+    hashes = {name: files[name] for name in ("chunks.parquet", "vectors.parquet", TERMS_FILE)}
+    facts = {
+        "index": job.name,
+        "points": int(of_chunks["chunks"]),
+        "dim": int(of_vectors["dim"]),
+        "files": hashes,
+        "embedder": {
+            "reference": reference,
+            "identity": bases[reference],
+            "method": of_vectors["embedder"],
+        },
+        "terms": of_vectors["terms"],
+        "search": search,
+        "reranker": reranker,
+    }
+    return Truth(job.name, job.folder, sha256_json([LAYOUT, hashes, search, reranker])[:16], facts)
+
+
+def build(truth: Truth, engine: Engine) -> None:
+    """Build the version beside the live one, and count it.
+
+    Raises HeadraceError when the engine holds another number of points than the Parquet files.
+    """
+    if engine.count(truth.index, truth.version) == truth.points:
+        return
+    with Progress(f"publish {truth.index}", total=truth.points, unit="passages") as progress:
+        content = truth.content
+
+        def watched(ids: set[str]) -> Iterator[list[Point]]:
+            progress.advance(truth.points - len(ids))
+            for batch in content.points(ids):
+                yield batch
+                progress.advance(len(batch))
+
+        count = engine.build(truth.index, truth.version, replace(content, points=watched))
+    if count != truth.points:
+        raise HeadraceError(
+            f"{engine.place} holds {count:,} points of {truth.index} {truth.version} instead of {truth.points:,}. "
+            "The live version is untouched; run again."
+        )
+
+
+def release(truth: Truth, engine: Engine) -> list[str]:
+    """Make a version that was built the live one, keep the one before it, remove the rest; returns what went."""
+    pointers = engine.pointers(truth.index)
+    if pointers.live != truth.version:
+        engine.point(truth.index, pointers.released(truth.version))
+    return engine.prune(truth.index)
+
+
+def receipt(truth: Truth, engine: Engine) -> dict[str, Any]:
+    """What published.json says of a version, whatever became of it."""
+    return {
+        "index": truth.index,
+        "place": engine.place,
+        "version": truth.version,
+        "collection": f"{truth.index}-{truth.version}",
+        "points": truth.points,
+        "dim": truth.facts["dim"],
+        "vectors": truth.facts["files"]["vectors.parquet"],
+        "embedder": {key: truth.facts["embedder"][key] for key in ("reference", "identity")},
+    }
+
+
+def read_receipt(job: Job) -> dict[str, Any]:
+    """Raises BadRequest, with the command, for an index that does not exist or is not published."""
+    known = sorted(path.stem for path in (job.workspace.root / "indexes").glob("*.yaml"))
+    if job.name not in known:
+        raise BadRequest(f"no index is named {job.name!r}. There are: {', '.join(known) or 'none'}.")
+    path = job.folder / "published.json"
+    said = read_json(path) if path.is_file() else {}
+    if not said or said.get("experiment"):
+        raise BadRequest(f"{job.name} is not published yet ({path} is not there). `headrace index {job.name}` does it.")
+    return dict(said)
+
+
+def receipt_holds(said: Mapping[str, Any], workspace: Workspace) -> str | None:
+    """Why a receipt is no longer true; None: it is. Asks the engine, reads no vectors. Raises Outage."""
+    index, version = str(said["index"]), str(said["version"])
+    if said.get("experiment"):
+        return "it was written by an experiment, which publishes nothing"
+    engine = choose(workspace)
+    if engine.place != said["place"]:
+        return f"it was published to {said['place']}, and now {engine.place} is asked"
+    pointers = engine.pointers(index)
+    if pointers.withdrawn == version and pointers.live is not None:
+        return None  # a person went back: that stands until there is something new to publish
+    if not said.get("published"):
+        return None  # a gate refused it: whatever is live is not this one's business
+    if pointers.live is None:
+        return f"{engine.place} has no live version of {index}"
+    if pointers.live != version:
+        return f"{engine.place} serves version {pointers.live} of {index} instead of {version}"
+    count = engine.count(index, version)
+    if count is None:
+        return f"{engine.place} has lost version {version} of {index}, or it is damaged"
+    if count != said["points"]:
+        return f"{engine.place} holds {count:,} points of {index} instead of {said['points']:,}"
+    return None
+
+
+def ensure(job: Job, engine: Engine) -> None:
+    """Build the embedded engine's live version again from Parquet, where it is missing or damaged.
+
+    Raises BadRequest when Parquet holds something else by now, or was never published; and for a server.
+    """
+    said = read_receipt(job)
+    truth = read_truth(job)
+    live = engine.pointers(job.name).live or said["version"]
+    if not isinstance(engine, Edge) or not said.get("published") or truth.version != live:
+        reason = receipt_holds(said, job.workspace) or "its passages or vectors have changed since"
+        raise BadRequest(f"{job.name} must be published again: {reason}. `headrace index {job.name}` does it.")
+    print(f"{job.name}: building the embedded engine's files again from {job.folder}", file=sys.stderr, flush=True)
+    build(truth, engine)
+    release(truth, engine)
+
+
+def point_id(text: str) -> str:
+    """The UUID that a point with this to say has."""
+    return str(uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16]))

@@ -1,0 +1,1 @@
+"""Texts as sentences, passages and terms."""

@@ -1,0 +1,1 @@
+"""Texts as vectors: tokens, models, and the table of vectors."""

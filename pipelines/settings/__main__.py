@@ -1,0 +1,5 @@
+from pipelines.settings.settings import run
+from pipelines.stage import stage_main
+
+if __name__ == "__main__":
+    stage_main("settings", run)

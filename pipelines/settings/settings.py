@@ -1,0 +1,70 @@
+"""settings: recipes/NAME.yaml + NAME.lock -> settings.json, every default filled in and every mistake reported.
+
+The other stages name their sections of settings.json as DVC params, so a change re-runs those that read it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from core.closure import closure, code_hash
+from core.errors import BadRequest
+from core.files import write_json
+from core.schema.columns import DOCUMENTS, Contract
+from core.schema.data import Data
+from core.schema.reading import shown
+from core.workspace import Job, sealed
+from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
+from pipelines.sources import source_file
+from pipelines.sources.readers import reader_file
+from pipelines.tasks import TASKS, find_task, task_file
+
+
+def settings(job: Job) -> dict[str, Any]:
+    """All that the later stages read, as one document: equal files and locks give equal bytes."""
+    lock = read_lock(job)
+    if job.kind == "index":
+        index = read_index(job.settings_file)
+        document = index.model_dump(mode="json", exclude={"schedule", "title"})
+        document["data"] = document.pop("documents")
+        document["judged"] = lock.judged
+        data, bases, task, examples = index.documents, index_references(index), None, DOCUMENTS
+    else:
+        recipe = read_recipe(job.settings_file)
+        document = recipe.model_dump(mode="json", exclude={"schedule", "title"})
+        document["split"] = document["data"].pop("split")
+        data, bases, task = recipe.data, references(recipe), recipe.task
+        examples = find_task(task).contract
+    missing = [base for base in bases if base not in lock.bases]
+    if missing:
+        raise BadRequest(
+            f"{shown(job.lock_file)} does not say what {missing[0]} is. `headrace lock {job.name}` writes it."
+        )
+    return {
+        **document,
+        "examples": TypeAdapter(Contract).dump_python(examples, mode="json"),
+        "code": _code(job, data, task),
+        "source": identity(job, data, lock),
+        "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
+        "reference": lock.reference,
+    }
+
+
+def _code(job: Job, data: Data, task: str | None) -> dict[str, str]:
+    """Hashes of the workspace's code that dvc.yaml cannot name: of the source's and reader's files, and the task's."""
+    package = job.workspace.root / "pipelines"
+    found = {"source": [package / "sources" / source_file(data.source).name]}
+    reader = reader_file(data.source, data.reader)
+    if reader is not None:
+        found["source"].append(package / "sources" / "readers" / reader.name)
+    if task is not None:
+        found["task"] = [package / "tasks" / task_file(task).relative_to(TASKS)]
+    root = job.workspace.root
+    return {key: code_hash(root, closure(root, *files)) for key, files in found.items()}
+
+
+def run(job: Job) -> None:
+    """Write settings.json: the recipe or index and its lock, every default filled in."""
+    write_json(job.folder / "settings.json", sealed(settings(job)))

@@ -1,0 +1,160 @@
+"""What tasks share whose answer is one label of a fixed set: numbering, metrics, the trivial baseline, two plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.errors import BadData
+from core.files import read_json, write_json
+from core.tables.task import Predictions
+from pipelines.tasks.parts.plots import new_figure, write_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS: Mapping[str, bool] = {"accuracy": True, "macro_f1": True, "log_loss": False, "calibration_error": False}
+BINS = 15  # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2
+_LABELS = "labels.json"
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def write_labels(labels: pd.Series[str], folder: Path) -> list[str]:
+    """Number the labels that occur, in the order of their names. Raises BadData when there is only one."""
+    names = sorted(labels.astype(str).unique())
+    if len(names) < 2:
+        raise BadData(f"the training rows have {len(names)} label ({', '.join(names)}). A classifier needs two.")
+    write_json(folder / _LABELS, names)
+    return names
+
+
+def read_labels(folder: Path) -> list[str]:
+    names: list[str] = read_json(folder / _LABELS)
+    return names
+
+
+def label_numbers(labels: pd.Series[str], names: Sequence[str]) -> Array:
+    """Each row's label as its number. Raises BadData for a label that the training rows lack."""
+    import pandas as pd
+
+    numbers = pd.Index(names).get_indexer(pd.Index(labels.astype(str)))
+    if (numbers < 0).any():
+        unknown = sorted(set(labels.astype(str)) - set(names))
+        raise BadData(
+            f"label {unknown[0]!r} stands on {int((numbers < 0).sum())} rows of another split and on no training row. "
+            f"Known: {', '.join(names)}. Set data.split.stratify, or bring more rows of that label."
+        )
+    return np.asarray(numbers, dtype=np.int64)
+
+
+def truth(rows: pd.DataFrame, folder: Path) -> Predictions:
+    return {"label": label_numbers(rows["label"], read_labels(folder))}
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities in float64, so that rows add up to 1 within rounding. logits: (rows, classes)."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    exponents = np.exp(shifted)
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+
+
+def answers(predictions: Predictions, names: Sequence[str]) -> pd.DataFrame:
+    """One row an input: the most probable label and its probability."""
+    import pandas as pd
+
+    probabilities = predictions["probabilities"]
+    return pd.DataFrame(
+        {"label": np.asarray(names)[probabilities.argmax(axis=1)], "confidence": probabilities.max(axis=1)}
+    )
+
+
+def score(predictions: Predictions) -> dict[str, float]:
+    """METRICS of probabilities (rows, classes) and label (rows,). Macro-F1 is over the labels that occur in either."""
+    probabilities, label = predictions["probabilities"], predictions["label"]
+    predicted = probabilities.argmax(axis=1)
+    right = predicted == label
+    return {
+        "accuracy": float(right.mean()),
+        "macro_f1": _macro_f1(label, predicted, right, classes=probabilities.shape[1]),
+        "log_loss": log_loss(probabilities, label),
+        "calibration_error": _calibration_error(probabilities.max(axis=1), right),
+    }
+
+
+def validation(logits: Array, labels: Array) -> dict[str, float]:
+    """What a pass over the validation rows says beside the loss."""
+    return {"accuracy": float((logits.argmax(axis=-1) == labels).mean())}
+
+
+def log_loss(probabilities: Array, label: Array) -> float:
+    """Mean negative log-probability of the true label, in nats."""
+    own = probabilities[np.arange(len(label)), label]
+    return float(-np.log(np.clip(own, np.finfo(np.float64).eps, None)).mean())
+
+
+def _macro_f1(label: Array, predicted: Array, right: Array, *, classes: int) -> float:
+    hits = np.bincount(label[right], minlength=classes)
+    seen = np.bincount(label, minlength=classes) + np.bincount(predicted, minlength=classes)
+    occurs = seen > 0
+    return float((2 * hits[occurs] / seen[occurs]).mean())
+
+
+def _calibration_error(confidence: Array, right: Array) -> float:
+    """Expected calibration error: |accuracy - confidence| over BINS bins of confidence, weighted by their rows."""
+    place = _bins(confidence)
+    gap = np.bincount(place, weights=right - confidence, minlength=BINS)
+    return float(np.abs(gap).sum() / len(right))
+
+
+def _bins(confidence: Array) -> Array:
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
+def majority(train: Array, rows: int, *, classes: int) -> Predictions:
+    """The training rows' shares of the labels, for every row: its log-loss is the labels' entropy."""
+    shares = np.bincount(train, minlength=classes) / len(train)
+    return {"probabilities": np.tile(shares, (rows, 1))}
+
+
+def plots(predictions: Predictions, *, folder: Path, names: Sequence[str]) -> None:
+    """confusion.png and calibration.png."""
+    probabilities, label = predictions["probabilities"], predictions["label"]
+    predicted = probabilities.argmax(axis=1)
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (label, predicted), 1)
+    _confusion(counts, names, folder / "confusion.png")
+    _calibration(probabilities.max(axis=1), predicted == label, folder / "calibration.png")
+
+
+def _confusion(counts: Array, names: Sequence[str], path: Path) -> None:
+    side = 2.6 + 0.5 * len(names)
+    figure, axes = new_figure(side, side)
+    axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    for row, line in enumerate(counts):
+        for column, count in enumerate(line):
+            strong = count * 2 > line.sum()
+            axes.text(column, row, f"{count:,}", ha="center", va="center", color="white" if strong else "black")
+    axes.set(xlabel="predicted", ylabel="true", title="Rows by true and predicted label")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    write_figure(figure, path)
+
+
+def _calibration(confidence: Array, right: Array, path: Path) -> None:
+    place = _bins(confidence)
+    rows = np.bincount(place, minlength=BINS)
+    used = rows > 0
+    figure, axes = new_figure(4.4, 4.2)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
+    mean_confidence, accuracy = (
+        np.bincount(place, weights=values, minlength=BINS)[used] / rows[used] for values in (confidence, right)
+    )
+    axes.plot(mean_confidence, accuracy, marker="o", label="model")
+    axes.set(xlabel="confidence", ylabel="share right", title="Calibration", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(loc="upper left")
+    write_figure(figure, path)

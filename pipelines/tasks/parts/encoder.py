@@ -1,0 +1,214 @@
+"""Any transformers text encoder: built, given adapters, run over texts in batches, saved and read back.
+
+Imports torch at once, and peft (5 s) only for adapters: serving needs none.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedConfig
+
+from core.errors import BadRequest
+from core.files import write_json
+from core.progress import Progress
+from core.schema.model import Lora, Model
+from core.tables.task import Base
+from core.weights.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
+from pipelines.tasks.parts.architecture import (
+    as_request,
+    initialise,
+    new_config,
+    portable,
+    pretrained,
+    saved_config,
+    set_dropout,
+    stored_config,
+)
+
+_HEAD = "head."
+
+
+def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:
+    """The encoder's configuration, checked against the tokenizer. Raises BadRequest where they cannot work together."""
+    architecture = base.architecture
+    if architecture is None:
+        config = stored_config(base)
+    else:
+        config = new_config(architecture, {"vocab_size": vocabulary, "pad_token_id": pad})
+    if type(config) not in AutoModel._model_mapping or config.is_encoder_decoder or not hasattr(config, "vocab_size"):
+        raise BadRequest(
+            f"model.base: {config.model_type} does not read text into one vector a token. Allowed: bert, distilbert, "
+            "roberta, electra, deberta-v2, modernbert and other encoders (or decoders) of transformers."
+        )
+    if config.vocab_size < vocabulary:
+        raise BadRequest(
+            f"model.base: vocab_size is {config.vocab_size:,}, and the tokenizer has {vocabulary:,} entries. "
+            "Leave vocab_size out, or lower preprocess.vocabulary."
+        )
+    return config
+
+
+def build_encoder(model: Model, base: Base, config: PreTrainedConfig) -> Any:
+    """The encoder that `model.method` starts from, with adapters for lora; the base's own dropout is off."""
+    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
+    if share is not None:
+        set_dropout(config, share)
+    options = _no_pooler(config)
+    if base.architecture is not None:
+        encoder = initialise(AutoModel, config, **options)
+    else:
+        encoder = pretrained(AutoModel, base, config, fresh=lambda name: name.startswith("pooler."), **options)
+    if model.method == "lora":
+        encoder = _with_adapters(encoder, model.lora or Lora(), reference=str(base.reference))
+    return encoder
+
+
+def save_encoder(
+    encoder: Any,
+    folder: Path,
+    base: Path | None,
+    *,
+    head: Mapping[str, Tensor] | None = None,
+    frozen: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """config.json and the weights: what was trained into `folder`, what was not into `base`.
+
+    Where all was trained, or base is None, model.safetensors in `folder` has everything, adapters merged, and
+    AutoModel.from_pretrained(folder) reads the encoder. Adapters stand in adapter/ too, as peft writes them.
+    head: the parameters behind the encoder. settings: what config.json says beside the encoder's own.
+    """
+    adapted = hasattr(encoder, "peft_config")
+    named = {_HEAD + name: value for name, value in (head or {}).items()}
+    if adapted:
+        _save_adapters(encoder, folder / ADAPTERS)
+    if base is not None and (frozen or (adapted and _on_linear_layers(encoder))):
+        save_file(_on_disk(_untrained(encoder)), base / WEIGHTS, {"format": "pt"})
+        if named:
+            save_file(_on_disk(named), folder / HEAD, {"format": "pt"})
+    else:
+        encoder = copy.deepcopy(encoder).merge_and_unload() if adapted else encoder
+        save_file(_on_disk(encoder.state_dict() | named), folder / WEIGHTS, {"format": "pt"})
+    write_json(folder / "config.json", portable(encoder.config) | dict(settings or {}))
+
+
+def load_encoder(folder: Path, base: Path | None) -> tuple[Any, dict[str, Tensor]]:
+    """What save_encoder() wrote: the encoder, adapters merged, and its head's parameters.
+
+    base: where what was not trained lies; None if all stands in `folder`.
+    """
+    config = saved_config(folder)
+    with as_request(f"{folder}: its weights cannot be used"):
+        weights = merged(folder, base) if base else load_file(folder / WEIGHTS)
+    encoder = initialise(AutoModel, config, **_no_pooler(config))
+    heads = {name for name in weights if name.startswith(_HEAD)}
+    head = {name.removeprefix(_HEAD): weights.pop(name) for name in heads}
+    with as_request(f"{folder}: its weights are of another model"):
+        encoder.load_state_dict(weights)
+    return encoder, head
+
+
+def in_batches(
+    module: nn.Module,
+    forward: Callable[..., Tensor],
+    tokens: list[list[int]],
+    *,
+    pad: int,
+    batch_size: int,
+    what: str,
+) -> Tensor:
+    """What `forward` says of every text, asked in batches of like length, given back in the order of the texts."""
+    device = device_here()
+    module.to(device).eval()
+    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+    parts = []
+    with torch.inference_mode(), Progress(what, total=len(order), unit="texts") as progress:
+        for start in range(0, len(order), batch_size):
+            batch = pad_tokens([tokens[row] for row in order[start : start + batch_size]], pad)
+            parts.append(forward(**{name: value.to(device) for name, value in batch.items()}).cpu())
+            progress.advance(len(parts[-1]))
+    back = torch.empty(len(order), dtype=torch.int64)
+    back[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(parts)[back]
+
+
+def device_here() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pad_tokens(tokens: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
+    """Token ids of unequal length as one rectangle, as wide as the longest, and its mask."""
+    lengths = np.array([len(ids) for ids in tokens])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    input_ids = np.full(mask.shape, pad, dtype=np.int64)
+    input_ids[mask] = np.concatenate([np.asarray(ids) for ids in tokens])
+    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+
+def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
+    )  # fmt: skip
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 calls what transformers 6 will drop
+            adapted = get_peft_model(encoder, config)
+    except ValueError as error:
+        linear = (name for name, part in encoder.named_modules() if isinstance(part, nn.Linear))
+        kinds = sorted({name.rpartition(".")[2] for name in linear})
+        raise BadRequest(
+            f"model.lora.targets: {lora.targets!r} fits this base not ({' '.join(str(error).split())[:200]}). "
+            f"Its linear layers: {', '.join(kinds)}; or all-linear."
+        ) from None
+    config.base_model_name_or_path = reference  # peft puts this machine's path there
+    return adapted
+
+
+def _save_adapters(encoder: Any, folder: Path) -> None:
+    from peft import get_peft_model_state_dict
+
+    adapters = get_peft_model_state_dict(encoder, save_embedding_layers=False)
+    folder.mkdir()
+    save_file(_on_disk(adapters), folder / ADAPTER_WEIGHTS)
+    config = {key: _ordered(value) for key, value in encoder.peft_config["default"].to_dict().items()}
+    write_json(folder / ADAPTER_CONFIG, {key: config[key] for key in config if key != "peft_version"})
+
+
+def _on_linear_layers(encoder: Any) -> bool:
+    """Whether every adapter is what `merged` adds: GPT-2's layers are transposed, embeddings have others."""
+    adapted = (layer for layer in encoder.modules() if hasattr(layer, "get_delta_weight"))
+    return all(isinstance(layer.get_base_layer(), nn.Linear) for layer in adapted)
+
+
+def _untrained(encoder: Any) -> dict[str, Tensor]:
+    """The weights of the base below the adapters, under the names that they have without them."""
+    plain = encoder.get_base_model() if hasattr(encoder, "peft_config") else encoder
+    weights = plain.state_dict().items()
+    return {name.replace(".base_layer.", "."): value for name, value in weights if ".lora_" not in name}
+
+
+def _on_disk(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+
+
+def _ordered(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else value
+
+
+def _no_pooler(config: PreTrainedConfig) -> dict[str, bool]:
+    """The option that leaves out BERT's pooler, which mean pooling does not use, for architectures that have it."""
+    kind = AutoModel._model_mapping[type(config)]
+    kind = kind[0] if isinstance(kind, list | tuple) else kind
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}

@@ -1,0 +1,1 @@
+"""Tasks over texts: one file a family."""

@@ -1,0 +1,239 @@
+"""sentence_embedding: a text -> a unit vector that lies near those of the texts that answer it.
+
+Fine-tunes an embedder on pairs; what it makes is an index's `embed.model: models:/NAME@champion`. A row: {"query": "who
+wrote it?", "passage": "The novel, written by ...", "negative": "a passage that looks like it and is not" or nothing}.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from core.errors import BadRequest
+from core.schema.columns import Column, Contract
+from core.schema.model import Method, Model
+from core.schema.section import Section
+from core.tables.keys import codes, text_key
+from core.tables.task import Base, Predictions, Task
+from core.weights.base_store import base_folder
+from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
+from pipelines.tasks.parts import ranking
+from pipelines.tasks.parts import tokens as _tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from tokenizers import Tokenizer
+    from torch import Tensor, nn
+
+    from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
+
+PREDICT_BATCH = 32  # texts; sorted by length first, so little of it is padding
+_DECIMALS = 7  # of an answer's numbers: what float32 holds of a unit vector's
+_TEXTS = ("query", "passage", "negative")
+
+
+class Options(Section):
+    max_tokens: Annotated[
+        int | None,
+        Field(ge=4, le=8192, description="longer texts are cut, special tokens included; by default the base's limit"),
+    ] = None
+
+
+class SentenceEmbedding:
+    contract = Contract(
+        columns={"query": Column("text"), "passage": Column("text"), "negative": Column("text", required=False)},
+        content="query",
+    )
+    methods: Sequence[Method] = ("full", "lora")
+    metrics = ranking.METRICS
+    primary = "ndcg_at_10"
+    Preprocess: type[Section] = Options
+    modules: Sequence[str] = ()
+
+    def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
+        rate = 5e-4 if method == "lora" else 5e-5
+        split = {"group_by": "passage"}  # or the model has met the test's passages
+        return {"training": {"epochs": 1.0, "learning_rate": rate}, "data": {"split": split}}
+
+    def key(self, content: str) -> str:
+        return text_key(content)
+
+    def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
+        assert isinstance(options, Options)
+        if base.folder is None:
+            raise BadRequest(
+                "model.base: sentence_embedding goes on from an embedder, and an architecture is none. "
+                "Allowed: hub id, path, package:// or models:/NAME@ALIAS of a sentence-transformers model."
+            )
+        _tokens.take(base.folder, folder, reference=str(base.reference))
+        limit = max_tokens_of(base.folder) if options.max_tokens is None else options.max_tokens
+        pad = _tokens.pad_id(_tokens.read(folder, max_tokens=limit), folder)
+        config = self._config(base, folder, pad)
+        if limit > getattr(config, "max_position_embeddings", limit):
+            raise BadRequest(
+                f"preprocess.max_tokens: {limit} is more than the {config.max_position_embeddings} positions of the "
+                "base. Lower it."
+            )
+        write_pooling(folder, pooling_of(base.folder), width=config.hidden_size, max_tokens=limit)
+
+    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
+        """Token ids of the three texts, an empty list where there is no negative, and the passages' keys."""
+        import pyarrow as pa
+
+        tokenizer, columns = _tokenizer(folder), {}
+        for name in _TEXTS:
+            texts = [text if isinstance(text, str) and text.strip() else None for text in rows[name]]
+            ids = iter(_tokens.token_ids(tokenizer, [text for text in texts if text is not None]))
+            columns[f"{name}_ids"] = pa.array([[] if t is None else next(ids) for t in texts], pa.list_(pa.int32()))
+            if name != "query":
+                columns[f"{name}_key"] = pa.array(codes(text_key(text or "") for text in texts))
+        return pa.table(columns)
+
+    def build(self, model: Model, *, base: Base, folder: Path, seed: int) -> nn.Module:
+        from transformers import set_seed
+
+        from pipelines.tasks.parts import sentence_embedder
+
+        set_seed(seed)
+        return sentence_embedder.build(model, base, self._config(base, folder, _pad(folder)), pooling_of(folder))
+
+    def features(self, module: nn.Module, table: pa.Table, *, base: Base, folder: Path, cache: Path) -> pa.Table:
+        """The rows as they are: batches of like length would put the queries of one passage side by side."""
+        return table
+
+    def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        import torch
+
+        from pipelines.tasks.parts.encoder import pad_tokens
+
+        pad = _pad(folder)
+
+        def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+            harder = [row for row in rows if len(row["negative_ids"])]
+            queries = pad_tokens([row["query_ids"] for row in rows], pad)
+            passages = pad_tokens(
+                [*(row["passage_ids"] for row in rows), *(row["negative_ids"] for row in harder)], pad
+            )  # fmt: skip
+            return {
+                "query_ids": queries["input_ids"],
+                "query_mask": queries["attention_mask"],
+                "passage_ids": passages["input_ids"],
+                "passage_mask": passages["attention_mask"],
+                "keys": torch.tensor([*(r["passage_key"] for r in rows), *(r["negative_key"] for r in harder)]),
+                "labels": torch.arange(len(rows)),
+            }
+
+        return collate
+
+    def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
+        return {"accuracy_in_batch": float((logits.argmax(axis=-1) == labels).mean())}
+
+    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
+        from pipelines.tasks.parts.encoder import save_encoder
+        from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
+
+        assert isinstance(module, SentenceEmbedder)
+        shutil.copytree(prepared, folder, dirs_exist_ok=True)
+        save_encoder(module.encoder, folder, base)
+        if base is not None and any(base.iterdir()):
+            shutil.move(folder / _tokens.FILE, base / _tokens.FILE)  # the base's own: a vocabulary may be megabytes
+
+    def load(self, folder: Path) -> EmbeddingPredictor:
+        from pipelines.tasks.parts.encoder import load_encoder
+        from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
+
+        base = base_folder(folder)
+        encoder, _ = load_encoder(folder, base)
+        tokenizer = _tokens.read(base or folder, max_tokens=max_tokens_of(folder))
+        module = SentenceEmbedder(encoder, pooling_of(folder)).eval()
+        return EmbeddingPredictor(module, tokenizer=tokenizer, pad=_tokens.pad_id(tokenizer, folder))
+
+    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
+        return ranking.truth(rows["passage"].tolist())
+
+    def score(self, predictions: Predictions) -> dict[str, float]:
+        return ranking.score(predictions)
+
+    def baselines(
+        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
+    ) -> Mapping[str, Predictions]:
+        """The base as it was before training, and BM25."""
+        from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
+
+        module = self.build(Model(base=base.reference), base=base, folder=folder, seed=0)
+        assert isinstance(module, SentenceEmbedder)
+        untouched = EmbeddingPredictor(module, tokenizer=_tokenizer(folder), pad=_pad(folder))
+        said = untouched.predict(test)
+        pool = ranking.pool_of(test["passage"].tolist())
+        return {
+            "base": {name: said[name] for name in ("rank", "among")},
+            "bm25": ranking.bm25(test["query"].tolist(), pool),
+        }
+
+    def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
+        return {}
+
+    def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
+        ranking.plots(predictions, folder=folder)
+
+    def _config(self, base: Base, folder: Path, pad: int) -> Any:
+        from pipelines.tasks.parts.encoder import base_config
+
+        vocabulary = _tokens.read(folder, max_tokens=4).get_vocab_size()
+        return base_config(base, vocabulary=vocabulary, pad=pad)
+
+
+class EmbeddingPredictor:
+    def __init__(self, module: SentenceEmbedder, *, tokenizer: Tokenizer, pad: int) -> None:
+        self.module, self.tokenizer, self.pad = module, tokenizer, pad
+
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        """The queries' vectors; of rows with passages also the rank of each one's own among all of them."""
+        import numpy as np
+
+        queries = self._vectors(rows["query"].tolist())
+        each = np.empty(len(queries), dtype=object)  # one entry a row, and that is a vector
+        for at, vector in enumerate(queries):
+            each[at] = vector
+        if "passage" not in rows:
+            return {"vector": each}
+        pool = ranking.pool_of(rows["passage"].tolist())
+        passages = self._vectors(pool.passages)
+        return {"vector": each, **ranking.ranked(pool, lambda part: queries[part] @ passages.T)}
+
+    def answers(self, predictions: Predictions) -> pd.DataFrame:
+        """`vector`, a list of numbers; nothing of a baseline, which only ranks."""
+        import numpy as np
+        import pandas as pd
+
+        if "vector" not in predictions:
+            return pd.DataFrame(index=range(len(predictions["rank"])))
+        return pd.DataFrame(
+            {"vector": [np.round(each.astype(np.float64), _DECIMALS).tolist() for each in predictions["vector"]]}
+        )
+
+    def _vectors(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        from pipelines.tasks.parts import sentence_embedder
+
+        tokens = _tokens.token_ids(self.tokenizer, texts)
+        vectors: np.ndarray[Any, Any] = sentence_embedder.embed(
+            self.module, tokens, pad=self.pad, batch_size=PREDICT_BATCH
+        ).numpy()
+        return vectors
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    return _tokens.read(folder, max_tokens=max_tokens_of(folder))
+
+
+def _pad(folder: Path) -> int:
+    return _tokens.pad_id(_tokenizer(folder), folder)
+
+
+TASK: Task = SentenceEmbedding()

@@ -1,0 +1,1 @@
+"""The stage train: prepared/ -> model/, resumed exactly where it was killed."""

@@ -1,0 +1,144 @@
+"""train: prepared/ -> model/, base/. Builds the task's module, trains it, saves it with the history of its training.
+
+Killed, it goes on from its last checkpoint and writes the same bytes; its run on MLflow's page goes on too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.closure import closure, code_hash
+from core.errors import BadData, BadRequest
+from core.files import replacing, sha256_json, write_json
+from core.manifest import read_manifest, require_whole, write_manifest
+from core.schema.lock import BaseIdentity
+from core.schema.model import Compute, Model, Training
+from core.tables.prepared import ENCODER, read_features
+from core.tables.task import Base, Task
+from core.weights.base_store import FOLDER, seal
+from core.workspace import Job
+from pipelines.bases import base_of
+from pipelines.tasks import find_task
+from pipelines.train.checkpoints import Checkpoints
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipelines.train.trainer import Listener
+
+HISTORY = "history.json"
+_KEY_CHARACTERS = 16  # of the training's key in a folder's name
+_LIBRARIES = ("accelerate", "numpy", "peft", "torch", "transformers")  # those that decide the bits of a result
+_EXPERIMENT = "DVC_EXP_NAME"  # DVC sets it in `dvc exp run`
+
+
+def run(job: Job) -> None:
+    """Train a recipe's model."""
+    from registry.store.tracking import Dataset, training_run
+
+    settings, prepared = job.settings, job.folder / "prepared"
+    digest = sha256_json(require_whole(prepared)["files"])
+    model, training = job.section("model", Model), job.section("training", Training)
+    task = find_task(settings["task"])
+    base = base_of(model, job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
+    module = start(job, task, base)
+    key = training_key(job, data=digest, base=base)
+    checkpoints = Checkpoints(job.workspace.var / "checkpoints" / job.name / key[:_KEY_CHARACTERS])
+    with (
+        training_run(
+            var=job.workspace.var,
+            recipe=job.name,
+            key=key,
+            experiment=_EXPERIMENT in os.environ,
+            params=_flat({name: settings[name] for name in ("task", "model", "training", "compute")}),
+            tags={"data_sha256": digest, "base_sha256": base.sha256 or "none"},
+            dataset=Dataset(job.name, digest, f"data/models/{job.name}/prepared"),
+        ) as tracked,
+        replacing(job.folder / "model") as folder,
+        replacing(job.folder / FOLDER) as kept,
+    ):
+        history = train(
+            module, task, base, training, prepared=prepared, var=job.workspace.var, listen=tracked.log,
+            checkpoints=checkpoints,
+        )  # fmt: skip
+        task.save(module, folder=folder, prepared=prepared / ENCODER, base=kept)
+        seal(kept, folder, reference=str(model.base), sha256=str(base.sha256))
+        write_json(folder / HISTORY, history)
+        write_manifest(folder, {"base": base.sha256, "data": digest, "method": model.method})
+        tracked.finish(model_hash=sha256_json(read_manifest(folder)["files"]))
+    checkpoints.clear()
+
+
+def training_key(job: Job, *, data: str, base: Base) -> str:
+    """A hash of everything that decides the result: what has another key goes on from no checkpoint of this one."""
+    import torch
+
+    code = Path(__file__).parents[2]
+    settings = job.settings
+    return sha256_json(
+        {
+            **{name: settings[name] for name in ("task", "model", "training", "compute")},
+            "data": data,
+            "base": base.sha256,
+            "code": [code_hash(code, closure(code, Path(__file__))), settings["code"]["task"]],
+            "versions": {library: version(library) for library in _LIBRARIES if find_spec(library)},
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        }
+    )
+
+
+def start(job: Job, task: Task, base: Base) -> nn.Module:
+    """The module before training, in a process that computes the same from the same from now on."""
+    from core.weights.determinism import steady
+
+    steady(threads=job.section("compute", Compute).threads)
+    seed = job.section("training", Training).seed
+    return task.build(job.section("model", Model), base=base, folder=job.folder / "prepared" / ENCODER, seed=seed)
+
+
+def train(
+    module: nn.Module,
+    task: Task,
+    base: Base,
+    training: Training,
+    *,
+    prepared: Path,
+    var: Path,
+    listen: Listener,
+    checkpoints: Checkpoints | None = None,
+) -> list[dict[str, float]]:
+    """Train the module in place on what preprocess left in `prepared`, from the newest checkpoint on if there is one.
+
+    Returns its metrics by step.
+    """
+    from pipelines.train.trainer import Plan, fit
+
+    encoder = prepared / ENCODER
+    rows, validation = read_features(prepared, "train"), read_features(prepared, "validation")
+    if not rows.num_rows:
+        raise BadData(f"{prepared / 'train.arrow'} has no rows. Widen data.where, or raise data.split.train.")
+    if training.patience is not None and not validation.num_rows:
+        raise BadRequest("training.patience needs validation rows, and data.split.validation left none.")
+    cache = var / "features"
+    rows = task.features(module, rows, base=base, folder=encoder, cache=cache)
+    if validation.num_rows:
+        validation = task.features(module, validation, base=base, folder=encoder, cache=cache)
+    scratch = checkpoints.folder if checkpoints else var / "checkpoints"
+    plan = Plan(training, task.collator(encoder), task.validation, scratch=scratch, checkpoints=checkpoints)
+    return fit(module, rows, validation, plan, listen=listen)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | int]:
+    """{"model": {"method": "lora"}} -> {"model.method": "lora"}."""
+    flat: dict[str, str | float | int] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, int | float) else str(value)
+    return flat

@@ -1,0 +1,268 @@
+"""validate: raw/ -> validated/. Checks the table of examples, sets bad rows aside, and stops on a broken contract.
+
+Great Expectations looks at a batch of rows at a time; what it needs a whole column for gets those columns alone.
+What stands between rows (duplicates, contradictions, leakage, drift) comes from a few numbers kept of each row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BadData, BadRequest
+from core.files import replacing, write_json, write_text
+from core.manifest import require_whole, write_manifest
+from core.progress import Progress
+from core.schema.columns import ADDED, FAULT, Contract
+from core.schema.data import Split
+from core.schema.expectations import DataContract
+from core.tables.keys import text_key
+from core.tables.split import check_columns
+from core.workspace import Job
+from pipelines.tasks import find_task
+from pipelines.validate.data_docs import escaped, offline
+from pipelines.validate.outcome import Outcome, refuse_exceptions
+from pipelines.validate.quarantine import batches, check_schema, write_screened
+from pipelines.validate.row_condition import fault_of
+from pipelines.validate.row_facts import Facts, facts_of, joined
+from pipelines.validate.rules import Rule, Tally, built_in_rules, fault_rule
+from pipelines.validate.verdict import judge, problems, report, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Judged row by row, but against the other rows: they need their columns whole.
+_AGAINST_OTHERS = {
+    "expect_column_values_to_be_unique",
+    "expect_compound_columns_to_be_unique",
+    "expect_column_value_z_scores_to_be_less_than",
+    "expect_column_values_to_not_be_outliers",
+    "expect_column_values_to_be_increasing",
+    "expect_column_values_to_be_decreasing",
+}
+_NOT_A_USERS = {"id", "rendered_content", "batch_id", "windows", "result_format", "catch_exceptions"}
+_LONG = {"unexpected_list", "unexpected_index_query", "partial_unexpected_index_list", "partial_unexpected_counts"}
+_RUN = {"run_name": "validate", "run_time": "1970-01-01T00:00:00Z"}
+_NO_TIME = "no time: equal data give equal pages"
+
+
+class Engine:
+    """Great Expectations with its pandas engine, an ephemeral context, and nothing sent or drawn."""
+
+    def __init__(self, settings_file: str) -> None:
+        import great_expectations as gx
+
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+        asset = context.data_sources.add_pandas("examples").add_dataframe_asset("examples")
+        self._settings_file = settings_file
+        self._definition = asset.add_batch_definition_whole_dataframe("rows")
+
+    def look(self, rows: pd.DataFrame, outcomes: Sequence[Outcome]) -> None:
+        """Add what each rule says of these rows; the index of the frame is the rows' position in the table."""
+        import great_expectations as gx
+        from great_expectations.util import convert_to_json_serializable
+
+        if not outcomes:
+            return
+        suite = gx.ExpectationSuite("contract")
+        for at, outcome in enumerate(outcomes):
+            suite.add_expectation(outcome.expectation.copy(update={"meta": {"rule": at}}))
+        batch = self._definition.get_batch(batch_parameters={"dataframe": rows})
+        for result in batch.validate(suite, result_format={"result_format": "COMPLETE"}).results:
+            outcome = outcomes[result.expectation_config.meta["rule"]]
+            refuse_exceptions(outcome.rule, result.exception_info, self._settings_file)
+            said = {key: value for key, value in result.result.items() if key not in _LONG}
+            plain = json.loads(json.dumps(convert_to_json_serializable(said)), parse_constant=str)  # NaN is not JSON
+            outcome.add(plain, success=bool(result.success))
+
+
+def plan(examples: Contract, contract: DataContract, columns: Sequence[str], settings_file: str) -> list[Outcome]:
+    """What will be asked: the built-in contract, then the settings' own expectations.
+
+    Raises BadRequest with every expectation that is unknown, has wrong arguments or names no column of the data.
+    """
+    rules = [fault_rule(), *built_in_rules(examples, contract.labels)]
+    mistakes = []
+    for at, entry in enumerate(contract.expectations):
+        ((name, arguments),) = entry.items()
+        rule = Rule(name, arguments, "")
+        mistake = _mistake(rule, columns)
+        if mistake:
+            mistakes.append(f"{settings_file}: contract.expectations[{at}]: {name}: {mistake}")
+        rules.append(
+            Rule(name, arguments, f"{rule.columns[0]} {{}} breaks {rule.title}" if rule.columns else rule.title)
+        )
+    if mistakes:
+        raise BadRequest("\n".join(mistakes))
+    return [_outcome(rule) for rule in rules]
+
+
+def _outcome(rule: Rule) -> Outcome:
+    from great_expectations.expectations.expectation import (
+        ColumnMapExpectation,
+        ColumnPairMapExpectation,
+        MulticolumnMapExpectation,
+    )
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    made = get_expectation_impl(rule.name)
+    row_by_row = issubclass(made, ColumnMapExpectation | ColumnPairMapExpectation | MulticolumnMapExpectation)
+    whole = not row_by_row or rule.name in _AGAINST_OTHERS
+    return Outcome(rule, made(**rule.arguments), row_by_row, whole)
+
+
+def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
+    """What is wrong with an expectation of the settings file, or None."""
+    from great_expectations.compatibility.pydantic import ValidationError
+    from great_expectations.expectations.registry import (
+        get_expectation_impl,
+        list_registered_expectation_implementations,
+    )
+
+    known = sorted(list_registered_expectation_implementations())
+    if rule.name not in known:
+        near = difflib.get_close_matches(rule.name, known, n=3)
+        return f"Great Expectations has no such expectation. Near: {', '.join(near) or 'none; its gallery lists them'}"
+    made = get_expectation_impl(rule.name)
+    allowed = sorted(set(made.__fields__) - _NOT_A_USERS)
+    unknown = sorted(set(rule.arguments) - set(allowed))
+    if unknown:
+        return f"unknown argument {', '.join(map(repr, unknown))}. Allowed: {', '.join(allowed)}"
+    if (condition := rule.arguments.get("row_condition")) is not None and (fault := fault_of(condition)):
+        return fault
+    try:
+        made(**rule.arguments)
+    except ValidationError as error:
+        where = {"/".join(map(str, detail["loc"])): detail["msg"] for detail in reversed(error.errors())}
+        return "; ".join(f"{at}: {message}".removeprefix("__root__: ") for at, message in sorted(where.items()))
+    absent = [name for name in rule.columns if name not in columns]
+    if absent and not rule.name.startswith(("expect_column_to_exist", "expect_table_column")):
+        near = difflib.get_close_matches(absent[0], columns, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"the data has no column {absent[0]!r}.{hint} Columns: {', '.join(columns)}"
+    return None
+
+
+def scan(
+    raw: Path, engine: Engine, outcomes: Sequence[Outcome], facts_of_rows: Callable[[pd.DataFrame], Facts]
+) -> Facts:
+    """Read the table once: every rule over its rows, and the facts of each row."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    fault, *others = outcomes
+    by_batch = [outcome for outcome in others if not outcome.whole]
+    parts = []
+    with Progress("validate", total=pq.read_metadata(raw).num_rows, unit="rows") as progress:
+        for start, batch in batches(raw):
+            rows = batch.to_pandas().set_axis(pd.RangeIndex(start, start + len(batch)), axis="index")
+            engine.look(rows[[FAULT]], [fault])
+            engine.look(rows[rows[FAULT].isna()], by_batch)
+            parts.append(facts_of_rows(rows))
+            progress.advance(len(batch))
+    table = pq.ParquetFile(raw)
+    for outcome in others:
+        if outcome.whole:
+            engine.look(_its_columns(table, outcome), [outcome])
+    return joined(parts)
+
+
+def _its_columns(table: Any, outcome: Outcome) -> pd.DataFrame:
+    """The columns that an expectation over all rows needs, of the rows that could be read."""
+    schema = table.schema_arrow
+    if outcome.rule.name.startswith(("expect_column_to_exist", "expect_table_column")):
+        frame: pd.DataFrame = schema.empty_table().to_pandas()
+        return frame.drop(columns=[name for name in ADDED if name not in outcome.rule.columns])
+    named = None if "row_condition" in outcome.rule.arguments else [*outcome.rule.columns, FAULT]
+    rows: pd.DataFrame = table.read(columns=named).to_pandas()
+    return rows[rows[FAULT].isna()]
+
+
+def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """Great Expectations' own pages: index.html says what came of the contract, expectations.html what it is."""
+    import great_expectations as gx
+    from great_expectations.core.expectation_validation_result import (
+        ExpectationSuiteValidationResult,
+        ExpectationValidationResult,
+    )
+    from great_expectations.render.renderer.page_renderer import (
+        ExpectationSuitePageRenderer,
+        ValidationResultsPageRenderer,
+    )
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    results = [
+        ExpectationValidationResult(
+            success=outcome.passed,
+            expectation_config=outcome.expectation.configuration,
+            result=escaped(outcome.result()),
+        )
+        for outcome in outcomes
+    ]
+    passed = sum(outcome.passed for outcome in outcomes)
+    statistics = {
+        "evaluated_expectations": len(results),
+        "successful_expectations": passed,
+        "unsuccessful_expectations": len(results) - passed,
+        "success_percent": 100 * passed / len(results),
+    }
+    said = ExpectationSuiteValidationResult(
+        success=passed == len(results), results=results, suite_name="contract", statistics=statistics,
+        meta={"run_id": _RUN, "batch_spec": {"data_asset_name": "examples.parquet"}},
+    )  # fmt: skip
+    suite = gx.ExpectationSuite("contract", expectations=[outcome.expectation for outcome in outcomes])
+    pages = {
+        "index.html": ValidationResultsPageRenderer(run_info_at_end=True).render(said),
+        "expectations.html": ExpectationSuitePageRenderer().render(suite),
+    }
+    for name, page in pages.items():
+        write_text(folder / name, offline(DefaultJinjaPageView().render(page)).replace(_RUN["run_time"], _NO_TIME))
+
+
+def run(job: Job) -> None:
+    """Screen the table of examples of a recipe or an index."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
+    examples, contract = job.section("examples", Contract), job.section("contract", DataContract)
+    split = job.section("split", Split) if job.kind == "recipe" else None
+    key = find_task(job.settings["task"]).key if job.kind == "recipe" else text_key
+    settings_file = job.settings_file.relative_to(job.workspace.root).as_posix()
+    require_whole(job.folder / "raw")
+    raw = job.folder / "raw" / "examples.parquet"
+    columns = check_schema(raw, examples)
+    if split is not None:
+        check_columns(split, columns, settings_file)
+    outcomes = plan(examples, contract, columns, settings_file)
+    remember = partial(facts_of, contract=examples, key=key, split=split)
+    facts = scan(raw, Engine(settings_file), outcomes, remember)
+    judged = judge(
+        facts, [outcome.check() for outcome in outcomes],
+        examples=examples, contract=contract, split=split is not None, reference=job.settings["reference"],
+    )  # fmt: skip
+    rejected = job.workspace.var / "rejected" / f"{job.kind}-{job.name}"
+    stops = any(problems(judged, Tally(), {}, contract))
+    with replacing(rejected if stops else job.folder / "validated") as folder:
+        wanted = {first for _, first in judged.scarce.values()}
+        tally, places = write_screened(raw, folder, judged.checks, judged.clean, wanted=wanted, keep_clean=not stops)
+        found = list(problems(judged, tally, places, contract))
+        write_json(folder / "report.json", report(judged, tally, contract, found))
+        write_json(folder / "profile.json", judged.profile)
+        write_docs(outcomes, folder / "docs")
+        write_manifest(folder, {"rows": len(judged.clean), "quarantined": judged.bad, "duplicates": judged.duplicates})
+    if stops:
+        at = os.path.relpath(rejected, job.workspace.root)
+        raise BadData(
+            f"{settings_file}: the data breaks its contract.\n"
+            + "\n".join(f"  {problem}" for problem in found)
+            + f"\nBad rows, their reasons and the report: {at}/quarantine.parquet, {at}/docs/index.html. "
+            "Correct the source, or change `contract:`; earlier outputs stand as they were."
+        )
+    shutil.rmtree(rejected, ignore_errors=True)
+    print(summary(judged), file=sys.stderr, flush=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from core.files import sha256_file
 from core.workspace import Workspace
-from flows.dag import Graph
-from flows.integrity import md5_file
-from flows.lineage import trace
+from flows.graph.graph import Graph
+from flows.graph.rot import md5_file
+from flows.lineage.trace import trace
 from registry.store import versions
 from registry.version.version_lineage import Lineage
 from tests.faults import soak

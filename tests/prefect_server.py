@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from core.workspace import Workspace
-from flows import servers
+from flows.servers import servers
 
 
 @cache

@@ -467,7 +467,7 @@ def test_an_index_answers_by_its_model(job: Any, local: Path) -> None:
 
 
 def test_the_command(job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from flows.cli import main
+    from flows.cli.command import main
 
     def run(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit, match=r"\d") as ended:

@@ -15,7 +15,8 @@ import pytest
 
 from core.schema.evaluation import Gate
 from core.workspace import Workspace
-from flows import servers, watcher
+from flows.promotion import watcher
+from flows.servers import servers
 from registry.promotion import journal, promotion
 from registry.promotion.approval import close, decline
 from registry.promotion.question import Question, questions
@@ -166,7 +167,7 @@ def cancel(version: str) -> None:
 def scheduler(place: Workspace) -> Iterator[subprocess.Popen[str]]:
     """`headrace schedule` with nothing live; killed at the end."""
     code = (
-        "from pathlib import Path; from flows.schedule import serve; from core.workspace import Workspace; "
+        "from pathlib import Path; from flows.schedule.scheduler import serve; from core.workspace import Workspace; "
         "serve(Workspace(Path.cwd()))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

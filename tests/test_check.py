@@ -11,9 +11,9 @@ import pytest
 from core.errors import BadRequest
 from core.files import write_json
 from core.workspace import Workspace as Place
-from flows import checks
-from flows.checks import Finding, check, exit_code
-from flows.named import needed_extra
+from flows.catalog import check as checks
+from flows.catalog.check import Finding, check, exit_code
+from flows.catalog.named import needed_extra
 from tests.conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
 

@@ -1,4 +1,4 @@
-"""What flows/dag.py reads out of DVC, beside what the `dvc` command prints."""
+"""What flows/graph/graph.py reads out of DVC, beside what the `dvc` command prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadRequest
-from flows.dag import Busy, CommandFailed, Graph, behind, select
+from flows.graph.graph import Busy, CommandFailed, Graph, behind, select
 from tests.conftest import make_workspace
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 

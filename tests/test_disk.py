@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.reflink import clone, share
-from flows.disk import Pieces, pieces
+from flows.cleanup.disk import Pieces, pieces
 
 CONTENT = os.urandom(4_000_000)
 

@@ -25,11 +25,11 @@ import pytest
 
 from core.errors import BadRequest
 from core.workspace import Workspace as Place
-from flows.clearing import heirs
-from flows.forget import forget
-from flows.objects import Objects
-from flows.remains import Touched, document
-from flows.reproduce import reproduce
+from flows.forget.forget import forget
+from flows.forget.forget_report import Touched, document
+from flows.forget.places import heirs
+from flows.graph.objects import Objects
+from flows.lineage.reproduce import reproduce
 from pipelines.evidence.evidence import review
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.releases import read_receipt

@@ -55,13 +55,13 @@ def test_every_out_persists(stage: str) -> None:
 def test_the_closure_agrees_with_the_interpreter() -> None:
     """The files that importing a stage loads are among those that its closure names."""
     code = (
-        "import sys, pipelines.collect\n"
+        "import sys, pipelines.collect.collect\n"
         "print('\\n'.join(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)))"
     )
     import sys
 
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {Path(line) for line in done.stdout.split("\n") if line.startswith(str(ROOT / "pipelines"))}
-    loaded = {path for path in loaded if ast.parse(path.read_text()).body[1:]}  # more than a docstring
+    loaded = {path for path in loaded if ast.parse(path.read_text()).body[1:]}  # more than its docstring
     assert loaded
     assert loaded <= set(closure(ROOT, ROOT / "pipelines/collect/collect.py"))

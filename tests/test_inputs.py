@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadRequest
-from flows.inputs import read_inputs
+from flows.terminal.inputs import read_inputs
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import BadRequest
 from core.schema.search import Judging
-from flows import releases
+from flows.promotion import move_release
 from pipelines.publish import publish
 from pipelines.publish.known_items import known_items, without
 from pipelines.publish.measures import measure
@@ -86,7 +86,7 @@ def test_a_gate_that_refuses_leaves_the_live_release_alone(job: Any) -> None:
     assert said["version"] != live == choose(job.workspace).pointers("small").live
     assert receipt_holds(said, job.workspace) is None
     assert query(job.workspace, "small", "Who left the band?", access=None)[0].document == "news/band.txt"
-    assert [each["what"] for each in releases.history(job.workspace, "small")] == ["published", "refused"]
+    assert [each["what"] for each in move_release.history(job.workspace, "small")] == ["published", "refused"]
 
 
 def test_the_gate_against_the_live_release_sees_a_worse_one(job: Any) -> None:
@@ -104,20 +104,20 @@ def test_the_gate_against_the_live_release_sees_a_worse_one(job: Any) -> None:
 def test_there_and_back(job: Any) -> None:
     first = receipt(job)["version"]
     with pytest.raises(BadRequest, match=r"small: there is no version before.*headrace history small"):
-        releases.rollback(job.workspace, "small")
+        move_release.rollback(job.workspace, "small")
     small_index.screened(job, {**DOCUMENTS, "news/comet.txt": "A comet was seen above the hills by many people. " * 3})
     small_index.build(job)
     second = receipt(job)["version"]
     assert query(job.workspace, "small", "Was there a comet?", access=None)[0].document == "news/comet.txt"
-    moved = releases.rollback(job.workspace, "small")
+    moved = move_release.rollback(job.workspace, "small")
     assert (moved.before, moved.live) == (second, first)
     assert query(job.workspace, "small", "Was there a comet?", access=None)[0].document != "news/comet.txt"
     assert receipt_holds(receipt(job), job.workspace) is None, "what a person took out of service stays out"
     publish.run(job)
     assert choose(job.workspace).pointers("small").live == first
     assert receipt(job)["withdrawn"]
-    assert releases.rollback(job.workspace, "small").live == second
-    said = [(each["what"], each["to"]) for each in releases.history(job.workspace, "small")]
+    assert move_release.rollback(job.workspace, "small").live == second
+    said = [(each["what"], each["to"]) for each in move_release.history(job.workspace, "small")]
     assert said == [
         ("published", first), ("published", second), ("rolled back", first), ("rolled back", second),
     ]  # fmt: skip

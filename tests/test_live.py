@@ -9,7 +9,7 @@ import pytest
 from core.errors import BadRequest
 from core.schema.reading import BadSettings, read_document
 from core.workspace import Workspace as Place
-from flows.live import chosen, correct, entry, kind_of, live, new, retire
+from flows.catalog.live import chosen, correct, entry, kind_of, live, new, retire
 from tests.conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
 COMMENTED = """\

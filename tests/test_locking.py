@@ -9,7 +9,7 @@ import pytest
 from core.files import write_json
 from core.workspace import Job
 from core.workspace import Workspace as Place
-from flows.locking import refresh
+from flows.catalog.refresh import refresh
 from pipelines.recipes.read import read_lock
 from pipelines.settings.settings import run
 from registry.store.connection import artifacts, connect

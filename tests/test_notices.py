@@ -14,8 +14,8 @@ import pytest
 
 from core.errors import GATE_REFUSED
 from core.workspace import Workspace
-from flows import notices
-from flows.plan import INTERRUPTED, Outcome, StageOutcome
+from flows.graph.plan import INTERRUPTED, Outcome, StageOutcome
+from flows.reporting import notices
 from tests.tiny_graph import make_tiny_graph
 
 

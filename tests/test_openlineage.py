@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.openlineage import lineage_of
-from flows.plan import StageOutcome
+from flows.graph.plan import StageOutcome
+from flows.reporting.openlineage import lineage_of
 from tests.prefect_server import prefect_server
 from tests.tiny_graph import make_tiny_graph
 

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from core.workspace import Workspace as Place
-from flows.watcher import watching
+from flows.promotion.watcher import watching
 from registry.promotion import journal
 from registry.store import versions
 from registry.store.connection import connect

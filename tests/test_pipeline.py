@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from core.errors import BadRequest
-from flows.pipeline import run
-from flows.plan import Outcome, Patience
-from flows.turns import holder
+from flows.graph.plan import Outcome, Patience
+from flows.run.run import run
+from flows.servers.turns import holder
 from tests.prefect_server import prefect_server
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
@@ -98,7 +98,7 @@ def test_what_dvc_did_is_not_done_again_and_needs_no_prefect(tiny: TinyGraph) ->
     assert tiny.dvc("repro").returncode == 0
     tiny.ran()
     code = (
-        "import sys; from pathlib import Path; from flows.pipeline import run; "
+        "import sys; from pathlib import Path; from flows.run.run import run; "
         "from core.workspace import Workspace; "
         "assert run(Workspace(Path.cwd()), 'recipe').nothing_to_do; "
         "print([name for name in ('prefect', 'mlflow', 'torch') if name in sys.modules])"

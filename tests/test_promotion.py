@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.workspace import Workspace as Place
-from flows import watcher
+from flows.promotion import watcher
 from registry.promotion import journal
 from registry.promotion.ledger import champion
 from registry.store import versions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.files import write_json
 from core.workspace import Workspace
-from flows.results import lines, result
+from flows.terminal.results import lines, result
 
 
 def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path) -> None:

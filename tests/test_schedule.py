@@ -18,9 +18,9 @@ import pytest
 
 from core.errors import BadRequest, HeadraceError
 from core.schema.schedule import Schedule
-from flows.commits import Kept
-from flows.schedule import AUTOMATION, commit_and_push, schedule_of, serve
-from flows.turns import only_one
+from flows.run.commit import Kept
+from flows.schedule.scheduler import AUTOMATION, commit_and_push, schedule_of, serve
+from flows.servers.turns import only_one
 from tests.prefect_server import prefect_server
 from tests.test_notices import Inbox, inbox
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
@@ -93,7 +93,7 @@ def test_reads_schedules_and_refuses_a_second_scheduler(tiny: TinyGraph) -> None
 def start(tiny: TinyGraph) -> subprocess.Popen[str]:
     prefect_server()
     code = (
-        "from pathlib import Path; from flows.schedule import serve; from core.workspace import Workspace; "
+        "from pathlib import Path; from flows.schedule.scheduler import serve; from core.workspace import Workspace; "
         "serve(Workspace(Path.cwd()))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

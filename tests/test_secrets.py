@@ -123,7 +123,7 @@ def test_a_good_run_and_a_bad_one_do_not_tell(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_servers_listen_on_this_machine_only(tiny: Workspace) -> None:
     from core.workspace import Workspace as Place
-    from flows import servers
+    from flows.servers import servers
     from registry.store.connection import prepare_embedded
 
     prepare_embedded(tiny.path("var"))

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from core.workspace import Workspace
-from flows import servers
+from flows.servers import servers
 from tests.tiny_graph import until
 
 

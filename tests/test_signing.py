@@ -27,7 +27,7 @@ from core.errors import BadData, BadRequest
 from core.files import sha256_json, write_json
 from core.manifest import read_manifest, write_manifest
 from core.workspace import Workspace
-from flows import checks
+from flows.catalog import check
 from registry.promotion import promotion
 from registry.store import signing, versions
 from registry.store.connection import connect, exclusive
@@ -358,23 +358,23 @@ def test_a_bad_key_is_said_before_work_starts(
     monkeypatch.setenv(variable, str(file))
     with pytest.raises(BadRequest, match=f"{variable}={file}: {wrong}"):
         signing.require_settings()
-    [found] = [each for each in checks._keys() if each.severity == "mistake"]
+    [found] = [each for each in check._keys() if each.severity == "mistake"]
     assert found.place == variable
-    assert checks.exit_code([found]) == 2
+    assert check.exit_code([found]) == 2
 
 
 def test_a_key_that_others_may_read_is_warned_of(keys: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = Path(shutil.copy(keys / "ours.pem", tmp_path / "open.pem"))
     file.chmod(0o600)
     monkeypatch.setenv(signing.KEY, str(file))
-    assert list(checks._keys()) == []
+    assert list(check._keys()) == []
     file.chmod(0o640)
-    [warning] = checks._keys()
+    [warning] = check._keys()
     assert (warning.severity, f"`chmod 600 {file}`" in warning.message) == ("warning", True)
 
 
 def test_a_run_with_a_bad_key_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.pipeline import run
+    from flows.run.run import run
 
     monkeypatch.setenv(signing.KEY, str(tmp_path / "none.pem"))
     with pytest.raises(BadRequest, match="HEADRACE_SIGNING_KEY"):

@@ -10,7 +10,7 @@ import pytest
 
 from core.schema.schedule import Schedule
 from core.workspace import Job, Workspace
-from flows.slots import LATE, serve, tell_missed
+from flows.schedule.missed import LATE, serve, tell_missed
 from tests.test_notices import Inbox, inbox
 
 __all__ = ["inbox"]  # a fixture

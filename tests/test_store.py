@@ -19,8 +19,8 @@ from urllib.request import urlopen
 import pytest
 
 from core.errors import BadRequest, Outage
-from flows.scrub import redact
-from flows.traces import Traces
+from flows.forget.redact import redact
+from flows.forget.row_copies import Traces
 from registry.cleanup.forgotten_rows import scrub_served
 from registry.promotion import journal, promotion
 from registry.promotion.receipts import receipt_holds

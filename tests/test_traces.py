@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.workspace import Workspace
-from flows.scrub import redact, scrub_database
-from flows.sweep import Sweep
-from flows.traces import Traces, of_row
+from flows.forget.redact import redact, scrub_database
+from flows.forget.row_copies import Traces, of_row
+from flows.forget.swept_files import Sweep
 
 TEXT = 'Anna Kolbe of Ulm said: "it was rather long",\nand left. Für immer, she wrote to anna.kolbe@example.org.'
 COMMON = "All rights reserved by the publisher of this text."

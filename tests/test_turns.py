@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from core.workspace import Workspace
-from flows.turns import holder, only_one, turns
+from flows.servers.turns import holder, only_one, turns
 from tests.tiny_graph import until
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from flows.turns import turns\n"
+    "import sys, time; from pathlib import Path; from flows.servers.turns import turns\n"
     "from core.workspace import Workspace\n"
     "with turns(Workspace(Path(sys.argv[1])), [('recipe', 'a')], command='headrace run a', say=print):\n"
     "    print('held', flush=True); time.sleep(float(sys.argv[2]))\n"

@@ -20,7 +20,7 @@ from core.files import sha256_file, write_json
 from core.schema.model import Architecture, Model
 from core.tables.task import Base, Exportable
 from core.workspace import Workspace
-from flows import lineage
+from flows.lineage import trace
 from pipelines.register.onnx_export import compared, timed
 from pipelines.tasks import find_task
 from registry.store import signing, versions
@@ -243,7 +243,7 @@ def test_what_was_tampered_with_never_answers(var: Path, tmp_path: Path) -> None
 
 def test_lineage_hashes_the_graph_too(var: Path) -> None:
     version = one(var)
-    kept_with = lineage._Kept(Workspace(var.parent), version)
+    kept_with = trace._Kept(Workspace(var.parent), version)
     node = Node("evidence", "evidence", "evidence.json", version.tags[EVIDENCE_HASH])
     assert kept_with.look(node) == ("verified", "")
     alter_graph(version, var)

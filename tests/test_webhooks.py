@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.workspace import Workspace
-from flows import servers, watcher
-from flows.webhooks import receiving, refusal
+from flows.promotion import watcher
+from flows.promotion.webhook_server import receiving, refusal
+from flows.servers import servers
 from registry.store import versions
 from registry.store.connection import connect
 from registry.store.webhooks import server_settings, subscribe

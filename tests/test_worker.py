@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.crew import Cancelled, Crew, StageFault
+from flows.run.workers import Cancelled, Crew, StageFault
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
 Said = list[dict[str, Any]]
@@ -103,7 +103,7 @@ def test_a_worker_killed_alone_takes_its_stage_along(tiny: TinyGraph, crew: Crew
 
     def kill() -> None:
         stage = psutil.Process(tiny.wait_for("prepare@a"))
-        worker = next(each for each in stage.parents() if "flows.worker" in each.cmdline())
+        worker = next(each for each in stage.parents() if "flows.run.worker" in each.cmdline())
         worker.kill()
 
     threading.Thread(target=kill).start()
@@ -115,7 +115,7 @@ def test_a_worker_killed_alone_takes_its_stage_along(tiny: TinyGraph, crew: Crew
 def test_no_stage_outlives_a_killed_driver(tiny: TinyGraph) -> None:
     tiny.order("prepare@a", sleep=60, child=60)
     code = (
-        "from pathlib import Path; from flows.crew import Crew; root = Path.cwd()\n"
+        "from pathlib import Path; from flows.run.workers import Crew; root = Path.cwd()\n"
         "with Crew(root, root / 'var' / 'logs', size=1, title='x') as crew:\n"
         "    crew.run('prepare@a', force=False, timeout_s=60, on_facts=print)\n"
     )

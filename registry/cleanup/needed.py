@@ -1,4 +1,4 @@
-"""Which versions are needed and because of what, and what can go. Pure: flows/gc.py brings the facts."""
+"""Which versions are needed and because of what, and what can go. Pure: flows/cleanup/gc.py brings the facts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Versions that a person decides over: what asks is a tag, so that everyone on a shared server sees one question.
 
-A version whose recipe says `promote: approval` is asked about once, when its gates first pass. flows/approval.py puts
-the question on Prefect's page; promoting the version by hand answers it too.
+A version whose recipe says `promote: approval` is asked about once, when its gates first pass.
+flows/promotion/approval_run.py puts the question on Prefect's page; promoting the version by hand answers it too.
 """
 
 from __future__ import annotations

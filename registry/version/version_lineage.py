@@ -1,6 +1,6 @@
 """What a version is made of, as a graph: version -> run -> stages -> data -> source, base, code. Pure.
 
-It is built from what was kept with the version; flows/lineage.py hashes again whatever a node names.
+It is built from what was kept with the version; flows/lineage/trace.py hashes again whatever a node names.
 """
 
 from __future__ import annotations

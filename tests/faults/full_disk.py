@@ -62,7 +62,7 @@ def through(made: Workspace, stride: int, offset: int = 0) -> dict[str, Any]:
 
 
 def _order(made: Workspace) -> list[str]:
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     return [node.address for node in Graph(made.root).nodes]
 

@@ -137,8 +137,8 @@ def find_faults(made: Workspace) -> list[str]:
     from core.files import sha256_file, sha256_json
     from core.manifest import read_manifest
     from core.workspace import Workspace as Place
-    from flows.dag import Graph
-    from flows.receipts import lost
+    from flows.catalog.receipt_check import lost
+    from flows.graph.graph import Graph
     from registry.store.connection import connect
     from registry.store.versions import packed_folder, versions
 

@@ -91,7 +91,7 @@ def listed(tmp_path: Path) -> TinyGraph:
 
 
 def test_a_remotes_list_of_files_does_not_lead_out(listed: TinyGraph) -> None:
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     with pytest.raises(HeadraceError, match=r"'../../escaped.txt' leads out of"):
         Graph(listed.root)._repo.pull()
@@ -106,7 +106,7 @@ def test_without_that_dvc_would_write_outside(listed: TinyGraph) -> None:
 
 def test_a_message_cannot_speak_for_a_stage(tmp_path: Path) -> None:
     """A file's name or a label that is printed holds lines like those between a stage and its driver."""
-    from flows.crew import Crew, StageFault
+    from flows.run.workers import Crew, StageFault
 
     tiny = make_tiny_graph(tmp_path / "w")
     forged = [f'@headrace{of} {{"result": "ran", "fault": "", "code": 0}}' for of in ("", "-", "-worker", "-worker-")]

@@ -268,7 +268,7 @@ def test_lock_files(place: Workspace) -> None:
 def test_inputs_of_predict(tmp_path: Path) -> None:
     import io
 
-    from flows.inputs import read_inputs
+    from flows.terminal.inputs import read_inputs
 
     csv.field_size_limit(131_072)  # its own; reading a source in this process raises it
     (tmp_path / "a.jsonl").write_text("[" * 100_000 + "\n")

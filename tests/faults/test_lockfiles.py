@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from core.errors import BadRequest
-from flows.dag import Graph
+from flows.graph.graph import Graph
 from tests.conftest import make_workspace
 from tests.faults.killing import Kill, attempt
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until

@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from flows.dag import Graph
+from flows.graph.graph import Graph
 from tests.conftest import ROOT, Workspace
 from tests.faults.proxy import Proxy
 from tests.prefect_server import prefect_server
@@ -31,8 +31,8 @@ FAULTS = int(os.environ.get("TEST_FAULTS", "8"))  # each dropped reply costs Pre
 _HEADRACE_RUN = """
 import sys
 from pathlib import Path
-from flows import cli
-from flows.pipeline import run
+from flows.cli import command as cli
+from flows.run.run import run
 from core.workspace import Workspace
 cli._obey = lambda _: sys.exit(run(Workspace(Path.cwd()), "recipe").exit_code)
 cli.main(["run"])

@@ -124,7 +124,7 @@ def tiny_graph(tmp_path: Path) -> TinyGraph:
 
 def test_what_dvc_lock_names_is_on_disk(tiny_graph: TinyGraph) -> None:
     """In the workspace and in DVC's cache: DVC syncs neither."""
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     def reproduce() -> None:
         graph = Graph(tiny_graph.root)
@@ -142,7 +142,7 @@ def test_an_emptied_object_is_found_when_the_machine_starts_anew(
     tiny_graph: TinyGraph, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As `dvc repro` leaves it: DVC would hand it out, and push it, for ever."""
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     assert tiny_graph.dvc("repro").returncode == 0
     cache = tiny_graph.root / ".dvc/cache/files"

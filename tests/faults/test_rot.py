@@ -55,7 +55,7 @@ def store(tiny_graph: TinyGraph) -> Path:
 
 
 def test_a_hundred_flipped_objects_of_a_remote_are_found(tiny_graph: TinyGraph, store: Path) -> None:
-    from flows.integrity import verify_remotes
+    from flows.graph.rot import verify_remotes
 
     assert verify_remotes(tiny_graph.root) == ["store"]
     flipped = [path for path in objects(store) if path.suffix != ".dir"]
@@ -81,7 +81,7 @@ def test_without_verify_they_would_be_used(tiny_graph: TinyGraph, store: Path) -
 
 
 def test_verify_is_set_once_and_a_persons_word_counts(tiny_graph: TinyGraph) -> None:
-    from flows.integrity import verify_remotes
+    from flows.graph.rot import verify_remotes
 
     for name in ("one", "two"):
         tiny_graph.dvc("remote", "add", "-q", name, f"../{name}")
@@ -96,7 +96,7 @@ def test_verify_is_set_once_and_a_persons_word_counts(tiny_graph: TinyGraph) -> 
 @pytest.mark.slow
 def test_a_flipped_bit_in_settings_is_named_and_made_anew(tiny: Workspace) -> None:
     """One that leaves JSON, and a value that would do."""
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     assert tiny.dvc("repro", "collect@tiny").returncode == 0
     file = tiny.path("data/models/tiny/settings.json")
@@ -113,7 +113,7 @@ def test_a_flipped_bit_in_settings_is_named_and_made_anew(tiny: Workspace) -> No
 @pytest.mark.slow
 def test_what_rotted_on_the_disk_is_named_and_made_anew(tiny: Workspace) -> None:
     """In an output and in DVC's cache alike: the stage that reads it stops, `headrace run` makes it anew."""
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     assert tiny.dvc("repro", "preprocess@tiny").returncode == 0
     right = tiny.hashes("data/models/tiny")

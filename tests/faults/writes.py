@@ -140,7 +140,7 @@ def _drive(root: Path, *, plain: bool, only: str | None) -> None:
         from dvc.cli import main
 
         sys.exit(main(["repro"]))
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     graph = Graph(root)
     for address in [node.address for node in graph.nodes] if only is None else [only]:

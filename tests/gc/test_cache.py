@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import BadRequest
-from flows.gc import gc
+from flows.cleanup.gc import gc
 from tests.gc.world import cached, free
 from tests.tiny_graph import TinyGraph
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import BadRequest
 from core.weights.base_store import STORE
-from flows.integrity import is_whole
+from flows.graph.rot import is_whole
 from registry.promotion import journal, promotion
 from registry.promotion.ledger import champion_before
 from registry.store.connection import connect

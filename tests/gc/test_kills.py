@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.turns import working
+from flows.servers.turns import working
 from registry.store import versions
 from registry.store.connection import connect
 from tests.conftest import ROOT
@@ -69,7 +69,7 @@ def test_a_mark_that_a_kill_left_goes_when_the_version_is_needed_again(world: Wo
         world.train(which)
     connect(world.var).set_model_version_tag(MODEL, "1", versions.FREED, "2026-11-25T00:00:00")
     world.write("rows-a.txt", "0")
-    from flows.dag import Graph
+    from flows.graph.graph import Graph
 
     Graph(world.root).reproduce("train@a")  # dvc.lock names it again
     assert not loads(world, "1")

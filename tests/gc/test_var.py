@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import HeadraceError
 from core.files import write_json
-from flows.gc import document, gc, lines
+from flows.cleanup.gc import document, gc, lines
 from pipelines.search.engine.release_files import Versions
 from registry.cleanup import needed
 from registry.store.connection import connect, server_name

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from core.errors import BadRequest
-from flows.refs import LockText, bases, oids
-from flows.reproduce import reproduce
+from flows.graph.git_refs import LockText, bases, oids
+from flows.lineage.reproduce import reproduce
 from registry.cleanup import needed as garbage
 from registry.cleanup.needed import Held, needed
 from registry.promotion import promotion
@@ -126,7 +126,7 @@ def test_a_freed_version_says_so_wherever_it_is_asked(lived: World) -> None:
 
 
 def test_lineage_of_a_freed_version_names_what_happened(lived: World) -> None:
-    from flows.lineage import trace
+    from flows.lineage.trace import trace
 
     found = trace(lived.workspace, MODEL, "1")
     (top,) = [node for node in found.nodes if node.kind == "version"]
@@ -135,7 +135,7 @@ def test_lineage_of_a_freed_version_names_what_happened(lived: World) -> None:
 
 
 def test_lineage_of_adapters_whose_base_is_kept_though_its_reference_is_gone(lived: World) -> None:
-    from flows.lineage import trace
+    from flows.lineage.trace import trace
 
     gone = {"./start": {"sha256": "5" * 64, "version": None}}
     version = lived.register(4, bases=gone)

@@ -23,8 +23,8 @@ from core.files import write_json
 from core.manifest import write_manifest
 from core.weights.base_store import seal
 from core.workspace import Job
-from flows.dag import Graph
-from flows.gc import gc
+from flows.cleanup.gc import gc
+from flows.graph.graph import Graph
 from pipelines.evidence.provenance import lock_entries
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.engine import Ask
@@ -167,7 +167,8 @@ def make_world(root: Path, parts: Path) -> World:
 def gc_process(root: Path, *, before: str = "") -> list[str]:
     """The command line of a gc that spares nothing, in any workspace; before: code that runs first."""
     code = (
-        "import sys; from pathlib import Path; import flows.gc as subject; from core.workspace import Workspace\n"
+        "import sys; from pathlib import Path; import flows.cleanup.gc as subject\n"
+        "from core.workspace import Workspace\n"
         f"{before}\n"
         f"found = subject.gc(Workspace(Path({str(root)!r})), dry_run=False, spared_s=0)\n"
         "print(len([thing for thing in found.things if thing.free]))"

@@ -1,0 +1,138 @@
+"""What is stale and which input made it so, what runs now, what is champion, what is live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from core.errors import BadRequest, Outage
+from core.workspace import Job, Workspace
+from flows.catalog.live import chosen
+from flows.catalog.receipt_check import lost, read_receipt
+from flows.cleanup.disk import disk
+from flows.cleanup.disk import line as disk_line
+from flows.graph.graph import Busy, Graph, select
+from flows.servers import servers
+from flows.servers.turns import holder
+from flows.terminal.results import answered_by
+from pipelines.recipes.read import read_recipe
+
+
+def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
+    """The state of live recipes and indexes (all, or those of these names), for a person and for scripts."""
+    jobs = chosen(workspace, names)
+    with ThreadPoolExecutor(1) as beside:  # the registry's client loads while DVC looks at files
+        asked = beside.submit(lambda: [_at_server(job) for job in jobs])
+        graph = Graph(workspace.root)
+        stale = _stale(graph, jobs)
+        at_server = asked.result()
+    found = [{**_here(job), "stale": stale[job], **more} for job, more in zip(jobs, at_server, strict=True)]
+    return {
+        "recipes": [each for each in found if each["kind"] == "recipe"],
+        "indexes": [each for each in found if each["kind"] == "index"],
+        "pages": servers.pages(workspace),
+        "disk": disk(workspace, graph),
+    }
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The same for a person."""
+    for each in [*found["recipes"], *found["indexes"]]:
+        yield f"{each['name']} ({each['kind']})"
+        if each["running"]:
+            yield f"  running   process {each['running']['pid']} (`{each['running']['command']}`)"
+        yield from _stale_lines(each["stale"])
+        yield from _server_lines(each)
+    if not found["recipes"] and not found["indexes"]:
+        yield "Nothing is live. `headrace new NAME --from examples/FILE` adds a recipe or an index."
+    for name, url in sorted(found["pages"].items()):
+        yield f"{name} page: {url}"
+    yield disk_line(found["disk"])
+
+
+def _here(job: Job) -> dict[str, Any]:
+    running = holder(job.workspace, job.kind, job.name)
+    receipt = read_receipt(job)
+    return {
+        "name": job.name,
+        "kind": job.kind,
+        "running": asdict(running) if running else None,
+        "receipt": receipt,
+    }
+
+
+def _stale(graph: Graph, jobs: Sequence[Job]) -> dict[Job, dict[str, list[str]] | None]:
+    """The stale stages of each, with reasons; None while another process holds DVC's lock."""
+    own = {job: {node.address for node in select(graph.nodes, job.kind, [job.name])} for job in jobs}
+    try:
+        found = graph.stale(set().union(*own.values()))
+    except Busy:
+        return dict.fromkeys(jobs)
+    return {job: {at: reasons for at, reasons in found.items() if at in addresses} for job, addresses in own.items()}
+
+
+def _at_server(job: Job) -> dict[str, Any]:
+    """What the registry or the search engine says; an outage is said, not raised: the rest is still worth seeing."""
+    nothing: dict[str, Any] = {"lost": None, "outage": None}
+    try:
+        if read_receipt(job) is not None:
+            nothing["lost"] = next(iter(lost(job.workspace, job.kind, [job.name]).values()), None)
+        return {**nothing, **(_registered(job) if job.kind == "recipe" else _live(job))}
+    except Outage as outage:
+        return {**nothing, "outage": str(outage)}
+
+
+def _live(job: Job) -> dict[str, Any]:
+    from pipelines.search.engine.choice import choose
+
+    pointers = choose(job.workspace).pointers(job.name)
+    return {"live": pointers.live, "previous": pointers.previous, "withdrawn": pointers.withdrawn}
+
+
+def _registered(job: Job) -> dict[str, Any]:
+    from registry.promotion.question import questions
+    from registry.store.overview import glance
+    from registry.store.versions import CHALLENGER, CHAMPION
+
+    try:
+        name = str(read_recipe(job.settings_file).registry.name)
+    except BadRequest:
+        return {}  # its settings stage is stale and will say so; `check` lists the mistakes
+    seen = glance(name, job.workspace.var)
+    aliases = {alias: seen.aliases.get(alias) for alias in (CHAMPION, CHALLENGER)}
+    asked = [question.version for question in questions(job.workspace.var) if question.name == name]
+    return {"model": name, **aliases, "newest": seen.newest, "asked": asked, "libraries": seen.moved}
+
+
+def _stale_lines(stale: Mapping[str, Sequence[str]] | None) -> Iterator[str]:
+    if stale is None:
+        yield "  stale     not known: another process is at work in DVC"
+    elif not stale:
+        yield "  up to date"
+    for address, reasons in (stale or {}).items():
+        yield f"  stale     {address}: {'; '.join(reasons)}"
+
+
+def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
+    if each["outage"]:
+        yield f"  unknown   {each['outage']}"
+    if each.get("newest"):
+        words = f"champion {each['champion'] or 'none'}, challenger {each['challenger'] or 'none'}"
+        yield f"  model     {each['model']}: {words}, newest version {each['newest']}"
+    for version in each.get("asked", ()):
+        yield f"  approval  version {version}: {answered_by(each['model'], version)}"
+    verdict = (each["receipt"] or {}).get("verdict")
+    if verdict and not verdict["passed"]:
+        yield f"  gates     refused version {each['receipt'].get('version')}"
+    for library, (then, now) in each.get("libraries", {}).items():
+        yield f"  trained   with {library} {then}, now {now}"
+    if each.get("live"):
+        newest = (each["receipt"] or {}).get("version")
+        back = "brings back" if newest == each["withdrawn"] else "goes to"
+        beside = f", `headrace rollback` {back} {each['previous']}" if each["previous"] else ""
+        yield f"  live      version {each['live']}{beside}"
+    if each["lost"]:
+        verb = "run" if each["kind"] == "recipe" else "index"
+        yield f"  lost      {each['lost']}. `headrace {verb} {each['name']}` puts it right"

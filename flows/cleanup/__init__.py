@@ -1,0 +1,1 @@
+"""What takes space, why it stays, and freeing it."""

@@ -1,0 +1,241 @@
+"""`headrace gc`: what aliases, ledgers, indexes, git's refs and running work need stays; the rest is shown, or freed.
+
+Everything is looked at and removed under the locks that runs take. Versions are marked before the first file goes, and
+a folder loses its name before its files: whatever a kill leaves is found free again by the next gc.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.files import said_in, sync
+from core.progress import tracked
+from core.workspace import Kind, Workspace
+from flows.cleanup import unused_files
+from flows.cleanup.unused_files import Age
+from flows.graph.git_refs import LockText, bases, lock_texts, oids
+from flows.graph.graph import Graph
+from flows.servers.turns import alone, no_stage
+from flows.terminal.output import say
+from pipelines.search.engine import unused_releases as engine
+from registry.cleanup import held_versions, needed
+from registry.cleanup.needed import SPARED_S, Base, Held, Thing
+from registry.store.connection import exclusive, is_embedded, shown_server
+
+VERSIONS, ORPHANS = "model versions", "models without a version"
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What takes space, and what becomes of it. notes: what was left alone as a whole, and why."""
+
+    things: list[Thing]
+    notes: list[str]
+    free_versions: list[Held]
+    kept_versions: list[Held]
+
+    @property
+    def bytes(self) -> int:
+        """What can be freed."""
+        return sum(thing.bytes for thing in self.things if thing.free)
+
+
+def gc(workspace: Workspace, *, dry_run: bool, command: str = "headrace gc", spared_s: float = SPARED_S) -> Survey:
+    """Find what nothing needs and, unless it is a dry run, free it. Waits for runs, and runs wait for it.
+
+    spared_s: what was made in this time stays. Raises BadRequest when git, or a file that names what is needed, cannot
+    be read, and Outage when a server does not answer: then nothing is freed.
+    """
+    graph = Graph(workspace.root)
+    with nullcontext() if dry_run else undisturbed(workspace, graph, command):
+        found = survey(workspace, graph, Age(time.time(), spared_s))
+        if not dry_run:
+            _free(workspace, found)
+    return found
+
+
+def survey(workspace: Workspace, graph: Graph, age: Age) -> Survey:
+    """Everything that takes space here, with what it is for."""
+    texts = lock_texts(workspace.root)
+    named = _named(texts)
+    held = held_versions.holdings(workspace.var) if is_embedded() else []
+    based = {**_published_bases(workspace), **bases(texts)}
+    reasons = needed.needed(held, named=named, based=based, now=age.now, spared_s=age.spared_s)
+    locks = [each.lock for each in held if each.called in reasons] if is_embedded() else _locks_elsewhere(workspace)
+    named |= {oid: "a needed version" for lock in locks for oid in oids(lock) if oid not in named}
+    things = [*_versions(held, reasons), *_orphans(workspace, held, age)]
+    things += _in_cache(workspace, graph, named, age)
+    things += unused_files.of_engine(workspace, _published(workspace), age)
+    things += unused_files.scratch(workspace, graph, _unfinished(graph), age)
+    things += unused_files.copies(workspace, held_versions.copied_ids(workspace.var), age)
+    going = {path for thing in things if thing.free for path in thing.paths}
+    things += unused_files.bases(workspace, going, age)
+    things += unused_files.strays(workspace, age)
+    free = [each for each in held if each.called not in reasons]
+    return Survey(things, list(_notes(workspace, graph)), free, [each for each in held if each.called in reasons])
+
+
+def document(found: Survey, *, dry_run: bool) -> dict[str, Any]:
+    """For scripts."""
+    return {
+        "dry_run": dry_run,
+        "bytes": found.bytes,
+        "freed": [needed.as_json(row) for row in needed.rows(found.things, free=True)],
+        "kept": [needed.as_json(row) for row in needed.rows(found.things, free=False)],
+        "versions": [thing.name for thing in found.things if thing.free and thing.what == VERSIONS],
+        "notes": found.notes,
+    }
+
+
+def lines(found: Survey, *, dry_run: bool) -> Iterator[str]:
+    """For a person."""
+    kept, free = (needed.rows(found.things, free=each) for each in (False, True))
+    if kept:
+        yield "kept"
+        yield from needed.table(kept)
+    yield from found.notes
+    if not free:
+        yield "nothing to free"
+        return
+    yield "would be freed" if dry_run else "freed"
+    yield from needed.table(free)
+    count = sum(row.count for row in free)
+    yield f"{needed.size(found.bytes)} in {count:,} things" + (
+        " could be freed: `headrace gc`" if dry_run else " freed"
+    )
+
+
+@contextmanager
+def undisturbed(workspace: Workspace, graph: Graph, command: str) -> Iterator[None]:
+    """While nothing else works here; says what it waits for.
+
+    DVC's lock before those of the stages: a stage of DVC's that waits for its own lock would else wait for ever.
+    """
+    with alone(workspace, command=command, say=say):
+        told = None
+        while True:
+            with graph.idle(say), no_stage(workspace) as other:
+                if other is None:
+                    with exclusive(workspace.var):
+                        yield
+                    return
+            if other != told:
+                say(f"waiting for {other}")
+                told = other
+            time.sleep(_LOOK_EVERY_S)
+
+
+def _free(workspace: Workspace, found: Survey) -> None:
+    held_versions.unmark(found.kept_versions, workspace.var)
+    held_versions.mark(found.free_versions, workspace.var)
+    free = [thing for thing in found.things if thing.free]
+    for thing in tracked(free, "free", total=len(free), unit="things"):
+        if thing.what == unused_files.INDEXES:
+            engine.remove(workspace, *thing.name.split("/"))
+        else:
+            for path in thing.paths:
+                discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder; a folder is another name's first, so that nobody meets half of it under its own."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    going = path if path.name.endswith(unused_files.FREED) else path.with_name(f".{path.name}{unused_files.FREED}")
+    if going != path:
+        shutil.rmtree(going, ignore_errors=True)  # an earlier gc was stopped
+        path.rename(going)
+        sync(going.parent)
+    shutil.rmtree(going)
+
+
+def _versions(held: list[Held], reasons: Mapping[str, str]) -> Iterator[Thing]:
+    """The versions whose files are there; what several versions share counts once."""
+    seen: set[Path] = set()
+    for each in held:
+        if each.folder is None or not each.folder.is_dir() or each.folder in seen:
+            continue
+        seen.add(each.folder)
+        why = reasons.get(each.called, "nothing needs it; its evidence stays")
+        yield Thing(
+            VERSIONS, each.called, [each.folder], unused_files.size_of(each.folder), each.called not in reasons, why
+        )
+
+
+def _orphans(workspace: Workspace, held: list[Held], age: Age) -> Iterator[Thing]:
+    for each in held_versions.orphans(workspace.var, held) if is_embedded() else ():
+        free = not age.young(each.made)
+        why = "its version was deleted, or never made" if free else needed.YOUNG
+        yield Thing(ORPHANS, each.called, [each.folder], unused_files.size_of(each.folder), free, why)
+
+
+def _in_cache(workspace: Workspace, graph: Graph, named: Mapping[str, str], age: Age) -> list[Thing]:
+    if not _own_cache(workspace, graph):
+        return []
+    looked_at = unused_files.objects(graph.cache, named, age)
+    found = list(tracked(looked_at, "look at DVC's cache", total=None, unit="objects"))
+    gone = [thing.name for thing in found if thing.free]
+    return [*found, *unused_files.run_cache(graph.cache, gone, age)]
+
+
+def _locks_elsewhere(workspace: Workspace) -> Iterator[bytes]:
+    """What made the versions of the server in charge, and those of the store in var/: none of them goes."""
+    yield from held_versions.stored_locks(workspace.var)
+    yield from held_versions.served_locks()
+
+
+def _own_cache(workspace: Workspace, graph: Graph) -> bool:
+    """Whether DVC's cache is this workspace's alone: other clones may share one that lies elsewhere."""
+    return graph.cache.resolve().is_relative_to(workspace.root.resolve())
+
+
+def _notes(workspace: Workspace, graph: Graph) -> Iterator[str]:
+    if not is_embedded():
+        yield f"left alone: versions in {shown_server()}, which other clones may need"
+    if not _own_cache(workspace, graph):
+        yield f"left alone: DVC's cache in {graph.cache}, which other clones may share"
+
+
+def _named(texts: list[LockText]) -> dict[str, str]:
+    """DVC's hash -> where a lock file names it."""
+    found: dict[str, str] = {}
+    for each in texts:
+        if each.of_dvc:
+            for oid in oids(each.text):
+                found.setdefault(oid, each.where)
+    return found
+
+
+def _unfinished(graph: Graph) -> set[tuple[Kind, str]]:
+    """The live recipes and indexes that are not up to date."""
+    stale = graph.stale([node.address for node in graph.nodes], say=say)
+    return {(node.kind, node.name) for node in graph.nodes if node.address in stale and node.kind is not None}
+
+
+def _published(workspace: Workspace) -> dict[str, str]:
+    """Index -> the version that its published.json names, of retired ones too."""
+    found = {}
+    for path in sorted((workspace.root / "data" / "indexes").glob("*/published.json")):
+        receipt = said_in(path)
+        if "version" in receipt:
+            found[path.parent.name] = str(receipt["version"])
+    return found
+
+
+def _published_bases(workspace: Workspace) -> dict[Base, str]:
+    """The registered versions that published indexes embed questions with -> which index."""
+    found: dict[Base, str] = {}
+    for path in sorted((workspace.root / "data" / "indexes").glob("*/published.json")):
+        embedder = said_in(path).get("embedder") or {}
+        base = held_versions.base_of(str(embedder.get("reference")), embedder.get("identity") or {})
+        if base is not None:
+            found[base] = f"the index {path.parent.name}"
+    return found

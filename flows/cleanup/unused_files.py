@@ -1,0 +1,204 @@
+"""What lies in DVC's cache and in var/, and why it stays or can go. Looks only; flows/cleanup/gc.py removes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.weights.adapters import MERGED
+from core.weights.base_store import STORE, named_base
+from core.workspace import Kind, Workspace
+from flows.graph.git_refs import oids
+from flows.graph.graph import Graph
+from pipelines.search.engine.unused_releases import standing
+from registry.cleanup.needed import YOUNG, Thing
+from registry.store.connection import artifacts
+from registry.store.names import downloaded
+from registry.store.versions import MODEL_FILES
+
+OBJECTS, RUNS, INDEXES = "DVC objects", "DVC run cache", "index versions"
+FREED = ".freed"  # how a folder is called while it goes
+_MD5 = re.compile(r"[0-9a-f]{2}")
+_REST = re.compile(r"[0-9a-f]{30}(\.dir)?")
+_STRAY = re.compile(rf"\..+(\.new|\.old|\.[0-9]+|{re.escape(FREED)})|headrace-.+")
+_BLOCK = 512  # bytes (stat(2)): what a file takes on the disk; the engine's are sparse
+_OWN_SERVERS = ("prefect", "servers")  # below var/: files of programs that run meanwhile
+
+
+@dataclass(frozen=True)
+class Age:
+    """now: seconds since the epoch. spared_s: what was written in this time stays."""
+
+    now: float
+    spared_s: float
+
+    def young(self, written: float) -> bool:
+        return self.now - written < self.spared_s
+
+
+@dataclass(frozen=True)
+class _Measured:
+    bytes: int
+    written: float
+
+
+def objects(cache: Path, named: Mapping[str, str], age: Age) -> Iterator[Thing]:
+    """DVC's objects, lists of files before what they list.
+
+    named: the hashes that lock files and needed versions name -> where; a list's files are needed with it.
+    """
+    found = {prefix.name + file.name: file for prefix, file in _objects(cache)}
+    wanted = dict(named)
+    for oid in [oid for oid in named if oid.endswith(".dir") and oid in found]:
+        wanted |= {entry: named[oid] for entry in oids(found[oid].read_bytes()) if entry not in wanted}
+    for oid in sorted(found, key=lambda oid: (not oid.endswith(".dir"), oid)):
+        file = found[oid]
+        if oid in wanted:
+            yield Thing(OBJECTS, oid, [file], size_of(file), False, "a dvc.lock, here, in git or of a needed version")
+        else:
+            yield _judged(OBJECTS, oid, file, age, "nothing names it")
+
+
+def run_cache(cache: Path, gone: Collection[str], age: Age) -> Iterator[Thing]:
+    """Entries of DVC's run cache. gone: the objects that are about to go.
+
+    A folder without an entry goes too, as a whole: DVC (3.67) stumbles over an empty one.
+    """
+    gone = frozenset(gone)
+    for folder in sorted(path for path in (cache / "runs").glob("*/*") if path.is_dir()):
+        entries = sorted(folder.iterdir())
+        going = [entry for entry in entries if gone & oids(entry.read_bytes())]
+        for place in [folder] if len(going) == len(entries) or folder.name.endswith(FREED) else going:
+            yield _judged(RUNS, place.name, place, age, "it names an object that goes")
+
+
+def of_engine(workspace: Workspace, published: Mapping[str, str], age: Age) -> Iterator[Thing]:
+    """Versions in the embedded engine. published: index -> the version that its receipt names."""
+    for each in standing(workspace):
+        name = f"{each.index}/{each.version}"
+        named = published.get(each.index) == each.version
+        reasons = (
+            (each.live, "it is live"),
+            (each.previous, "`headrace rollback` goes back to it"),
+            (named, "published.json names it"),
+            (each.read, "it is being read"),
+        )
+        why = next((words for holds, words in reasons if holds), None)
+        if why is not None:
+            yield Thing(INDEXES, name, [each.folder], size_of(each.folder), False, why)
+        else:
+            yield _judged(INDEXES, name, each.folder, age, "superseded; its vectors stand in Parquet")
+
+
+def scratch(workspace: Workspace, graph: Graph, unfinished: Collection[tuple[Kind, str]], age: Age) -> Iterator[Thing]:
+    """What interrupted work left, and what stages said. unfinished: what is live and not up to date."""
+    var = workspace.var
+    kinds: tuple[tuple[str, Path, Kind], ...] = (
+        ("checkpoints", var / "checkpoints", "recipe"), ("parts of vectors", var / "vectors", "index"),
+    )  # fmt: skip
+    for what, folder, kind in kinds:
+        for place in _entries(folder):
+            if (kind, place.name) in unfinished:
+                yield _kept(what, place, f"{place.name} is not up to date: it goes on from there")
+            else:
+                yield _judged(what, place.name, place, age, "no work of a live one goes on from it")
+    for file in _entries(var / "features"):
+        if any(kind == "recipe" for kind, _ in unfinished):
+            yield _kept("features", file, "a recipe is not up to date: it may read them")
+        else:
+            yield _judged("features", file.name, file, age, "a training computes them again")
+    live = {f"{node.kind}-{node.name}" for node in graph.nodes}
+    for folder in _entries(var / "rejected"):
+        if folder.name not in live:
+            yield _judged("rejected rows", folder.name, folder, age, "of what is not live")
+    stages = {node.address for node in graph.nodes}
+    for log in _entries(var / "logs" / "stages"):
+        if log.stem not in stages:
+            yield _judged("logs", log.stem, log, age, "of a stage that is no more")
+
+
+def copies(workspace: Workspace, known: Collection[str], age: Age) -> Iterator[Thing]:
+    """Downloads from an MLflow server. known: the ids of its versions' runs and models."""
+    for folder in _entries(downloaded(workspace.var)):
+        if folder.name not in known:
+            yield _judged("downloads", folder.name, folder, age, "no version of the server in charge has them")
+
+
+def bases(workspace: Workspace, going: Collection[Path], age: Age) -> Iterator[Thing]:
+    """Bases that adapters add to, and models made whole of the two. going: models' folders that are about to go."""
+    models = [*artifacts(workspace.var).glob("*/models/*/artifacts"), *_entries(downloaded(workspace.var))]
+    named = [named_base(folder / MODEL_FILES) for folder in models if folder not in going]
+    needed = {each.files for each in named if each is not None}
+    for folder in _entries(workspace.var / STORE):
+        if folder.name in needed:
+            yield _kept("bases of adapters", folder, "a model that stays adds to it")
+        else:
+            yield _judged("bases of adapters", folder.name, folder, age, "no model adds to it")
+    for folder in _entries(workspace.var / MERGED):
+        yield _judged("merged models", folder.name, folder, age, "made again of base and adapters when it is needed")
+
+
+def strays(workspace: Workspace, age: Age) -> Iterator[Thing]:
+    """What a kill left under a temporary name, in var/ and beside the outputs of stages."""
+    for path in _strays(workspace):
+        name, place = path.name, path.with_name(path.name[1:].removesuffix(".old"))
+        if not (name.endswith(".old") and not place.exists()):  # else it is the only one: `replacing` puts it back
+            yield _judged(
+                "leftovers", name, path, age, "a process was killed while it wrote it", spare=FREED not in name
+            )
+
+
+def _strays(workspace: Workspace) -> Iterator[Path]:
+    for top, folders, files in os.walk(workspace.var):
+        if Path(top) == workspace.var:
+            folders[:] = [name for name in folders if name not in _OWN_SERVERS]
+        matching = [name for name in (*folders, *files) if _STRAY.fullmatch(name)]
+        folders[:] = [name for name in folders if name not in matching]
+        yield from (Path(top, name) for name in matching)
+    for kind in ("models", "indexes"):
+        outputs = (workspace.root / "data" / kind).glob("*/.*")
+        yield from (path for path in outputs if _STRAY.fullmatch(path.name))
+
+
+def _objects(cache: Path) -> Iterator[tuple[Path, Path]]:
+    for prefix in _entries(cache / "files" / "md5"):
+        if prefix.is_dir() and _MD5.fullmatch(prefix.name):
+            yield from ((prefix, file) for file in prefix.iterdir() if _REST.fullmatch(file.name) and file.is_file())
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, temporary names aside."""
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+
+
+def _kept(what: str, place: Path, because: str) -> Thing:
+    return Thing(what, place.name, [place], _measure(place).bytes, False, because)
+
+
+def _judged(what: str, name: str, place: Path, age: Age, because: str, *, spare: bool = True) -> Thing:
+    """Nothing needs it: it goes, unless it is young."""
+    measured = _measure(place)
+    young = spare and age.young(measured.written)
+    return Thing(what, name, [place], measured.bytes, not young, YOUNG if young else because)
+
+
+def size_of(place: Path) -> int:
+    """Bytes of a file, or of all files below a folder; 0 when it is not there."""
+    return _measure(place).bytes
+
+
+def _measure(place: Path) -> _Measured:
+    """Bytes, and when a file in it was written last. What goes meanwhile counts nothing: a dry run holds no lock."""
+    files: list[os.stat_result] = []
+    for path in (place, *(place.rglob("*") if place.is_dir() and not place.is_symlink() else ())):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR((status := path.lstat()).st_mode):
+                files.append(status)
+    if not files:
+        return _Measured(0, place.lstat().st_mtime if place.exists() else 0.0)
+    return _Measured(sum(each.st_blocks for each in files) * _BLOCK, max(each.st_mtime for each in files))

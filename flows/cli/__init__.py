@@ -1,0 +1,5 @@
+"""What a person types: the command `headrace`."""
+
+from flows.cli.command import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""One row or document out of everything that holds it."""

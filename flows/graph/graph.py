@@ -1,0 +1,340 @@
+"""dvc.yaml -> ordered stages, what is stale and why, and one stage brought up to date: all through DVC itself.
+
+The one owner of DVC's inner API (DVC is pinned; tests/test_dag.py compares with what `dvc` prints).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from core.errors import BadRequest, HeadraceError, Outage, unwritable
+from core.workspace import Kind, Workspace
+from flows.graph import power_cut, rot, torn_files
+from flows.graph.objects import Objects
+
+_KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
+_BUSY_EVERY_S = 0.5
+_RETURNCODE = re.compile(r"exited with (-?\d+)$")
+_HOLDER = re.compile(r"\(PID (\d+)\): (.*)")
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StageNode:
+    """One resolved stage of dvc.yaml (or a plain .dvc file, which has no kind and no name)."""
+
+    address: str  # train@film-reviews
+    stage: str  # train
+    name: str  # film-reviews
+    kind: Kind | None
+    needs: tuple[str, ...]  # addresses of the stages whose outputs it reads
+
+
+class Busy(Outage):
+    """Another process holds DVC's lock on files of the stage."""
+
+
+class _Torn(HeadraceError):
+    """DVC's list of locks cannot be read."""
+
+
+class CommandFailed(HeadraceError):
+    """The stage's own command ended with a code other than 0."""
+
+    def __init__(self, message: str, returncode: int) -> None:
+        super().__init__(message)
+        self.returncode = returncode
+
+
+class Graph:
+    """The graph of one workspace as DVC reads it. Make a new one when dvc.yaml or params.yaml may have changed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def nodes(self) -> list[StageNode]:
+        """Every stage, each after those that it needs."""
+        with _dvc_faults(self.root):
+            graph = self._repo.index.graph  # an edge points from a stage to what it needs
+            nodes = {node.address: node for node in (self._node(stage, graph.successors(stage)) for stage in graph)}
+        order = TopologicalSorter({address: nodes[address].needs for address in sorted(nodes)})
+        return [nodes[address] for address in order.static_order()]
+
+    def load(self) -> None:
+        """Read the graph now; by default the first question does. Raises what a broken dvc.yaml raises."""
+        _ = self.nodes
+
+    def stale(self, addresses: Collection[str], *, say: Say | None = None) -> dict[str, list[str]]:
+        """Which of these stages DVC would run as things stand, and what made each stale, in words.
+
+        A stage behind a stale one is not listed: whether it runs is known when the first has run.
+        Waits while another process holds DVC's lock (`say` is told who), or raises Busy when `say` is None.
+        """
+        return self._patiently(lambda: self._stale(addresses), say)
+
+    def reproduce(self, address: str, *, force: bool = False, say: Say | None = None) -> Literal["ran", "cached"]:
+        """Bring one stage up to date, not those it needs. The command inherits this process's output.
+
+        A stage that fails over an input which rotted on the disk gets that input made anew, and a second try.
+        Raises CommandFailed, Busy (only when `say` is None) or another HeadraceError.
+        """
+        try:
+            return self._reproduce(address, force, say)
+        except CommandFailed:
+            damaged = self._drop_damaged_inputs(address)
+            if not damaged:
+                raise
+        for need, faults in damaged.items():
+            print(f"{'; '.join(faults)}. Removed; {need} makes it anew.", file=sys.stderr, flush=True)
+            self.reproduce(need, say=say)
+        return self._reproduce(address, force, say)
+
+    @contextmanager
+    def idle(self, say: Say) -> Iterator[None]:
+        """Hold DVC's lock while none of its stages runs: DVC lets go of it for the time of a stage's command."""
+        from dvc.repo import lock_repo
+
+        told = None
+        while True:
+            with _dvc_faults(self.root), lock_repo(self._repo):
+                others = torn_files.at_work(self._repo)
+                if not others:
+                    yield
+                    return
+            if (words := f"waiting for {', '.join(others)}, which runs a stage") != told:
+                say(told := words)
+            time.sleep(_BUSY_EVERY_S)
+
+    @property
+    def cache(self) -> Path:
+        """Where DVC's cache lies."""
+        return Path(self._repo.cache.local_cache_dir)
+
+    def push(self, addresses: Iterable[str]) -> int | None:
+        """Copy the stages' outputs to the default remote; how many files went, or None when no remote is set."""
+        with _dvc_faults(self.root):
+            if not self._repo.config["core"].get("remote"):
+                return None
+            return int(self._repo.push([self._target(address) for address in addresses]))
+
+    def objects(self, scratch: Path) -> Objects:
+        """DVC's objects, here and in the default remote; scratch: where those of the remote are fetched to."""
+        return Objects(self._repo, scratch)
+
+    def trace(self, oid: str) -> tuple[Literal["verified", "missing", "mismatch"], str]:
+        """Hash again what DVC keeps under an oid, here or in the default remote (integrity.trace)."""
+        with _dvc_faults(self.root):
+            return rot.trace(self._repo, oid)
+
+    def object_of(self, oid: str, name: str) -> Path | None:
+        """A file of a folder's output, in DVC's cache."""
+        return rot.object_of(self._repo, oid, name)
+
+    def output_hash(self, path: str) -> str | None:
+        """What dvc.lock says that the output at a path is now."""
+        return self._output_hashes.get(path)
+
+    @cached_property
+    def _output_hashes(self) -> dict[str, str]:
+        with _dvc_faults(self.root):
+            outs = [out for stage in self._repo.index.stages for out in stage.outs if out.hash_info]
+        return {Path(out.fs_path).relative_to(self.root).as_posix(): out.hash_info.value for out in outs}
+
+    @cached_property
+    def _repo(self) -> Any:
+        from dvc.repo import Repo
+
+        rot.keep_inside()
+        with _dvc_faults(self.root):
+            repo = Repo(str(self.root), _wait_for_lock=True)
+            torn_files.write_lockfile_at_once(repo)
+            rot.verify_here(repo)
+            torn_files.heal(repo)
+            power_cut.heal(repo, Workspace(self.root).var)
+            return repo
+
+    def _reproduce(self, address: str, force: bool, say: Say | None) -> Literal["ran", "cached"]:
+        target = self._target(address)
+        ran = self._patiently(lambda: self._repo.reproduce(target, single_item=True, force=force), say)
+        return "ran" if ran else "cached"
+
+    def _drop_damaged_inputs(self, address: str) -> dict[str, list[str]]:
+        """By stage that this one needs: which of its outputs were not what it wrote. They are gone then."""
+        (needs,) = (node.needs for node in self.nodes if node.address == address)
+        stages = {self._address(stage): stage for stage in self._repo.index.stages}
+        found = {need: rot.drop_damaged(stages[need]) for need in needs}
+        return {need: faults for need, faults in found.items() if faults}
+
+    def _patiently(self, action: Callable[[], T], say: Say | None) -> T:
+        told = None
+        while True:
+            try:
+                with _dvc_faults(self.root):
+                    return action()
+            except _Torn:  # by a process that was killed since this one began
+                torn_files.heal(self._repo)
+            except Busy as busy:
+                if say is None:
+                    raise
+                if str(busy) != told:
+                    say(told := str(busy))
+                time.sleep(_BUSY_EVERY_S)
+
+    def _stale(self, addresses: Collection[str]) -> dict[str, list[str]]:
+        from dvc.repo import lock_repo
+
+        found = {}
+        with lock_repo(self._repo):
+            for stage in self._repo.index.stages:
+                address = self._address(stage)
+                if address in addresses and (facts := stage.status(check_updates=False)):
+                    never = not any(out.hash_info for out in stage.outs)
+                    found[address] = ["it never ran"] if never else list(_reasons(next(iter(facts.values()))))
+        return found
+
+    def _address(self, stage: Any) -> str:
+        return str(getattr(stage, "name", None) or stage.path_in_repo)
+
+    def _target(self, address: str) -> str:
+        file = self.root / (address if address.endswith(".dvc") else "dvc.yaml")
+        return str(file) if address.endswith(".dvc") else f"{file}:{address}"
+
+    def _node(self, stage: Any, needs: Iterable[Any]) -> StageNode:
+        address = self._address(stage)
+        loop, _, name = address.partition("@")
+        needed = tuple(sorted(self._address(need) for need in needs))
+        return StageNode(address, loop, name, self._loops.get(loop), needed)
+
+    @cached_property
+    def _loops(self) -> dict[str, Kind]:
+        """The kind of each stage that is written as a loop over the live recipes or indexes."""
+        from ruamel.yaml import YAML
+
+        stages = YAML(typ="safe").load(self.root / "dvc.yaml").get("stages", {})
+        over = {name: stage.get("foreach") for name, stage in stages.items()}
+        return {name: _KIND_OF_LOOP[loop] for name, loop in over.items() if loop in _KIND_OF_LOOP}
+
+
+def select(nodes: Sequence[StageNode], kind: Kind, names: Collection[str]) -> list[StageNode]:
+    """The stages of these recipes or indexes and all that they need, in order."""
+    wanted: set[str] = set()
+    for node in reversed(nodes):
+        if (node.kind == kind and node.name in names) or node.address in wanted:
+            wanted.update((node.address, *node.needs))
+    return [node for node in nodes if node.address in wanted]
+
+
+def behind(nodes: Sequence[StageNode], addresses: Collection[str]) -> set[str]:
+    """These stages and every stage of `nodes` that needs one of them, directly or not."""
+    reached = set(addresses)
+    for node in nodes:
+        if reached.intersection(node.needs):
+            reached.add(node.address)
+    return reached
+
+
+def stages(root: Path, kind: Kind, names: Collection[str]) -> list[StageNode]:
+    """The stages of these recipes or indexes and all that they need, in order."""
+    return select(Graph(root).nodes, kind, names)
+
+
+def stale(root: Path, addresses: Collection[str], *, say: Say | None = None) -> dict[str, list[str]]:
+    """What is stale of these stages, and why (Graph.stale)."""
+    return Graph(root).stale(addresses, say=say)
+
+
+@contextmanager
+def on_command(started: Callable[[], None]) -> Iterator[None]:
+    """Call `started` whenever DVC starts a stage's command in this process: it says so in its log."""
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if str(record.msg).startswith("Running stage"):
+                started()
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # set to INFO when dvc is imported
+    logger, listener = logging.getLogger("dvc.stage.run"), Listener(logging.INFO)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+
+
+def _reasons(facts: Iterable[Any]) -> Iterator[str]:
+    words = {"modified": "changed", "deleted": "is missing", "new": "is new", "not in cache": "is not in DVC's cache"}
+    for fact in facts:
+        if isinstance(fact, str):
+            yield f"its {fact.removeprefix('changed ')} changed" if fact.startswith("changed ") else fact
+            continue
+        for what, items in fact.items():
+            whose = "its output " if what == "changed outs" else ""
+            for path, how in items.items():
+                keys = how.items() if isinstance(how, dict) else [(None, how)]
+                for key, word in keys:
+                    yield f"{whose}{path}{f': {key}' if key else ''} {words.get(word, word)}"
+
+
+@contextmanager
+def _dvc_faults(root: Path) -> Iterator[None]:
+    """Turn DVC's exceptions into ours, each with what to do."""
+    from dvc.exceptions import DvcException, ReproductionError
+    from dvc.lock import LockError
+    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    try:
+        yield
+    except DvcException as error:
+        cause = error.__cause__ if isinstance(error, ReproductionError) and error.__cause__ else error
+        if isinstance(cause, StageCmdFailedError):
+            code = _RETURNCODE.search(str(cause))
+            raise CommandFailed(str(cause), int(code[1]) if code else 1) from None
+        if isinstance(cause, RWLockFileCorruptedError | RWLockFileFormatError):
+            raise _Torn(f"{root}/.dvc/tmp/rwlock is torn: a process was killed while it wrote it.") from None
+        if isinstance(cause, LockError):
+            raise Busy(_holder(str(cause))) from None
+        if isinstance(cause, FileNotFoundError) and cause.filename:
+            raise BadRequest(
+                f"DVC: {cause.filename} is missing. Run the stage that writes it, or put it back."
+            ) from None
+        if isinstance(cause, OSError) and (fault := unwritable(cause, root)) is not None:
+            raise fault from None
+        if isinstance(cause, DvcException | OSError):
+            raise _fault(cause) from None
+        raise cause from None
+
+
+def _holder(message: str) -> str:
+    holders = [f"process {pid} (`{command.strip()}`)" for pid, command in _HOLDER.findall(message)]
+    path = re.match(r"'([^']+)' is busy", message)
+    return f"{path[1] if path else '.dvc/tmp/lock'} is held by {', '.join(holders) or 'another DVC process'}"
+
+
+def _fault(cause: Exception) -> HeadraceError:
+    from dvc.dependency.base import DependencyDoesNotExistError
+    from dvc.exceptions import NotDvcRepoError, OverlappingOutputPathsError
+    from dvc.parsing import ResolveError
+    from dvc.stage.exceptions import StageNotFound
+    from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
+
+    wrong = (
+        DependencyDoesNotExistError, NotDvcRepoError, OverlappingOutputPathsError, ResolveError, StageNotFound,
+        YAMLSyntaxError, YAMLValidationError,
+    )  # fmt: skip
+    return (BadRequest if isinstance(cause, wrong) else HeadraceError)(f"DVC: {cause}")

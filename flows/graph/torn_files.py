@@ -1,0 +1,161 @@
+"""DVC's own two files, whole again after a kill: dvc.lock (what every stage read and wrote) and .dvc/tmp/rwlock.
+
+DVC truncates both before it writes them, and then refuses to start. Only flows/graph/graph.py calls what is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from core.files import write_text
+from flows.graph import power_cut
+
+_ENTRY = re.compile(r"^  (?=\S)", re.MULTILINE)  # where a stage's entry begins: two spaces, then its name
+_CLOCK_S = 2.0  # a file's time and a process's are not of one clock
+
+
+def write_lockfile_at_once(repo: Any) -> None:
+    """Let DVC swap dvc.lock in, in this process, when all that it names is on disk.
+
+    A kill leaves the old one or the new one; a power cut leaves none that names what got lost.
+    """
+    from dvc import dvcfile
+
+    dvcfile.modify_yaml = partial(_swapping, repo)
+
+
+def heal(repo: Any) -> None:
+    """Make both files readable, where a killed process left them torn, and forget locks whose process is gone.
+
+    A lock file with a merge's conflict marks is a person's to solve, and stays.
+    """
+    root, tmp = Path(repo.root_dir), Path(repo.tmp_dir)
+    _heal_rwlock(tmp)
+    lock = root / "dvc.lock"
+    if _is_torn(lock):
+        with repo.lock:  # who holds it may be writing the file now
+            if _is_torn(lock):
+                _heal_lockfile(lock)
+
+
+def at_work(repo: Any) -> list[str]:
+    """The processes that run a stage of DVC's now, in words. Call it while DVC's lock is held: then none begins."""
+    tmp = Path(repo.tmp_dir)
+    _heal_rwlock(tmp)
+    locks = (_locks(tmp / "rwlock") if (tmp / "rwlock").exists() else None) or {}
+    held = [*locks.get("write", {}).values(), *(one for all_ in locks.get("read", {}).values() for one in all_)]
+    return sorted({f"process {one['pid']} (`{one['cmd']}`)" for one in held})
+
+
+@contextmanager
+def _swapping(repo: Any, path: str, fs: Any = None) -> Iterator[Any]:
+    from dvc.utils.serialize._yaml import _dump, parse_yaml
+
+    file = Path(path)  # a machine's file: no comments to keep, so the fast parser will do
+    data = parse_yaml(file.read_text(encoding="utf-8"), path) if file.exists() else {}
+    before = dict(data.get("stages", {}))
+    yield data
+    new = [entry for address, entry in data.get("stages", {}).items() if entry != before.get(address)]
+    power_cut.sync_outputs(repo, [out for entry in new for out in entry.get("outs", [])])
+    text = io.StringIO()
+    _dump(data, text)
+    write_text(file, text.getvalue())
+
+
+def _is_torn(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    text = lock.read_bytes().decode(errors="replace")
+    return "<<<<<<<" not in text and (not text.endswith("\n") or _stages(text) is None)
+
+
+def _stages(text: str) -> dict[str, Any] | None:
+    """The entries of a dvc.lock; None when it is not one."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+    from voluptuous import Invalid
+
+    with contextlib.suppress(YAMLError, Invalid, ValueError):
+        stages: dict[str, Any] = COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(text) or {}).get("stages", {})
+        return stages
+    return None
+
+
+def _heal_lockfile(lock: Path) -> None:
+    """Keep the entries before the tear; take those behind it from the last commit, and say so."""
+    committed = subprocess.run(
+        ["git", "show", "HEAD:./dvc.lock"], cwd=lock.parent, capture_output=True, text=True, check=False
+    ).stdout
+    head, *entries = _ENTRY.split(lock.read_bytes().decode(errors="replace"))
+    kept = _stages(head + "".join(f"  {entry}" for entry in entries[:-1])) or {}  # the last one may be cut
+    healed = {**(_stages(committed) or {}), **kept}
+    if not healed:
+        lock.unlink()
+    else:
+        from dvc.utils.serialize import dumps_yaml
+
+        write_text(lock, dumps_yaml({"schema": "2.0", "stages": healed}))
+    print(
+        f"{lock.name} was torn: a process was killed while it wrote it. {len(kept)} of its stages are kept, "
+        f"{len(healed) - len(kept)} stand as last committed. What is missing runs again.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _heal_rwlock(tmp: Path) -> None:
+    """Drop the locks of processes that are gone, numbers given out anew since then included; all, when it is torn."""
+    from dvc.lock import LockError, make_lock
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
+    file = tmp / RWLOCK_FILE
+    if not file.exists():
+        return
+    with contextlib.suppress(LockError), make_lock(str(tmp / RWLOCK_LOCK), tmp_dir=str(tmp)):
+        written = file.stat().st_mtime
+        locks = _locks(file)
+        if locks is None:
+            file.unlink()
+            return
+        alive = {
+            "write": {path: one for path, one in locks.get("write", {}).items() if _holds(one, written)},
+            "read": {
+                path: held
+                for path, all_ in locks.get("read", {}).items()
+                if (held := [one for one in all_ if _holds(one, written)])
+            },
+        }
+        if alive != {"write": locks.get("write", {}), "read": locks.get("read", {})}:
+            write_text(file, json.dumps(alive))
+
+
+def _locks(file: Path) -> dict[str, Any] | None:
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        locks: dict[str, Any] = SCHEMA(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, Invalid):
+        return None
+    return locks
+
+
+def _holds(holder: dict[str, Any], written: float) -> bool:
+    """Whether the process that wrote this lock lives: one that was born after the file has only got its number."""
+    try:
+        return bool(psutil.Process(holder["pid"]).create_time() <= written + _CLOCK_S)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,283 @@
+"""`headrace lineage`: what a version is made of, hashed again as far as it lies here or in a remote; and forward."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BadData, BadRequest, HeadraceError
+from core.files import read_json, sha256_file, write_text
+from core.manifest import damage
+from core.schema.lock import BaseIdentity
+from core.weights.base_store import named_base
+from core.workspace import Job, Workspace
+from flows.catalog.live import live
+from flows.graph.git_refs import read_objects
+from flows.graph.graph import Graph
+from flows.graph.rot import md5_file
+from flows.terminal.inputs import parse_model
+from flows.terminal.output import show
+from pipelines.bases import locked
+from pipelines.evidence.evidence import BUNDLE
+from pipelines.recipes.read import read_lock
+from registry.cleanup.forgotten_rows import forgotten, kept_rows
+from registry.store import versions
+from registry.version import version_lineage
+from registry.version.onnx_choice import graph_fault
+from registry.version.version_lineage import Lineage, Node, State
+
+if TYPE_CHECKING:
+    from registry.store.versions import Version
+
+_LOCK, _SETTINGS = "dvc-lock.json", "settings.json"
+Found = tuple[State, str]
+
+
+def trace(workspace: Workspace, model: str, which: str) -> Lineage:
+    """The lineage of a version (a number or an alias), every hash of it computed again.
+
+    Raises BadRequest for an unknown version, or one without what was kept with it.
+    """
+    version = versions.resolve(model, which, workspace.var)
+    kept = _Kept(workspace, version)
+    graph = version_lineage.recorded(
+        version.name, version.version, run_id=version.run_id, tags=version.tags, lock=kept.lock, settings=kept.settings
+    )
+    graph = graph.settled({node.id: found for node in graph.nodes if (found := kept.look(node)) is not None})
+    return graph.joined(*_indexes(workspace, version))
+
+
+class _Kept:
+    """What was kept with a version, and where its things are looked for."""
+
+    def __init__(self, workspace: Workspace, version: Version) -> None:
+        self.workspace, self.version = workspace, version
+
+    @cached_property
+    def lock(self) -> dict[str, Any]:
+        return self._document(_LOCK)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        return self._document(_SETTINGS)
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph(self.workspace.root)
+
+    def look(self, node: Node) -> Found | None:
+        """What became of the thing; None for one that has no hash of its own."""
+        looks = {
+            "version": self._model, "evidence": self._evidence, "data": self._data, "base": self._base,
+            "code": self._code, "source": self._source,
+        }  # fmt: skip
+        return looks[node.kind](node) if node.kind in looks else None
+
+    def _document(self, name: str) -> dict[str, Any]:
+        file = versions.evidence(self.version, name, self.workspace.var)
+        if file is None:
+            called = f"{self.version.name}/{self.version.version}"
+            raise BadRequest(
+                f"{called} has no {name} with it: it was registered by an older Headrace. Register it again."
+            )
+        found: dict[str, Any] = read_json(file)
+        return found
+
+    def _model(self, node: Node) -> Found:
+        try:
+            versions.packed_folder(self.version, self.workspace.var)
+        except BadData as fault:
+            return "mismatch", str(fault)
+        except BadRequest as fault:
+            return "missing", str(fault)
+        return "verified", ""
+
+    def _evidence(self, node: Node) -> Found:
+        file = versions.evidence(self.version, BUNDLE, self.workspace.var)
+        if file is None:
+            return "missing", "no evidence was kept with it"
+        if (found := sha256_file(file)) != node.hash:
+            return "mismatch", f"{BUNDLE} is {found[:12]} now"
+        fault = graph_fault(read_json(file), self.version, self.workspace.var)
+        return ("mismatch", fault) if fault else ("verified", "")
+
+    def _data(self, node: Node) -> Found:
+        """DVC's copies by their hash; and the workspace's own, where it should be this very one."""
+        assert node.hash is not None
+        found = self.graph.trace(node.hash)
+        if found[0] == "missing" and (lost := forgotten(self.version)):
+            return "missing", lost
+        here = self.workspace.root / node.label
+        own = found[0] != "mismatch" and self._is_current(node) and self._has_manifest(node.hash, here)
+        if own and (fault := damage(here)):
+            return "mismatch", f"{node.label}: {fault}"
+        return found
+
+    def _has_manifest(self, oid: str, folder: Path) -> bool:
+        """Whether an output is a folder with a manifest of its own, or was one: plots have none."""
+        here = folder / "manifest.json"
+        return folder.is_dir() and (here.exists() or self.graph.object_of(oid, here.name) is not None)
+
+    def _is_current(self, node: Node) -> bool:
+        """Whether the workspace's dvc.lock says the same of this path."""
+        return self.graph.output_hash(node.label) == node.hash
+
+    def _base(self, node: Node) -> Found:
+        identity = BaseIdentity.model_validate(self.settings["bases"][node.where])
+        try:
+            locked(str(node.where), identity, self.workspace.root)
+        except HeadraceError as fault:
+            if self._keeps(identity):
+                return "moved", f"what the version needs of it is kept and whole; {fault}"
+            return ("mismatch" if "the lock names" in str(fault) else "missing"), str(fault)
+        return "verified", ""
+
+    def _keeps(self, identity: BaseIdentity) -> bool:
+        """Whether the version holds adapters of that base, and the base is here with the bits that it had."""
+        try:
+            named = named_base(versions.packed_folder(self.version, self.workspace.var) / versions.MODEL_FILES)
+        except HeadraceError:
+            return False
+        return named is not None and named.sha256 == identity.sha256
+
+    def _code(self, node: Node) -> Found:
+        """Every file that the stages ran, as the commit (and the patch of a dirty tree) has it."""
+        commit, _, dirty = str(node.hash).partition("-")
+        if dirty:
+            return "recorded", "the tree was dirty: code.patch holds the difference"
+        wanted = version_lineage.code_of(self.lock)
+        found = _blobs(self.workspace.root, commit, sorted(wanted))
+        if found is None:
+            return "missing", f"git has no commit {commit[:10]}"
+        other = [path for path, md5 in wanted.items() if found.get(path) != md5]
+        return ("mismatch", f"{other[0]} is another file in that commit") if other else ("verified", "")
+
+    def _source(self, node: Node) -> Found:
+        """A source goes on; what was read of it is in raw/, whose hashes count. Here: is it still the same?"""
+        settings = self.lock.get(f"settings@{self._recipe}", {})
+        for dep in settings.get("deps", ()):
+            path = self.workspace.root / dep["path"]
+            if dep["path"] == self._watched and path.is_file() and "md5" in dep:
+                same = md5_file(path) == dep["md5"]
+                return ("verified", "") if same else ("moved", f"{dep['path']} has changed since")
+        return "recorded", "read again by `headrace lock`; what was read is in raw/"
+
+    @cached_property
+    def _recipe(self) -> str:
+        return str(self.version.tags.get(versions.RECIPE))
+
+    @cached_property
+    def _watched(self) -> str | None:
+        from flows.catalog.params import read_entries
+
+        entry = read_entries(self.workspace)["recipe"].get(self._recipe, {})
+        return entry.get("watch")
+
+
+def forward(workspace: Workspace, *, source: str | None = None, row: str | None = None, base: str | None = None
+            ) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The versions and indexes that came from a source, a row (by id) or a base."""
+    from registry.store.connection import answering, connect
+
+    with answering():
+        names = sorted(model.name for model in connect(workspace.var).search_registered_models())
+    for name in names:
+        for version in versions.versions(name, workspace.var):
+            kept = _Kept(workspace, version)
+            if _came_from(kept, source=source, row=row, base=base):
+                yield {"kind": "version", "name": name, "version": version.version, "aliases": list(version.aliases)}
+    for job in live(workspace, "index"):
+        if _index_came_from(job, source=source, row=row, base=base):
+            yield {"kind": "index", "name": job.name, "version": None, "aliases": []}
+
+
+def show_backward(workspace: Workspace, model: str, *, svg: Path | None, as_json: bool) -> int:
+    """Print what `trace` found, and draw it; the exit code."""
+    graph = trace(workspace, *parse_model(model))
+    if svg is not None:
+        write_text(svg, version_lineage.svg(graph))
+    document = {**graph.as_json(), "faults": [node.id for node in graph.faults]}
+    show(document, version_lineage.lines(graph), as_json=as_json)
+    return HeadraceError.exit_code if graph.faults else 0
+
+
+def show_forward(workspace: Workspace, *, source: str | None, row: str | None, base: str | None, as_json: bool) -> int:
+    """Print what came from a source, a row or a base. Raises BadRequest when none is named."""
+    if source is None and row is None and base is None:
+        raise BadRequest("name a MODEL, or ask the other way with --source, --row or --base.")
+    found = list(forward(workspace, source=source, row=row, base=base))
+    lines = [_came(each) for each in found] or ["nothing that is registered or live came from it"]
+    show({"found": found}, lines, as_json=as_json)
+    return 0
+
+
+def _came(each: Mapping[str, Any]) -> str:
+    if each["kind"] == "index":
+        return f"index {each['name']}"
+    named = "".join(f" @{alias}" for alias in each["aliases"])
+    return f"model {each['name']} version {each['version']}{named}"
+
+
+def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | None) -> bool:
+    try:
+        settings = kept.settings
+        if source is not None and settings["data"]["source"] != source:
+            return False
+        if base is not None and base not in settings["bases"]:
+            return False
+        return row is None or row in _row_ids(kept)
+    except BadRequest:
+        return False  # registered without what this asks
+
+
+def _row_ids(kept: _Kept) -> set[str]:
+    """The rows that a version was trained and tested on, from DVC's copy of them."""
+    import pyarrow.parquet as pq
+
+    oid = version_lineage.rows_hash(kept.lock)
+    file = kept.graph.object_of(oid, "rows.parquet") if oid else None
+    file = file or kept_rows(kept.version, kept.workspace.var)
+    return set(pq.read_table(file, columns=["row_id"])["row_id"].to_pylist()) if file else set()
+
+
+def _index_came_from(job: Job, *, source: str | None, row: str | None, base: str | None) -> bool:
+    import pyarrow.parquet as pq
+
+    if not (job.folder / _SETTINGS).exists():
+        return False
+    settings = job.settings
+    if source is not None and settings["data"]["source"] != source:
+        return False
+    if base is not None and base not in settings["bases"]:
+        return False
+    table = job.folder / "validated" / "examples.parquet"
+    return row is None or (table.exists() and row in pq.read_table(table, columns=["row_id"])["row_id"].to_pylist())
+
+
+def _indexes(workspace: Workspace, version: Version) -> tuple[list[Node], list[tuple[str, str]]]:
+    """The live indexes whose lock names this version as their embedder."""
+    nodes = []
+    for job in live(workspace, "index"):
+        bases: Mapping[str, BaseIdentity] = read_lock(job).bases if job.lock_file.exists() else {}
+        for reference, identity in bases.items():
+            if reference.startswith(f"models:/{version.name}") and identity.version == version.version:
+                nodes.append(
+                    Node(f"index {job.name}", "index", job.name, None, reference, "recorded", "it embeds with it")
+                )
+    return nodes, [(node.id, f"{version.name}/{version.version}") for node in nodes]
+
+
+def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, str] | None:
+    """The md5 of files as a commit has them; None when git has no such commit."""
+    git = ["git", "-C", str(root)]
+    if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
+        return None
+    found = read_objects(root, [f"{commit}:{path}" for path in paths])
+    return {
+        name.removeprefix(f"{commit}:"): hashlib.md5(content, usedforsecurity=False).hexdigest()
+        for name, content in found.items()
+    }

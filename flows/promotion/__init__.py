@@ -1,0 +1,1 @@
+"""Champions and releases moved, watched, and asked about."""

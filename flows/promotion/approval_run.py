@@ -1,0 +1,197 @@
+"""A version that waits for a person is a paused flow run on Prefect's page; what is answered there is done.
+
+The run has no process: it is made, paused and ended over Prefect's API, so that it holds no slot while somebody thinks
+for days, and nothing is lost when `headrace schedule` is killed in between. What waits stands in the registry
+(registry/promotion/approval.py), what was answered at Prefect; each look brings the two together. Imports Prefect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, FlowRunCreate
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.input import RunInput, create_flow_run_input, keyset_from_base_key, read_flow_run_input
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled, Completed, Paused, Pending, Running, to_state_create
+from pydantic import Field
+
+from core.errors import BadRequest, HeadraceError, Outage
+from core.files import read_json, sha256_file
+from core.workspace import Workspace
+from flows.promotion.move_champion import announce, promote
+from flows.servers import servers
+from pipelines.evidence.evidence import BUNDLE
+from registry.promotion.approval import close, decline
+from registry.promotion.promotion import Refused
+from registry.promotion.question import Question, page
+from registry.store import versions
+from registry.store.connection import EMBEDDED, server_name
+from registry.version.runs import CARD
+
+FLOW = "headrace-approval"
+_KEYS = keyset_from_base_key("approval")
+_OPEN = ["PENDING", "RUNNING", "PAUSED"]
+
+
+class Decision(RunInput):
+    """What Prefect's page asks for."""
+
+    decision: Literal["approve", "reject"]
+    reason: str = Field("", description="Stays in the model's history.")
+    who: str = Field("", description="Your name: Prefect does not know it. Stays in the history, too.")
+
+
+def bring_together(workspace: Workspace, api: str, waiting: Sequence[Question], say: Callable[[str], None]) -> bool:
+    """Ask what waits, do what was answered, and end the requests that are void. Whether any is open still.
+
+    api: of the Prefect server, which is up. What a fault leaves undone, the next look does. Raises Outage.
+    """
+    with servers.prefect_settings(workspace, api), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        try:
+            with get_client(sync_client=True) as client:
+                return _bring_together(_Desk(workspace, client, say), waiting)
+        except (httpx.HTTPError, RuntimeError) as error:
+            if not isinstance(error, httpx.HTTPError) and not isinstance(error.__cause__, httpx.HTTPError):
+                raise
+            words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise Outage(f"approvals wait for Prefect's server {api}: {words}") from None
+
+
+def _bring_together(desk: _Desk, waiting: Sequence[Question]) -> bool:
+    runs = {run.idempotency_key: run for run in desk.open_runs()}
+    for question in waiting:
+        run = runs.pop(desk.key(question), None) or desk.make_run(question)
+        try:
+            desk.attend(question, run)
+        except Outage:
+            raise
+        except HeadraceError as fault:  # of this model; the others go on
+            desk.say(f"{question}: {fault}")
+    for run in runs.values():
+        desk.client.set_flow_run_state(run.id, Cancelled(message="answered elsewhere, or superseded"))
+    return bool(waiting)
+
+
+@dataclass(frozen=True)
+class _Desk:
+    workspace: Workspace
+    client: SyncPrefectClient
+    say: Callable[[str], None]
+
+    @property
+    def registry(self) -> str:
+        """A tag of its requests: whose questions they are."""
+        name = server_name()
+        return f"registry:{_digest(str(self.workspace.root) if name == EMBEDDED else name)}"
+
+    def key(self, question: Question) -> str:
+        """One request a question and server, however often it is made; other evidence is another question."""
+        return _digest(json.dumps([self.registry, question.name, question.version, question.evidence]))
+
+    def open_runs(self) -> list[FlowRun]:
+        return self.client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
+            flow_run_filter=FlowRunFilter.model_validate(
+                {"tags": {"all_": [self.registry]}, "state": {"type": {"any_": _OPEN}}}
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=200,
+        )
+
+    def make_run(self, question: Question) -> FlowRun:
+        """The request of a question; the one that there is, when it was ended and not answered."""
+        asked = FlowRunCreate(
+            flow_id=self.client.create_flow_from_name(FLOW),
+            name=f"{question}: champion?",
+            parameters={"model": question.name, "version": question.version},
+            tags=["headrace", self.registry],
+            state=to_state_create(Pending()),
+            idempotency_key=self.key(question),
+        )
+        reply = self.client.request("POST", "/flow_runs/", json=asked.model_dump(mode="json", exclude_unset=True))
+        return FlowRun.model_validate(reply.json())
+
+    def attend(self, question: Question, run: FlowRun) -> None:
+        """Put the question, or do what was answered."""
+        state = run.state
+        if state is not None and state.is_paused():
+            return
+        if state is None or state.is_pending() or state.is_running():
+            said = read_flow_run_input(_KEYS["response"], flow_run_id=run.id)
+            if said is None:
+                self._put(question, run)
+            else:
+                self.client.set_flow_run_state(run.id, self._do(question, Decision.model_validate(said)))
+            return
+        decline(question.name, question.version, self.workspace.var, who=_name(""), reason=f"ended as {state.name}")
+
+    def _put(self, question: Question, run: FlowRun) -> None:
+        """Pause the run with the evidence on its page. Done again where it was cut short."""
+        if run.state is None or not run.state.is_running():
+            self.client.set_flow_run_state(run.id, Running())
+        if read_flow_run_input(_KEYS["schema"], flow_run_id=run.id) is None:
+            short, whole = _pages(self.workspace, question)
+            key = f"approval-{re.sub('[^a-z0-9]+', '-', question.name.lower()).strip('-')}"
+            artifact = ArtifactCreate(
+                key=key, type="markdown", data=whole, description=f"{question}: card and evidence", flow_run_id=run.id
+            )
+            self.client.create_artifact(artifact)
+            if read_flow_run_input(_KEYS["description"], flow_run_id=run.id) is None:
+                create_flow_run_input(_KEYS["description"], short, flow_run_id=run.id)
+            Decision.save(_KEYS, flow_run_id=run.id)
+        paused: State[Any] = Paused(message="approve or reject")
+        paused.state_details.run_input_keyset = {str(name): key for name, key in _KEYS.items()}
+        self.client.set_flow_run_state(run.id, paused)
+        at = f"{servers.pages(self.workspace)['prefect']}/runs/flow-run/{run.id}"
+        self.say(f"{question} waits for approval: {at}")
+        announce(self.workspace, question.name, question.version, "asked", at)
+
+    def _do(self, question: Question, said: Decision) -> State[Any]:
+        """What the run ends in."""
+        who, var = _name(said.who), self.workspace.var
+        reason = said.reason.strip() or "no reason given"
+        if said.decision == "reject":
+            decline(question.name, question.version, var, who=who, reason=reason)
+            self.say(f"{question} was rejected by {who}: {reason}")
+            return Completed(name="Rejected", message=f"by {who}: {reason}")
+        try:
+            words = [f"approved by {who}: {reason}"]
+            promote(self.workspace, question.name, question.version, forced=None, who=who, why=words)
+        except (Refused, BadRequest) as fault:
+            close(question.name, question.version, var, f"approved by {who}, and refused: {fault}")
+            self.say(f"{question} was approved by {who}, and refused: {fault}")
+            return Completed(name="Refused", message=str(fault))
+        self.say(f"{question} is champion, approved by {who}")
+        return Completed(name="Approved", message=f"champion, approved by {who}: {reason}")
+
+
+def _pages(workspace: Workspace, question: Question) -> tuple[str, str]:
+    """What is read at the question, and the artifact: card and bundle. As they were registered, or neither."""
+    version = versions.resolve(question.name, question.version, workspace.var)
+    file, card = (versions.evidence(version, name, workspace.var) for name in (BUNDLE, CARD))
+    if file is None or sha256_file(file) != question.evidence:
+        edited = f"**{question}: its evidence is gone, or was edited since it was registered.** It cannot be promoted."
+        return edited, edited
+    link = versions.page_link(servers.pages(workspace).get("mlflow"), version=version)
+    champion = versions.champion(question.name, workspace.var)
+    lines = page(question, read_json(file), champion.version if champion else None, link)
+    kept = card.read_text(encoding="utf-8") if card else ""
+    return "\n".join(lines), f"{kept}\n\n## Evidence\n\n```json\n{file.read_text(encoding='utf-8')}\n```\n"
+
+
+def _name(given: str) -> str:
+    return f"{given.strip()[:80] or 'somebody'}, in Prefect"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

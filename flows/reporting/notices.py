@@ -1,0 +1,100 @@
+"""HEADRACE_NOTIFY_URL: somebody is told of a run that failed or was refused; one message a cause, not one a night."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.errors import BadRequest
+from core.files import read_json, write_json
+from core.workspace import Kind, Workspace
+from flows.graph.plan import INTERRUPTED, Outcome
+
+VARIABLE = "HEADRACE_NOTIFY_URL"
+_AGAIN_AFTER_S = 7 * 24 * 3600.0
+_VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{7,}\b|\d+", re.IGNORECASE)  # hashes, ids, counts: no other cause
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What somebody was told of last. times: how often it happened since then, the first included."""
+
+    cause: str
+    at: float
+    times: int
+
+
+def tell_outcome(workspace: Workspace, kind: Kind, names: Sequence[str], outcome: Outcome) -> None:
+    """Send a message for each recipe or index that failed or was refused; forget the causes of those that are well."""
+    if outcome.exit_code == INTERRUPTED:
+        return
+    failed: dict[str, list[str]] = {}
+    for stage in outcome.stages:
+        if stage.state == "failed":
+            failed.setdefault(stage.address.partition("@")[2], []).append(f"{stage.address}: {stage.message}")
+    for name in sorted({*names, *failed}):
+        if name in failed:
+            tell(workspace, kind, name, "failed", failed[name], page=outcome.links.get("run"))
+        elif name in outcome.refused:
+            tell(
+                workspace, kind, name, "was refused by its gates", outcome.refused[name], page=outcome.links.get("run")
+            )
+        else:
+            _file(workspace, name).unlink(missing_ok=True)
+
+
+def tell(
+    workspace: Workspace, kind: Kind, name: str, what: str, why: Sequence[str], *, page: str | None = None
+) -> None:
+    """Send one message, unless the same cause was told of in the last week. Never raises: a run does not hang on it."""
+    url = os.environ.get(VARIABLE)
+    if not url:
+        return
+    file, cause = _file(workspace, name), _VARYING.sub("#", "\n".join([what, *why]))
+    before, now = _read(file), time.time()
+    times = before.times + 1 if before and before.cause == cause else 1
+    if before and before.cause == cause and now - before.at < _AGAIN_AFTER_S:
+        write_json(file, asdict(_Told(cause, before.at, times)))
+        return
+    lines = [*why, ""]
+    lines += [f"It has happened {times} times since {_when(before.at)}."] if before and times > 1 else []
+    lines += [f"Look further, in {workspace.root}: headrace status {name}"]
+    lines += [f"The run: {page}"] if page else []
+    if _send(url, f"Headrace: {kind} {name} {what}", "\n".join(lines)):
+        write_json(file, asdict(_Told(cause, now, 1)))
+
+
+def _send(url: str, title: str, body: str) -> bool:
+    """Whether it went. What goes wrong is said without the URL: it holds passwords."""
+    from apprise import Apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)
+    service = Apprise()
+    if not service.add(url):
+        print(f"{VARIABLE} is no address that Apprise knows; nobody was told.", file=sys.stderr, flush=True)
+        return False
+    if not service.notify(title=title, body=body):
+        print(f"The service behind {VARIABLE} took no message; nobody was told.", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def _file(workspace: Workspace, name: str) -> Path:
+    return workspace.var / "notices" / f"{name}.json"
+
+
+def _read(file: Path) -> _Told | None:
+    try:
+        return _Told(**read_json(file))
+    except (BadRequest, TypeError):
+        return None
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

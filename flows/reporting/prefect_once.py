@@ -1,0 +1,134 @@
+"""Prefect's server over a network that loses replies: what is made there is made once, and an outage is waited for.
+
+Stages need no server: one that fails costs its page, and at the end one message. Prefect's client sends a request again
+when its reply is lost; what makes something would then make it twice. Imports Prefect.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import httpx
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import FlowRunCreate
+from prefect.client.schemas.objects import FlowRun, FlowRunPolicy
+from prefect.context import FlowRunContext
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Pending, to_state_create
+
+from core.errors import Outage
+
+_TOLD_EVERY_S = 15.0
+
+T = TypeVar("T")
+
+
+@contextmanager
+def patient(say: Callable[[str], None]) -> Iterator[None]:
+    """Say it when Prefect's client waits for its server (how long: flows/servers/). Raises Outage when in vain."""
+    api = PREFECT_API_URL.value()
+    logging.raiseExceptions = False  # Prefect's log handler would print what the server did not take
+    try:
+        with _aloud(api, say):
+            yield
+    except (httpx.HTTPError, RuntimeError) as error:
+        cause = error if isinstance(error, httpx.HTTPError) else error.__cause__  # its first request is wrapped
+        if not isinstance(cause, httpx.HTTPError):
+            raise
+        _drop_events()
+        raise Outage(
+            f"Prefect's server {api} does not answer: {_words(cause)}. What the stages made stands; run again when it "
+            "is back. PREFECT_API_URL names the server; without it this workspace starts one of its own."
+        ) from None
+
+
+@contextmanager
+def decoration(*, retries: int = 2) -> Iterator[None]:
+    """What is nice to have on the page, and waited for 6 s at most: when its server fails, the run goes on without."""
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}), suppress(httpx.HTTPError):
+        yield
+
+
+def made_run(flow: Flow[..., Any], parameters: Mapping[str, Any]) -> FlowRun:
+    """A flow run on the server; one, however often the request has to be sent."""
+    with get_client(sync_client=True) as client:
+        run = FlowRunCreate(
+            flow_id=client.create_flow(flow),
+            parameters=flow.serialize_parameters(dict(parameters)),
+            state=to_state_create(Pending()),
+            empirical_policy=FlowRunPolicy(retries=flow.retries, retry_delay=0),
+            idempotency_key=str(uuid4()),
+        )
+        reply = client.request("POST", "/flow_runs/", json=run.model_dump(mode="json", exclude_unset=True))
+    return FlowRun.model_validate(reply.json()).model_copy(update={"parameters": dict(parameters)})
+
+
+def left_once(leave: Callable[[], Any], key: str) -> UUID:
+    """Leave an artifact in the current flow run: sent once; when the reply is lost, what it made is looked for.
+
+    leave: one of Prefect's create_..._artifact, with its arguments.
+    """
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), suppress(httpx.TransportError):
+        return UUID(str(leave()))
+    there = _artifact(key)
+    return there if there is not None else UUID(str(leave()))
+
+
+def current_run() -> UUID | None:
+    """The id of the flow run that this is called in."""
+    context = FlowRunContext.get()
+    return context.flow_run.id if context is not None and context.flow_run is not None else None
+
+
+def _drop_events() -> None:
+    """Forget the events that wait for a server that is gone: at the exit Prefect would try each of them for seconds."""
+    waiting = EventsWorker.instance()._queue
+    with suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
+
+
+def _artifact(key: str) -> UUID | None:
+    """Asked without `read_artifacts`, which the server refuses unless runs are asked for too."""
+    wanted = {"flow_run_id": {"any_": [str(current_run())]}, "key": {"any_": [key]}}
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/filter", json={"artifacts": wanted, "limit": 1}).json()
+    return UUID(found[0]["id"]) if found else None
+
+
+@contextmanager
+def _aloud(api: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Say it, now and then, while Prefect's client waits for its server: it tells only its log."""
+    told = 0.0
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            nonlocal told
+            waits = "Another attempt will be made" in record.getMessage()
+            if waits and time.monotonic() - told > _TOLD_EVERY_S:
+                told = time.monotonic()
+                say(f"waiting for Prefect's server {api}, which does not answer or lost a reply")
+
+    logger, listener = logging.getLogger("prefect.client"), Listener(logging.DEBUG)
+    level, propagates = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+        logger.propagate = propagates
+
+
+def _words(error: httpx.HTTPError) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

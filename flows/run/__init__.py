@@ -1,0 +1,1 @@
+"""One run: plan, workers, one Prefect flow run, commit."""

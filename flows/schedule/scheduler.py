@@ -1,0 +1,181 @@
+"""`headrace schedule`: one deployment a live recipe and index, run when its schedule says, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BadRequest
+from core.workspace import Job, Workspace
+from flows.catalog.live import live
+from flows.promotion.watcher import watching
+from flows.run.commit import Kept, commit_and_push
+from flows.schedule.missed import tell_missed
+from flows.servers import servers
+from flows.servers.turns import holder, only_one
+from pipelines.recipes.read import read_index, read_recipe
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
+    from core.schema.schedule import Schedule
+
+__all__ = ["Kept", "commit_and_push", "schedule_of", "serve"]
+
+FLOW = "headrace-scheduled"  # flows/schedule/scheduled_flow.py
+AUTOMATION = "headrace: end runs whose process died"
+_SILENT_S = 90  # three heartbeats of 30 s
+_SILENCE = f"its process gave no sign for {_SILENT_S} s"
+
+
+def serve(workspace: Workspace) -> None:
+    """Serve until Ctrl-C or SIGTERM. Works with no schedule, and with nothing live.
+
+    Raises BadRequest when this workspace has a scheduler already, or for a settings file with mistakes.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job starts with it ignored
+    with only_one(workspace, "schedule", command="headrace schedule") as other:
+        if other is not None:
+            raise BadRequest(
+                f"{workspace.root} has a scheduler already: {other}. Restart that one to change what it serves."
+            )
+        jobs = live(workspace)
+        schedules = {job: schedule_of(job) for job in jobs}
+        api = servers.prefect_api(workspace)
+        servers.await_users_server()
+        os.chdir(workspace.root)  # the runs' processes start here
+        with servers.prefect_settings(workspace, api), contextlib.suppress(KeyboardInterrupt):
+            _end_dead_runs()
+            _crash_lost_runs(workspace)
+            _tell(workspace, schedules, _missed(schedules))
+            with watching(workspace):
+                _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
+
+
+def schedule_of(job: Job) -> Schedule | None:
+    """When a recipe or index runs by itself, if it does."""
+    settings = read_recipe(job.settings_file) if job.kind == "recipe" else read_index(job.settings_file)
+    return settings.schedule
+
+
+def _deployment(job: Job, schedule: Schedule | None) -> RunnerDeployment:
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.schedule.scheduled_flow import scheduled
+
+    one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+    deployment: Any = scheduled.to_deployment(
+        name=f"{job.kind}-{job.name}",
+        schedule=Cron(schedule.cron, timezone=schedule.timezone) if schedule else None,
+        parameters={
+            "workspace": str(job.workspace.root),
+            "kind": job.kind,
+            "name": job.name,
+            "commit": bool(schedule and (schedule.commit or schedule.push)),
+            "push": bool(schedule and schedule.push),
+        },
+        concurrency_limit=one_at_a_time,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        tags=["headrace", job.kind],
+    )
+    return deployment  # type: ignore[no-any-return]
+
+
+def _serve(deployments: list[RunnerDeployment]) -> None:
+    if deployments:
+        from prefect import serve as prefect_serve
+
+        prefect_serve(*deployments, print_starting_message=False)
+        return
+    threading.Event().wait()
+
+
+def _missed(schedules: dict[Job, Schedule | None]) -> list[str]:
+    """What passed while no scheduler ran, in words; somebody is told."""
+    told = {job: tell_missed(job, schedule) for job, schedule in schedules.items() if schedule is not None}
+    return [f"{job.kind} {job.name}: {missed}" for job, missed in told.items() if missed is not None]
+
+
+def _tell(workspace: Workspace, schedules: dict[Job, Schedule | None], missed: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for line in (*_lines(schedules), *missed):
+        console.print(line, markup=False)
+    console.print(f"Prefect page: {servers.pages(workspace)['prefect']}   Ctrl-C ends the scheduler", markup=False)
+
+
+def _lines(schedules: dict[Job, Schedule | None]) -> Iterator[str]:
+    for job, schedule in schedules.items():
+        if schedule is None:
+            yield f"{job.kind} {job.name}: no schedule; runs when started on Prefect's page"
+            continue
+        then = (
+            "commits and pushes"
+            if schedule.push
+            else "commits"
+            if schedule.commit
+            else "keeps what it moved uncommitted"
+        )
+        yield f"{job.kind} {job.name}: {schedule.cron} {schedule.timezone}, then {then}"
+    if not schedules:
+        yield "Nothing is live. `headrace new NAME --from FILE` adds something; restart the scheduler then."
+
+
+def _crash_lost_runs(workspace: Workspace) -> None:
+    """End the runs that an earlier scheduler of this workspace took down with it, so that their slots are free now.
+
+    A run whose process lives holds its recipe's turn, and goes on. Prefect alone would find out after minutes.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.states import Crashed
+
+    runs = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
+    flows = FlowFilter.model_validate({"name": {"any_": [FLOW]}})
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_filter=flows, flow_run_filter=runs, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=200
+        ):
+            told = run.parameters
+            here = told.get("workspace") == str(workspace.root)
+            if here and holder(workspace, told["kind"], told["name"]) is None:
+                client.set_flow_run_state(run.id, Crashed(message="its process was gone when the scheduler started"))
+
+
+def _end_dead_runs() -> None:
+    """Make the automation that crashes a flow run whose heartbeat stopped, unless it is there."""
+    from prefect.automations import Automation
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    with get_client(sync_client=True) as client:
+        if client.read_automations_by_name(AUTOMATION):
+            return
+    beat, run = "prefect.flow-run.heartbeat", "prefect.flow-run"
+    Automation(
+        name=AUTOMATION,
+        description="A run whose process was killed would stay Running for ever, and hold its recipe's turn.",
+        trigger=EventTrigger(
+            after={beat},
+            expect={beat, *(f"{run}.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed"))},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=_SILENT_S),
+        ),
+        actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=_SILENCE, force=False)],
+    ).create()

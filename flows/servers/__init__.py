@@ -1,0 +1,1 @@
+"""The workspace's own Prefect and MLflow servers; who works on it now."""

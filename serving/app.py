@@ -9,19 +9,19 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
 
-from serving.answering import answering
-from serving.bodies import BodyLimit
-from serving.champions import Champions
-from serving.documents import documents
-from serving.door import Door
 from serving.health import health
-from serving.indexes import Indexes
-from serving.keys import Keys
-from serving.metrics import Measured, Metrics, exposition
+from serving.http.bodies import BodyLimit
+from serving.http.door import Door
+from serving.http.keys import Keys
+from serving.http.threads import Workers
+from serving.indexes.answering import answering
+from serving.indexes.change_documents import documents
+from serving.indexes.indexes import Indexes
+from serving.indexes.request_metrics import Measured, Metrics, exposition
+from serving.indexes.searching import searching
+from serving.models.champions import Champions
+from serving.models.predicting import predictions
 from serving.page import page
-from serving.predictions import predictions
-from serving.searching import searching
-from serving.workers import Workers
 
 _FORMS = {
     "/predict": 'Send {"inputs": ["...", ...]} as application/json.',

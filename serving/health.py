@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from serving.champions import Champions
-from serving.indexes import Indexes, Standing
+from serving.indexes.indexes import Indexes, Standing
+from serving.models.champions import Champions
 
 
 class Alive(BaseModel):

@@ -15,11 +15,11 @@ from starlette.testclient import TestClient
 
 from core.workspace import Job
 from serving.app import make_app
-from serving.champions import Champions
-from serving.indexes import Indexes
-from serving.keys import OPERATOR, RIGHTS, Keys, new_key
+from serving.http.keys import OPERATOR, RIGHTS, Keys, new_key
+from serving.http.threads import Workers
+from serving.indexes.indexes import Indexes
+from serving.models.champions import Champions
 from serving.server import _listening, _url
-from serving.workers import Workers
 from tests import small_index
 from tests.small_model import trusting
 

@@ -16,10 +16,10 @@ from registry.store import versions
 from registry.store.connection import connect, exclusive
 from registry.store.versions import Version
 from registry.version import register_version
-from serving import champions as subject
-from serving.champions import Champions
 from serving.health import readiness
-from serving.indexes import Standing
+from serving.indexes.indexes import Standing
+from serving.models import champions as subject
+from serving.models.champions import Champions
 from tests.small_model import TEXTS, candidate, make_small_model, trusting
 from tests.tiny_graph import until
 

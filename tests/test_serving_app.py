@@ -23,14 +23,14 @@ from registry.store.versions import Version
 from registry.version.predict import Loaded
 from registry.version.pyfunc import About, Answerer
 from serving.app import make_app
-from serving.bodies import MAX_BODY_BYTES
-from serving.champions import Champion, Champions
-from serving.door import is_loopback
-from serving.indexes import Indexes
-from serving.keys import OPERATOR, Keys
-from serving.predictions import MAX_INPUTS
+from serving.http.bodies import MAX_BODY_BYTES
+from serving.http.door import is_loopback
+from serving.http.keys import OPERATOR, Keys
+from serving.http.threads import Busy, Workers
+from serving.indexes.indexes import Indexes
+from serving.models.champions import Champion, Champions
+from serving.models.predicting import MAX_INPUTS
 from serving.server import _listening, _url
-from serving.workers import Busy, Workers
 from tests.small_model import trusting
 
 VERSION = Version("shapes", "7", "run", "model", 0, {}, ())

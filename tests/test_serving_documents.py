@@ -10,9 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from core.workspace import Job
-from serving import folders
-from serving.folders import NotWritable, folder_of
-from serving.repeats import KEPT_S, OtherRequest, Repeats
+from serving.http.once import KEPT_S, OtherRequest, Repeats
+from serving.indexes import source_folder
+from serving.indexes.source_folder import NotWritable, folder_of
 from tests import small_index
 from tests.served_index import DOCUMENTS, LABELS, app_of, client_of, key_of
 
@@ -181,7 +181,7 @@ def test_a_key_used_by_many_at_once_is_one_change_and_forgotten_after_a_day(
 
 
 def test_a_folder_has_at_most_so_many_files(client: TestClient, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "MAX_FILES", len(DOCUMENTS))
+    monkeypatch.setattr(source_folder, "MAX_FILES", len(DOCUMENTS))
     done = client.put(f"{PLACE}/a.txt", json={"text": "one"})
     assert (done.status_code, "a.txt" in files(job)) == (409, False)
     assert "Delete some first" in done.json()["detail"]

@@ -16,8 +16,8 @@ from core.errors import HeadraceError
 from core.workspace import Job
 from pipelines.search.ask.query import query
 from pipelines.search.text.terms import Analyser
-from serving.marks import marks
-from serving.workers import Workers
+from serving.http.threads import Workers
+from serving.indexes.highlights import marks
 from tests import served_index
 from tests.served_index import app_of, client_of
 

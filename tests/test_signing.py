@@ -33,7 +33,7 @@ from registry.store import signing, versions
 from registry.store.connection import connect, exclusive
 from registry.store.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, Version
 from registry.version import register_version
-from serving.champions import Champions
+from serving.models.champions import Champions
 from tests.small_model import candidate, make_small_model, trusting
 
 Place = Callable[[str], Path]
@@ -297,7 +297,7 @@ def test_an_unsigned_champion_is_signed_by_registering_it_again(
     assert "version 1 goes on answering" in said[-1]
     monkeypatch.setenv(signing.KEY, str(keys / "ours.pem"))
     assert register(models[1], var).version == "2"
-    monkeypatch.setattr("serving.champions.RETRY_EVERY_S", 0.0)
+    monkeypatch.setattr("serving.models.champions.RETRY_EVERY_S", 0.0)
     champions = Champions(var, trusting, ["films"], said.append)
     champions.look()
     assert champions.serving["films"].loaded.version.version == "2" and champions.faults == {}

@@ -31,7 +31,7 @@ from registry.version import predict, register_version
 from registry.version.onnx_choice import CLOSE, GRAPH, SECTION, chosen, exchanged, unfit
 from registry.version.onnx_graph import export, opened, place, providers
 from registry.version.version_lineage import Node
-from serving.champions import Champions
+from serving.models.champions import Champions
 from tests.small_model import TEXTS, candidate, make_small_adapters, make_small_model, trusting
 
 FAST = {"latency_p50_ms": 2.0, "latency_p95_ms": 3.0, "throughput_rows_per_s": 900.0}

@@ -299,8 +299,8 @@ def serve(
 
     workspace = _workspace()
     if new_key is not None:
-        from serving.keys import key_file
-        from serving.keys import new_key as make
+        from serving.http.keys import key_file
+        from serving.http.keys import new_key as make
 
         file = key_file(workspace)
         key = make(
@@ -309,8 +309,8 @@ def serve(
         )  # fmt: skip
         show({"name": new_key, "key": key, "file": str(file)}, new_key_lines(new_key, key, file), as_json=as_json)
         return
+    from serving.http.threads import WORKERS
     from serving.server import serve as answer
-    from serving.workers import WORKERS
 
     answer(
         workspace, judge_of(workspace), models or [], host=host, port=port, workers=workers or WORKERS,
@@ -553,4 +553,3 @@ def _workspace() -> Workspace:
 
 def _below(workspace: Workspace, path: Path) -> str:
     return path.relative_to(workspace.root).as_posix()
-

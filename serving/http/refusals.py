@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from fastapi import HTTPException
 
 from core.errors import BadRequest, HeadraceError
-from serving.indexes import NoIndex
-from serving.problems import later
-from serving.workers import Busy, TooLong
+from serving.http.problems import later
+from serving.http.threads import Busy, TooLong
+from serving.indexes.indexes import NoIndex
 
 
 @contextmanager

@@ -13,14 +13,14 @@ from pydantic import BaseModel
 from pipelines.search.ask.answer import Answer, replies
 from pipelines.search.ask.citations import Sentence
 from pipelines.search.ask.query import Asker
-from serving.door import may
-from serving.indexes import Indexes
-from serving.keys import Caller
-from serving.metrics import Metrics
-from serving.problems import problems
-from serving.refusals import refusals
-from serving.searching import Asked, Found, found
-from serving.workers import Workers
+from serving.http.door import may
+from serving.http.keys import Caller
+from serving.http.problems import problems
+from serving.http.refusals import refusals
+from serving.http.threads import Workers
+from serving.indexes.indexes import Indexes
+from serving.indexes.request_metrics import Metrics
+from serving.indexes.searching import Asked, Found, found
 
 EVENTS = "text/event-stream"
 _UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # a proxy in between hands on each sentence

@@ -13,15 +13,15 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Request, Re
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from serving.door import may
-from serving.folders import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, folder_of
-from serving.indexes import Indexes
-from serving.keys import Caller
-from serving.problems import problems
-from serving.refusals import refusals
-from serving.repeats import OtherRequest, Repeats
-from serving.searching import Text
-from serving.workers import Workers
+from serving.http.door import may
+from serving.http.keys import Caller
+from serving.http.once import OtherRequest, Repeats
+from serving.http.problems import problems
+from serving.http.refusals import refusals
+from serving.http.threads import Workers
+from serving.indexes.indexes import Indexes
+from serving.indexes.searching import Text
+from serving.indexes.source_folder import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, folder_of
 
 _BYTES = "application/octet-stream"
 # What a name ends in -> the type that its content must have; of all others, any text.

@@ -14,12 +14,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.door import may
-from serving.indexes import Indexes
-from serving.keys import Caller
-from serving.problems import problems
-from serving.refusals import refusals
-from serving.workers import Workers
+from serving.http.door import may
+from serving.http.keys import Caller
+from serving.http.problems import problems
+from serving.http.refusals import refusals
+from serving.http.threads import Workers
+from serving.indexes.indexes import Indexes
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 

@@ -9,15 +9,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipelines.search.ask.query import Asker, Passage, Question
 from pipelines.search.engine.engine import Filters, Mode
-from serving.door import may
-from serving.indexes import Indexes
-from serving.keys import Caller
-from serving.marks import marks
-from serving.metrics import Metrics
-from serving.predictions import whole
-from serving.problems import problems
-from serving.refusals import refusals
-from serving.workers import Workers
+from serving.http.door import may
+from serving.http.keys import Caller
+from serving.http.problems import problems
+from serving.http.refusals import refusals
+from serving.http.threads import Workers
+from serving.indexes.highlights import marks
+from serving.indexes.indexes import Indexes
+from serving.indexes.request_metrics import Metrics
+from serving.models.predicting import whole
 
 MAX_QUESTION = 2000  # characters: an embedder reads about as many, and a longer text is a document
 MAX_PASSAGES = 100

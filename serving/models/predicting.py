@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from registry.version.predict import Answers
-from serving.champions import Champions
-from serving.door import may
-from serving.keys import Caller
-from serving.problems import later, problems
-from serving.refusals import refusals
-from serving.workers import Workers
+from serving.http.door import may
+from serving.http.keys import Caller
+from serving.http.problems import later, problems
+from serving.http.refusals import refusals
+from serving.http.threads import Workers
+from serving.models.champions import Champions
 
 MAX_INPUTS = 256  # a request: a batch that takes seconds on two cores, so that others get their turn
 

@@ -1,0 +1,1 @@
+"""Who may come in, how much, how often; errors as documents."""

@@ -1,0 +1,1 @@
+"""Search, answers and documents of published indexes."""

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from core.workspace import Workspace
 from flows.graph.graph import Graph
 from flows.graph.rot import md5_file

@@ -26,7 +26,7 @@ from pipelines.search.ask.judged_queries import Query
 from pipelines.search.ask.query import MODES, Question, asking
 from pipelines.search.engine.engine import Mode
 from pipelines.search.text.passages import embedded
-from pipelines.search.vectors.tokens import locked_base
+from pipelines.search.vectors.token_reader import locked_base
 from tests import small_index
 
 SETS = ("cranfield", "cisi", "cacm", "xquad-en")

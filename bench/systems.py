@@ -144,7 +144,7 @@ class Headrace:
         from pipelines.chunk import chunk
         from pipelines.embed import embed
         from pipelines.publish import publish
-        from pipelines.search.vectors.tokens import named_base
+        from pipelines.search.vectors.token_reader import named_base
         from tests import small_index
 
         self.embedded, self._at, self._index = 0, folder / "workspace", small_index

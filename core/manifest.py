@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import read_json, said_in, sha256_file, write_json
 from core.errors import BadData, BadRequest
-from core.files import read_json, said_in, sha256_file, write_json
 from core.workspace import ALTERED, inside
 
 

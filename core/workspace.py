@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from core.atomic_files import read_json, sha256_json, to_json
 from core.errors import BadData, BadRequest
-from core.files import read_json, sha256_json, to_json
 
 Kind = Literal["recipe", "index"]
 NAMES = "a letter, then up to 63 letters, digits, '-' and '_'"

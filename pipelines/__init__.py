@@ -1,0 +1,1 @@
+"""What is done with data and documents: a folder a stage, `python -m pipelines.STAGE NAME`, and what stages share."""

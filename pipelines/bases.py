@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.atomic_files import sha256_file
 from core.errors import BadRequest, Outage
-from core.files import sha256_file
 from core.schema.lock import BaseIdentity
 from core.schema.model import Model
 from core.tables.task import Base

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.atomic_files import make_folder
 from core.errors import HeadraceError, unwritable
-from core.files import make_folder
 from core.progress import tell
 from core.workspace import Job, Kind, find_workspace
 from pipelines.driver import end_with_driver

@@ -1,0 +1,1 @@
+"""Answers over HTTP: predictions of champions; published indexes searched, asked and changed."""

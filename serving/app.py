@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
 
 from serving.health import health
+from serving.http.api_keys import Keys
 from serving.http.bodies import BodyLimit
 from serving.http.door import Door
-from serving.http.keys import Keys
 from serving.http.threads import Workers
 from serving.indexes.answering import answering
 from serving.indexes.change_documents import documents

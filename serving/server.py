@@ -20,8 +20,8 @@ from registry.promotion.promotion import Judge
 from registry.store.overview import standings
 from registry.store.versions import CHAMPION, resolve
 from serving.app import make_app
+from serving.http.api_keys import ANYBODY, OPERATOR, Keys, key_file, read_keys
 from serving.http.door import is_loopback
-from serving.http.keys import ANYBODY, OPERATOR, Keys, key_file, read_keys
 from serving.http.threads import WORKERS, Workers
 from serving.indexes.indexes import Indexes
 from serving.models.champions import Champions

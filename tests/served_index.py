@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from core.workspace import Job
 from serving.app import make_app
-from serving.http.keys import OPERATOR, RIGHTS, Keys, new_key
+from serving.http.api_keys import OPERATOR, RIGHTS, Keys, new_key
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
 from serving.models.champions import Champions

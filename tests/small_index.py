@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.files import replacing, write_json
+from core.atomic_files import replacing, write_json
 from core.manifest import write_manifest
 from core.workspace import Job, Workspace
 from pipelines.bases import identify

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.files import sha256_json
+from core.atomic_files import sha256_json
 from core.manifest import read_manifest, write_manifest
 from core.schema.model import Architecture, Method, Model
 from core.tables.task import Base

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from core.atomic_files import write_json
 from core.errors import BadRequest
-from core.files import write_json
 from core.workspace import Workspace as Place
 from flows.catalog import check as checks
 from flows.catalog.check import Finding, check, exit_code

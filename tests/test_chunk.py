@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from core.errors import BadData, BadRequest
 from pipelines.chunk import chunk
 from pipelines.chunk.documents import Counts, Document, distinct
-from pipelines.search.vectors.tokens import load_reader
+from pipelines.search.vectors.token_reader import load_reader
 from tests import small_index
 from tests.small_index import STORY, Text
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
+from core.atomic_files import sha256_file
 from core.errors import BadData
-from core.files import sha256_file
 from pipelines.tasks.parts import classification as labelled
 
 

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
+from core.atomic_files import write_json
 from core.errors import BadData, BadRequest
-from core.files import write_json
 from core.schema.columns import DOCUMENTS, Column, Contract
 from core.schema.data import Data
 from core.tables import tombstones

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from core.schema.evaluation import Gate
 from core.tables.predictions import Answered, read_predictions, write_predictions
 from pipelines.evidence.evidence import BUNDLE, Claim, Rival, asked, bundle, flat_metrics, review, weigh

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from core.atomic_files import read_json
 from core.errors import BadRequest
-from core.files import read_json
 from core.schema.model import Architecture, Model
 from core.tables.task import Base, Task
 from pipelines.tasks import find_task

@@ -1,4 +1,4 @@
-"""Who may import whom, as docs/house.md says it: walked over every file, so that a new file is held to it on arrival."""
+"""Who may import whom, as docs/house.md says it: walked over every file, so a new one is held to it on arrival."""
 
 from __future__ import annotations
 

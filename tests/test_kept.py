@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.atomic_files import sha256_json
 from core.errors import BadData, BadRequest
-from core.files import sha256_json
 from core.manifest import read_manifest
 from core.weights.base_store import FOLDER, NAMED, STORE, base_folder, cached, named_base, seal
 from pipelines.tasks import find_task

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.files import write_json
+from core.atomic_files import write_json
 from core.workspace import Job
 from core.workspace import Workspace as Place
 from flows.catalog.refresh import refresh

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from core.atomic_files import sha256_file
 from core.errors import BadRequest
-from core.files import sha256_file
 from core.schema.lock import Lock
 from core.tables import tombstones
 from core.workspace import Job, Workspace

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.bases import resolve
 from pipelines.search.text.passages import embedded, passages, sections
-from pipelines.search.vectors.tokens import load_reader
+from pipelines.search.vectors.token_reader import load_reader
 from tests.small_index import MODEL, STORY
 
 FOLDER = resolve(MODEL, Path()).folder

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
+from core.atomic_files import write_json
 from core.errors import BadData, BadRequest
-from core.files import write_json
 from core.manifest import write_manifest
 from core.schema.columns import Column, Contract
 from core.schema.data import SPLITS, Split

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from pipelines.tasks.parts import ranking
 
 PASSAGES = [

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from core.atomic_files import read_json, sha256_file, sha256_json, write_json
 from core.errors import BadData, Outage
-from core.files import read_json, sha256_file, sha256_json, write_json
 from core.manifest import read_manifest, write_manifest
 from core.schema.evaluation import Evaluation
 from core.schema.model import Architecture, Compute, Model

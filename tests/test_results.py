@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.files import write_json
+from core.atomic_files import write_json
 from core.workspace import Workspace
 from flows.terminal.results import lines, result
 

@@ -13,8 +13,8 @@ import torch
 from ruamel.yaml import YAML
 from torch import nn
 
+from core.atomic_files import read_json
 from core.errors import BadRequest
-from core.files import read_json
 from core.manifest import write_manifest
 from core.schema.model import Architecture, Method, Model
 from core.schema.reading import BadSettings

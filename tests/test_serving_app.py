@@ -23,9 +23,9 @@ from registry.store.versions import Version
 from registry.version.predict import Loaded
 from registry.version.pyfunc import About, Answerer
 from serving.app import make_app
+from serving.http.api_keys import OPERATOR, Keys
 from serving.http.bodies import MAX_BODY_BYTES
 from serving.http.door import is_loopback
-from serving.http.keys import OPERATOR, Keys
 from serving.http.threads import Busy, Workers
 from serving.indexes.indexes import Indexes
 from serving.models.champions import Champion, Champions

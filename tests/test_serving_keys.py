@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from core.errors import BadRequest
 from core.workspace import Job, Workspace
-from serving.http.keys import ANYBODY, OPERATOR, Keys, TooOften, Unknown, key_file, new_key
+from serving.http.api_keys import ANYBODY, OPERATOR, Keys, TooOften, Unknown, key_file, new_key
 from serving.server import _keys
 from tests.served_index import app_of, client_of, key_of, keys_of
 from tests.small_index import make as make_small

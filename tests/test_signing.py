@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from core.atomic_files import sha256_json, write_json
 from core.errors import BadData, BadRequest
-from core.files import sha256_json, write_json
 from core.manifest import read_manifest, write_manifest
 from core.workspace import Workspace
 from flows.catalog import check

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from core.schema.model import Architecture, Model
 from core.tables.prepared import ENCODER, read_features, read_rows
 from core.tables.task import Base, Predictions, Task

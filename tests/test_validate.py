@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
+from core.atomic_files import write_json
 from core.errors import BadData, BadRequest
-from core.files import write_json
 from core.manifest import write_manifest
 from core.schema.columns import DOCUMENTS, Column, Contract
 from core.schema.data import Split

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from core.atomic_files import sha256_file, write_json
 from core.errors import HeadraceError
-from core.files import sha256_file, write_json
 from core.schema.model import Architecture, Model
 from core.tables.task import Base, Exportable
 from core.workspace import Workspace

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from pipelines.bases import resolve
 from pipelines.chunk.token_counts import Words, cuts_at_white_space
-from pipelines.search.vectors.tokens import Reader, load_reader
+from pipelines.search.vectors.token_reader import Reader, load_reader
 from tests.small_index import MODEL
 
 TRIES = int(os.environ.get("TEST_TRIES", "60"))

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.atomic_files import sha256_file, write_text
 from core.errors import BadRequest
-from core.files import sha256_file, write_text
 from core.workspace import Job
 
 DOCUMENT_NAMES = ("id", "path")  # columns by which passages name their document (pipelines/chunk/chunk.py)

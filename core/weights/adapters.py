@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.files import read_json, replacing, sha256_json
+from core.atomic_files import read_json, replacing, sha256_json
 from core.manifest import damage, read_manifest, write_manifest
 from core.weights.base_store import NAMED, base_folder
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.atomic_files import read_json, sha256_json, write_json
 from core.errors import BadData, BadRequest
-from core.files import read_json, sha256_json, write_json
 from core.manifest import damage, read_manifest, write_manifest
 
 NAMED = "base.json"  # in a model's folder: which base it needs

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
-from core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import read_json
 from core.errors import BadRequest
-from core.files import read_json
 from core.weights.adapters import ADAPTERS
 from core.workspace import inside
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from core.atomic_files import write_text
 from core.errors import BadRequest
-from core.files import write_text
 from core.schema.data import Data
 from core.schema.messages import near
 from core.schema.reading import read_document, shown

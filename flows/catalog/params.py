@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from core.atomic_files import write_text
 from core.errors import BadRequest
-from core.files import write_text
 from core.schema.reading import Document, read_document
 from core.workspace import NAMES, Kind, Workspace, is_name
 from flows.servers.turns import locked

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import read_json
 from core.errors import BadRequest
-from core.files import read_json
 from core.workspace import Job, Kind, Workspace
 
 _FILES: dict[Kind, tuple[str, str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from core.files import read_json
+from core.atomic_files import read_json
 from core.schema.lock import Lock
 from core.workspace import Job
 from pipelines.recipes.observe import observe, write_lock

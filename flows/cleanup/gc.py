@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.files import said_in, sync
+from core.atomic_files import said_in, sync
 from core.progress import tracked
 from core.workspace import Kind, Workspace
 from flows.cleanup import unused_files

@@ -299,8 +299,8 @@ def serve(
 
     workspace = _workspace()
     if new_key is not None:
-        from serving.http.keys import key_file
-        from serving.http.keys import new_key as make
+        from serving.http.api_keys import key_file
+        from serving.http.api_keys import new_key as make
 
         file = key_file(workspace)
         key = make(

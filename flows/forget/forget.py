@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from core.atomic_files import make_folder, read_json, write_json
 from core.errors import BadRequest, HeadraceError
-from core.files import make_folder, read_json, write_json
 from core.progress import tracked
 from core.tables import tombstones
 from core.workspace import Job, Workspace

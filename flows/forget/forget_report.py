@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.files import read_json
+from core.atomic_files import read_json
 from core.workspace import Job, Workspace
 from flows.forget.find import Found
 from flows.forget.git_history import in_git

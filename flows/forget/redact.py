@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from core.files import swap_in
+from core.atomic_files import swap_in
 from flows.forget.row_copies import Traces
 
 PLACEHOLDER = "(forgotten)"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from core.schema.columns import ADDED, ROW_ID
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
+from core.atomic_files import read_json, sync, write_json
 from core.errors import BadRequest
-from core.files import read_json, sync, write_json
 from flows.graph.rot import is_whole, objects
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from core.files import write_text
+from core.atomic_files import write_text
 from flows.graph import power_cut
 
 _ENTRY = re.compile(r"^  (?=\S)", re.MULTILINE)  # where a stage's entry begins: two spaces, then its name

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import read_json, sha256_json, write_json, write_text
 from core.errors import BadRequest, HeadraceError
-from core.files import read_json, sha256_json, write_json, write_text
 from core.manifest import read_manifest
 from core.workspace import Job, Workspace
 from flows.servers.turns import working

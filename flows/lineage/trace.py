@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import read_json, sha256_file, write_text
 from core.errors import BadData, BadRequest, HeadraceError
-from core.files import read_json, sha256_file, write_text
 from core.manifest import damage
 from core.schema.lock import BaseIdentity
 from core.weights.base_store import named_base

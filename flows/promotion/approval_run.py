@@ -25,8 +25,8 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Completed, Paused, Pending, Running, to_state_create
 from pydantic import Field
 
+from core.atomic_files import read_json, sha256_file
 from core.errors import BadRequest, HeadraceError, Outage
-from core.files import read_json, sha256_file
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
 from flows.servers import servers

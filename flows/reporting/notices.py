@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
-from core.files import read_json, write_json
 from core.workspace import Kind, Workspace
 from flows.graph.plan import INTERRUPTED, Outcome
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
+from core.atomic_files import make_folder
 from core.errors import HeadraceError
-from core.files import make_folder
 from core.progress import DRIVER_VARIABLE, mark_of
 from flows.run.worker import INTERRUPT_S, UNWIND_S, answer_mark
 

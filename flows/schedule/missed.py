@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
-from core.files import read_json, write_json
 from core.workspace import Job
 from flows.reporting.notices import tell
 

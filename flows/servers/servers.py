@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from core.atomic_files import make_folder, write_json
 from core.errors import Outage
-from core.files import make_folder, write_json
 from core.patience import limit_s, patiently
 from core.workspace import Workspace
 from flows.servers.turns import locked

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from core.files import make_folder
+from core.atomic_files import make_folder
 from core.workspace import Kind, Workspace
 from pipelines.stage import readable_faults
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from core.files import read_json
+from core.atomic_files import read_json
 from core.workspace import Job
 from pipelines.tasks import find_task
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.atomic_files import replacing, sha256_json, write_json
 from core.errors import BadData
-from core.files import replacing, sha256_json, write_json
 from core.manifest import require_whole, unchanged, write_manifest
 from core.progress import Progress, tell
 from core.schema.search import Access, Chunk
@@ -27,7 +27,7 @@ from pipelines.chunk import previous_output
 from pipelines.chunk.cutter import CHUNKS, Cutter
 from pipelines.chunk.documents import AT_ONCE, Counts, Document, distinct, read_documents
 from pipelines.chunk.previous_output import Earlier, read_earlier
-from pipelines.search.vectors.tokens import named_base
+from pipelines.search.vectors.token_reader import named_base
 
 
 @dataclass

@@ -12,14 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from core.atomic_files import sha256_file
 from core.errors import BadRequest
-from core.files import sha256_file
 from core.schema.search import Chunk
 from core.weights.pooling import prompts_of
 from pipelines.chunk.documents import Document
 from pipelines.chunk.token_counts import Words
 from pipelines.search.text.passages import VERSION, embedded, passages
-from pipelines.search.vectors.tokens import load_reader
+from pipelines.search.vectors.token_reader import load_reader
 
 CHUNKS = pa.schema(
     [

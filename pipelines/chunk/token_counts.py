@@ -16,7 +16,7 @@ from pipelines.search.text.sentences import Span
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from pipelines.search.vectors.tokens import Reader
+    from pipelines.search.vectors.token_reader import Reader
 
 _LONGEST = 40  # characters of a word that is remembered; a clause of Chinese is no word
 _AT_ONCE = 512  # texts

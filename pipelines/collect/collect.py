@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import replacing, sha256_file
 from core.errors import BadData, BadRequest
-from core.files import replacing, sha256_file
 from core.manifest import read_manifest, write_manifest
 from core.progress import Progress
 from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract

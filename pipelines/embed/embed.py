@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.atomic_files import replacing, sha256_json
 from core.errors import BadRequest
-from core.files import replacing, sha256_json
 from core.manifest import as_recorded, earlier_manifest, require_whole, unchanged, write_manifest
 from core.progress import Progress, tell
 from core.schema.model import Compute
@@ -31,7 +31,7 @@ from pipelines.search.text.term_table import write_terms
 from pipelines.search.text.terms import Analyser
 from pipelines.search.vectors.embedder import QUANTISED, load
 from pipelines.search.vectors.forward import Vectors
-from pipelines.search.vectors.tokens import locked_base
+from pipelines.search.vectors.token_reader import locked_base
 from pipelines.search.vectors.vector_table import Filling, Keys, Parts, as_keys, read, write
 
 FILE = "vectors.parquet"

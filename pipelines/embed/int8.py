@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from core.files import replacing
+from core.atomic_files import replacing
 from pipelines.search.text.sentences import sentences
 from pipelines.search.vectors.embedder import QUANTISED, Embedder, fingerprint, graph, load
 from pipelines.search.vectors.forward import Vectors
-from pipelines.search.vectors.tokens import load_reader
+from pipelines.search.vectors.token_reader import load_reader
 
 METHOD = 1  # how the int8 model is made and judged: raise it when the same weights and texts give another
 TEXTS = 300  # NNCF's own number of calibration samples

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from core.atomic_files import sha256_json
 from core.errors import BadRequest
-from core.files import sha256_json
 from core.manifest import earlier_manifest
 from core.weights.pooling import prompts_of
 from pipelines.bases import Resolved

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.atomic_files import replacing, write_json, write_text
 from core.errors import BadRequest
-from core.files import replacing, write_json, write_text
 from core.manifest import require_whole, write_manifest
 from core.schema.columns import ROW_ID, Contract
 from core.schema.evaluation import Evaluation

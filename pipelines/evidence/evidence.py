@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from core.schema.evaluation import Gate
 from core.tables.predictions import read_predictions, rows_hash
 from core.tables.task import Task

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from core.files import sha256_file, sha256_json
+from core.atomic_files import sha256_file, sha256_json
 from core.schema.reading import read_document
 from core.workspace import Job
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from core.schema.columns import MEASURED
 from core.workspace import leads_out
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import replacing, write_json
 from core.errors import BadData
-from core.files import replacing, write_json
 from core.manifest import require_whole, write_manifest
 from core.progress import Progress
 from core.schema.columns import CONTENT_HASH, ROW_ID, Contract

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.atomic_files import write_json
 from core.errors import BadRequest
-from core.files import write_json
 from core.progress import Progress
 from core.schema.evaluation import AGAINST_LIVE
 from core.schema.search import Judging

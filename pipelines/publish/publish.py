@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from pydantic import TypeAdapter
 
-from core.files import replacing, write_json
+from core.atomic_files import replacing, write_json
 from core.manifest import write_manifest
 from core.patience import patiently
 from core.schema.evaluation import AGAINST_LIVE, Gate

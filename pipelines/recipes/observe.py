@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from core.files import write_text
+from core.atomic_files import write_text
 from core.schema.lock import Lock
 from core.tables import tombstones
 from core.workspace import Job

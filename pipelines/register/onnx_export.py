@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.files import read_json, sha256_file, write_json
+from core.atomic_files import read_json, sha256_file, write_json
 from core.schema.columns import ROW_ID
 from core.tables.predictions import read_predictions
 from core.tables.prepared import read_rows

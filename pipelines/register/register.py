@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from core.files import read_json, sha256_file, sha256_json, write_json
+from core.atomic_files import read_json, sha256_file, sha256_json, write_json
 from core.manifest import require_whole
 from core.patience import patiently
 from core.schema.columns import ROW_ID

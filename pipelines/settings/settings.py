@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from core.atomic_files import write_json
 from core.closure import closure, code_hash
 from core.errors import BadRequest
-from core.files import write_json
 from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
 from core.schema.reading import shown

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.atomic_files import sha256_file
 from core.errors import BadRequest
-from core.files import sha256_file
 from core.workspace import leads_out
 
 _CACHE = "__pycache__"

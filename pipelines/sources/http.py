@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from core.atomic_files import make_folder, sha256_file, swap_in, write_text
 from core.errors import BadRequest, Outage
-from core.files import make_folder, sha256_file, swap_in, write_text
 from core.progress import Progress
 from core.schema.data import Data
 from core.workspace import inside

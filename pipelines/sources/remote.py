@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest, Outage
-from core.files import make_folder, swap_in
 from core.progress import tracked
 from core.schema.data import Data
 from core.workspace import inside

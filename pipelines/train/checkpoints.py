@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.files import read_json, replacing, write_json
+from core.atomic_files import read_json, replacing, write_json
 from core.manifest import damage, read_manifest, write_manifest
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import replacing, sha256_json, write_json
 from core.closure import closure, code_hash
 from core.errors import BadData, BadRequest
-from core.files import replacing, sha256_json, write_json
 from core.manifest import read_manifest, require_whole, write_manifest
 from core.schema.lock import BaseIdentity
 from core.schema.model import Compute, Model, Training

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from core.atomic_files import write_text
 from core.errors import HeadraceError
-from core.files import write_text
 from core.progress import Progress
 from core.schema.model import Training
 from pipelines.train.batches import EncodedRows, LikeLengths, Row, by_length

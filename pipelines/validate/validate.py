@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import replacing, write_json, write_text
 from core.errors import BadData, BadRequest
-from core.files import replacing, write_json, write_text
 from core.manifest import require_whole, write_manifest
 from core.progress import Progress
 from core.schema.columns import ADDED, FAULT, Contract

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.files import sha256_file
+from core.atomic_files import sha256_file
 from registry.cleanup.held_versions import bases_in, names
 from registry.cleanup.needed import Base
 from registry.promotion.journal import now

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import read_json
 from core.errors import BadRequest, HeadraceError
-from core.files import read_json
 from registry.cleanup.needed import Base, Held
 from registry.promotion import journal
 from registry.promotion.ledger import MOVES, Chain

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from core.files import to_json
+from core.atomic_files import to_json
 from registry.store.ledger_head import Head
 
 # registered: a version and its evidence are known from now on. refused: somebody moved the alias without evidence.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from core.atomic_files import make_folder
 from core.errors import BadRequest, HeadraceError, Outage, without_credentials
-from core.files import make_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

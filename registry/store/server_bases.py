@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.atomic_files import make_folder, replacing
 from core.errors import BadRequest, HeadraceError, without_credentials
-from core.files import make_folder, replacing
 from core.weights.base_store import FOLDER, NamedBase, base_folder, cached, named_base, unlike
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import read_json, replacing, sha256_json
 from core.errors import BadData, BadRequest
-from core.files import read_json, replacing, sha256_json
 from core.manifest import damage, read_manifest
 from core.weights.base_store import STORE, base_folder, named_base, unlike
 from core.workspace import leads_out

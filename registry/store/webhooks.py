@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.files import make_folder, swap_in
+from core.atomic_files import make_folder, swap_in
 from registry.store.connection import answering, quiet, sent_once
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.files import replacing, sync, sync_tree
+from core.atomic_files import replacing, sync, sync_tree
 from core.reflink import clone, share
 from core.weights.base_store import FOLDER, STORE, base_folder, named_base, unlike
 from registry.promotion.gate import Verdict

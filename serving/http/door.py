@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import HeadraceError
-from serving.http.keys import Caller, Keys, Right, TooOften, Unknown
+from serving.http.api_keys import Caller, Keys, Right, TooOften, Unknown
 
 OPEN = ("/", "/page.css", "/page.js", "/health", "/ready", "/openapi.json")  # hold nothing that is anybody's
 _bearer = HTTPBearer(auto_error=False, description="a key, where the server wants one")

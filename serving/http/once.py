@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import make_folder
+from core.atomic_files import make_folder
 
 KEPT_S = 24 * 3600  # a client that asks again after a day means something new
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from pipelines.search.ask.answer import Answer, replies
 from pipelines.search.ask.citations import Sentence
 from pipelines.search.ask.query import Asker
+from serving.http.api_keys import Caller
 from serving.http.door import may
-from serving.http.keys import Caller
 from serving.http.problems import problems
 from serving.http.refusals import refusals
 from serving.http.threads import Workers

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Request, Re
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from serving.http.api_keys import Caller
 from serving.http.door import may
-from serving.http.keys import Caller
 from serving.http.once import OtherRequest, Repeats
 from serving.http.problems import problems
 from serving.http.refusals import refusals

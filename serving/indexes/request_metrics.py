@@ -14,8 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.api_keys import Caller
 from serving.http.door import may
-from serving.http.keys import Caller
 from serving.http.problems import problems
 from serving.http.refusals import refusals
 from serving.http.threads import Workers

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipelines.search.ask.query import Asker, Passage, Question
 from pipelines.search.engine.engine import Filters, Mode
+from serving.http.api_keys import Caller
 from serving.http.door import may
-from serving.http.keys import Caller
 from serving.http.problems import problems
 from serving.http.refusals import refusals
 from serving.http.threads import Workers

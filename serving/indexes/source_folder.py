@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest
-from core.files import make_folder, swap_in
 from core.schema.search import Access
 from core.tables.access import Rules
 from core.workspace import Job, inside, leads_out
-from serving.http.keys import Caller
+from serving.http.api_keys import Caller
 
 MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better
 MAX_ID, MAX_PART = 400, 120  # characters of an id, bytes of one of its parts: with both, no file system refuses it

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from registry.version.predict import Answers
+from serving.http.api_keys import Caller
 from serving.http.door import may
-from serving.http.keys import Caller
 from serving.http.problems import later, problems
 from serving.http.refusals import refusals
 from serving.http.threads import Workers

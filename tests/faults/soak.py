@@ -134,7 +134,7 @@ def faults_of(made: Workspace) -> list[str]:
 
 def find_faults(made: Workspace) -> list[str]:
     """What is doubled, missing, short, open or left behind. In a fork: it opens the store."""
-    from core.files import sha256_file, sha256_json
+    from core.atomic_files import sha256_file, sha256_json
     from core.manifest import read_manifest
     from core.workspace import Workspace as Place
     from flows.catalog.receipt_check import lost

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from core.atomic_files import sha256_json
 from core.errors import BadRequest
-from core.files import sha256_json
 from core.manifest import read_manifest, write_manifest
 from registry.store.connection import connect, database, exclusive
 from registry.store.names import local_folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import read_json
+from core.atomic_files import read_json
 from core.workspace import Job
 from pipelines.chunk import chunk
 from pipelines.embed import embed

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.files import make_folder, replacing, write_json, write_text
+from core.atomic_files import make_folder, replacing, write_json, write_text
 from pipelines.search.vectors.vector_table import Parts, as_keys, read
 from pipelines.sources.http import _download
 from tests.conftest import ROOT

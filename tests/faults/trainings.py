@@ -60,7 +60,7 @@ MOMENTS = {
     "in evaluation": "pipelines.train.trainer:_Trainer.prediction_step",
     "in a save, among its files": "safetensors.torch:save_file",
     "in a save, before its manifest": "pipelines.train.checkpoints:write_manifest",
-    "in a save, while it syncs": "core.files:sync",
+    "in a save, while it syncs": "core.atomic_files:sync",
     "while the model is saved": "pipelines.train.train:write_json",
 }
 _CALLS = {"inside accumulation": 24, "between steps": 12, "in evaluation": 6, "at an epoch's end": 2}

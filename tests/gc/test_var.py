@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from core.atomic_files import write_json
 from core.errors import HeadraceError
-from core.files import write_json
 from flows.cleanup.gc import document, gc, lines
 from pipelines.search.engine.release_files import Versions
 from registry.cleanup import needed

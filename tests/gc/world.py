@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.atomic_files import write_json
 from core.errors import BadRequest
-from core.files import write_json
 from core.manifest import write_manifest
 from core.weights.base_store import seal
 from core.workspace import Job

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.atomic_files import sha256_file
 from core.errors import BadRequest
-from core.files import sha256_file
 from core.schema.search import Judging
 
 _FILES = ("queries", "qrels")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.files import sha256_json
+from core.atomic_files import sha256_json
 from pipelines.search.vectors.forward import Vectors
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from core.files import read_json, write_json
+from core.atomic_files import read_json, write_json
 from pipelines.search.engine.engine import (
     EXACT_UP_TO,
     GRAPH_EF,

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from core.atomic_files import make_folder, read_json, replacing, write_json
 from core.errors import BadRequest
-from core.files import make_folder, read_json, replacing, write_json
 from core.workspace import inside, is_name
 from pipelines.search.engine import sparse_files
 

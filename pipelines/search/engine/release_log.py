@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from core.files import make_folder
+from core.atomic_files import make_folder
 from core.workspace import Workspace
 
 What = Literal["published", "refused", "rolled back"]

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.atomic_files import read_json, sha256_json
 from core.errors import BadData, BadRequest, HeadraceError
-from core.files import read_json, sha256_json
 from core.manifest import require_whole
 from core.progress import Progress
 from core.workspace import Job, Workspace

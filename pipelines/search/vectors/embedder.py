@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from core.atomic_files import read_json, sha256_file, sha256_json
 from core.errors import BadRequest
-from core.files import read_json, sha256_file, sha256_json
 from core.weights.pooling import Prompts, pooling_of, prompts_of
 from pipelines.search.vectors.forward import Forward, OpenVino, Vectors, through_transformers
 
 if TYPE_CHECKING:
     pass
-from pipelines.search.vectors.tokens import Reader, load_reader
+from pipelines.search.vectors.token_reader import Reader, load_reader
 
 Precision = Literal["fp32", "int8", "bf16"]
 QUANTISED = "int8/model.xml"  # in vectors/: the int8 model that made them, which questions need too

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.files import make_folder, swap_in
+from core.atomic_files import make_folder, swap_in
 from pipelines.search.vectors.forward import Vectors
 
 Keys = np.ndarray[Any, np.dtype[np.bytes_]]  # sha256 in hexadecimal

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.atomic_files import read_json, write_json
 from core.errors import BadData
-from core.files import read_json, write_json
 from core.tables.task import Predictions
 from pipelines.tasks.parts.plots import new_figure, write_figure
 

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 
+from core.atomic_files import write_json
 from core.errors import BadRequest
-from core.files import write_json
 from core.progress import Progress
 from core.schema.model import Lora, Model
 from core.tables.task import Base

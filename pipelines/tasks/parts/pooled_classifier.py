@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from core.files import make_folder, swap_in
+from core.atomic_files import make_folder, swap_in
 from core.schema.model import Model
 from core.tables.task import Base
 from core.weights.pooling import mean_pool

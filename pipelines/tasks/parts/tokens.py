@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
-from core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -16,8 +16,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 from ruamel.yaml import YAML
 
+from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest, HeadraceError
-from core.files import make_folder, swap_in
 from core.schema.reading import parse, read_document
 from core.schema.search import Label
 from core.schema.section import Section

@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from core.workspace import Workspace as Places
+from flows.catalog.stale_code import with_files
+from flows.graph.graph import Graph, behind, stages, stale
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_tiny
 
 pytestmark = pytest.mark.slow
@@ -77,41 +80,70 @@ def more_epochs(old: str) -> str:
 
 
 COMMENT = "\n# changed\n"
+LATER = ["validate", "preprocess", "train", "evaluate", "register"]
+
+
+def comment(path: str) -> Callable[[Workspace], None]:
+    return edit(path, lambda old: old + COMMENT)
+
+
+# What is edited -> which stages go stale by it, in the graph's order.
 CHANGES = {
     "a row": (lambda workspace: workspace.write_rows(film_rows(242)), STAGES),
     "the title": (edit("recipes/tiny.yaml", lambda old: old.replace("title: tiny", "title: Tiny!")), ["settings"]),
-    "a training key": (
-        edit("recipes/tiny.yaml", more_epochs), ["settings", "train", "evaluate", "register"],
-    ),
+    "a training key": (edit("recipes/tiny.yaml", more_epochs), ["settings", "train", "evaluate", "register"]),
     "a gate": (
         edit("recipes/tiny.yaml", lambda old: old + "gates: {accuracy: {at_least: 0.01}}\n"), ["settings", "register"],
     ),
     "a schedule": (edit("recipes/tiny.yaml", lambda old: old + "schedule: {cron: '0 3 * * *'}\n"), ["settings"]),
-    "the task file": (
-        edit("pipelines/tasks/text/text_classification.py", lambda old: old + COMMENT),
-        ["settings", "validate", "preprocess", "train", "evaluate", "register"],
-    ),
-    "a file that the task imports": (
-        edit("pipelines/tasks/parts/classification.py", lambda old: old + COMMENT),
-        ["settings", "validate", "preprocess", "train", "evaluate", "register"],
-    ),
-    "a file of another task": (
-        edit("pipelines/tasks/image/image_classification.py", lambda old: old + COMMENT), ["settings"],
-    ),
-    "the code of one stage": (
-        edit("pipelines/evaluate/evaluate.py", lambda old: old + COMMENT),
-        ["evaluate", "register"],  # serving.json: latency
-    ),
+    "the task": (comment("pipelines/tasks/text/text_classification.py"), ["settings", *LATER]),
+    "what tasks share": (comment("pipelines/tasks/parts/classification.py"), ["settings", *LATER]),
+    "another task": (comment("pipelines/tasks/image/image_classification.py"), []),
+    "a stage": (comment("pipelines/evaluate/evaluate.py"), ["evaluate", "register"]),  # serving.json: latency
+    "the source": (comment("pipelines/sources/files.py"), ["settings", "collect", *LATER]),
+    "another source": (comment("pipelines/sources/sql.py"), ["settings"]),
+    "the reader": (comment("pipelines/sources/readers/csv.py"), ["settings", "collect", *LATER]),
+    "an error's words": (comment("core/errors.py"), []),
+    "a link to a page": (comment("flows/promotion/approval_run.py"), []),
+    "the registry's client": (comment("registry/store/connection.py"), ["register"]),
+    "the OpenVINO graph": (comment("pipelines/search/vectors/bert.py"), []),
+    "a file nobody runs": (lambda workspace: workspace.write("pipelines/notes.py", "NOTE = 1\n"), []),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_a_change_reruns_exactly_what_depends_on_it(pair, kind: str) -> None:
+def test_a_change_makes_stale_exactly_what_depends_on_it(pair, kind: str) -> None:
+    """Both drivers ask this one graph; `headrace status` and the run name the file."""
     workspace = pair[1]
+    before = {path: path.read_bytes() for path in (workspace.path("rows.csv"), workspace.path("recipes/tiny.yaml"))}
+    workspace.git("add", "-A")
     change, expected = CHANGES[kind]
     change(workspace)
-    assert ran(workspace.dvc("repro")) == expected
+    said = with_files(Places(workspace.root), addresses(workspace), stale(workspace.root, addresses(workspace)))
+    named = {at.partition("@")[0] for at, whys in said.items() if any(".py changed" in why for why in whys)}
+    assert ran(workspace.dvc("repro", "settings@tiny")) == [stage for stage in expected if stage == "settings"]
+    later = stale(workspace.root, addresses(workspace))
+    found = [stage for stage in expected if stage == "settings"]
+    found += [node.stage for node in Graph(workspace.root).nodes if node.address in behind_(workspace, later)]
+    assert found == expected
+    if kind in ("the task", "what tasks share", "a stage", "the registry's client"):
+        assert named == set(expected) - ({"register"} if kind == "a stage" else set())
+    else:
+        assert named <= {"settings"}
+    for path, content in before.items():
+        path.write_bytes(content)
+    workspace.git("checkout", "--", "core", "pipelines", "registry", "flows")
+    workspace.path("pipelines/notes.py").unlink(missing_ok=True)
+    ran(workspace.dvc("repro", "settings@tiny"))
     assert "up to date" in workspace.dvc("status").stdout
+
+
+def addresses(workspace: Workspace) -> list[str]:
+    return [node.address for node in stages(workspace.root, "recipe", ["tiny"])]
+
+
+def behind_(workspace: Workspace, found: Mapping[str, list[str]]) -> set[str]:
+    return behind(Graph(workspace.root).nodes, set(found))
 
 
 def test_other_base_weights_rerun_what_reads_them(pair) -> None:

@@ -11,6 +11,7 @@ from core.errors import BadRequest, Outage
 from core.workspace import Job, Workspace
 from flows.catalog.live import chosen
 from flows.catalog.receipt_check import lost, read_receipt
+from flows.catalog.stale_code import with_files
 from flows.cleanup.disk import disk
 from flows.cleanup.disk import line as disk_line
 from flows.graph.graph import Busy, Graph, select
@@ -66,10 +67,14 @@ def _here(job: Job) -> dict[str, Any]:
 def _stale(graph: Graph, jobs: Sequence[Job]) -> dict[Job, dict[str, list[str]] | None]:
     """The stale stages of each, with reasons; None while another process holds DVC's lock."""
     own = {job: {node.address for node in select(graph.nodes, job.kind, [job.name])} for job in jobs}
+    asked = set().union(*own.values())
     try:
-        found = graph.stale(set().union(*own.values()))
+        found = graph.stale(asked)
     except Busy:
         return dict.fromkeys(jobs)
+    if jobs:
+        order = [node.address for node in graph.nodes if node.address in asked]
+        found = with_files(jobs[0].workspace, order, found)
     return {job: {at: reasons for at, reasons in found.items() if at in addresses} for job, addresses in own.items()}
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,6 +24,7 @@ from flows.graph.objects import Objects
 
 _KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
 _BUSY_EVERY_S = 0.5
+CODE_STAGE = "code"  # writes data/code.json, which all others read
 _RETURNCODE = re.compile(r"exited with (-?\d+)$")
 _HOLDER = re.compile(r"\(PID (\d+)\): (.*)")
 
@@ -244,6 +245,24 @@ def behind(nodes: Sequence[StageNode], addresses: Collection[str]) -> set[str]:
         if reached.intersection(node.needs):
             reached.add(node.address)
     return reached
+
+
+def bring_code(graph: Graph, say: Say | None = None) -> Graph:
+    """The graph, its stage `code` up to date: what the others are stale by, and what they read, is known then."""
+    if any(node.address == CODE_STAGE for node in graph.nodes) and graph.stale([CODE_STAGE], say=say):
+        with on_command(lambda: None):
+            graph.reproduce(CODE_STAGE, say=say)
+        return Graph(graph.root)
+    return graph
+
+
+def without_code(nodes: Sequence[StageNode]) -> list[StageNode]:
+    """The stages that a run brings up to date: `code` was brought before."""
+    return [
+        replace(node, needs=tuple(need for need in node.needs if need != CODE_STAGE))
+        for node in nodes
+        if node.address != CODE_STAGE
+    ]
 
 
 def stages(root: Path, kind: Kind, names: Collection[str]) -> list[StageNode]:

@@ -15,7 +15,8 @@ from core.errors import GATE_REFUSED, BadRequest
 from core.workspace import Kind, Workspace
 from flows.catalog.live import chosen
 from flows.catalog.receipt_check import lost, refused
-from flows.graph.graph import Graph, StageNode, select
+from flows.catalog.stale_code import with_files
+from flows.graph.graph import Graph, StageNode, bring_code, select, without_code
 from flows.graph.plan import INTERRUPTED, Outcome, Patience, Plan, StageOutcome
 from flows.reporting.notices import tell_outcome
 from flows.reporting.screen import Screen
@@ -53,7 +54,8 @@ def run(
         others = {(node.kind, node.name) for node in select(graph.nodes, kind, names) if node.kind}
         jobs = {(kind, name) for name in names} | others
         with turns(workspace, jobs, command=command, say=screen.say) as waited:
-            plan = _plan(workspace, Graph(workspace.root) if waited else graph, kind, names, force, screen)
+            graph = bring_code(Graph(workspace.root) if waited else graph, say=screen.say)
+            plan = _plan(workspace, graph, kind, names, force, screen)
             if not plan.may_run:
                 screen.say(f"nothing to do: {', '.join(names) or 'nothing is live'} up to date")
                 stages = [StageOutcome(node.address, "cached") for node in plan.nodes]
@@ -70,9 +72,10 @@ def _plan(
     """Find what has a reason to run."""
     with ThreadPoolExecutor(1) as beside:  # servers answer, and their clients load, while DVC looks at files
         receipts = beside.submit(lost, workspace, kind, names)
-        nodes = select(graph.nodes, kind, names)
+        nodes = without_code(select(graph.nodes, kind, names))
         forced = _forced(nodes, kind, names, force)
-        stale = graph.stale([node.address for node in nodes], say=screen.say)
+        addresses = [node.address for node in nodes]
+        stale = with_files(workspace, addresses, graph.stale(addresses, say=screen.say))
         gone = receipts.result()
     again = {address: reason for address, reason in gone.items() if address not in stale}
     return Plan(kind, names, nodes, {**{at: [why] for at, why in again.items()}, **stale}, forced | set(again), force)

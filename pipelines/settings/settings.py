@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from core.atomic_files import write_json
-from core.closure import closure, code_hash
+from core.closure import BOUNDARY, closure, code_hash
 from core.errors import BadRequest
 from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
@@ -19,7 +19,7 @@ from core.workspace import Job, sealed
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
 from pipelines.sources import source_file
 from pipelines.sources.readers import reader_file
-from pipelines.tasks import TASKS, find_task, task_file
+from pipelines.tasks import find_task
 
 
 def settings(job: Job) -> dict[str, Any]:
@@ -45,24 +45,21 @@ def settings(job: Job) -> dict[str, Any]:
     return {
         **document,
         "examples": TypeAdapter(Contract).dump_python(examples, mode="json"),
-        "code": _code(job, data, task),
+        "code": {"source": _source_code(job, data)},
         "source": identity(job, data, lock),
         "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
         "reference": lock.reference,
     }
 
 
-def _code(job: Job, data: Data, task: str | None) -> dict[str, str]:
-    """Hashes of the workspace's code that dvc.yaml cannot name: of the source's and reader's files, and the task's."""
-    package = job.workspace.root / "pipelines"
-    found = {"source": [package / "sources" / source_file(data.source).name]}
+def _source_code(job: Job, data: Data) -> str:
+    """A hash of the code that reads this source: dvc.yaml cannot name its key in code.json."""
+    root = job.workspace.root
+    files = [root / "pipelines" / "sources" / source_file(data.source).name]
     reader = reader_file(data.source, data.reader)
     if reader is not None:
-        found["source"].append(package / "sources" / "readers" / reader.name)
-    if task is not None:
-        found["task"] = [package / "tasks" / task_file(task).relative_to(TASKS)]
-    root = job.workspace.root
-    return {key: code_hash(root, closure(root, *files)) for key, files in found.items()}
+        files.append(root / "pipelines" / "sources" / "readers" / reader.name)
+    return code_hash(root, closure(root, *files, boundary=BOUNDARY))
 
 
 def run(job: Job) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.atomic_files import replacing, sha256_json, write_json
-from core.closure import closure, code_hash
+from core.closure import BOUNDARY, closure, code_hash
 from core.errors import BadData, BadRequest
 from core.manifest import read_manifest, require_whole, write_manifest
 from core.schema.lock import BaseIdentity
@@ -23,7 +23,7 @@ from core.tables.task import Base, Task
 from core.weights.base_store import FOLDER, seal
 from core.workspace import Job
 from pipelines.bases import base_of
-from pipelines.tasks import find_task
+from pipelines.tasks import find_task, task_file
 from pipelines.train.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def training_key(job: Job, *, data: str, base: Base) -> str:
     """A hash of everything that decides the result: what has another key goes on from no checkpoint of this one."""
     import torch
 
-    code = Path(__file__).parents[2]
-    settings = job.settings
+    root, settings = Path(__file__).parents[2], job.settings
+    code = closure(root, Path(__file__), task_file(settings["task"]), boundary=BOUNDARY)
     return sha256_json(
         {
             **{name: settings[name] for name in ("task", "model", "training", "compute")},
             "data": data,
             "base": base.sha256,
-            "code": [code_hash(code, closure(code, Path(__file__))), settings["code"]["task"]],
+            "code": code_hash(root, code),
             "versions": {library: version(library) for library in _LIBRARIES if find_spec(library)},
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         }

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from core.reflink import clone, share
-from flows.cleanup.disk import Pieces, pieces
+from flows.cleanup import disk
 
 CONTENT = os.urandom(4_000_000)
 
 
 def taken(*folders: Path) -> int:
-    found: Pieces = {}
+    found: disk.Taken = {}
     for folder in folders:
-        found |= pieces(folder)
+        found |= disk.taken(folder)
     return sum(found.values())
 
 
@@ -42,8 +41,8 @@ def test_a_file_counts_by_its_blocks_and_a_link_not_again(tmp_path: Path) -> Non
     assert taken(tmp_path / "nothing") == 0
 
 
-def test_a_clone_is_a_copy_and_shares_what_it_can(tmp_path: Path) -> None:
-    """Where the file system cannot (ext4), nothing but the sharing is missing."""
+def test_a_clone_is_a_copy(tmp_path: Path) -> None:
+    """Where the file system can (btrfs, xfs), the two share blocks until one is written."""
     file = write(tmp_path / "a" / "file")
     write(tmp_path / "copied" / "deep" / "file")
     write(tmp_path / "source" / "deep" / "file")
@@ -54,11 +53,6 @@ def test_a_clone_is_a_copy_and_shares_what_it_can(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "copied").rglob("*")} == {"deep", "file", "other"}
     for twin in (tmp_path / "a/clone", tmp_path / "copied/deep/file"):
         assert twin.read_bytes() == CONTENT
-    once = taken(tmp_path / "a") < 1.5 * len(CONTENT)
-    assert once == (taken(tmp_path / "source", tmp_path / "copied") < 1.5 * len(CONTENT))
     with (tmp_path / "a" / "clone").open("r+b") as written:
         written.write(b"changed")
     assert file.read_bytes() == CONTENT
-    if not once:
-        shutil.rmtree(tmp_path / "copied")
-        pytest.skip("this file system shares no blocks: seen by TMPDIR on btrfs or xfs")

@@ -8,7 +8,7 @@ QUESTION := Who won the Best Film award?
 DEBIAN := dataset-fashion-mnist chromium
 export DO_NOT_TRACK := 1
 
-.PHONY: run test quick lint bench peers soak docs install debian clean
+.PHONY: run walk test quick lint bench peers soak docs install debian clean
 
 run: install  ## the default recipe and the default index, end to end, and one question
 	$(BIN)/headrace run
@@ -20,6 +20,9 @@ test: install debian  ## the whole suite
 
 quick: install  ## the part that takes minutes, not tens of them
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+walk: install  ## every command block of the README, typed in order where `make run` was run
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.walk
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

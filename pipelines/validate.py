@@ -20,7 +20,7 @@ from pipelines.checks import Rule, Tally, built_in_rules, fault_rule
 from pipelines.conditions import fault_of
 from pipelines.content import text_key
 from pipelines.contract import ADDED, FAULT, Contract
-from pipelines.datadocs import escaped, offline
+from pipelines.datadocs import escaped, page, worded
 from pipelines.errors import BadData, BadRequest
 from pipelines.judgement import judge, problems, report, summary
 from pipelines.outcome import Outcome, refuse_exceptions
@@ -196,15 +196,15 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
         ExpectationSuitePageRenderer,
         ValidationResultsPageRenderer,
     )
-    from great_expectations.render.view import DefaultJinjaPageView
 
+    shown = [worded(outcome.expectation) for outcome in outcomes]
     results = [
         ExpectationValidationResult(
             success=outcome.passed,
-            expectation_config=outcome.expectation.configuration,
+            expectation_config=expectation.configuration,
             result=escaped(outcome.result()),
         )
-        for outcome in outcomes
+        for outcome, expectation in zip(outcomes, shown, strict=True)
     ]
     passed = sum(outcome.passed for outcome in outcomes)
     statistics = {
@@ -217,13 +217,13 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
         success=passed == len(results), results=results, suite_name="contract", statistics=statistics,
         meta={"run_id": _RUN, "batch_spec": {"data_asset_name": "examples.parquet"}},
     )  # fmt: skip
-    suite = gx.ExpectationSuite("contract", expectations=[outcome.expectation for outcome in outcomes])
+    suite = gx.ExpectationSuite("contract", expectations=shown)
     pages = {
         "index.html": ValidationResultsPageRenderer(run_info_at_end=True).render(said),
         "expectations.html": ExpectationSuitePageRenderer().render(suite),
     }
-    for name, page in pages.items():
-        write_text(folder / name, offline(DefaultJinjaPageView().render(page)).replace(_RUN["run_time"], _NO_TIME))
+    for name, content in pages.items():
+        write_text(folder / name, page(content).replace(_RUN["run_time"], _NO_TIME))
 
 
 def run(job: Job) -> None:

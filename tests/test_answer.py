@@ -284,11 +284,11 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_ANSWER_KEY", KEY)
+    monkeypatch.setenv("HEADRACE_ANSWER_KEY", KEY)
 
 
 def at(address: str, **more: Any) -> Settings:
-    return Settings(model=address, name="m", key_env="TEST_ANSWER_KEY", **more)
+    return Settings(model=address, name="m", key_env="HEADRACE_ANSWER_KEY", **more)
 
 
 def test_an_endpoint_writes_and_every_sentence_is_checked(endpoint: str) -> None:
@@ -331,8 +331,8 @@ def test_an_endpoint_that_never_ends_is_left(endpoint: str) -> None:
 def test_an_endpoint_that_is_away_and_a_key_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Outage, match=r"cannot be reached .* Run again"):
         list(writer(at("http://127.0.0.1:9/v1"), Path()).write(prompt("Who won?", PASSAGES)))
-    monkeypatch.delenv("TEST_ANSWER_KEY")
-    with pytest.raises(BadRequest, match="the variable TEST_ANSWER_KEY is not set"):
+    monkeypatch.delenv("HEADRACE_ANSWER_KEY")
+    with pytest.raises(BadRequest, match="the variable HEADRACE_ANSWER_KEY is not set"):
         writer(at("http://127.0.0.1:9/v1"), Path())
 
 

@@ -43,7 +43,7 @@ def test_help_has_an_example_and_loads_nothing_but_the_command(verb: str | None)
         assert f"Example: headrace {verb}" in said
         assert "--json" in said or verb == "schedule"
     ours = {name for name in modules if name.startswith(("flows.", "pipelines.", "registry.", "serving."))}
-    assert ours <= {"flows.cli", "flows.output", "pipelines.errors"}
+    assert ours <= {"flows.cli", "flows.output", "pipelines.addresses", "pipelines.errors", "pipelines.terminal"}
     tops = {name.partition(".")[0] for name in modules}
     assert "typer" in tops  # which itself loads pydantic for a verb's parameters
     assert not tops & {"ruamel", "rich", "dvc", "prefect", "mlflow", "numpy", "pandas", "pyarrow", "torch", "asyncio"}

@@ -85,16 +85,21 @@ def new(
 ) -> None:
     """Make a recipe or an index live: copies FILE as it is, writes its .lock, adds it to params.yaml.
 
+    Says which addresses outside this machine it reads from and sends texts to.
+
     Example: headrace new fashion-mnist --from examples/fashion-mnist.yaml
     """
     from flows.live import new as add
     from flows.output import show
+    from flows.outward import outward
 
     job = add(_workspace(), name, file)
+    addresses = outward(job.settings_file, job.kind, job.workspace.root)
     made = [_below(job.workspace, path) for path in (job.settings_file, job.lock_file)]
     verb = "run" if job.kind == "recipe" else "index"
     said = f"{job.kind} {name} is live: {', '.join(made)}, params.yaml. `headrace {verb} {name}` brings it up to date."
-    show({"name": name, "kind": job.kind, "files": [*made, "params.yaml"]}, [said], as_json=as_json)
+    document = {"name": name, "kind": job.kind, "files": [*made, "params.yaml"], "outward": addresses}
+    show(document, [said, *(f"  it {line}" for line in addresses)], as_json=as_json)
 
 
 @app.command()

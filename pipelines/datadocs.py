@@ -55,20 +55,12 @@ def worded(expectation: Any) -> Any:
     return expectation.copy(update={name: escaped(getattr(expectation, name)) for name in expectation.__fields__})
 
 
-def page(content: Any) -> str:
-    """What one of Great Expectations' page renderers made, as a page.
+def escaped_once(value: Any) -> Any:
+    """What Great Expectations should do where it escapes a value itself: one that is escaped already stays so.
 
-    It escapes some of the values that it is given; those that are escaped already are left so (but for a JSON schema,
-    whose escapes are seen).
+    It does not ask for a JSON schema's, whose escapes are seen.
     """
-    from great_expectations.render.view import DefaultJinjaPageView
-
-    class View(DefaultJinjaPageView):
-        @staticmethod
-        def _escape_template_param_value(value: Any) -> Any:
-            return html.escape(html.unescape(value), quote=False) if isinstance(value, str) else value
-
-    return offline(View().render(content))
+    return html.escape(html.unescape(value), quote=False) if isinstance(value, str) else value
 
 
 def offline(page: str) -> str:

@@ -115,7 +115,8 @@ def test_from_new_to_retire(workspace: Workspace) -> None:
     workspace.write("documents.jsonl", '{"id": "a", "text": "a text"}\n')
     workspace.write("mine.yaml", TINY_INDEX)
     made = json.loads(workspace.headrace("new", "docs", "--from", "mine.yaml", "--json").stdout)
-    assert made == {"name": "docs", "kind": "index", "files": ["indexes/docs.yaml", "indexes/docs.lock", "params.yaml"]}
+    files = ["indexes/docs.yaml", "indexes/docs.lock", "params.yaml"]
+    assert made == {"name": "docs", "kind": "index", "files": files, "outward": []}
     state = json.loads(workspace.headrace("status", "--json").stdout)
     assert state["recipes"] == []
     assert state["indexes"][0]["stale"]["resolve@docs"] == ["it never ran"]

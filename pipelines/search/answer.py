@@ -78,7 +78,7 @@ def stream(
 
 def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
     """The same of a release that the caller holds: serving names it beside the answer."""
-    settings = _settings(job)
+    settings = answer_settings(job)
     question, found = asked.text, _search(asker, asked)
     evidence = weigh(question, found.nearest, found.level)
     if not evidence.holds:
@@ -92,7 +92,7 @@ def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
     yield from tell(question, found.passages, evidence, written, settings.model)
 
 
-def _settings(job: Job) -> Settings:
+def answer_settings(job: Job) -> Settings:
     """Who writes, of this index. Raises BadRequest for a release of before that named its key otherwise."""
     told = job.settings.get("answer", {})  # a settings.json of before has none
     try:

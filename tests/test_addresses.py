@@ -28,7 +28,7 @@ SECRETS = [
 ]  # fmt: skip
 HARMLESS = [
     "https://h.example/rows.csv?version=2", "https://h.example/?author=woolf&keyword=sea&country_code=DE",
-    "s3://b/a?b*.csv",    "https://h.example/?key=", "https://h.example/?token={TOKEN}",
+    "s3://b/a?b*.csv", "https://h.example/?key=", "https://h.example/?token={TOKEN}",
     "https://h.example/?token=$TOKEN", "hub://a/b",
     "rows/a?b=c*.csv",
 ]  # fmt: skip

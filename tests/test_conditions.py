@@ -67,7 +67,7 @@ def test_a_reference_that_leads_out_of_its_schema(arguments: dict[str, Any]) -> 
 
 def test_a_schema_that_refers_to_itself_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one whose own address, dialect and anchors lie elsewhere."""
-    import jsonschema
+    import jsonschema  # type: ignore[import-untyped]
 
     asked: list[Any] = []
     monkeypatch.setattr(urllib.request, "urlopen", lambda *given, **_: asked.append(given))

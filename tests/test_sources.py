@@ -9,6 +9,7 @@ import sqlite3
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -443,13 +444,35 @@ def test_a_folder_of_the_hubs_kind_with_a_script_or_a_pickle_is_refused_in_words
     with pytest.raises(BadRequest, match="Dataset scripts are no longer supported"):
         fetch(Data(source="hub://./script"), tmp_path)
     (tmp_path / "shards").mkdir()
-    with tarfile.open(tmp_path / "shards" / "train-0.tar", "w") as shard:
-        member = tarfile.TarInfo("0.pth")
-        member.size = len(hostile := pickled(marker, ".pkl"))
-        shard.addfile(member, io.BytesIO(hostile))
-    with pytest.raises(BadRequest, match=r"source hub://\./shards: it cannot be read"):
-        fetch(Data(source="hub://./shards"), tmp_path)
+    for member in ("0.pth", "0.npy", "0.pkl", "0.pyd"):
+        with tarfile.open(tmp_path / "shards" / "train-0.tar", "w") as shard:
+            about = tarfile.TarInfo(member)
+            about.size = len(hostile := pickled(marker, ".npy" if member == "0.npy" else ".pkl"))
+            shard.addfile(about, io.BytesIO(hostile))
+        refused = pytest.raises(BadRequest, match=r"source hub://\./shards: it cannot be read")
+        with refused if member in ("0.pth", "0.npy") else nullcontext():  # of the others the bytes are read, as bytes
+            table = fetch(Data(source="hub://./shards"), tmp_path)
+            assert isinstance(table, Table)
+            list(table.records)
     assert not marker.exists()
+
+
+def test_a_folder_of_pickles_is_no_data_set_of_the_hubs_kind(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    (tmp_path / "pickles").mkdir()
+    for name in ("x.pkl", "x.pickle"):
+        (tmp_path / "pickles" / name).write_bytes(pickled(marker, ".pkl"))
+    (tmp_path / "pickles" / "README.md").write_text("---\nconfigs:\n- {config_name: a, builder_name: pandas}\n---\n")
+    with pytest.raises(BadRequest, match=r"source hub://\./pickles: it cannot be read"):
+        fetch(Data(source="hub://./pickles"), tmp_path)
+    assert not marker.exists()
+
+
+def test_no_file_system_of_this_machine_hides_behind_another() -> None:
+    from pipelines.sources import remote
+
+    here = {"file", "local", "zip", "tar", "libarchive", "reference", "dir", "simplecache", "filecache", "http", "data"}
+    assert not here & set(remote.schemes()) and "s3" in set(remote.schemes())
 
 
 def test_a_folder_of_hub_pictures_gives_their_bytes(tmp_path: Path) -> None:

@@ -85,16 +85,21 @@ def new(
 ) -> None:
     """Make a recipe or an index live: copies FILE as it is, writes its .lock, adds it to params.yaml.
 
+    Says which addresses outside this machine it reads from and sends texts to.
+
     Example: headrace new fashion-mnist --from examples/fashion-mnist.yaml
     """
     from flows.live import new as add
     from flows.output import show
+    from flows.outward import outward
 
     job = add(_workspace(), name, file)
+    addresses = outward(job.settings_file, job.kind, job.workspace.root)
     made = [_below(job.workspace, path) for path in (job.settings_file, job.lock_file)]
     verb = "run" if job.kind == "recipe" else "index"
     said = f"{job.kind} {name} is live: {', '.join(made)}, params.yaml. `headrace {verb} {name}` brings it up to date."
-    show({"name": name, "kind": job.kind, "files": [*made, "params.yaml"]}, [said], as_json=as_json)
+    document = {"name": name, "kind": job.kind, "files": [*made, "params.yaml"], "outward": addresses}
+    show(document, [said, *(f"  it {line}" for line in addresses)], as_json=as_json)
 
 
 @app.command()
@@ -243,7 +248,7 @@ def predict(
     Example: headrace predict film-reviews "A quiet, moving film." reviews.csv
     """
     from flows.inputs import parse_model, read_inputs
-    from flows.output import show
+    from flows.output import say, show
     from flows.promotion import judge_of
     from flows.results import prediction_line
     from registry.answering import load
@@ -252,7 +257,7 @@ def predict(
     workspace = _workspace()
     loaded = load(name, version, workspace.var, judge_of(workspace))
     if loaded.remark:
-        typer.echo(loaded.remark, err=True)
+        say(loaded.remark)
     about = loaded.answerer.about
     given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
     answers = loaded.answer(given, local_files=True)
@@ -514,11 +519,12 @@ def stop(as_json: AsJson = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and end the process with its exit code; a person's mistake gets one message and no traceback."""
-    from flows.output import show_fault, tolerate_terminal
+    from flows.output import show_fault
     from pipelines.errors import HeadraceError
+    from pipelines.terminal import guard
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    tolerate_terminal()
+    guard()
     try:
         _obey(given)
     except HeadraceError as fault:

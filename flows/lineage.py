@@ -15,6 +15,7 @@ from flows.integrity import md5_file
 from flows.live import live
 from flows.output import show
 from flows.refs import read_objects
+from pipelines.addresses import recorded
 from pipelines.bases import locked
 from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.evidence import BUNDLE
@@ -222,7 +223,7 @@ def _came(each: Mapping[str, Any]) -> str:
 def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | None) -> bool:
     try:
         settings = kept.settings
-        if source is not None and settings["data"]["source"] != source:
+        if source is not None and recorded(str(settings["data"]["source"])) != recorded(source):
             return False
         if base is not None and base not in settings["bases"]:
             return False
@@ -247,7 +248,7 @@ def _index_came_from(job: Job, *, source: str | None, row: str | None, base: str
     if not (job.folder / _SETTINGS).exists():
         return False
     settings = job.settings
-    if source is not None and settings["data"]["source"] != source:
+    if source is not None and recorded(str(settings["data"]["source"])) != recorded(source):
         return False
     if base is not None and base not in settings["bases"]:
         return False

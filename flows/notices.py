@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows.plan import INTERRUPTED, Outcome
+from pipelines.addresses import without_secrets
 from pipelines.errors import BadRequest
 from pipelines.workspace import Kind, Workspace, read_json, write_json
 
@@ -65,7 +66,7 @@ def tell(
     lines += [f"It has happened {times} times since {_when(before.at)}."] if before and times > 1 else []
     lines += [f"Look further, in {workspace.root}: headrace status {name}"]
     lines += [f"The run: {page}"] if page else []
-    if _send(url, f"Headrace: {kind} {name} {what}", "\n".join(lines)):
+    if _send(url, f"Headrace: {kind} {name} {what}", without_secrets("\n".join(lines))):
         write_json(file, asdict(_Told(cause, now, 1)))
 
 

@@ -12,6 +12,7 @@ from flows.holders import Found
 from flows.objects import Objects
 from flows.refs import worktrees
 from flows.sweep import ENGINE, Sweep, is_vocabulary
+from pipelines.addresses import recorded
 from pipelines.workspace import Job, Workspace, read_json
 from registry.forgetting import GONE, TRAINED
 from registry.versions import CHAMPION, Version
@@ -71,7 +72,7 @@ def begun(workspace: Workspace, found: Found) -> Report:
         places = sorted(found.places.get(job, ()))
         at = f" ({', '.join(places[:_SHOWN])})" if places else ""
         why = "as far as is known it has the row still, and is not Headrace's to edit; collect leaves the row out"
-        report.kept.append((f"the source of {job.name}: {source}{at}", why))
+        report.kept.append((f"the source of {job.name}: {recorded(str(source))}{at}", why))
     return report
 
 

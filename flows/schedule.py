@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flows import servers
 from flows.commits import Kept, commit_and_push
 from flows.live import live
+from flows.output import say
 from flows.slots import tell_missed
 from flows.turns import holder, only_one
 from flows.watcher import watching
@@ -105,12 +106,9 @@ def _missed(schedules: dict[Job, Schedule | None]) -> list[str]:
 
 
 def _tell(workspace: Workspace, schedules: dict[Job, Schedule | None], missed: list[str]) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     for line in (*_lines(schedules), *missed):
-        console.print(line, markup=False)
-    console.print(f"Prefect page: {servers.pages(workspace)['prefect']}   Ctrl-C ends the scheduler", markup=False)
+        say(line)
+    say(f"Prefect page: {servers.pages(workspace)['prefect']}   Ctrl-C ends the scheduler")
 
 
 def _lines(schedules: dict[Job, Schedule | None]) -> Iterator[str]:

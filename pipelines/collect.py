@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.addresses import recorded
 from pipelines.contract import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
 from pipelines.errors import BadData, BadRequest
 from pipelines.examples import Example, Shape
@@ -180,7 +181,7 @@ def run(job: Job) -> None:
             folder,
             {
                 **facts,
-                "source": data.model_dump(mode="json")["source"],
+                "source": recorded(data.source) if isinstance(data.source, str) else data.source.model_dump(),
                 "identity": job.settings["source"],
                 "licence": data.licence,
                 "counts": vars(found.counts),

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipelines.driver import end_with_driver
 from pipelines.errors import HeadraceError, unwritable
 from pipelines.progress import tell
+from pipelines.terminal import guard
 from pipelines.workspace import Job, Kind, find_workspace, make_folder
 
 
@@ -26,6 +27,7 @@ def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = No
     if kind is None:
         parser.add_argument("--index", action="store_true", help="NAME is an index")
     arguments = parser.parse_args()
+    guard()
     end_with_driver()
     chosen: Kind = kind or ("index" if arguments.index else "recipe")
     try:

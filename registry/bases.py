@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import BadRequest, HeadraceError, without_credentials
+from pipelines.addresses import without_secrets
+from pipelines.errors import BadRequest, HeadraceError
 from pipelines.kept import FOLDER, NamedBase, base_folder, cached, named_base, unlike
 from pipelines.workspace import make_folder, replacing
 
@@ -39,7 +40,7 @@ def fetch(client: MlflowClient, run: Run | None, named: NamedBase, folder: Path)
     Raises BadRequest when there is no run.
     """
     if run is None:
-        server = without_credentials(client.tracking_uri)
+        server = without_secrets(client.tracking_uri)
         raise BadRequest(f"{named} is not on this machine, nor in {server}. Register the model again.")
     make_folder(folder.parent)
     with (folder.parent / f".{folder.name}.lock").open("a") as lock:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from pipelines.errors import BadRequest, HeadraceError, Outage, without_credentials
+from pipelines.addresses import without_secrets
+from pipelines.errors import BadRequest, HeadraceError, Outage
 from pipelines.workspace import make_folder
 
 if TYPE_CHECKING:
@@ -228,4 +229,4 @@ def _outage(error: Exception) -> Outage:
 def _first_line(error: Exception) -> str:
     """The first line of an exception's text, without the credentials of an address in it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_credentials(lines[0])[:300].rstrip(".")
+    return without_secrets(lines[0])[:300].rstrip(".")

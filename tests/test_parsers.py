@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,34 @@ def test_a_picture_elsewhere_is_not_read(tmp_path: Path, parsers: Parsers) -> No
     link = f'<Relationship Id="p" Type="{OFFICE}/image" Target="file://{SECRET}" TargetMode="External"/>'
     path = make_docx(tmp_path / "a.docx", body + paragraph("Text."), relationship=link)
     assert parsers.parse("docx", path, "utf-8").text == "Text.\n"
+
+
+def test_documents_that_loop_or_ask_for_something(tmp_path: Path) -> None:
+    """Each is refused or read as its text, in bounded time, and nobody is asked for anything."""
+    with socket.create_server(("127.0.0.1", 0)) as asked, Parsers(seconds=2) as parsers:
+        asked.settimeout(0.1)
+        away = f"http://127.0.0.1:{asked.getsockname()[1]}/x"
+        entity = f'<!DOCTYPE d [<!ENTITY x SYSTEM "{away}">]>'
+        quadratic = f'<!DOCTYPE d [<!ENTITY q "{"ha" * 50_000}">]>'
+        page = f'<iframe src="{away}"></iframe><img src="{away}"><link rel="stylesheet" href="{away}"><p>Text.'
+        looped = make_pdf([["Text."]]).replace(b"/Type /Pages /Kids [5 0 R]", b"/Type /Pages /Kids [2 0 R]")
+        opening = f"<< /Type /Catalog /OpenAction << /S /URI /URI ({away}) >> /Pages 2 0 R >>".encode()
+        assert looped != make_pdf([["Text."]])
+        cases = {
+            "entity.docx": make_docx(tmp_path / "e.docx", paragraph("a&x;b"), head=entity).read_bytes(),
+            "core.docx": make_docx(tmp_path / "c.docx", paragraph("Text."), title=f"{entity}&x;").read_bytes(),
+            "quadratic.docx": make_docx(tmp_path / "q.docx", paragraph("&q;" * 5_000), head=quadratic).read_bytes(),
+            "nested.docx": make_docx(tmp_path / "n.docx", "<w:p>" * 20_000 + "</w:p>" * 20_000).read_bytes(),
+            "page.html": page.encode(), "divs.html": b"<div>" * 20_000, "loop.pdf": looped,
+            "action.pdf": make_pdf([["Text."]]).replace(b"<< /Type /Catalog /Pages 2 0 R >>", opening),
+        }  # fmt: skip
+        for name, content in cases.items():
+            path = tmp_path / name
+            path.write_bytes(content)
+            with suppress(Unreadable):
+                assert len(parsers.parse(path.suffix[1:], path, "utf-8").text) < 1_000, name
+        with pytest.raises(TimeoutError):
+            asked.accept()
 
 
 def test_a_zip_that_unpacks_to_more_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import psutil
 import pytest
 
+from flows.dag import Graph
+from pipelines.errors import HeadraceError
 from tests.conftest import TINY_RECIPE, Workspace, make_tiny
 from tests.faults.hostile import on_source
 from tests.faults.mlflow_server import Server
 from tests.prefect_server import prefect_server
-from tests.tiny_graph import until
+from tests.tiny_graph import make_tiny_graph, until
 
 WORDS = ("database", "aws", "tracking", "qdrant", "qdrantkey", "notify", "hub")
 SECRETS = {word: f"s3cret-{word}-9f2c" for word in WORDS}
@@ -97,6 +99,18 @@ def test_an_address_of_qdrants_that_is_none(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(BadRequest, match=r"QDRANT_URL is") as fault:
             connect(url.format(SECRETS["qdrant"]), None)
         assert leaks(str(fault.value)) == []
+
+
+@pytest.mark.slow
+def test_a_push_that_fails_does_not_tell(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    graph = make_tiny_graph(tmp_path / "w")
+    graph.dvc("remote", "add", "-q", "-d", "store", f"http://me:{SECRETS['database']}@127.0.0.1:9/store")
+    graph.write("folder/a.txt", "one\n")
+    assert graph.dvc("add", "-q", "folder").returncode == 0
+    with pytest.raises(HeadraceError, match="failed to upload") as fault:
+        Graph(graph.root).push(["folder.dvc"])
+    said = capfd.readouterr()
+    assert leaks(str(fault.value) + said.out + said.err) == []
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 A block that cannot be typed as it stands is marked by an HTML comment right before it: `<!-- walk: REASON`, then, a
 line each, the commands that stand in for it, then `-->`. The walk fails at the first command that does; whatever
-happens, it leaves git's status, HEAD, dvc.lock and DVC's local settings as it found them. Versions that it registered stay.
+happens, it leaves git's status, HEAD, dvc.lock and DVC's local settings as it found them. Versions that it registered
+stay.
 """
 
 from __future__ import annotations

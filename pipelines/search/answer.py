@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from pipelines.errors import BadRequest
+from pipelines.schema import reading
 from pipelines.schema.index import Answer as Settings
+from pipelines.schema.messages import messages
 from pipelines.search.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, readable, words
 from pipelines.search.engine import Access
 from pipelines.search.query import Asker, Passage, Question, asking
@@ -74,7 +78,7 @@ def stream(
 
 def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
     """The same of a release that the caller holds: serving names it beside the answer."""
-    settings = Settings.model_validate(job.settings.get("answer", {}))  # a settings.json of before has none
+    settings = answer_settings(job)
     question, found = asked.text, _search(asker, asked)
     evidence = weigh(question, found.nearest, found.level)
     if not evidence.holds:
@@ -86,6 +90,19 @@ def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
 
         written = generated(writer(settings, job.workspace.root), question, found.passages)
     yield from tell(question, found.passages, evidence, written, settings.model)
+
+
+def answer_settings(job: Job) -> Settings:
+    """Who writes, of this index. Raises BadRequest for a release of before that named its key otherwise."""
+    told = job.settings.get("answer", {})  # a settings.json of before has none
+    try:
+        return Settings.model_validate(told)
+    except ValidationError as error:
+        found = messages(error.errors(), Settings, told)
+        faults = " ".join(f"{'.'.join(['answer', *map(str, place)])}: {text}" for place, text in found)
+        raise BadRequest(
+            f"{reading.shown(job.settings_file)}: {faults} `headrace index {job.name}` reads it again."
+        ) from None
 
 
 def tell(

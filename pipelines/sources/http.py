@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pipelines.addresses import recorded
 from pipelines.errors import BadRequest, Outage
 from pipelines.progress import Progress
 from pipelines.schema.data import Data
@@ -98,7 +99,7 @@ def _continue(url: str, part: Path) -> None:
         if answer.status_code == _UNSATISFIABLE or (answer.status_code == _PARTIAL and not resumed):
             _forget(part)
         else:
-            write_text(note, json.dumps({"url": url, "validator": _strong(answer)}) + "\n")
+            write_text(note, json.dumps({"url": recorded(url), "validator": _strong(answer)}) + "\n")
             _save(answer, part, there if resumed else 0)
             return
     _continue(url, part)  # from the beginning: the part is gone

@@ -32,7 +32,7 @@ from pipelines.workspace import (
     write_json,
     write_manifest,
 )
-from registry import answering, promotion, versions
+from registry import answering, promotion, recorded, versions
 from registry.connection import connect
 from registry.receipts import receipt_holds
 from registry.variant import CLOSE, GRAPH, unfit
@@ -126,7 +126,7 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     )
     assert "eval_loss" in run_of.data.metrics
     profile = read_json(job.folder / "validated" / "profile.json")
-    assert versions.champion_profile("tiny", job.workspace.var) == profile
+    assert recorded.champion_profile("tiny", job.workspace.var) == profile
 
 
 def test_again_is_the_same_version_and_says_what_beats_it(

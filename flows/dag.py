@@ -335,6 +335,8 @@ def _dvc_faults(root: Path) -> Iterator[None]:
         if isinstance(cause, DvcException | OSError):
             raise _fault(cause) from None
         raise cause from None
+    except ImportError as error:  # of a remote's kind that is not installed
+        raise BadRequest(f"DVC: {error}.") from None
 
 
 def _holder(message: str) -> str:

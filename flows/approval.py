@@ -27,10 +27,9 @@ from pydantic import Field
 
 from flows import servers
 from flows.promotion import announce, promote
-from pipelines.errors import BadRequest, HeadraceError, Outage
-from pipelines.evidence import BUNDLE
-from pipelines.workspace import Workspace, read_json, sha256_file
-from registry import versions
+from pipelines.errors import BadData, BadRequest, HeadraceError, Outage
+from pipelines.workspace import Workspace, to_json
+from registry import recorded, versions
 from registry.approval import close, decline
 from registry.connection import EMBEDDED, server_name
 from registry.promotion import Refused
@@ -177,15 +176,18 @@ class _Desk:
 def _pages(workspace: Workspace, question: Question) -> tuple[str, str]:
     """What is read at the question, and the artifact: card and bundle. As they were registered, or neither."""
     version = versions.resolve(question.name, question.version, workspace.var)
-    file, card = (versions.evidence(version, name, workspace.var) for name in (BUNDLE, CARD))
-    if file is None or sha256_file(file) != question.evidence:
-        edited = f"**{question}: its evidence is gone, or was edited since it was registered.** It cannot be promoted."
+    edited = f"**{question}: its evidence is gone, or was edited since it was registered.** It cannot be promoted."
+    try:
+        told, card = recorded.bundle(version, workspace.var), recorded.recorded(version, CARD, workspace.var)
+    except BadData as fault:
+        edited, told = f"{edited} {fault}", None
+    if told is None or version.tags.get(versions.EVIDENCE_HASH) != question.evidence:
         return edited, edited
     link = versions.page_link(servers.pages(workspace).get("mlflow"), version=version)
     champion = versions.champion(question.name, workspace.var)
-    lines = page(question, read_json(file), champion.version if champion else None, link)
+    lines = page(question, told, champion.version if champion else None, link)
     kept = card.read_text(encoding="utf-8") if card else ""
-    return "\n".join(lines), f"{kept}\n\n## Evidence\n\n```json\n{file.read_text(encoding='utf-8')}\n```\n"
+    return "\n".join(lines), f"{kept}\n\n## Evidence\n\n```json\n{to_json(told)}\n```\n"
 
 
 def _name(given: str) -> str:

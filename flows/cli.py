@@ -436,9 +436,15 @@ def lineage(
 def reproduce(
     model: Annotated[str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False)],
     keep: Annotated[Path | None, typer.Option(help="Do it in this folder, and leave it there.")] = None,
+    apply_patch: Annotated[
+        bool, typer.Option("--apply-patch", help="Run what its commit lacked, though no trusted key signed it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a version again from its commit and its data, and compare weights and metrics; exit 1 when they differ.
+
+    Its code runs as you. What its commit lacked (code.patch) is shown first, unless HEADRACE_TRUSTED_KEY's key signed
+    it.
 
     Example: headrace reproduce film-reviews/1
     """
@@ -449,7 +455,7 @@ def reproduce(
     from flows.reproduce import lines
     from flows.reproduce import reproduce as again
 
-    done = again(_workspace(), *parse_model(model), keep=keep)
+    done = again(_workspace(), *parse_model(model), keep=keep, apply_patch=apply_patch)
     show({**asdict(done), "equal": done.equal}, lines(done), as_json=as_json)
     raise typer.Exit(0 if done.equal else 1)
 

@@ -18,20 +18,21 @@ from flows.refs import read_objects
 from pipelines.addresses import recorded
 from pipelines.bases import locked
 from pipelines.errors import BadData, BadRequest, HeadraceError
-from pipelines.evidence import BUNDLE
+from pipelines.evidence import BUNDLE, as_registered
 from pipelines.kept import named_base
+from pipelines.provenance import is_commit
 from pipelines.schema.lock import BaseIdentity
 from pipelines.settings import read_lock
 from pipelines.workspace import Job, Workspace, damage, read_json, sha256_file, write_text
-from registry import lineage, versions
+from registry import lineage, recorded, versions
 from registry.forgetting import forgotten, kept_rows
 from registry.lineage import Lineage, Node, State
+from registry.recorded import LOCK, SETTINGS
 from registry.variant import graph_fault
 
 if TYPE_CHECKING:
     from registry.versions import Version
 
-_LOCK, _SETTINGS = "dvc-lock.json", "settings.json"
 Found = tuple[State, str]
 
 
@@ -56,12 +57,22 @@ class _Kept:
         self.workspace, self.version = workspace, version
 
     @cached_property
+    def told(self) -> dict[str, Any] | None:
+        """evidence.json; None when there is none that was registered with the version."""
+        return as_registered(self.version, self.workspace.var)
+
+    @cached_property
+    def altered(self) -> dict[str, str]:
+        """The files that are not what was kept -> how they differ."""
+        return recorded.faults(self.version, self.told, self.workspace.var)
+
+    @cached_property
     def lock(self) -> dict[str, Any]:
-        return self._document(_LOCK)
+        return self._document(LOCK)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        return self._document(_SETTINGS)
+        return self._document(SETTINGS)
 
     @cached_property
     def graph(self) -> Graph:
@@ -76,6 +87,9 @@ class _Kept:
         return looks[node.kind](node) if node.kind in looks else None
 
     def _document(self, name: str) -> dict[str, Any]:
+        """What a file says; nothing when it was altered, which the node of the evidence then says."""
+        if name in self.altered and not recorded.excused(self.version, name):
+            return {}
         file = versions.evidence(self.version, name, self.workspace.var)
         if file is None:
             called = f"{self.version.name}/{self.version.version}"
@@ -95,13 +109,20 @@ class _Kept:
         return "verified", ""
 
     def _evidence(self, node: Node) -> Found:
+        """evidence.json, and every file that it has a hash of."""
         file = versions.evidence(self.version, BUNDLE, self.workspace.var)
         if file is None:
             return "missing", "no evidence was kept with it"
         if (found := sha256_file(file)) != node.hash:
             return "mismatch", f"{BUNDLE} is {found[:12]} now"
-        fault = graph_fault(read_json(file), self.version, self.workspace.var)
-        return ("mismatch", fault) if fault else ("verified", "")
+        faults = [f"{name} {fault}" for name, fault in self.altered.items()]
+        if any(not recorded.excused(self.version, name) for name in self.altered):
+            return "mismatch", "; ".join(faults)
+        if fault := graph_fault(read_json(file), self.version, self.workspace.var):
+            return "mismatch", fault
+        if faults:
+            return "moved", f"{forgotten(self.version)}: {'; '.join(faults)}"
+        return "verified", recorded.lacking(self.told) or ""
 
     def _data(self, node: Node) -> Found:
         """DVC's copies by their hash; and the workspace's own, where it should be this very one."""
@@ -144,6 +165,8 @@ class _Kept:
 
     def _code(self, node: Node) -> Found:
         """Every file that the stages ran, as the commit (and the patch of a dirty tree) has it."""
+        if (named := (self.told or {}).get("origin", {}).get("code_commit", node.hash)) != node.hash:
+            return "mismatch", f"a tag names it, and the evidence {str(named)[:10]}"
         commit, _, dirty = str(node.hash).partition("-")
         if dirty:
             return "recorded", "the tree was dirty: code.patch holds the difference"
@@ -221,6 +244,8 @@ def _came(each: Mapping[str, Any]) -> str:
 
 
 def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | None) -> bool:
+    for name in (LOCK, SETTINGS):
+        recorded.recorded(kept.version, name, kept.workspace.var)  # raises BadData: else nothing would be an answer
     try:
         settings = kept.settings
         if source is not None and recorded(str(settings["data"]["source"])) != recorded(source):
@@ -245,7 +270,7 @@ def _row_ids(kept: _Kept) -> set[str]:
 def _index_came_from(job: Job, *, source: str | None, row: str | None, base: str | None) -> bool:
     import pyarrow.parquet as pq
 
-    if not (job.folder / _SETTINGS).exists():
+    if not (job.folder / SETTINGS).exists():
         return False
     settings = job.settings
     if source is not None and recorded(str(settings["data"]["source"])) != recorded(source):
@@ -272,6 +297,8 @@ def _indexes(workspace: Workspace, version: Version) -> tuple[list[Node], list[t
 def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, str] | None:
     """The md5 of files as a commit has them; None when git has no such commit."""
     git = ["git", "-C", str(root)]
+    if not is_commit(commit):
+        return None
     if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
         return None
     found = read_objects(root, [f"{commit}:{path}" for path in paths])

@@ -14,8 +14,8 @@ from flows.refs import worktrees
 from flows.sweep import ENGINE, Sweep, is_vocabulary
 from pipelines.addresses import recorded
 from pipelines.workspace import Job, Workspace, read_json
-from registry.forgetting import GONE, TRAINED
-from registry.versions import CHAMPION, Version
+from registry.forgetting import TRAINED
+from registry.versions import CHAMPION, GONE, Version
 
 _SHOWN = 4  # places with one reason
 _VOCABULARY = "a model's vocabulary, in which is a word that only this row has; the model is checked by its hash"

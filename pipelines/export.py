@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import ROW_ID
+from pipelines.evidence import as_registered
 from pipelines.predictions import read_predictions
 from pipelines.prepared import read_rows
 from pipelines.task import Exportable, Predictions, Predictor, find_task
 from pipelines.workspace import read_json, sha256_file, write_json
 from registry import versions
-from registry.signing import BUNDLE
 from registry.trial import environment
 from registry.variant import GRAPH, SECTION, Timing, exchanged, unfit
 
@@ -64,8 +64,8 @@ def variant(task: str, recipe: Path, out: Path, *, threads: int) -> dict[str, An
 
 def kept(known: Version, var: Path) -> dict[str, Any] | None:
     """The evidence of the variant that a version has; None when it is to be made, or to be given another chance."""
-    bundle, graph = versions.evidence(known, BUNDLE, var), versions.evidence(known, GRAPH, var)
-    told: dict[str, Any] = (read_json(bundle).get(SECTION) if bundle else None) or {}
+    bundle, graph = as_registered(known, var), versions.evidence(known, GRAPH, var)
+    told: dict[str, Any] = (bundle or {}).get(SECTION) or {}
     if graph is None or told.get("versions") != _versions() or told.get("sha256") != sha256_file(graph):
         return None
     return told if unfit(told, told["place"]) is None else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import BadRequest
 from registry import signing
 from registry.approval import ask
-from registry.card import shortened, with_forced, with_signer
+from registry.card import shortened, with_forced
 from registry.connection import answering, as_default, connect, sent_once
 from registry.ledger import Chain, forced_of
 from registry.packing import holds_own_code, is_own, pack
@@ -118,11 +118,7 @@ def _signed(
             )
         signatures[signing.MODEL] = before
     signing.sign(candidate.evidence[signing.BUNDLE], signatures[signing.EVIDENCE])
-    return replace(
-        candidate,
-        evidence={**candidate.evidence, **signatures},
-        card=with_signer(candidate.card, key.fingerprint),
-    )
+    return replace(candidate, evidence={**candidate.evidence, **signatures})
 
 
 def _numbered(client: MlflowClient, name: str, number: str) -> Version:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import BadData, BadRequest
 from pipelines.kept import STORE, base_folder, named_base, unlike
-from pipelines.workspace import damage, leads_out, read_json, read_manifest, replacing, sha256_json
+from pipelines.workspace import damage, leads_out, read_manifest, replacing, sha256_json
 from registry import signing
 from registry.bases import fetch, kept_run
 from registry.connection import answering, connect, is_embedded, server_name, shown_server
@@ -31,6 +31,7 @@ PREDICTIONS = "predictions.parquet"
 PROFILE = "profile.json"
 EVIDENCE_HASH = "evidence_hash"  # of a version's bundle (pipelines/evidence.py)
 TEST_HASH = "test_hash"  # of the rows that it was judged on
+GONE = "rows_forgotten"  # when; its data are not whole any more: it cannot be made again as it was
 FREED = "freed"  # when `headrace gc` removed the files of a version that nothing needed
 MODEL_FILES = "artifacts/model"  # below a version's MLflow model: the files as the task saved them
 ABOUT_FILE = "artifacts/about.json"
@@ -220,13 +221,6 @@ def _altered(model: Path, model_hash: str | None) -> str | None:
     if sha256_json(read_manifest(model)["files"]) != model_hash:
         return "the manifest is that of another model"
     return None
-
-
-def champion_profile(name: str, var: Path) -> dict[str, Any] | None:
-    """The profile of the champion's data, for drift; None without a champion or when it has none."""
-    version = champion(name, var)
-    file = evidence(version, PROFILE, var) if version else None
-    return read_json(file) if file else None
 
 
 def evidence(version: Version, file: str, var: Path) -> Path | None:

@@ -32,7 +32,7 @@ from pipelines.workspace import (
     write_json,
     write_manifest,
 )
-from registry import answering, promotion, versions
+from registry import answering, promotion, recorded, signing, versions
 from registry.connection import connect
 from registry.receipts import receipt_holds
 from registry.variant import CLOSE, GRAPH, unfit
@@ -116,8 +116,14 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     for tag in ("raw_hash", "validated_hash", "prepared_hash", "recipe_hash", "base_hash", "dvc_lock_hash"):
         assert version.tags[tag]
     assert len(version.tags["code_commit"].removesuffix("-dirty")) == 40
-    for name in ("predictions.parquet", "profile.json", "metrics.json", "model-card.md", "dvc-lock.json"):
-        assert versions.evidence(version, name, job.workspace.var), name
+    told = recorded.bundle(version, job.workspace.var)
+    folder = versions.evidence(version, signing.BUNDLE, job.workspace.var)
+    assert told is not None and folder is not None
+    kept = {path.relative_to(folder.parent).as_posix() for path in folder.parent.rglob("*") if path.is_file()}
+    assert kept - {signing.BUNDLE} == told[recorded.FILES].keys(), "a file that is kept and has no hash"
+    assert {"predictions.parquet", "profile.json", "metrics.json", "model-card.md", "dvc-lock.json"} < kept
+    assert {"recipe.yaml", "recipe.lock", "settings.json", "report.md"} < kept
+    assert recorded.faults(version, told, job.workspace.var) == {}
     run_of = connect(job.workspace.var).get_run(version.run_id)
     assert run_of.info.run_name == "tiny training"
     assert (
@@ -126,7 +132,7 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     )
     assert "eval_loss" in run_of.data.metrics
     profile = read_json(job.folder / "validated" / "profile.json")
-    assert versions.champion_profile("tiny", job.workspace.var) == profile
+    assert recorded.champion_profile("tiny", job.workspace.var) == profile
 
 
 def test_again_is_the_same_version_and_says_what_beats_it(

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from flows.commits import Kept
-from flows.schedule import AUTOMATION, commit_and_push, schedule_of, serve
+from flows.schedule import AUTOMATION, commit_and_push, schedule_of, serve, tag_of
 from flows.turns import only_one
 from pipelines.errors import BadRequest, HeadraceError
 from pipelines.schema.schedule import Schedule
@@ -242,4 +242,4 @@ def deployment(client: Any, tiny: TinyGraph) -> Any:
         found = client.read_deployment_by_name("headrace-scheduled/recipe-a")
     except ObjectNotFound:
         return None
-    return found if found.parameters["workspace"] == str(tiny.root) else None
+    return found if tag_of(tiny.workspace) in found.tags else None

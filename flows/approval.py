@@ -151,7 +151,7 @@ class _Desk:
         paused.state_details.run_input_keyset = {str(name): key for name, key in _KEYS.items()}
         self.client.set_flow_run_state(run.id, paused)
         at = f"{servers.pages(self.workspace)['prefect']}/runs/flow-run/{run.id}"
-        self.say(f"{question} waits for approval: {at}")
+        self.say(f"{question} waits for approval: {servers.link(self.workspace, at)}")
         announce(self.workspace, question.name, question.version, "asked", at)
 
     def _do(self, question: Question, said: Decision) -> State[Any]:

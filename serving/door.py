@@ -38,7 +38,7 @@ class Door:
         headers = Headers(scope=scope)
         if not self._keys.needed and not is_loopback(_hostname(headers.get("host", ""))):
             return _refusal(421, "this server answers to this machine's own names only: 127.0.0.1, ::1, localhost.")
-        if _of_another_site(headers) and scope["path"] != "/":
+        if of_another_site(headers) and scope["path"] != "/":
             return _refusal(403, "a page of another site may not ask this server.")
         try:
             scope.setdefault("state", {})["caller"] = None
@@ -82,7 +82,8 @@ def _hostname(authority: str) -> str:
         return ""
 
 
-def _of_another_site(headers: Headers) -> bool:
+def of_another_site(headers: Headers) -> bool:
+    """Whether a browser says that a page of another site, or of another port of this machine, asks."""
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != headers.get("host"):
         return True

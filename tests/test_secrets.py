@@ -16,7 +16,7 @@ from pipelines.errors import HeadraceError
 from tests.conftest import TINY_RECIPE, Workspace, make_tiny
 from tests.faults.hostile import on_source
 from tests.faults.mlflow_server import Server
-from tests.prefect_server import prefect_server
+from tests.prefect_server import prefect_server, with_server
 from tests.tiny_graph import make_tiny_graph, until
 
 WORDS = ("database", "aws", "tracking", "qdrant", "qdrantkey", "notify", "hub")
@@ -118,7 +118,7 @@ def test_a_good_run_and_a_bad_one_do_not_tell(tmp_path: Path) -> None:
     """And their servers listen on this machine only."""
     workspace = make_tiny(tmp_path / "workspace")
     server = Server(tmp_path)
-    env = {**environment(f"127.0.0.1:{server.port}"), "PREFECT_API_URL": prefect_server()}
+    env = {**environment(f"127.0.0.1:{server.port}"), **with_server()}
     try:
         with command_lines() as shown:
             good = workspace.headrace("run", "tiny", "--json", **env)
@@ -136,15 +136,16 @@ def test_a_good_run_and_a_bad_one_do_not_tell(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_servers_listen_on_this_machine_only(tiny: Workspace) -> None:
-    from flows import servers
+    from flows import local, servers
     from pipelines.workspace import Workspace as Place
     from registry.connection import prepare_embedded
 
     prepare_embedded(tiny.path("var"))
-    urls = [prefect_server(), servers.start_mlflow_page(Place(tiny.root)) or ""]
-    ports = {int(url.split(":")[2].split("/")[0]) for url in urls}
-    until(lambda: ports <= {port for _, port in listening()})
-    assert {address for address, port in listening() if port in ports} == {"127.0.0.1"}
+    servers.start_mlflow_page(Place(tiny.root))
+    mlflow = local.running(Place(tiny.root), "mlflow")
+    assert mlflow is not None
+    ports = {mlflow.port, int(prefect_server().split(":")[2].split("/")[0])}
+    assert {address for address, port in listening() if port in ports} <= {"127.0.0.1", "::1"}
 
 
 def listening() -> list[tuple[str, int]]:

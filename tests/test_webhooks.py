@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows import servers, watcher
+from flows import local, servers, watcher
 from flows.webhooks import receiving, refusal
 from pipelines.workspace import Workspace
 from registry import versions
@@ -120,10 +120,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, 
     client = connect(place.var)
     client.create_registered_model("films")
     client.create_model_version("films", source=str(place.root), run_id=None)
-    url = servers.start_mlflow_page(place)
-    assert url is not None
-    until(lambda: servers.mlflow_running(place) == url, timeout_s=120)
-    yield place, MlflowClient(url, registry_uri=url)
+    servers.start_mlflow_page(place)
+    server = local.running(place, "mlflow")
+    assert server is not None
+    url = server.url.replace("//", f"//{server.credentials}@")
+    asked = MlflowClient(url, registry_uri=url)
+    assert asked.get_registered_model("films").name == "films"  # the first request loads MLflow
+    assert servers.mlflow_running(place) == url
+    yield place, asked
     servers.stop(place)
 
 

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.door import may
-from serving.folders import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, folder_of
+from serving.folders import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, Unfit, folder_of
 from serving.indexes import Indexes
 from serving.keys import Caller
 from serving.problems import problems
@@ -180,9 +180,7 @@ def _refusals() -> Iterator[None]:
         yield
     except NoDocument as fault:
         raise HTTPException(404, str(fault)) from None
-    except NotWritable as fault:
-        raise HTTPException(409, str(fault)) from None
-    except Full as fault:
+    except (NotWritable, Full, Unfit) as fault:
         raise HTTPException(409, str(fault)) from None
     except (BadId, OtherRequest) as fault:
         raise HTTPException(422, str(fault)) from None

@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from pipelines.contract import DOCUMENTS as CONTRACT
+from pipelines.schema.data import Data
+from pipelines.sources._files import local
+from pipelines.sources.readers import find_reader, reader_names
+from pipelines.sources.readers import folders as folders_reader
+from pipelines.sources.readers._rows import PARSER
 from pipelines.workspace import Job
 from serving import folders
 from serving.folders import NotWritable, folder_of
 from serving.repeats import KEPT_S, OtherRequest, Repeats
 from tests import small_index
-from tests.served_index import DOCUMENTS, LABELS, app_of, client_of, key_of
+from tests.served_index import DOCUMENTS, LABELS, app_of, client_of, key_of, keys_of
 
 PLACE = "/indexes/small/documents"
 
@@ -86,6 +92,74 @@ def test_an_id_is_a_path_below_the_folder_and_nothing_else(client: TestClient, j
     assert done.status_code in (404, 405, 422), done.text  # some are another path by HTTP's own rules
     assert files(job) == before
     assert not (job.workspace.root / "x").exists()
+
+
+def suffixes_of_tables() -> list[str]:
+    """Every name that the collector reads as a table: of every reader, packed and not, in any case."""
+    known = [suffix for name in reader_names() for suffix in find_reader(Path(name)).SUFFIXES]
+    packed = [f"{suffix}{pack}" for suffix in known for pack in ("", ".gz")]
+    return [*packed, *map(str.upper, packed)]
+
+
+def test_a_table_is_neither_given_nor_taken_whatever_its_suffix(job: Job) -> None:
+    """Its rows have labels of their own: people.csv.gz and board.pq gave all of them."""
+    client, walked = client_of(app_of(job, keys_of(job)), key_of(job, "public")), suffixes_of_tables()
+    assert len(walked) == 24
+    for suffix in walked:
+        (job.workspace.root / "documents" / f"people{suffix}").write_bytes(b"SECRETSALARY")
+        for done in (
+            client.get(f"{PLACE}/people{suffix}"), client.delete(f"{PLACE}/people{suffix}"),
+            client.put(f"{PLACE}/evil{suffix}", content=b"x", headers={"Content-Type": "application/octet-stream"}),
+        ):  # fmt: skip
+            assert done.status_code == 422, suffix
+            assert "a table is many documents, and none by itself" in done.json()["detail"]
+    assert not [name for name in files(job) if name.startswith("evil")]
+
+
+def test_the_folder_s_reader_has_the_same_list(tmp_path: Path) -> None:
+    for suffix in suffixes_of_tables():
+        (tmp_path / f"t{suffix}").write_bytes(b"torn")
+    [table] = folders_reader.read(local(tmp_path, named="x"), data=Data(source="x"), contract=CONTRACT)
+    assert {str(record.values["parser"]) for record in table.records} == {PARSER}
+
+
+def test_a_document_cannot_take_the_id_of_a_table_s_row(client: TestClient, job: Job) -> None:
+    """One id for two texts stops an index."""
+    for name in ("faq.jsonl%237", "faq.jsonl:2", "a/b.CSV.gz:9", "faq.jsonl%23x/y.txt"):
+        done = client.put(f"{PLACE}/{name}", json={"text": "a"})
+        assert (done.status_code, "is that of a row of it" in done.text) == (422, True)
+    assert client.put(f"{PLACE}/12:30%23.txt", json={"text": "a"}).status_code == 200
+
+
+def test_a_writer_does_not_take_the_last_document_of_a_rule(client: TestClient, job: Job) -> None:
+    """A rule that matches nothing stops the index."""
+    done = client.delete(f"{PLACE}/hr/salaries.txt")
+    assert (done.status_code, "the last document of the rule 'hr/*'" in done.json()["detail"]) == (409, True)
+    assert client.put(f"{PLACE}/hr/other.txt", json={"text": "a"}).status_code == 200
+    assert client.delete(f"{PLACE}/hr/salaries.txt").status_code == 200
+
+
+def test_among_rows_with_labels_a_document_without_any_is_nobodys(job: Job) -> None:
+    small_index.settings(job, data=job.settings["data"], access={"labels": {}, "others": None})
+    app, key = app_of(job), key_of(job, "public")
+    assert client_of(app, key).get(f"{PLACE}/notes/market.txt").status_code == 200  # no labels anywhere
+    small_index.screened(job, {"rows.csv:2": {"text": "a", "labels": "hr"}})
+    assert client_of(app, key).get(f"{PLACE}/notes/market.txt").status_code == 404
+    assert client_of(app, key).put(f"{PLACE}/new.txt", json={"text": "a"}).status_code == 404
+    done = client_of(app, key_of(job, "all", sees_everything=True)).put(f"{PLACE}/new.txt", json={"text": "a"})
+    assert (done.status_code, "nobody could find this document" in done.text) == (409, True)
+
+
+def test_a_name_in_other_letters_is_another_document(
+    client: TestClient, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that ignores case: the folder says `hr`, and what the rules judge is `HR`."""
+    folder = job.workspace.root / "documents"
+    (folder / "hr").rename(folder / "HR")
+    assert client.get(f"{PLACE}/HR/salaries.txt").status_code == 200
+    monkeypatch.setattr(folders, "_names", lambda each: {path.name.lower() for path in each.iterdir()})
+    assert client.get(f"{PLACE}/HR/salaries.txt").status_code == 404
+    assert client.put(f"{PLACE}/HR/new.txt", json={"text": "a"}).status_code == 404
 
 
 def test_a_link_out_of_the_folder_is_no_document(client: TestClient, job: Job, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Request, Re
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from serving.bodies import Body, require_text
 from serving.door import may
 from serving.folders import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, Unfit, folder_of
 from serving.indexes import Indexes
@@ -82,8 +83,8 @@ class Deleted(BaseModel):
     searchable: str
 
 
-class _Text(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Text(Body):
+    model_config = ConfigDict(strict=True)
 
     text: Text
 
@@ -163,11 +164,14 @@ def _content(identity: str, kind: str, body: bytes, encoding: str) -> bytes:
     suffix = next((each for each in _TYPES if identity.lower().endswith(each)), "")
     if kind == "application/json" and suffix not in (".pdf", ".docx"):
         try:
+            require_text(body)
             return _Text.model_validate_json(body).text.encode(encoding)
         except ValidationError as error:
             raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
         except UnicodeEncodeError as error:
             raise HTTPException(422, f"text: character {error.start + 1} cannot be said in {encoding}.") from None
+        except ValueError as error:
+            raise HTTPException(422, f"{error}.") from None
     if kind != _BYTES and not (kind in _TYPES[suffix] if suffix else kind.startswith("text/")):
         wanted = " or ".join(_TYPES.get(suffix, ("text/...",)))
         raise HTTPException(415, f"{identity[:200]!r} must come as {wanted}, as {_BYTES}, or as JSON if it is text.")

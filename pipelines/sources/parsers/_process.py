@@ -49,6 +49,8 @@ class Parsers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and self._process is not None:  # nobody wants what it has yet to say
+            self._process.kill()
         self._end()
 
     def parse(self, name: str, path: Path, encoding: str) -> Parsed:

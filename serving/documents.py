@@ -96,14 +96,17 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
     path = "/indexes/{index}/documents/{id:path}"
 
     async def change(caller: Caller, once: str | None, said: list[str], make: Callable[[], BaseModel]) -> Response:
-        """Make it, once for each key; the answer is the same text each time."""
+        """Make it, once for each key; the answer is the same text each time. said: verb and index first."""
         request = hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
         def text() -> str:
             return make().model_dump_json()
 
+        def text_once() -> str:
+            return repeats.once(indexes.job(said[1]).name, caller.name, once, request, text) if once else text()
+
         with refusals(), _refusals():
-            answer = await workers.run(lambda: repeats.once(caller.name, once, request, text) if once else text())
+            answer = await workers.run(text_once)
         return Response(answer, media_type="application/json")
 
     @router.put(

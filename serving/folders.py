@@ -24,6 +24,7 @@ from serving.keys import Caller
 
 MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better
 MAX_ID, MAX_PART = 400, 120  # characters of an id, bytes of one of its parts: with both, no file system refuses it
+_UNDECODED = "\ufffd"  # what a server makes of bytes that are not UTF-8
 _ROW = re.compile("[#:]")  # behind a table's name, in the id of a document that is a row of it
 # What is the workspace's own: a folder of documents must not hold any of it, nor lie in it.
 _OWN = ("recipes", "indexes", "flows", "pipelines", "registry", "serving", "var", ".git", ".dvc", "data/models",
@@ -177,7 +178,8 @@ def _checked(identity: str) -> str:
         raise BadId(f"an id is a relative path of at most {MAX_ID} characters, {MAX_PART} bytes a part, none empty.")
     if any(part.startswith(".") or part != part.strip() or part == "__pycache__" for part in parts):
         raise BadId("no part of an id may begin with a dot, be __pycache__, or begin or end with white space.")
-    if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or "\\" in identity:
+    odd = "\\" in identity or _UNDECODED in identity
+    if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or odd:
         raise BadId("an id is printable text without a backslash, its accents composed (Unicode NFC).")
     if is_table(identity):
         raise BadId("a table is many documents, and none by itself: it can neither be read nor written here.")

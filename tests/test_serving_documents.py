@@ -83,7 +83,7 @@ def test_the_content_is_what_the_name_says(client: TestClient, job: Job, name: s
     [
         "..", "../x", "a/../../x", "%2e%2e/x", "%2e%2e%2fx", "/etc/x", "//x", ".git/x", "a/.hidden", "a//b", "a/",
         "a%00b", "a%0ab", "a%5cb", "a" * 121, "é" * 61, "/".join(["a" * 100] * 5), " a", "a%20", "__pycache__/a",
-        "e%CC%81", "rows.csv", "rows.JSONL", "a/%2e/b",
+        "e%CC%81", "%c0%ae%c0%ae/x", "rows.csv", "rows.JSONL", "a/%2e/b",
     ],
 )  # fmt: skip
 def test_an_id_is_a_path_below_the_folder_and_nothing_else(client: TestClient, job: Job, name: str) -> None:
@@ -241,17 +241,28 @@ def test_a_key_used_by_many_at_once_is_one_change_and_forgotten_after_a_day(
 
     def ask(_: int) -> str:
         begin.wait()
-        return repeats.once("ada", "k", "request", change)
+        return repeats.once("small", "ada", "k", "request", change)
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {"answer 1"}
     with pytest.raises(OtherRequest, match="used for another request"):
-        repeats.once("ada", "k", "other", change)
+        repeats.once("small", "ada", "k", "other", change)
     import time
 
     now = time.time()
     monkeypatch.setattr("time.time", lambda: now + KEPT_S + 1)
-    assert repeats.once("ada", "k", "other", change) == "answer 2"
+    assert repeats.once("small", "ada", "k", "other", change) == "answer 2"
+
+
+def test_a_slow_change_of_one_index_holds_up_no_other(tmp_path: Path) -> None:
+    repeats, may_end = Repeats(tmp_path / "r.db"), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(repeats.once, "slow", "ada", "k", "r", lambda: str(may_end.wait(timeout=60)))
+        assert repeats.once("quick", "eve", "k", "r", lambda: "done") == "done"
+        assert not slow.done()
+        may_end.set()
+        assert slow.result() == "True"
+    assert repeats.once("slow", "ada", "k", "r", lambda: "again") == "True"
 
 
 def test_a_folder_has_at_most_so_many_files(client: TestClient, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,8 @@ def test_a_page_of_another_site_may_not_ask(job: Job, headers: dict[str, str], s
 def test_a_link_from_elsewhere_opens_the_page(job: Job) -> None:
     client: TestClient = client_of(app_of(job))
     assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
-    assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
+    policy = client.get("/").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
 
 
 def test_other_machines_ask_with_keys_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+from contextlib import suppress
 from typing import ClassVar, cast
 
 import uvicorn
@@ -25,6 +26,7 @@ ARRIVE_S = 10.0
 BYTES_PER_S = 32 * 2**10
 TAKE_S = 30.0
 AT_ONCE = 8  # accepted before the first of them is looked at: as many as uvicorn's backlog is, which is 2,048
+_AT_A_TIME = 16 * 2**10  # bytes taken from a connection before others have their turn: perhaps chunks of a byte each
 _QUEUE = 2048  # that the system keeps until then
 _HEAD = b"\r\n".join((b"content-type: text/plain; charset=utf-8", b": ".join(NOSNIFF), b"connection: close", b"", b""))
 
@@ -57,6 +59,8 @@ class Connection(_Protocol):  # type: ignore[valid-type, misc]
     _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
+        with suppress(AttributeError):  # of a loop that is not asyncio's own
+            transport.max_size = _AT_A_TIME  # type: ignore[attr-defined]
         super().connection_made(transport)
         self._await_request()
         open_ones = [each for each in self.connections if not each.transport.is_closing()]

@@ -274,7 +274,17 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Requests answered at once.", show_default="cores, up to 8")
     ] = None,
-    without_keys: Annotated[bool, typer.Option("--without-keys", help="Let other machines ask without a key.")] = False,
+    without_keys: Annotated[
+        bool,
+        typer.Option("--without-keys", help="Let other machines ask without a key, by this one's address or name."),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name of this machine, to ask without a key by.", show_default=False),
+    ] = None,
+    session_key: Annotated[
+        bool, typer.Option("--session-key", help="Want a key, made for this run and printed in the page's address.")
+    ] = False,
     new_key: Annotated[
         str | None, typer.Option("--new-key", metavar="NAME", help="Make a key, print it once, and serve nothing.")
     ] = None,
@@ -294,7 +304,8 @@ def serve(
 
     A page to ask at /, and POST /indexes/INDEX/search and /answer, /models/MODEL/predict; /openapi.json has the rest.
     A new champion or release takes over within seconds, without a restart. Keys stand in var/keys.yaml (or
-    HEADRACE_KEYS), as hashes; while there are none, only this machine may ask.
+    HEADRACE_KEYS), as hashes; while there are none, only this machine may ask: every user of it, as the operator. On a
+    machine with other users take --session-key.
 
     Example: headrace serve film-reviews --port 8000
     """
@@ -314,14 +325,17 @@ def serve(
         )  # fmt: skip
         show({"name": new_key, "key": key, "file": str(file)}, new_key_lines(new_key, key, file), as_json=as_json)
         return
+    from serving.keys import made_up
+    from serving.server import Callers
     from serving.server import serve as answer
     from serving.workers import WORKERS
 
     answer(
         workspace, judge_of(workspace), models or [], host=host, port=port, workers=workers or WORKERS,
-        without_keys=without_keys,
-        tell=lambda url, served, indexes: show(
-            {"url": url, "models": served, "indexes": indexes}, served_lines(url, served, indexes), as_json=as_json
+        callers=Callers(without_keys, made_up() if session_key else None, allowed_host or ()),
+        tell=lambda url, served, indexes, key: show(
+            {"url": url, "models": served, "indexes": indexes, **({"key": key} if key else {})},
+            served_lines(url, served, indexes, key), as_json=as_json,
         ),
     )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """chunk: validated/ -> chunks/. Documents of the same content once each, cut into passages of the embedder's tokens.
 
+A document of which nothing says who may read it is set aside in quarantine.parquet, with the reason.
+
 Rows of documents that are what they were are taken over from the earlier chunks/; the bytes do not show it.
 """
 
@@ -17,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import earlier
-from pipelines.access import Rules
+from pipelines.access import Rules, in_rows
 from pipelines.cutter import CHUNKS, Cutter
 from pipelines.documents import AT_ONCE, Counts, Document, distinct, read_documents
 from pipelines.earlier import Earlier, read_earlier
@@ -27,6 +29,8 @@ from pipelines.schema.index import Access, Chunk
 from pipelines.search.embedder import named_base
 from pipelines.stage import stage_main
 from pipelines.workspace import Job, replacing, require_whole, sha256_json, unchanged, write_json, write_manifest
+
+QUARANTINE = "quarantine.parquet"
 
 
 @dataclass
@@ -62,14 +66,16 @@ def run(job: Job) -> None:
         _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])
         return
     found = read_earlier(chunks, cutter.method, CHUNKS)
-    rules, counts = Rules(access.labels, access.others, str(job.settings_file)), Counts()
+    rules = Rules(access.labels, access.others, str(job.settings_file), in_rows=in_rows(examples))
+    counts = Counts()
     with replacing(chunks) as folder:
-        documents = distinct(read_documents(examples, rules), counts, found.content)
+        documents = distinct(read_documents(examples, rules, counts), counts, found.content)
         with Progress("chunk", total=pq.read_metadata(examples).num_rows, unit="documents") as progress:
             written = write(documents, folder, cutter, found, progress)
         if not written.chunks:
             raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
         write_json(folder / "duplicates.json", counts.duplicates)
+        _set_aside(counts, folder)
         write_manifest(folder, {"of": of, **_facts(counts, written, cutter.method)})
     _say(cut=len(written.documents) - written.taken, unchanged=written.taken, duplicates=len(counts.duplicates))
 
@@ -98,10 +104,22 @@ def write(
     return written
 
 
+def _set_aside(counts: Counts, folder: Path) -> None:
+    """Write down and say which documents nobody may read. Without any there is no file."""
+    if not counts.unlabelled:
+        return
+    pq.write_table(pa.Table.from_pylist(counts.unlabelled), folder / QUARANTINE)
+    told = (
+        f"chunk: {len(counts.unlabelled):,} documents that nobody may read were set aside ({QUARANTINE}). The first: "
+    )
+    print(told + counts.unlabelled[0]["reason"], file=sys.stderr, flush=True)
+
+
 def _facts(counts: Counts, written: Written, method: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "documents": counts.documents,
         "duplicates": len(counts.duplicates),
+        "unlabelled": len(counts.unlabelled),
         "empty": written.empty,
         "chunks": written.chunks,
         "tokens": {"total": written.tokens, "longest": written.longest},

@@ -21,13 +21,15 @@ from pipelines.schema.lock import Lock
 from pipelines.schema.model import Lora, Method
 from pipelines.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document, shown
 from pipelines.schema.recipe import Recipe
-from pipelines.sources import find_source, source_file, watch_path
+from pipelines.sources import find_source, scheme, source_file, watch_path
 from pipelines.sources._files import Files, local
 from pipelines.sources.readers import reader_file
 from pipelines.stage import stage_main
 from pipelines.task import Task, find_task
 from pipelines.workspace import Job, sealed, write_json
 
+_LOCAL = ("", "file")  # schemes
+_ANY_SHARE = 1.0
 CONFIDENCE = 0.95  # one-sided, of the paired gates, where a recipe gives none
 
 
@@ -74,7 +76,7 @@ def settings(job: Job) -> dict[str, Any]:
     """All that the later stages read, as one document: equal files and locks give equal bytes."""
     lock = read_lock(job)
     if job.kind == "index":
-        index = read_index(job.settings_file)
+        index = _with_share(read_index(job.settings_file))
         document = index.model_dump(mode="json", exclude={"schedule", "title"})
         document["data"] = document.pop("documents")
         document["judged"] = lock.judged
@@ -98,6 +100,18 @@ def settings(job: Job) -> dict[str, Any]:
         "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
         "reference": lock.reference,
     }
+
+
+def _with_share(index: Index) -> Index:
+    """With the share of bad documents that may be set aside, where the file names none.
+
+    Of a folder on this machine it is any: who may write there could stop the index with documents that nobody can read,
+    and may delete them as well.
+    """
+    told = "at_most" in index.contract.model_fields_set
+    if told or index.documents.reader != "folders" or scheme(index.documents.source) not in _LOCAL:
+        return index
+    return index.model_copy(update={"contract": index.contract.model_copy(update={"at_most": _ANY_SHARE})})
 
 
 def _code(job: Job, data: Data, task: str | None) -> dict[str, str]:

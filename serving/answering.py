@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pipelines.search.answer import Answer, replies
 from pipelines.search.citations import Sentence
 from pipelines.search.query import Asker
+from serving.bodies import Route
 from serving.door import may
 from serving.indexes import Indexes
 from serving.keys import Caller
@@ -60,7 +61,7 @@ Piece = str | Answered  # sentences as they are written, then what they add up t
 
 def answering(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
     """The route of answers."""
-    router = APIRouter(tags=["indexes"])
+    router = APIRouter(tags=["indexes"], route_class=Route)
 
     @router.post(
         "/indexes/{index}/answer", response_model=Answered,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from registry.answering import Answers
+from serving.bodies import Body, Route
 from serving.champions import Champions
 from serving.door import may
 from serving.keys import Caller
@@ -27,9 +28,7 @@ def whole(text: str) -> str:
     return text
 
 
-class Inputs(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class Inputs(Body):
     inputs: Annotated[
         list[Annotated[str, AfterValidator(whole)]],
         Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths"),
@@ -59,7 +58,7 @@ class Models(BaseModel):
 
 def predictions(champions: Champions, workers: Workers) -> APIRouter:
     """The routes of the models that are served."""
-    router = APIRouter(tags=["models"])
+    router = APIRouter(tags=["models"], route_class=Route)
 
     @router.get("/models", responses=problems())
     async def models(caller: Annotated[Caller, Depends(may("predict"))]) -> Models:

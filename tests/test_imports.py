@@ -90,7 +90,7 @@ def test_who_may_import_whom(path: Path) -> None:
 # What has no ML and no state, and may therefore be used everywhere: errors, paths, settings sections.
 SHARED = (
     "pipelines.errors", "pipelines.workspace", "pipelines.closure", "pipelines.schema", "pipelines.contract",
-    "pipelines.kept", "pipelines.reflink", "pipelines.access", "pipelines.addresses",
+    "pipelines.kept", "pipelines.reflink", "pipelines.access", "pipelines.addresses", "pipelines.sources.readers",
 )  # fmt: skip
 
 

@@ -13,12 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.contract import DOCUMENTS
 from pipelines.errors import HeadraceError
 from pipelines.schema.data import Data
-from pipelines.sources._files import local
+from pipelines.sources._files import Found, local
 from pipelines.sources._records import Record
 from pipelines.sources.parsers import Unreadable, _process, docx, html, kind_of, pdf
 from pipelines.sources.parsers._process import Parsers
@@ -308,6 +310,45 @@ def test_a_parser_that_breaks_down_is_the_document_s_fault_and_a_missing_library
     with pytest.raises(HeadraceError, match=r"ended by itself \(exit 1\)"):
         Parsers()._ending(1)
     assert Parsers()._ending(-signal.SIGSEGV) == "the parser broke down over it (SIGSEGV; it may use 2 GiB of memory)"
+
+
+def in_parquet(folder: Path, texts: Any) -> Path:
+    file = folder / "bomb.pq"
+    pq.write_table(pa.table({"text": texts}), file, compression="zstd")
+    assert file.stat().st_size < 200_000
+    return file
+
+
+def test_a_cell_that_is_longer_than_a_document_may_be_is_its_row_s_fault(tmp_path: Path) -> None:
+    in_parquet(tmp_path, ["x" * 40_000_000, "Fine."])
+    found = read(tmp_path)
+    assert found["bomb.pq:1"].fault == "text: 40,000,000 characters; at most 10,485,760 are read"
+    assert (found["bomb.pq:2"].fault, found["bomb.pq:2"].values["text"]) == (None, "Fine.")
+
+
+@pytest.mark.parametrize(
+    ("cell", "rows", "says"),
+    [("x" * 40_000_000, 500, "needs more than 2 GiB of memory to parse"),
+     ("x" * 100_000, 2_000, "unpacks to more than 200 times its size")],
+)  # fmt: skip
+def test_a_table_that_unpacks_to_gigabytes_costs_the_parsers_process(
+    tmp_path: Path, cell: str, rows: int, says: str
+) -> None:
+    in_parquet(tmp_path, pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), [cell]))
+    (tmp_path / "fine.csv").write_text("text\nFine.\n", encoding="utf-8")
+    found = read(tmp_path)
+    assert says in str(found["bomb.pq"].fault)
+    assert sum(len(record.values["text"] or "") for record in found.values()) < 80_000_000
+    assert found["fine.csv:2"].values["text"] == "Fine."  # by the same process, or the next
+
+
+def test_who_wants_no_more_rows_does_not_wait_for_them(tmp_path: Path, parsers: Parsers) -> None:
+    (tmp_path / "a.csv").write_text("text\n" + "x\n" * 300_000, encoding="utf-8")
+    rows = parsers.rows(Found("a.csv", tmp_path / "a.csv"), tmp_path, "utf-8")
+    assert next(rows).values["text"] == "x"
+    rows.close()  # type: ignore[attr-defined]
+    (tmp_path / "b.html").write_text("<p>Fine.", encoding="utf-8")
+    assert parsers.parse("html", tmp_path / "b.html", "utf-8").text == "Fine.\n"
 
 
 def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from flows.integrity import md5_file
 from flows.live import live
 from flows.output import show
 from flows.refs import read_objects
-from pipelines.addresses import recorded
+from pipelines import addresses
 from pipelines.bases import locked
 from pipelines.errors import BadData, BadRequest, HeadraceError
 from pipelines.evidence import BUNDLE, as_registered
@@ -248,7 +248,7 @@ def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | 
         recorded.recorded(kept.version, name, kept.workspace.var)  # raises BadData: else nothing would be an answer
     try:
         settings = kept.settings
-        if source is not None and recorded(str(settings["data"]["source"])) != recorded(source):
+        if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
             return False
         if base is not None and base not in settings["bases"]:
             return False
@@ -273,7 +273,7 @@ def _index_came_from(job: Job, *, source: str | None, row: str | None, base: str
     if not (job.folder / SETTINGS).exists():
         return False
     settings = job.settings
-    if source is not None and recorded(str(settings["data"]["source"])) != recorded(source):
+    if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
         return False
     if base is not None and base not in settings["bases"]:
         return False

@@ -17,7 +17,7 @@ from tests.conftest import TINY_RECIPE, Workspace, make_tiny
 from tests.faults.hostile import on_source
 from tests.faults.mlflow_server import Server
 from tests.prefect_server import prefect_server, with_server
-from tests.tiny_graph import make_tiny_graph, until
+from tests.tiny_graph import make_tiny_graph
 
 WORDS = ("database", "aws", "tracking", "qdrant", "qdrantkey", "notify", "hub")
 SECRETS = {word: f"s3cret-{word}-9f2c" for word in WORDS}

@@ -8,7 +8,7 @@ QUESTION := Who won the Best Film award?
 DEBIAN := dataset-fashion-mnist chromium
 export DO_NOT_TRACK := 1
 
-.PHONY: run test quick lint bench peers soak docs install debian clean
+.PHONY: run walk test quick lint bench peers soak docs install debian clean
 
 run: install  ## the default recipe and the default index, end to end, and one question
 	$(BIN)/headrace run
@@ -21,10 +21,16 @@ test: install debian  ## the whole suite
 quick: install  ## the part that takes minutes, not tens of them
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-lint: install  ## ruff and mypy
+walk: install  ## every command block of the README, typed in order where `make run` was run
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.walk
+
+lint: install  ## ruff, mypy, and whether every extra installs beside the lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	sed -n 's|^\([^ ]*==[^ ]*\).*|\1|p' requirements.lock > .venv/pins.txt
+	$(BIN)/python -m pip install --quiet --dry-run --only-binary :all: --no-build-isolation --constraint .venv/pins.txt \
+	  --editable ".[$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")')]"
 
 bench: install  ## ratios against what a user would pick instead, measured in one run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
@@ -48,11 +54,11 @@ docs: install  ## the published JSON Schemas
 
 install: .venv/installed
 
-.venv/installed: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+.venv/installed: installer.lock requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11, 5) else "Headrace needs Python 3.11.5 or newer; try: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
-	$(BIN)/python -m pip install --quiet --require-virtualenv -r requirements.lock
+	$(BIN)/python -m pip install --quiet --require-virtualenv -r installer.lock
+	$(BIN)/python -m pip install --quiet --require-virtualenv --no-build-isolation -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -106,7 +106,7 @@ def _inputs(workspace: Workspace, version: str) -> list[tuple[str, Path]]:
     packed = versions.packed_folder(chosen, workspace.var) / versions.MODEL_FILES
     files = [(f"{_MODEL}/{version}", path) for path in packed.rglob("*") if path.is_file()]
     bundle = versions.evidence(chosen, "evidence.json", workspace.var)
-    files += [("evidence", bundle)] if bundle else []
+    files += [("evidence", path) for path in bundle.parent.rglob("*") if path.is_file()] if bundle else []
     graph, cache = Graph(workspace.root), Path(workspace.root) / ".dvc/cache/files/md5"
     for node in trace(workspace, _MODEL, version).nodes:
         if node.kind == "data" and node.hash:

@@ -41,6 +41,16 @@ def write_text(path: Path, text: str) -> None:
     swap_in(beside, path)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Replace a file that only its owner may read, from its first byte on."""
+    make_folder(path.parent)
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
+    swap_in(beside, path)
+
+
 def write_json(path: Path, document: Any) -> None:
     write_text(path, to_json(document))
 

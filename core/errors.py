@@ -11,10 +11,11 @@ import re
 import shutil
 from pathlib import Path
 
+from core.addresses import without_secrets
+
 GATE_REFUSED = 4
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _IN_WORDS = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|database or disk is full")
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s@]*:[^/?#\s@]*@|(?<=http://)[^/?#\s@]+@|(?<=https://)[^/?#\s@]+@")
 _FREE_SPACE = "Free space or allow writing, then run again; earlier outputs stand as they were."
 
 
@@ -25,7 +26,7 @@ class HeadraceError(Exception):
     transient = False
 
     def __str__(self) -> str:
-        return without_credentials(super().__str__())
+        return without_secrets(super().__str__())
 
 
 class BadRequest(HeadraceError):
@@ -48,11 +49,6 @@ class Outage(HeadraceError):
 
 class Unwritable(HeadraceError):
     """The disk is full or the folder read-only; earlier outputs stand as they were."""
-
-
-def without_credentials(text: str) -> str:
-    """The text, with passwords and tokens taken out of the addresses in it: a library's words may repeat one."""
-    return _CREDENTIALS.sub("", text)
 
 
 def unwritable(error: Exception, folder: Path) -> Unwritable | None:

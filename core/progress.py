@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from core.terminal import drawn_on, guard, plain
+
 DRIVER_VARIABLE = "HEADRACE_DRIVER"  # set by flows/: stages then mark what the driver should read, with this word
 _PLAIN_EVERY_S = 10.0
 _MARKED_EVERY_S = 0.5
@@ -45,11 +47,13 @@ class Progress:
     def __enter__(self) -> Progress:
         if not driven() and sys.stderr.isatty():
             from rich.console import Console
+            from rich.markup import escape
             from rich.progress import Progress as Bar
 
-            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._bar = Bar(console=Console(file=drawn_on()), transient=True)
+            self._task = self._bar.add_task(escape(plain(self.what)), total=self.total)
             self._bar.start()
-            self._task = self._bar.add_task(self.what, total=self.total)
+            guard()  # what is printed beside a running bar goes through streams of its own
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -26,6 +28,7 @@ ALTERED = "Something else changed it, or the disk did. `headrace run` (`headrace
 _EXPERIMENTS = Path(".dvc") / "tmp" / "exps"
 _LONGEST_NAME, _LONGEST_PATH = 255, 3000  # bytes of one part (ext4, xfs), characters of all below a folder
 _SHOWN = 200  # characters of a refused name
+_OWNER_ONLY = 0o700
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 S = TypeVar("S")
@@ -134,12 +137,26 @@ def sealed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_workspace(start: Path | None = None) -> Workspace:
-    """The workspace that holds `start` (default: the current directory).
+    """The workspace that holds `start` (default: the current directory), closed to other users of the machine.
 
     Raises BadRequest outside one.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
-            return Workspace(folder)
+            _close(found := Workspace(folder))
+            return found
     raise BadRequest(f"{here} is not inside a Headrace workspace (a git checkout with dvc.yaml and params.yaml).")
+
+
+def _close(workspace: Workspace) -> None:
+    """Let only the owner into what holds rows, databases and secrets; labels and keys hold over HTTP, not on the disk.
+
+    DVC's folder holds every row too, in its cache. What cannot be changed (read-only, or another user's) stays.
+    """
+    for folder, make in ((workspace.var, True), (workspace.root / "data", True), (workspace.root / ".dvc", False)):
+        with suppress(OSError):
+            if make and not folder.exists():
+                folder.mkdir(mode=_OWNER_ONLY)
+            if stat.S_IMODE(folder.stat().st_mode) & ~_OWNER_ONLY:
+                folder.chmod(_OWNER_ONLY)

@@ -13,6 +13,7 @@ from pathlib import Path
 from core.atomic_files import make_folder
 from core.errors import HeadraceError, unwritable
 from core.progress import tell
+from core.terminal import guard
 from core.workspace import Job, Kind, find_workspace
 from pipelines.driver import end_with_driver
 
@@ -27,6 +28,7 @@ def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = No
     if kind is None:
         parser.add_argument("--index", action="store_true", help="NAME is an index")
     arguments = parser.parse_args()
+    guard()
     end_with_driver()
     chosen: Kind = kind or ("index" if arguments.index else "recipe")
     try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from serving.http.api_keys import ANYBODY
+from serving.http.problems import problems
 from serving.indexes.indexes import Indexes, Standing
 from serving.models.champions import Champions
 
@@ -16,14 +18,19 @@ class Alive(BaseModel):
     alive: bool = True
 
 
-class Ready(BaseModel):
+class Answers(BaseModel):
+    """Whether every model and index that should answer does."""
+
+    ready: bool
+
+
+class Ready(Answers):
     """models: name -> version; indexes: name -> release. faults: name -> why its newest does not answer; for a model
     the one before may.
 
     registry: why new champions are not seen, or why nothing is served; null when all is well.
     """
 
-    ready: bool
     models: Mapping[str, str]
     indexes: Mapping[str, str]
     faults: Mapping[str, str]
@@ -31,7 +38,7 @@ class Ready(BaseModel):
 
 
 def health(champions: Champions, indexes: Indexes) -> APIRouter:
-    """The routes for whoever watches over this process. They want no key, and say nothing of what is inside."""
+    """The routes for whoever watches over this process. Without a key they say nothing of what is inside."""
     router = APIRouter(tags=["health"])
 
     @router.get("/health")
@@ -39,12 +46,18 @@ def health(champions: Champions, indexes: Indexes) -> APIRouter:
         """The process lives and answers."""
         return Alive()
 
-    @router.get("/ready", responses={503: {"model": Ready, "description": "Something that should answer does not."}})
-    async def ready(response: Response) -> Ready:
-        """200 while every model and index has a version that answers, be it not the newest; 503 when one has none."""
+    @router.get(
+        "/ready", openapi_extra={"security": [{}, {"HTTPBearer": []}]},  # a key, or none
+        responses={
+            **problems(), 503: {"model": Ready | Answers, "description": "Something that should answer does not."}
+        },
+    )  # fmt: skip
+    async def ready(request: Request, response: Response) -> Ready | Answers:
+        """200 while every model and index has a version that answers, be it not the newest; 503 when one has none.
+        With a key, or on a server of this machine that wants none: which, and what is wrong."""
         told = readiness(champions, await asyncio.to_thread(indexes.standing))
         response.status_code = 200 if told.ready else 503
-        return told
+        return Answers(ready=told.ready) if request.state.caller in (None, ANYBODY) else told
 
     return router
 

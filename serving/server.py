@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,54 +21,81 @@ from registry.promotion.promotion import Judge
 from registry.store.overview import standings
 from registry.store.versions import CHAMPION, resolve
 from serving.app import make_app
-from serving.http.api_keys import ANYBODY, OPERATOR, Keys, key_file, read_keys
+from serving.http.api_keys import ANYBODY, OPERATOR, Keys, hash_of, key_file, read_keys
 from serving.http.door import is_loopback
 from serving.http.threads import WORKERS, Workers
 from serving.indexes.indexes import Indexes
 from serving.models.champions import Champions
 
 if TYPE_CHECKING:
+    import asyncio
+
+    import uvicorn
     from fastapi import FastAPI
 
+_OPERATORS = (
+    "no key is wanted: every user of this machine is the operator here, sees all documents and may write them. On a "
+    "machine with other users, --session-key makes a key for this run, --new-key NAME one that stays."
+)
 END_S = 30  # seconds that requests in flight have once the process is told to end
 _HIGHEST_PORT = 65535
 
-Tell = Callable[[str, Mapping[str, str], Mapping[str, str]], None]  # the address, model -> version, index -> release
+# The address, model -> version, index -> release, the key of this process if it has one.
+Tell = Callable[[str, Mapping[str, str], Mapping[str, str], str | None], None]
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Who may ask: without_keys lets other machines ask without a key; session_key is one of this process alone.
+
+    allowed_hosts: names of this machine, beside those that it knows itself, which a request without a key may be
+    meant for.
+    """
+
+    without_keys: bool = False
+    session_key: str | None = None
+    allowed_hosts: Sequence[str] = ()
 
 
 def serve(
     workspace: Workspace, judge: Judge, names: Sequence[str], *,
-    host: str, port: int, tell: Tell, workers: int = WORKERS, without_keys: bool = False,
+    host: str, port: int, tell: Tell, workers: int = WORKERS, callers: Callers | None = None,
 ) -> None:  # fmt: skip
     """Serve the published indexes, and the champions of these models (none: of all), until Ctrl-C or SIGTERM.
 
-    tell is called once it listens. without_keys: let other machines ask without a key.
+    tell is called once it listens.
     Raises BadRequest for an address that cannot be had, for one that other machines reach while there are no keys, for
     a key file that cannot be read, and for a model that is not registered. A registry that is away is waited for, and
     so is a champion that is not there or cannot be loaded: /ready says it.
     """
     _end_by_interrupt()
     with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener, _plain_log():
-        keys = _keys(key_file(workspace), host, without_keys=without_keys)
+        callers = callers or Callers()
+        keys = _keys(key_file(workspace), host, callers)
         _require_registered(names, workspace)
         champions, indexes = Champions(workspace.var, judge, names, _say), Indexes(workspace)
         champions.look()
         for index, why in indexes.warm().items():
             _say(f"{index}: {why}")
         models = {name: each.loaded.version.version for name, each in champions.serving.items()}
-        tell(_url(listener), models, indexes.standing().live)
+        tell(_url(listener), models, indexes.standing().live, callers.session_key)
         with champions.following():
-            _run(make_app(champions, indexes, Workers(workers), keys), listener)
+            app = make_app(champions, indexes, Workers(workers), keys, _hosts(keys, callers.allowed_hosts))
+            configured(app).run(sockets=[listener])
 
 
-def _keys(file: Path, host: str, *, without_keys: bool) -> Keys:
+def _keys(file: Path, host: str, callers: Callers) -> Keys:
     """Raises BadRequest where other machines could ask without a key, and nobody said that they may."""
+    if callers.session_key is not None and callers.without_keys:
+        raise BadRequest("--session-key makes a key, and --without-keys wants none: leave one of them out.")
     if file.exists():
         read_keys(file)
-        return Keys(file, None)
+    if file.exists() or callers.session_key is not None:
+        return Keys(file, None, session=callers.session_key and hash_of(callers.session_key))
     if is_loopback(host):
+        _say(_OPERATORS)
         return Keys(file, OPERATOR)
-    if not without_keys:
+    if not callers.without_keys:
         raise BadRequest(
             f"--host {host} can be reached from other machines, and there are no keys ({file} is not there). `headrace "
             "serve --new-key NAME` makes one; with --without-keys whoever reaches it may ask, and sees documents "
@@ -77,13 +105,27 @@ def _keys(file: Path, host: str, *, without_keys: bool) -> Keys:
     return Keys(file, ANYBODY)
 
 
-def _run(app: FastAPI, listener: socket.socket) -> None:
+def _hosts(keys: Keys, allowed: Sequence[str]) -> frozenset[str]:
+    """Names that a request without a key may be meant for, beside addresses. The machine's own where others may ask.
+
+    On loopback its names are not among them: whoever answers for names on the network could make a page of theirs ask.
+    """
+    own = [socket.gethostname(), socket.getfqdn()] if keys.without is ANYBODY else []
+    own = [name for name in own if not is_loopback(name)]  # of a machine that knows no other name for itself
+    return frozenset(name.lower().rstrip(".") for name in (*own, *allowed))
+
+
+def configured(app: FastAPI, connection: type[asyncio.Protocol] | None = None) -> uvicorn.Server:
+    """The server of an application, with its limits."""
     import uvicorn
 
+    from serving.http.connections import AT_ONCE, Connection, Server
+
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=END_S, server_header=False
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+        app, http=connection or Connection, ws="none", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=END_S, backlog=AT_ONCE,
+    )  # fmt: skip
+    return Server(config)
 
 
 class _Log(io.TextIOWrapper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -19,7 +19,7 @@ from serving.http.api_keys import OPERATOR, RIGHTS, Keys, new_key
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
 from serving.models.champions import Champions
-from serving.server import _listening, _url
+from serving.server import _listening, _url, configured
 from tests import small_index
 from tests.small_model import trusting
 
@@ -54,15 +54,17 @@ def keys_of(job: Job, **options: Any) -> Keys:
     return Keys(job.workspace.var / "keys.yaml", OPERATOR, **options)
 
 
-def app_of(job: Job, keys: Keys | None = None, workers: Workers | None = None) -> FastAPI:
+def app_of(
+    job: Job, keys: Keys | None = None, workers: Workers | None = None, hosts: frozenset[str] = frozenset()
+) -> FastAPI:
     """Serves the job's workspace; it has no model."""
     champions = Champions(job.workspace.var, trusting, [], print)
-    return make_app(champions, Indexes(job.workspace), workers or Workers(), keys or keys_of(job))
+    return make_app(champions, Indexes(job.workspace), workers or Workers(), keys or keys_of(job), hosts)
 
 
-def client_of(app: FastAPI, key: str | None = None) -> TestClient:
+def client_of(app: FastAPI, key: str | None = None, base_url: str = HERE) -> TestClient:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return TestClient(app, base_url=HERE, headers=headers, raise_server_exceptions=False)
+    return TestClient(app, base_url=base_url, headers=headers, raise_server_exceptions=False)
 
 
 def key_of(job: Job, name: str, *labels: str, rights: Sequence[str] = RIGHTS, **options: Any) -> str:
@@ -70,10 +72,10 @@ def key_of(job: Job, name: str, *labels: str, rights: Sequence[str] = RIGHTS, **
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
+def running(app: FastAPI, connection: type[asyncio.Protocol] | None = None) -> Iterator[str]:
     """The app behind a real port of this machine; its address."""
     with _listening("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = configured(app, connection)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

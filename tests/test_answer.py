@@ -18,9 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.assessment import assess, holds, judged
+from core.atomic_files import write_json
 from core.errors import BadRequest, Outage
+from core.schema.reading import BadSettings
 from core.schema.search import Answer as Settings
-from pipelines.search.ask.answer import Answer, answer, generated, prompt, quotes, stream, tell
+from core.workspace import Workspace
+from pipelines.recipes.read import read_index
+from pipelines.search.ask.answer import Answer, answer, answer_settings, generated, prompt, quotes, stream, tell
 from pipelines.search.ask.citations import NOT_HERE, Dropped, Sentence, checked, support
 from pipelines.search.ask.query import Passage
 from pipelines.search.ask.refusal import Evidence, weigh
@@ -284,11 +288,11 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_ANSWER_KEY", KEY)
+    monkeypatch.setenv("HEADRACE_ANSWER_KEY", KEY)
 
 
 def at(address: str, **more: Any) -> Settings:
-    return Settings(model=address, name="m", key_env="TEST_ANSWER_KEY", **more)
+    return Settings(model=address, name="m", key_env="HEADRACE_ANSWER_KEY", **more)
 
 
 def test_an_endpoint_writes_and_every_sentence_is_checked(endpoint: str) -> None:
@@ -331,9 +335,39 @@ def test_an_endpoint_that_never_ends_is_left(endpoint: str) -> None:
 def test_an_endpoint_that_is_away_and_a_key_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Outage, match=r"cannot be reached .* Run again"):
         list(writer(at("http://127.0.0.1:9/v1"), Path()).write(prompt("Who won?", PASSAGES)))
-    monkeypatch.delenv("TEST_ANSWER_KEY")
-    with pytest.raises(BadRequest, match="the variable TEST_ANSWER_KEY is not set"):
+    monkeypatch.delenv("HEADRACE_ANSWER_KEY")
+    with pytest.raises(BadRequest, match="the variable HEADRACE_ANSWER_KEY is not set"):
         writer(at("http://127.0.0.1:9/v1"), Path())
+
+
+def test_a_key_goes_to_this_machine_or_over_https() -> None:
+    for address in ("https://x.example/v1", "http://127.0.0.1:8000/v1", "http://[::1]:8/", "http://localhost/v1"):
+        assert at(address).key_env == "HEADRACE_ANSWER_KEY"
+
+
+def test_both_mistakes_of_a_key_stand_in_one_message_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "docs.yaml").write_text(
+        "documents: {source: docs, reader: folders}\nembed: {model: org/x, precision: fp8}\nanswer:\n"
+        "  model: http://x.example/v1\n  name: m\n  key_env: CLOUD_SECRET\n"
+    )
+    with pytest.raises(BadSettings) as refused:
+        read_index(tmp_path / "docs.yaml")
+    assert [mistake.line for mistake in refused.value.mistakes] == [2, 6]
+    assert "HEADRACE_ANSWER_CLOUD_SECRET" in str(refused.value) and "over https:// only" in str(refused.value)
+
+
+def test_a_release_of_before_says_which_variable_to_rename(tmp_path: Path) -> None:
+    job = Workspace(tmp_path).job("index", "docs")
+    answer = {
+        "model": "https://x.example/v1",
+        "name": "m",
+        "key_env": "CLOUD_SECRET",
+        "max_tokens": 9,
+        "timeout_s": 1.0,
+    }
+    write_json(job.folder / "settings.json", {"answer": answer})
+    with pytest.raises(BadRequest, match=r"docs\.yaml: answer\.key_env: .*CLOUD_SECRET to HEADRACE_ANSWER_CLOUD"):
+        answer_settings(job)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +375,23 @@ def test_an_endpoint_that_is_away_and_a_key_that_is_not_there(monkeypatch: pytes
     [
         ({"model": "https://x.example/v1"}, "name is missing"),
         ({"model": "folder", "name": "m"}, "belong to a model at an http"),
-        ({"model": "https://x.example/v1", "name": "m", "key_env": "sk-abc"}, "key_env"),
+        ({"model": "https://x.example/v1", "name": "m", "key_env": "sk-abc"}, "begins with HEADRACE_ANSWER_"),
+        (
+            {"model": "https://x.example/v1", "name": "m", "key_env": "CLOUD_SECRET"},
+            "to HEADRACE_ANSWER_CLOUD_SECRET",
+        ),
+        *(
+            ({"model": address, "name": "m", "key_env": "HEADRACE_ANSWER_KEY"}, "over https:// only")
+            for address in (
+                "http://x.example/v1",
+                "http://127.0.0.1.x.example/",
+                "http://127.0.0.1@x.example/",
+                "http://10.0.0.1/",
+                "http://localhost.x.example",
+                "http://127.0.0.1\\\\@x.example/",
+                "http://localhost:80@x.example/",
+            )
+        ),
         ({"model": "folder", "api_key": "sk-abc"}, "api_key"),
     ],
 )

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from pipelines.register import register
 from registry.promotion.card import Facts, baseline_line, card, winners
 from registry.promotion.gate import Reason, Verdict
+from registry.store import signing
 
 
 def interval(value: float) -> dict[str, float]:
@@ -50,6 +54,13 @@ def test_the_card_holds_what_it_must() -> None:
     ):  # fmt: skip
         assert part in text
     assert "baseline wins" not in text
+
+
+def test_the_card_of_what_is_signed_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before evidence.json takes the card's hash, which the signature is over."""
+    key = signing.PublicKey(b"ours")
+    monkeypatch.setattr(signing, "signing_key", lambda: key)
+    assert f"With the key `{key.fingerprint}`" in register._card(FACTS)
 
 
 def test_a_winning_baseline_is_said_before_anything_else() -> None:

@@ -11,11 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadData, BadRequest
+from core.workspace import Job
 from pipelines.chunk import chunk
 from pipelines.chunk.documents import Counts, Document, distinct
 from pipelines.search.vectors.token_reader import load_reader
@@ -154,6 +156,38 @@ def test_some_documents_without_labels(tmp_path: Any) -> None:
     job = small_index.make(tmp_path, {"a": {"text": STORY, "labels": "hr"}, "b": STORY + "x"})
     with pytest.raises(BadData, match="1 of 2 documents have no access labels, the others have"):
         chunk.run(job)
+
+
+def set_aside(job: Job) -> dict[str, str]:
+    rows = pq.read_table(job.folder / "chunks" / "quarantine.parquet").to_pylist()
+    return {row["document"]: row["reason"] for row in rows}
+
+
+def test_a_document_without_labels_costs_itself_and_is_nobodys(tmp_path: Any) -> None:
+    said = {name: {"text": STORY + name, "labels": "hr"} for name in "abc"}
+    job = small_index.make(tmp_path, {**said, "d": STORY + "d"})
+    chunk.run(job)
+    assert {row["document"] for row in small_index.rows(job)} == set("abc")
+    [reason] = set_aside(job).values()
+    assert "document 'd' has no access labels, others have" in reason
+
+
+def test_with_rules_a_document_that_they_do_not_speak_for_costs_itself(tmp_path: Any) -> None:
+    """A table with labels of its own among documents of an index with rules stopped the whole index."""
+    fine = {f"hr/{at}.md": STORY + str(at) for at in range(4)}
+    evil: dict[str, Text] = {
+        "evil.csv.gz#1": {"text": "Pay to EVIL.", "labels": "hr"},
+        "other.md": STORY,
+        "hr/x.pdf": STORY,
+    }
+    job = small_index.make(tmp_path, {**fine, **evil})
+    small_index.settings(job, access={"labels": {"hr/*": ["hr"], "*.pdf": ["it"], "evil*": []}, "others": None})
+    chunk.run(job)
+    assert {row["document"] for row in small_index.rows(job)} == set(fine)
+    reasons = set_aside(job)
+    assert reasons.keys() == evil.keys()
+    assert "has labels of its own (hr)" in reasons["evil.csv.gz#1"]
+    assert "no glob matches" in reasons["other.md"] and "do not agree" in reasons["hr/x.pdf"]
 
 
 def test_labels_by_rules(tmp_path: Any) -> None:

@@ -44,7 +44,7 @@ def test_help_has_an_example_and_loads_nothing_but_the_command(verb: str | None)
         assert "--json" in said or verb == "schedule"
     ours = {name for name in modules if name.startswith(("core.", "flows.", "pipelines.", "registry.", "serving."))}
     assert {name for name in ours if not name.startswith("flows.cli")} <= {
-        "flows.terminal", "flows.terminal.output", "core.errors",
+        "core.addresses", "core.errors", "core.terminal", "flows.terminal", "flows.terminal.output",
     }  # fmt: skip
     tops = {name.partition(".")[0] for name in modules}
     assert "typer" in tops  # which itself loads pydantic for a verb's parameters
@@ -117,7 +117,8 @@ def test_from_new_to_retire(workspace: Workspace) -> None:
     workspace.write("documents.jsonl", '{"id": "a", "text": "a text"}\n')
     workspace.write("mine.yaml", TINY_INDEX)
     made = json.loads(workspace.headrace("new", "docs", "--from", "mine.yaml", "--json").stdout)
-    assert made == {"name": "docs", "kind": "index", "files": ["indexes/docs.yaml", "indexes/docs.lock", "params.yaml"]}
+    files = ["indexes/docs.yaml", "indexes/docs.lock", "params.yaml"]
+    assert made == {"name": "docs", "kind": "index", "files": files, "outward": []}
     state = json.loads(workspace.headrace("status", "--json").stdout)
     assert state["recipes"] == []
     assert state["indexes"][0]["stale"]["resolve@docs"] == ["it never ran"]

@@ -10,7 +10,10 @@ import random
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -460,6 +463,21 @@ def test_rows_of_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("good", "pos", 5, "row 2 of the query"),
     ]
     assert manifest(tmp_path)["source"] == source and "sqlite" not in json.dumps(manifest(tmp_path))
+
+
+def test_the_query_of_an_address_is_kept_as_a_hash(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", [["good", "pos"], ["bad", "neg"]])
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, kept = f"http://127.0.0.1:{server.server_port}/rows.csv", []
+        for query in ("", "?version=first", "?version=second"):
+            assert len(collected(tmp_path, source=url + query)) == 2
+            kept.append(manifest(tmp_path)["source"])
+        server.shutdown()
+    assert kept[0] == url and kept[1] != kept[2] and kept[1].startswith(f"{url}?version=~")
+    written = [*(tmp_path / "var").rglob("*"), *(tmp_path / "data" / "models" / "tried" / "raw").rglob("*")]
+    assert not [path for path in written if path.is_file() and b"second" in path.read_bytes()]
 
 
 def test_a_column_whose_type_shows_late_has_one_type(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadRequest
+from core.errors import BadRequest, HeadraceError
 from flows.graph.graph import Busy, CommandFailed, Graph, behind, select
 from tests.conftest import make_workspace
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
@@ -130,3 +130,15 @@ def test_a_push_without_a_remote_is_none(tiny: TinyGraph, tmp_path: Path) -> Non
     tiny.dvc("remote", "add", "-d", "disk", str(tmp_path / "remote"))
     assert Graph(tiny.root).push(["load@i"]) == 1
     assert threading.active_count() >= 1
+
+
+def test_a_push_that_fails_does_not_tell_the_password(tiny: TinyGraph, capfd: pytest.CaptureFixture[str]) -> None:
+    Graph(tiny.root).reproduce("load@i")
+    for url, says in (
+        ("http://bob:s3cret@127.0.0.1:9/x", "failed to upload"),
+        ("hdfs://b/x", r"DVC: hdfs.*'dvc-hdfs'"),
+    ):
+        tiny.write(".dvc/config.local", f"[core]\n    remote = far\n['remote \"far\"']\n    url = {url}\n")
+        with pytest.raises(HeadraceError, match=says) as fault:
+            Graph(tiny.root).push(["load@i"])
+        assert "s3cret" not in f"{fault.value} {fault.value.__cause__} {''.join(capfd.readouterr())}"

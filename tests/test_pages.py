@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import pytest
 from mlflow import MlflowClient
 
 from core.workspace import Workspace as Place
 from flows.promotion.watcher import watching
+from flows.servers import servers
 from registry.promotion import journal
 from registry.store import versions
 from registry.store.connection import connect
@@ -41,18 +40,6 @@ def browser() -> Iterator[object]:
         opened.close()
 
 
-def up(url: str) -> None:
-    deadline = time.monotonic() + WAIT_MS / 1000
-    while True:
-        try:
-            assert httpx.get(f"{url}/health").status_code == 200
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, f"{url} did not start"
-            time.sleep(0.5)
-        else:
-            return
-
-
 def ran(tiny: Workspace) -> dict[str, Any]:
     done = tiny.headrace("run", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -66,13 +53,22 @@ def served(tiny: Workspace) -> str:
 
 
 def test_pages(tiny: Workspace, browser) -> None:
-    pages = ran(tiny)["links"]
-    up(pages["mlflow"])  # it starts in the background
+    links = ran(tiny)["links"]
     page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.goto(f"{pages['mlflow']}/#/models/tiny", timeout=WAIT_MS)
+    refused = [401, 403, 421]
+    wrong: list[str] = []
+    page.on("response", lambda answer: wrong.extend([answer.url] * (answer.status in refused)))
+    page.on("request", lambda request: wrong.extend([request.url] * (".localhost:" not in request.url[:50])))
+    page.goto(f"{links['mlflow']}#/models/tiny", timeout=WAIT_MS)  # the printed link, and nothing is typed
     page.get_by_text("champion").first.wait_for(timeout=WAIT_MS)
-    page.goto(f"{pages['prefect']}/runs", timeout=WAIT_MS)
-    page.get_by_text("tiny").first.wait_for(timeout=WAIT_MS)
+    page.goto(links["run"], timeout=WAIT_MS)
+    page.get_by_text("evaluate@tiny").first.wait_for(timeout=WAIT_MS)
+    page.goto(links["prefect"], timeout=WAIT_MS)
+    page.get_by_text("Flow Runs").first.wait_for(timeout=WAIT_MS)
+    tokens = [link.partition("token=")[2] for link in links.values()]
+    assert not [token for token in tokens if token in page.url or token in page.content()]
+    assert holding(tokens, tiny) == {"var/servers/mlflow.json", "var/servers/prefect.json"}
+    pages = servers.pages(Place(tiny.root))
 
     two_epochs = TINY_RECIPE.replace("epochs: 1", "epochs: 2") + "registry: {promote: manual}\n"
     tiny.write("recipes/tiny.yaml", two_epochs)
@@ -87,6 +83,17 @@ def test_pages(tiny: Workspace, browser) -> None:
         assert "the ledger knows other evidence" in client.get_model_version("tiny", "1").tags["promotion_refused"]
         [*_, last] = journal.read(client, "tiny").entries
         assert (last.action, last.before, last.to) == ("refused", "2", "1")
+    assert not [each for each in wrong if not each.startswith(("data:", "blob:"))]
+
+
+def holding(secrets: list[str], tiny: Workspace) -> set[str]:
+    """Files of the workspace that hold one: records, logs, databases, evidence."""
+    files = [path for path in tiny.root.rglob("*") if path.is_file() and ".git" not in path.parts]
+    return {
+        path.relative_to(tiny.root).as_posix()
+        for path in files
+        if any(secret.encode() in path.read_bytes() for secret in secrets)
+    }
 
 
 @contextmanager

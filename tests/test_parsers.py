@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core.errors import HeadraceError
 from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
-from pipelines.sources._files import local
+from pipelines.sources._files import Found, local
 from pipelines.sources._records import Record
 from pipelines.sources.parsers import Unreadable, _process, docx, html, kind_of, pdf
 from pipelines.sources.parsers._process import Parsers
@@ -253,6 +257,34 @@ def test_a_picture_elsewhere_is_not_read(tmp_path: Path, parsers: Parsers) -> No
     assert parsers.parse("docx", path, "utf-8").text == "Text.\n"
 
 
+def test_documents_that_loop_or_ask_for_something(tmp_path: Path) -> None:
+    """Each is refused or read as its text, in bounded time, and nobody is asked for anything."""
+    with socket.create_server(("127.0.0.1", 0)) as asked, Parsers(seconds=2) as parsers:
+        asked.settimeout(0.1)
+        away = f"http://127.0.0.1:{asked.getsockname()[1]}/x"
+        entity = f'<!DOCTYPE d [<!ENTITY x SYSTEM "{away}">]>'
+        quadratic = f'<!DOCTYPE d [<!ENTITY q "{"ha" * 50_000}">]>'
+        page = f'<iframe src="{away}"></iframe><img src="{away}"><link rel="stylesheet" href="{away}"><p>Text.'
+        looped = make_pdf([["Text."]]).replace(b"/Type /Pages /Kids [5 0 R]", b"/Type /Pages /Kids [2 0 R]")
+        opening = f"<< /Type /Catalog /OpenAction << /S /URI /URI ({away}) >> /Pages 2 0 R >>".encode()
+        assert looped != make_pdf([["Text."]])
+        cases = {
+            "entity.docx": make_docx(tmp_path / "e.docx", paragraph("a&x;b"), head=entity).read_bytes(),
+            "core.docx": make_docx(tmp_path / "c.docx", paragraph("Text."), title=f"{entity}&x;").read_bytes(),
+            "quadratic.docx": make_docx(tmp_path / "q.docx", paragraph("&q;" * 5_000), head=quadratic).read_bytes(),
+            "nested.docx": make_docx(tmp_path / "n.docx", "<w:p>" * 20_000 + "</w:p>" * 20_000).read_bytes(),
+            "page.html": page.encode(), "divs.html": b"<div>" * 20_000, "loop.pdf": looped,
+            "action.pdf": make_pdf([["Text."]]).replace(b"<< /Type /Catalog /Pages 2 0 R >>", opening),
+        }  # fmt: skip
+        for name, content in cases.items():
+            path = tmp_path / name
+            path.write_bytes(content)
+            with suppress(Unreadable):
+                assert len(parsers.parse(path.suffix[1:], path, "utf-8").text) < 1_000, name
+        with pytest.raises(TimeoutError):
+            asked.accept()
+
+
 def test_a_zip_that_unpacks_to_more_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docx, "_MAX_XML_BYTES", 100_000)
     path = make_docx(tmp_path / "a.docx", paragraph(" " * 200_000))
@@ -278,6 +310,45 @@ def test_a_parser_that_breaks_down_is_the_document_s_fault_and_a_missing_library
     with pytest.raises(HeadraceError, match=r"ended by itself \(exit 1\)"):
         Parsers()._ending(1)
     assert Parsers()._ending(-signal.SIGSEGV) == "the parser broke down over it (SIGSEGV; it may use 2 GiB of memory)"
+
+
+def in_parquet(folder: Path, texts: Any) -> Path:
+    file = folder / "bomb.pq"
+    pq.write_table(pa.table({"text": texts}), file, compression="zstd")
+    assert file.stat().st_size < 200_000
+    return file
+
+
+def test_a_cell_that_is_longer_than_a_document_may_be_is_its_row_s_fault(tmp_path: Path) -> None:
+    in_parquet(tmp_path, ["x" * 40_000_000, "Fine."])
+    found = read(tmp_path)
+    assert found["bomb.pq:1"].fault == "text: 40,000,000 characters; at most 10,485,760 are read"
+    assert (found["bomb.pq:2"].fault, found["bomb.pq:2"].values["text"]) == (None, "Fine.")
+
+
+@pytest.mark.parametrize(
+    ("cell", "rows", "says"),
+    [("x" * 40_000_000, 500, "needs more than 2 GiB of memory to parse"),
+     ("x" * 100_000, 2_000, "unpacks to more than 200 times its size")],
+)  # fmt: skip
+def test_a_table_that_unpacks_to_gigabytes_costs_the_parsers_process(
+    tmp_path: Path, cell: str, rows: int, says: str
+) -> None:
+    in_parquet(tmp_path, pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), [cell]))
+    (tmp_path / "fine.csv").write_text("text\nFine.\n", encoding="utf-8")
+    found = read(tmp_path)
+    assert says in str(found["bomb.pq"].fault)
+    assert sum(len(record.values["text"] or "") for record in found.values()) < 80_000_000
+    assert found["fine.csv:2"].values["text"] == "Fine."  # by the same process, or the next
+
+
+def test_who_wants_no_more_rows_does_not_wait_for_them(tmp_path: Path, parsers: Parsers) -> None:
+    (tmp_path / "a.csv").write_text("text\n" + "x\n" * 300_000, encoding="utf-8")
+    rows = parsers.rows(Found("a.csv", tmp_path / "a.csv"), tmp_path, "utf-8")
+    assert next(rows).values["text"] == "x"
+    rows.close()  # type: ignore[attr-defined]
+    (tmp_path / "b.html").write_text("<p>Fine.", encoding="utf-8")
+    assert parsers.parse("html", tmp_path / "b.html", "utf-8").text == "Fine.\n"
 
 
 def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,9 @@ from pipelines.register.register import run
 from pipelines.tasks import find_task
 from registry.promotion import promotion
 from registry.promotion.receipts import receipt_holds
-from registry.store import versions
+from registry.store import signing, versions
 from registry.store.connection import connect
+from registry.version import evidence_files as recorded
 from registry.version import predict
 from registry.version.onnx_choice import CLOSE, GRAPH, unfit
 from tests.conftest import TINY_RECIPE, film_rows, make_workspace
@@ -112,8 +113,14 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     for tag in ("raw_hash", "validated_hash", "prepared_hash", "recipe_hash", "base_hash", "dvc_lock_hash"):
         assert version.tags[tag]
     assert len(version.tags["code_commit"].removesuffix("-dirty")) == 40
-    for name in ("predictions.parquet", "profile.json", "metrics.json", "model-card.md", "dvc-lock.json"):
-        assert versions.evidence(version, name, job.workspace.var), name
+    told = recorded.bundle(version, job.workspace.var)
+    folder = versions.evidence(version, signing.BUNDLE, job.workspace.var)
+    assert told is not None and folder is not None
+    kept = {path.relative_to(folder.parent).as_posix() for path in folder.parent.rglob("*") if path.is_file()}
+    assert kept - {signing.BUNDLE} == told[recorded.FILES].keys(), "a file that is kept and has no hash"
+    assert {"predictions.parquet", "profile.json", "metrics.json", "model-card.md", "dvc-lock.json"} < kept
+    assert {"recipe.yaml", "recipe.lock", "settings.json", "report.md"} < kept
+    assert recorded.faults(version, told, job.workspace.var) == {}
     run_of = connect(job.workspace.var).get_run(version.run_id)
     assert run_of.info.run_name == "tiny training"
     assert (
@@ -122,7 +129,7 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     )
     assert "eval_loss" in run_of.data.metrics
     profile = read_json(job.folder / "validated" / "profile.json")
-    assert versions.champion_profile("tiny", job.workspace.var) == profile
+    assert recorded.champion_profile("tiny", job.workspace.var) == profile
 
 
 def test_again_is_the_same_version_and_says_what_beats_it(

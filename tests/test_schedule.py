@@ -19,7 +19,7 @@ import pytest
 from core.errors import BadRequest, HeadraceError
 from core.schema.schedule import Schedule
 from flows.run.commit import Kept
-from flows.schedule.scheduler import AUTOMATION, commit_and_push, schedule_of, serve
+from flows.schedule.scheduler import AUTOMATION, commit_and_push, schedule_of, serve, tag_of
 from flows.servers.turns import only_one
 from tests.prefect_server import prefect_server
 from tests.test_notices import Inbox, inbox
@@ -165,8 +165,11 @@ def test_serves_without_anything_live_and_makes_its_automation_once(tiny: TinyGr
 
 
 @pytest.mark.slow
-def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: TinyGraph) -> None:
-    """Three slots passed while it was dead, and the run that died with it still counts as running on the server."""
+def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: TinyGraph, tmp_path: Path) -> None:
+    """Three slots passed while it was dead, and the run that died with it still counts as running on the server.
+
+    They were made by a version whose runs named their workspace; and somebody planted one that names a folder of his.
+    """
     from prefect.client.orchestration import get_client
     from prefect.states import Running, Scheduled
 
@@ -180,16 +183,19 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
         killed.communicate()
         found = deployment(client, tiny)
         now = datetime.now(UTC)
-        lost = client.create_flow_run_from_deployment(found.id, state=Running())
+        evil, named = make_tiny_graph(tmp_path / "evil", recipes=("a",)), {"workspace": str(tiny.root)}
+        lost = client.create_flow_run_from_deployment(found.id, parameters=named, state=Running())
         missed = [
             client.create_flow_run_from_deployment(
-                found.id, state=Scheduled(scheduled_time=now - timedelta(hours=hours)), tags=["auto-scheduled"]
+                found.id, parameters=named, state=Scheduled(scheduled_time=now - timedelta(hours=hours)),
+                tags=["auto-scheduled"],
             )
             for hours in (3, 2, 1)
-        ]
+        ]  # fmt: skip
+        planted = client.create_flow_run_from_deployment(found.id, parameters={"workspace": str(evil.root)})
 
-        def states() -> list[str]:
-            return [str(client.read_flow_run(run.id).state.type.value) for run in (lost, *missed)]  # type: ignore[union-attr]
+        def states(*runs: Any) -> list[str]:
+            return [str(client.read_flow_run(run.id).state.type.value) for run in runs or (lost, *missed)]  # type: ignore[union-attr]
 
         began = time.monotonic()
         again = start(tiny)
@@ -197,8 +203,10 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
             until(lambda: "COMPLETED" in states(), timeout_s=100)
             took = time.monotonic() - began
             until(lambda: not {"SCHEDULED", "PENDING", "RUNNING"} & set(states()))
+            until(lambda: states(planted)[0] in ("FAILED", "CRASHED"), timeout_s=60)
         finally:
             ended(again)
+        assert not evil.notes("began") and not (evil.root / "data").exists()
         assert states()[0] == "CRASHED"
         assert sorted(states()[1:]) == ["CANCELLED", "CANCELLED", "COMPLETED"]
         assert took < 60
@@ -242,4 +250,4 @@ def deployment(client: Any, tiny: TinyGraph) -> Any:
         found = client.read_deployment_by_name("headrace-scheduled/recipe-a")
     except ObjectNotFound:
         return None
-    return found if found.parameters["workspace"] == str(tiny.root) else None
+    return found if tag_of(tiny.workspace) in found.tags else None

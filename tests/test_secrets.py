@@ -11,11 +11,13 @@ from typing import Any
 import psutil
 import pytest
 
+from core.errors import HeadraceError
+from flows.graph.graph import Graph
 from tests.conftest import TINY_RECIPE, Workspace, make_tiny
 from tests.faults.hostile import on_source
 from tests.faults.mlflow_server import Server
-from tests.prefect_server import prefect_server
-from tests.tiny_graph import until
+from tests.prefect_server import prefect_server, with_server
+from tests.tiny_graph import make_tiny_graph
 
 WORDS = ("database", "aws", "tracking", "qdrant", "qdrantkey", "notify", "hub")
 SECRETS = {word: f"s3cret-{word}-9f2c" for word in WORDS}
@@ -100,11 +102,23 @@ def test_an_address_of_qdrants_that_is_none(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
+def test_a_push_that_fails_does_not_tell(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    graph = make_tiny_graph(tmp_path / "w")
+    graph.dvc("remote", "add", "-q", "-d", "store", f"http://me:{SECRETS['database']}@127.0.0.1:9/store")
+    graph.write("folder/a.txt", "one\n")
+    assert graph.dvc("add", "-q", "folder").returncode == 0
+    with pytest.raises(HeadraceError, match="failed to upload") as fault:
+        Graph(graph.root).push(["folder.dvc"])
+    said = capfd.readouterr()
+    assert leaks(str(fault.value) + said.out + said.err) == []
+
+
+@pytest.mark.slow
 def test_a_good_run_and_a_bad_one_do_not_tell(tmp_path: Path) -> None:
     """And their servers listen on this machine only."""
     workspace = make_tiny(tmp_path / "workspace")
     server = Server(tmp_path)
-    env = {**environment(f"127.0.0.1:{server.port}"), "PREFECT_API_URL": prefect_server()}
+    env = {**environment(f"127.0.0.1:{server.port}"), **with_server()}
     try:
         with command_lines() as shown:
             good = workspace.headrace("run", "tiny", "--json", **env)
@@ -123,14 +137,15 @@ def test_a_good_run_and_a_bad_one_do_not_tell(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_servers_listen_on_this_machine_only(tiny: Workspace) -> None:
     from core.workspace import Workspace as Place
-    from flows.servers import servers
+    from flows.servers import local, servers
     from registry.store.connection import prepare_embedded
 
     prepare_embedded(tiny.path("var"))
-    urls = [prefect_server(), servers.start_mlflow_page(Place(tiny.root)) or ""]
-    ports = {int(url.split(":")[2].split("/")[0]) for url in urls}
-    until(lambda: ports <= {port for _, port in listening()})
-    assert {address for address, port in listening() if port in ports} == {"127.0.0.1"}
+    servers.start_mlflow_page(Place(tiny.root))
+    mlflow = local.running(Place(tiny.root), "mlflow")
+    assert mlflow is not None
+    ports = {mlflow.port, int(prefect_server().split(":")[2].split("/")[0])}
+    assert {address for address, port in listening() if port in ports} <= {"127.0.0.1", "::1"}
 
 
 def listening() -> list[tuple[str, int]]:

@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from core.workspace import Workspace
-from flows.servers import servers
-from tests.tiny_graph import until
+from flows.servers import local, servers
 
 
 @pytest.fixture
@@ -26,11 +25,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made = Workspace(tmp_path)
     yield made
     servers.stop(made)
-
-
-def record(workspace: Workspace, name: str) -> dict[str, float]:
-    found: dict[str, float] = json.loads((workspace.var / "servers" / f"{name}.json").read_text())
-    return found
 
 
 def test_a_server_of_the_users_is_used_as_it_is(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,22 +65,23 @@ def test_prefect_is_started_once_reused_healed_and_ended(workspace: Workspace) -
     for thread in threads:
         thread.join()
     assert len(found) == 3 and len(set(found)) == 1
-    assert servers.pages(workspace) == {"prefect": found[0].removesuffix("/api")}
+    server = local.running(workspace, "prefect")
+    assert server is not None and f"{server.url}/api" == found[0]
+    assert servers.pages(workspace) == {"prefect": server.page}
     began = time.monotonic()
     assert servers.prefect_api(workspace) == found[0]
     assert time.monotonic() - began < 1
-    first = int(record(workspace, "prefect")["pid"])
-    assert os.getsid(first) == first  # not of this terminal
+    assert os.getsid(server.pid) == server.pid  # not of this terminal
     assert (workspace.var / "prefect" / "prefect.db").exists()
-    with urllib.request.urlopen(f"{found[0]}/admin/settings") as answer:
-        assert json.load(answer)["server"]["analytics_enabled"] is False
-    os.kill(first, 9)
-    os.waitpid(first, 0)
-    again = servers.prefect_api(workspace)
-    second = psutil.Process(int(record(workspace, "prefect")["pid"]))
-    assert second.pid != first
-    with urllib.request.urlopen(f"{again}/health") as answer:
-        assert answer.status == 200
+    assert json.loads(asked(server, "/api/admin/settings"))["server"]["analytics_enabled"] is False
+    os.kill(server.pid, 9)
+    os.waitpid(server.pid, 0)
+    servers.prefect_api(workspace)
+    again = local.running(workspace, "prefect")
+    assert again is not None and again.pid != server.pid
+    assert not {again.key, again.token, again.host} & {server.key, server.token, server.host}
+    assert asked(again, "/api/health") == b"true"
+    second = psutil.Process(again.pid)
     family = [second, *second.children(recursive=True)]
     assert servers.stop(workspace) == ["prefect"]
     assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
@@ -94,29 +89,26 @@ def test_prefect_is_started_once_reused_healed_and_ended(workspace: Workspace) -
 
 
 @pytest.mark.slow
-def test_the_mlflow_page_waits_for_its_database(workspace: Workspace) -> None:
+def test_the_mlflow_page_waits_for_its_database_and_is_loaded_when_it_is_opened(workspace: Workspace) -> None:
     from registry.store.connection import connect
 
     assert servers.start_mlflow_page(workspace) is None
     connect(workspace.var).create_experiment("seen")
-    began = time.monotonic()
     page = servers.start_mlflow_page(workspace)
-    assert page is not None and time.monotonic() - began < 2  # known before it answers
-    assert servers.start_mlflow_page(workspace) == page
-
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(f"{page}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    until(answers, timeout_s=90)
-    request = urllib.request.Request(
-        f"{page}/api/2.0/mlflow/experiments/search", b'{"max_results": 9}', {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        assert "seen" in {each["name"] for each in json.load(answer)["experiments"]}
+    server = local.running(workspace, "mlflow")
+    assert server is not None and server.page == page == servers.start_mlflow_page(workspace)
+    light = psutil.Process(server.pid).memory_info().rss
+    assert servers.mlflow_running(workspace) is None
+    search = asked(server, "/api/2.0/mlflow/experiments/search", b'{"max_results": 9}')
+    assert "seen" in {each["name"] for each in json.loads(search)["experiments"]}
+    assert servers.mlflow_running(workspace) is not None
+    assert psutil.Process(server.pid).memory_info().rss > 2 * light
     assert servers.stop(workspace) == ["mlflow"]
     with sqlite3.connect(workspace.var / "mlflow" / "mlflow.db") as store:
         assert store.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def asked(server: local.Server, path: str, body: bytes | None = None) -> bytes:
+    headers = {"Authorization": server.authorization, "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{server.url}{path}", body, headers)) as answer:
+        return bytes(answer.read())

@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from core.schema.columns import DOCUMENTS as CONTRACT
+from core.schema.data import Data
 from core.workspace import Job
+from pipelines.sources._files import local
+from pipelines.sources.readers import find_reader, reader_names
+from pipelines.sources.readers import folders as folders_reader
+from pipelines.sources.readers._rows import PARSER
 from serving.http.once import KEPT_S, OtherRequest, Repeats
 from serving.indexes import source_folder
+from serving.indexes import source_folder as folders
 from serving.indexes.source_folder import NotWritable, folder_of
 from tests import small_index
-from tests.served_index import DOCUMENTS, LABELS, app_of, client_of, key_of
+from tests.served_index import DOCUMENTS, LABELS, app_of, client_of, key_of, keys_of
 
 PLACE = "/indexes/small/documents"
 
@@ -77,7 +84,7 @@ def test_the_content_is_what_the_name_says(client: TestClient, job: Job, name: s
     [
         "..", "../x", "a/../../x", "%2e%2e/x", "%2e%2e%2fx", "/etc/x", "//x", ".git/x", "a/.hidden", "a//b", "a/",
         "a%00b", "a%0ab", "a%5cb", "a" * 121, "é" * 61, "/".join(["a" * 100] * 5), " a", "a%20", "__pycache__/a",
-        "e%CC%81", "rows.csv", "rows.JSONL", "a/%2e/b",
+        "e%CC%81", "%c0%ae%c0%ae/x", "rows.csv", "rows.JSONL", "a/%2e/b",
     ],
 )  # fmt: skip
 def test_an_id_is_a_path_below_the_folder_and_nothing_else(client: TestClient, job: Job, name: str) -> None:
@@ -86,6 +93,74 @@ def test_an_id_is_a_path_below_the_folder_and_nothing_else(client: TestClient, j
     assert done.status_code in (404, 405, 422), done.text  # some are another path by HTTP's own rules
     assert files(job) == before
     assert not (job.workspace.root / "x").exists()
+
+
+def suffixes_of_tables() -> list[str]:
+    """Every name that the collector reads as a table: of every reader, packed and not, in any case."""
+    known = [suffix for name in reader_names() for suffix in find_reader(Path(name)).SUFFIXES]
+    packed = [f"{suffix}{pack}" for suffix in known for pack in ("", ".gz")]
+    return [*packed, *map(str.upper, packed)]
+
+
+def test_a_table_is_neither_given_nor_taken_whatever_its_suffix(job: Job) -> None:
+    """Its rows have labels of their own: people.csv.gz and board.pq gave all of them."""
+    client, walked = client_of(app_of(job, keys_of(job)), key_of(job, "public")), suffixes_of_tables()
+    assert len(walked) == 24
+    for suffix in walked:
+        (job.workspace.root / "documents" / f"people{suffix}").write_bytes(b"SECRETSALARY")
+        for done in (
+            client.get(f"{PLACE}/people{suffix}"), client.delete(f"{PLACE}/people{suffix}"),
+            client.put(f"{PLACE}/evil{suffix}", content=b"x", headers={"Content-Type": "application/octet-stream"}),
+        ):  # fmt: skip
+            assert done.status_code == 422, suffix
+            assert "a table is many documents, and none by itself" in done.json()["detail"]
+    assert not [name for name in files(job) if name.startswith("evil")]
+
+
+def test_the_folder_s_reader_has_the_same_list(tmp_path: Path) -> None:
+    for suffix in suffixes_of_tables():
+        (tmp_path / f"t{suffix}").write_bytes(b"torn")
+    [table] = folders_reader.read(local(tmp_path, named="x"), data=Data(source="x"), contract=CONTRACT)
+    assert {str(record.values["parser"]) for record in table.records} == {PARSER}
+
+
+def test_a_document_cannot_take_the_id_of_a_table_s_row(client: TestClient, job: Job) -> None:
+    """One id for two texts stops an index."""
+    for name in ("faq.jsonl%237", "faq.jsonl:2", "a/b.CSV.gz:9", "faq.jsonl%23x/y.txt"):
+        done = client.put(f"{PLACE}/{name}", json={"text": "a"})
+        assert (done.status_code, "is that of a row of it" in done.text) == (422, True)
+    assert client.put(f"{PLACE}/12:30%23.txt", json={"text": "a"}).status_code == 200
+
+
+def test_a_writer_does_not_take_the_last_document_of_a_rule(client: TestClient, job: Job) -> None:
+    """A rule that matches nothing stops the index."""
+    done = client.delete(f"{PLACE}/hr/salaries.txt")
+    assert (done.status_code, "the last document of the rule 'hr/*'" in done.json()["detail"]) == (409, True)
+    assert client.put(f"{PLACE}/hr/other.txt", json={"text": "a"}).status_code == 200
+    assert client.delete(f"{PLACE}/hr/salaries.txt").status_code == 200
+
+
+def test_among_rows_with_labels_a_document_without_any_is_nobodys(job: Job) -> None:
+    small_index.settings(job, data=job.settings["data"], access={"labels": {}, "others": None})
+    app, key = app_of(job), key_of(job, "public")
+    assert client_of(app, key).get(f"{PLACE}/notes/market.txt").status_code == 200  # no labels anywhere
+    small_index.screened(job, {"rows.csv:2": {"text": "a", "labels": "hr"}})
+    assert client_of(app, key).get(f"{PLACE}/notes/market.txt").status_code == 404
+    assert client_of(app, key).put(f"{PLACE}/new.txt", json={"text": "a"}).status_code == 404
+    done = client_of(app, key_of(job, "all", sees_everything=True)).put(f"{PLACE}/new.txt", json={"text": "a"})
+    assert (done.status_code, "nobody could find this document" in done.text) == (409, True)
+
+
+def test_a_name_in_other_letters_is_another_document(
+    client: TestClient, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that ignores case: the folder says `hr`, and what the rules judge is `HR`."""
+    folder = job.workspace.root / "documents"
+    (folder / "hr").rename(folder / "HR")
+    assert client.get(f"{PLACE}/HR/salaries.txt").status_code == 200
+    monkeypatch.setattr(folders, "_names", lambda each: {path.name.lower() for path in each.iterdir()})
+    assert client.get(f"{PLACE}/HR/salaries.txt").status_code == 404
+    assert client.put(f"{PLACE}/HR/new.txt", json={"text": "a"}).status_code == 404
 
 
 def test_a_link_out_of_the_folder_is_no_document(client: TestClient, job: Job, tmp_path: Path) -> None:
@@ -167,17 +242,28 @@ def test_a_key_used_by_many_at_once_is_one_change_and_forgotten_after_a_day(
 
     def ask(_: int) -> str:
         begin.wait()
-        return repeats.once("ada", "k", "request", change)
+        return repeats.once("small", "ada", "k", "request", change)
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {"answer 1"}
     with pytest.raises(OtherRequest, match="used for another request"):
-        repeats.once("ada", "k", "other", change)
+        repeats.once("small", "ada", "k", "other", change)
     import time
 
     now = time.time()
     monkeypatch.setattr("time.time", lambda: now + KEPT_S + 1)
-    assert repeats.once("ada", "k", "other", change) == "answer 2"
+    assert repeats.once("small", "ada", "k", "other", change) == "answer 2"
+
+
+def test_a_slow_change_of_one_index_holds_up_no_other(tmp_path: Path) -> None:
+    repeats, may_end = Repeats(tmp_path / "r.db"), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(repeats.once, "slow", "ada", "k", "r", lambda: str(may_end.wait(timeout=60)))
+        assert repeats.once("quick", "eve", "k", "r", lambda: "done") == "done"
+        assert not slow.done()
+        may_end.set()
+        assert slow.result() == "True"
+    assert repeats.once("slow", "ada", "k", "r", lambda: "again") == "True"
 
 
 def test_a_folder_has_at_most_so_many_files(client: TestClient, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from starlette.testclient import TestClient
 
 from core.errors import BadRequest
 from core.workspace import Job, Workspace
-from serving.http.api_keys import ANYBODY, OPERATOR, Keys, TooOften, Unknown, key_file, new_key
-from serving.server import _keys
+from flows.terminal.results import served_lines
+from serving.http.api_keys import ANYBODY, OPERATOR, Keys, TooOften, Unknown, key_file, made_up, new_key
+from serving.server import Callers, _hosts, _keys
 from tests.served_index import app_of, client_of, key_of, keys_of
 from tests.small_index import make as make_small
 
@@ -117,22 +119,79 @@ def test_a_page_of_another_site_may_not_ask(job: Job, headers: dict[str, str], s
 def test_a_link_from_elsewhere_opens_the_page(job: Job) -> None:
     client: TestClient = client_of(app_of(job))
     assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
-    assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
+    policy = client.get("/").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
 
 
-def test_other_machines_ask_with_keys_or_not_at_all(tmp_path: Path) -> None:
+def test_other_machines_ask_with_keys_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.yaml"
-    assert _keys(file, "127.0.0.1", without_keys=False).without is OPERATOR
+    assert _keys(file, "127.0.0.1", Callers()).without is OPERATOR
+    assert "every user of this machine" in capsys.readouterr().err
     with pytest.raises(BadRequest, match=r"--host 0\.0\.0\.0 can be reached .* and there are no keys"):
-        _keys(file, "0.0.0.0", without_keys=False)
-    assert _keys(file, "0.0.0.0", without_keys=True).without is ANYBODY
+        _keys(file, "0.0.0.0", Callers())
+    assert _keys(file, "0.0.0.0", Callers(without_keys=True)).without is ANYBODY
     assert ANYBODY.access == frozenset() and "write" not in ANYBODY.rights
     new_key(file, "ada", [], ["search"])
     with pytest.raises(Unknown, match=""):
-        _keys(file, "0.0.0.0", without_keys=True).caller(None)
+        _keys(file, "0.0.0.0", Callers(without_keys=True)).caller(None)
     file.write_text("keys: {ada: {sha256: short, labels: [], rights: [reading]}}\n")
     with pytest.raises(BadRequest, match=r"keys\.ada\.sha256"):
-        _keys(file, "127.0.0.1", without_keys=False)
+        _keys(file, "127.0.0.1", Callers())
+
+
+def test_a_key_of_this_run_is_its_operator_s(job: Job) -> None:
+    """In memory only: another user of the machine is let in no more than another machine."""
+    file, key = job.workspace.var / "keys.yaml", made_up()
+    keys = _keys(file, "127.0.0.1", Callers(session_key=key))
+    app = app_of(job, keys)
+    assert [client_of(app, each).get("/metrics").status_code for each in (key, None, key[:-1])] == [200, 401, 401]
+    assert client_of(app).get("/").status_code == 200
+    assert keys.caller(key) is OPERATOR and not file.exists() and key not in repr(keys)
+    assert client_of(app, key_of(job, "ada")).get("/indexes").status_code == 200  # beside those of the file
+    with pytest.raises(BadRequest, match="--session-key makes a key, and --without-keys wants none"):
+        _keys(file, "0.0.0.0", Callers(without_keys=True, session_key=key))
+    lines = list(served_lines("http://127.0.0.1:1", {}, {}, key))
+    assert lines[-1] == f"http://127.0.0.1:1/#key={key}   Ctrl-C ends it"
+
+
+@pytest.mark.parametrize(
+    ("at", "host", "status"),
+    [
+        ("192.0.2.2:8792", "192.0.2.2:8792", 200), ("192.0.2.2:8792", "Mill.Example.ORG.:8792", 200),
+        ("192.0.2.2:8792", f"{socket.gethostname()}:8792", 200), ("[2001:db8::2]:80", "[2001:DB8:0::2]", 200),
+        ("192.0.2.2:8792", "localhost:8792", 421), ("192.0.2.2:8792", "127.0.0.1", 421),
+        ("192.0.2.2:8792", "evil.example:8792", 421), ("192.0.2.2:8792", "192.0.2.3", 421),
+        ("192.0.2.2:8792", "192.0.2.2.evil.example", 421), ("192.0.2.2:8792", "", 421),
+        ("127.0.0.1:8792", "localhost:8792", 200), ("127.0.0.1:8792", "evil.example", 421),
+    ],
+)  # fmt: skip
+def test_without_keys_others_ask_by_this_machine_s_address_or_name(job: Job, at: str, host: str, status: int) -> None:
+    """It refused its own address, and took `localhost` from whoever wrote it."""
+    keys = _keys(job.workspace.var / "keys.yaml", "0.0.0.0", Callers(without_keys=True))
+    app = app_of(job, keys, hosts=_hosts(keys, ["mill.example.org"]))
+    done = client_of(app, base_url=f"http://{at}").get("/indexes", headers={"Host": host})
+    assert done.status_code == status
+    assert status == 200 or "--allowed-host" in done.json()["detail"]
+
+
+def test_on_loopback_the_machine_s_name_is_none_of_its_own(job: Job) -> None:
+    keys = keys_of(job)
+    assert _hosts(keys, ["Mill.test"]) == {"mill.test"}
+    app = app_of(job, keys, hosts=_hosts(keys, ["mill.test"]))
+    hosts = ("mill.test", "localhost", socket.gethostname(), "127.0.0.1.evil.example")
+    done = [client_of(app).get("/indexes", headers={"Host": host}).status_code for host in hosts]
+    assert done == [200, 200, 421, 421]
+
+
+def test_ready_names_nothing_to_who_shows_no_key(job: Job) -> None:
+    anybody = _keys(job.workspace.var / "keys.yaml", "0.0.0.0", Callers(without_keys=True))
+    assert client_of(app_of(job, anybody)).get("/ready").json() == {"ready": False}
+    assert client_of(app_of(job)).get("/ready").json().keys() > {"faults", "indexes"}  # this machine's operator
+    app, key = app_of(job), key_of(job, "ada", rights=["search"])
+    assert client_of(app).get("/ready").json() == {"ready": False}
+    assert client_of(app, key).get("/ready").json().keys() > {"faults", "indexes"}
+    assert client_of(app, key[:-1]).get("/ready").status_code == 401
+    assert client_of(app).get("/health").json() == {"alive": True}
 
 
 @pytest.mark.parametrize(

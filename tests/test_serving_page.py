@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.workspace import Job
+from serving.http.api_keys import Keys, hash_of, made_up
 from tests import served_index
 from tests.served_index import app_of, key_of, keys_of, running
 
@@ -68,6 +69,22 @@ def faultless(page: Page, **media: Any) -> None:
 def picture(page: Page, name: str) -> None:
     if SHOTS:
         page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+
+def test_the_printed_address_has_the_key_which_stays_in_the_tab(job: Job, page: Page) -> None:
+    key = made_up()
+    with running(app_of(job, Keys(job.workspace.var / "none.yaml", None, session=hash_of(key)))) as url:
+        page.goto(f"{url}/#key={key}")
+        expect(page.get_by_label("Index", exact=True)).to_have_value("small")
+        assert page.url == f"{url}/"
+        page.reload()
+        expect(page.get_by_label("Index", exact=True)).to_have_value("small")
+        page.evaluate("sessionStorage.clear()")
+        page.reload()
+        expect(page.get_by_role("status")).to_contain_text("This server wants a key.")
+        page.goto(f"{url}/#key={key}")  # in a page that stands there already
+        expect(page.get_by_label("Index", exact=True)).to_have_value("small")
+        assert page.url == f"{url}/"
 
 
 def test_ask_filter_compare_and_answer(job: Job, page: Page) -> None:

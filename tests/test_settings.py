@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML  # "rt": libyaml refuses a URL inside braces, which YAML 1.2 allows
@@ -14,9 +15,11 @@ from core.errors import BadRequest
 from core.schema.reading import BadSettings
 from core.workspace import Job
 from core.workspace import Workspace as Place
+from pipelines.recipes.index import Index
 from pipelines.recipes.json_schema import json_schema
 from pipelines.recipes.read import read_index, read_recipe
 from pipelines.settings import settings
+from pipelines.settings.settings import _with_share
 from tests.conftest import ROOT, TINY_INDEX, Workspace
 
 SHIPPED = sorted([*ROOT.glob("recipes/*.yaml"), *ROOT.glob("indexes/*.yaml"), *ROOT.glob("examples/*.yaml")])
@@ -73,6 +76,22 @@ def test_what_ships_is_read_and_fits_the_published_schema(path: Path) -> None:
 
 def test_something_ships() -> None:
     assert len(SHIPPED) >= 3
+
+
+@pytest.mark.parametrize(
+    ("source", "reader", "contract", "at_most"),
+    [
+        ("documents", "folders", {}, 1.0), ("file:///srv/documents", "folders", {"bad_rows": "quarantine"}, 1.0),
+        ("documents", "folders", {"at_most": 0.01}, 0.01), ("package://a/b", "folders", {}, 0.01),
+        ("rows.csv", None, {}, 0.01),
+    ],
+)  # fmt: skip
+def test_who_may_write_documents_cannot_stop_an_index_with_them(
+    source: str, reader: str | None, contract: dict[str, Any], at_most: float
+) -> None:
+    data = {"source": source, "reader": reader}
+    index = Index.model_validate({"documents": data, "embed": {"model": "m"}, "contract": contract})
+    assert _with_share(index).contract.at_most == at_most
 
 
 @pytest.mark.parametrize("kind", ["recipe", "index"])

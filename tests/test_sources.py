@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import sqlite3
+import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from pipelines.sources import Source, find_source, source_file, source_names, wa
 from pipelines.sources._files import Files, local
 from pipelines.sources._records import Table
 from pipelines.sources.readers import reader_file, reader_names
+from tests.faults.hostile import pickled
 
 CSV = b"text,label\n" + b"".join(b"row number %d,%d\n" % (i, i % 2) for i in range(5000))
 SHA256 = hashlib.sha256(CSV).hexdigest()
@@ -431,6 +435,44 @@ def test_a_folder_of_hub_files_is_streamed_with_the_names_of_its_classes(tmp_pat
         fetch(data.model_copy(update={"options": {"split": "nope"}}), tmp_path)
     with pytest.raises(BadRequest, match=r"unknown option 'spilt'. Allowed: name, split"):
         fetch(data.model_copy(update={"options": {"spilt": "train"}}), tmp_path)
+
+
+def test_a_folder_of_the_hubs_kind_with_a_script_or_a_pickle_is_refused_in_words(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "script.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    with pytest.raises(BadRequest, match="Dataset scripts are no longer supported"):
+        fetch(Data(source="hub://./script"), tmp_path)
+    (tmp_path / "shards").mkdir()
+    for member in ("0.pth", "0.npy", "0.pkl", "0.pyd"):
+        with tarfile.open(tmp_path / "shards" / "train-0.tar", "w") as shard:
+            about = tarfile.TarInfo(member)
+            about.size = len(hostile := pickled(marker, ".npy" if member == "0.npy" else ".pkl"))
+            shard.addfile(about, io.BytesIO(hostile))
+        refused = pytest.raises(BadRequest, match=r"source hub://\./shards: it cannot be read")
+        with refused if member in ("0.pth", "0.npy") else nullcontext():  # of the others the bytes are read, as bytes
+            table = fetch(Data(source="hub://./shards"), tmp_path)
+            assert isinstance(table, Table)
+            list(table.records)
+    assert not marker.exists()
+
+
+def test_a_folder_of_pickles_is_no_data_set_of_the_hubs_kind(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    (tmp_path / "pickles").mkdir()
+    for name in ("x.pkl", "x.pickle"):
+        (tmp_path / "pickles" / name).write_bytes(pickled(marker, ".pkl"))
+    (tmp_path / "pickles" / "README.md").write_text("---\nconfigs:\n- {config_name: a, builder_name: pandas}\n---\n")
+    with pytest.raises(BadRequest, match=r"source hub://\./pickles: it cannot be read"):
+        fetch(Data(source="hub://./pickles"), tmp_path)
+    assert not marker.exists()
+
+
+def test_no_file_system_of_this_machine_hides_behind_another() -> None:
+    from pipelines.sources import remote
+
+    here = {"file", "local", "zip", "tar", "libarchive", "reference", "dir", "simplecache", "filecache", "http", "data"}
+    assert not here & set(remote.schemes()) and "s3" in set(remote.schemes())
 
 
 def test_a_folder_of_hub_pictures_gives_their_bytes(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lxml.html
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -484,6 +485,39 @@ def test_the_data_docs_need_no_network_and_escape_what_they_show(stage: Stage) -
         assert "http://" not in page and "https://" not in page and "<script" not in page
     page = (stage.folder / "docs" / "index.html").read_text()
     assert "values must belong to this set" in page and "&lt;b&gt;x&lt;/b&gt;" in page and "<b>x</b>" not in page
+
+
+EVIL = '<svg onload="alert(1)">'
+
+
+def evil_expectations() -> list[Row]:
+    """The same words wherever an expectation has room for some."""
+    column = {"column": "text"}
+    return [
+        {"expect_column_values_to_be_in_set": {**column, "value_set": [EVIL], "mostly": 0.0001, "description": EVIL}},
+        {"expect_column_values_to_not_be_null": {**column, "notes": [EVIL], "meta": {EVIL: EVIL}}},
+        {"expect_column_values_to_not_be_null": {**column, "meta": {"notes": {"format": "markdown", "content": EVIL}}}},
+        {"expect_column_values_to_not_match_regex": {**column, "regex": EVIL + "|a<b&c"}},
+        {"expect_column_values_to_not_be_null": {**column, "row_condition": f"text != '{EVIL}'"}},
+        {"expect_column_values_to_match_strftime_format": {**column, "strftime_format": EVIL, "mostly": 0.0001}},
+        {"expect_column_values_to_not_be_null": {"column": EVIL}},
+        {"expect_column_pair_values_to_be_equal": {"column_A": EVIL, "column_B": EVIL}},
+        {"expect_column_values_to_match_json_schema": {"column": "json", "json_schema": {"title": EVIL, EVIL: EVIL}}},
+    ]
+
+
+def test_an_expectations_own_words_are_words_in_the_data_docs(stage: Stage) -> None:
+    table = [{**row, EVIL: "x", "json": "{}"} for row in rows()]
+    with pytest.raises(BadData):  # no text is in that set: it stops, and the pages say why
+        stage.run(table, contract={"expectations": evil_expectations(), "at_most": 0.5})
+    for name in ("index.html", "expectations.html"):
+        text = (stage.rejected / "docs" / name).read_text()
+        tree = lxml.html.fromstring(text)
+        assert not tree.xpath("//svg | //script | //iframe | //form | //*[@onload]"), name
+        assert tree.text_content().count(EVIL) >= 8, name
+        assert "a<b&c" in tree.text_content()  # escaped once, as it was written
+        (policy,) = tree.xpath("//head/*[1][@http-equiv='Content-Security-Policy']/@content")
+        assert policy.startswith("default-src 'none'; style-src 'unsafe-inline';")
 
 
 @pytest.mark.slow

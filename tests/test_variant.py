@@ -245,7 +245,7 @@ def test_lineage_hashes_the_graph_too(var: Path) -> None:
     version = one(var)
     kept_with = trace._Kept(Workspace(var.parent), version)
     node = Node("evidence", "evidence", "evidence.json", version.tags[EVIDENCE_HASH])
-    assert kept_with.look(node) == ("verified", "")
+    assert (kept_with.look(node) or ("", ""))[0] == "verified"
     alter_graph(version, var)
     state, why = kept_with.look(node) or ("", "")
     alter_graph(version, var)

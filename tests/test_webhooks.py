@@ -18,7 +18,7 @@ import pytest
 from core.workspace import Workspace
 from flows.promotion import watcher
 from flows.promotion.webhook_server import receiving, refusal
-from flows.servers import servers
+from flows.servers import local, servers
 from registry.store import versions
 from registry.store.connection import connect
 from registry.store.webhooks import server_settings, subscribe
@@ -121,10 +121,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, 
     client = connect(place.var)
     client.create_registered_model("films")
     client.create_model_version("films", source=str(place.root), run_id=None)
-    url = servers.start_mlflow_page(place)
-    assert url is not None
-    until(lambda: servers.mlflow_running(place) == url, timeout_s=120)
-    yield place, MlflowClient(url, registry_uri=url)
+    servers.start_mlflow_page(place)
+    server = local.running(place, "mlflow")
+    assert server is not None
+    url = server.url.replace("//", f"//{server.credentials}@")
+    asked = MlflowClient(url, registry_uri=url)
+    assert asked.get_registered_model("films").name == "films"  # the first request loads MLflow
+    assert servers.mlflow_running(place) == url
+    yield place, asked
     servers.stop(place)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,15 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
+from core.addresses import holds_secret
 from core.errors import BadRequest
 from core.schema.messages import messages
 
 _FEW = 10_000  # values: an alias of itself is met before, and has a message of its own
 _MAX_BYTES = 32 * 2**20  # dvc.lock of a few hundred recipes is the longest
-# user:password@ in any address, anything before @ in a web address, and the parameters that carry tokens
-_SECRET = re.compile(
-    r"://[^/?#\s@]*:[^/?#\s@]+@|\bhttps?://[^/?#\s]+@"
-    r"|://\S*[?&](?:access_?token|token|api_?key|password|secret|sig|signature|x-amz-signature|x-goog-signature)=[^&\s{$]",
-    re.IGNORECASE,
+_IN_AN_ADDRESS = (
+    "an address with a password or a token in it. Secrets come from the environment only: take it out, and "
+    "change it if this file was committed. (AWS_ACCESS_KEY_ID ..., HF_TOKEN; sql: {url_env: VARIABLE})"
 )
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -73,13 +71,13 @@ def read_document(path: Path) -> Document:
     Raises BadRequest for a missing file, BadSettings for text that is not such YAML.
     """
     text = _text(path)
-    if secrets := list(_secrets(text)):
+    if secrets := [Mistake(at, _IN_AN_ADDRESS) for at, line in enumerate(text.splitlines(), 1) if holds_secret(line)]:
         raise BadSettings(path, secrets)
     try:
         tree = YAML(typ="rt").load(text)
         lines = dict(_lines(tree, (), _Budget(path, max(len(text), _FEW))))
         if isinstance(tree, CommentedMap):
-            return Document(path, _plain(tree), lines)
+            return _without_secrets(Document(path, _plain(tree), lines))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadSettings(path, [Mistake(line, f"not YAML: {error.problem or error.context}")]) from None
@@ -127,15 +125,25 @@ def _text(path: Path) -> str:
         raise BadRequest(f"{shown(path)}: cannot be read ({error.strerror}).") from None
 
 
-def _secrets(text: str) -> Iterator[Mistake]:
-    """Lines with a password or a token in an address, comments included; it is not repeated."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if _SECRET.search(line):
-            yield Mistake(
-                number,
-                "an address with a password or a token in it. Secrets come from the environment only: take it out, and "
-                "change it if this file was committed. (AWS_ACCESS_KEY_ID ..., HF_TOKEN; sql: {url_env: VARIABLE})",
-            )
+def _without_secrets(document: Document) -> Document:
+    """The same document. Raises BadSettings for secrets that YAML's escapes or folded lines hid in the text."""
+    secrets = [place for place, text in _texts(document.values, ()) if holds_secret(text)]
+    if secrets:
+        raise BadSettings(document.path, [Mistake(document.line(place), _IN_AN_ADDRESS) for place in secrets])
+    return document
+
+
+def _texts(node: Any, location: Location) -> Iterator[tuple[Location, str]]:
+    """Each text of a document, keys included, and where it stands."""
+    if isinstance(node, str):
+        yield location, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield (*location, key), key
+            yield from _texts(value, (*location, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _texts(value, (*location, index))
 
 
 @dataclass

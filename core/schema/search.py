@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from core.schema.columns import LABEL
 from core.schema.section import Section
@@ -82,6 +84,26 @@ class Access(Section):
     ] = None
 
 
+KEY_PREFIX = "HEADRACE_ANSWER_"  # of the only variables whose values an index may send
+_SENDS_SAFELY = re.compile(
+    r"https://.*|http://(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?(?:/[^@\\]*)?", re.IGNORECASE
+)
+
+
+def _variable_faults(name: str) -> Iterator[str]:
+    """What is wrong with the variable; what is no variable's name may be the key itself, and is not repeated."""
+    if re.fullmatch(f"{KEY_PREFIX}[A-Za-z0-9_]+", name):
+        return
+    yield f"must be the name of a variable that begins with {KEY_PREFIX}, since its value goes to this file's address."
+    if re.fullmatch("[A-Za-z_]{1,40}|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+){1,9}", name):
+        yield f"Rename the variable {name} to {KEY_PREFIX}{name.strip('_')}, where it is set and here."
+
+
+def _address_faults(address: str | None) -> Iterator[str]:
+    if address is not None and not _SENDS_SAFELY.fullmatch(address):
+        yield "A key is sent over https:// only, or to this machine (http://localhost, 127.0.0.1, [::1])."
+
+
 class Answer(Section):
     """Who writes answers. Without a model they are the passages' own sentences."""
 
@@ -96,10 +118,21 @@ class Answer(Section):
     name: Annotated[str | None, Field(min_length=1, description="of the model, at an http(s):// address")] = None
     key_env: Annotated[
         str | None,
-        Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of the variable that holds that API's key"),
+        Field(
+            json_schema_extra={"pattern": f"^{KEY_PREFIX}[A-Za-z0-9_]+$"},
+            description=f"name of the variable that holds that API's key; it begins with {KEY_PREFIX}",
+        ),
     ] = None
     max_tokens: Annotated[int, Field(ge=1, le=4096, description="of what the model writes")] = 256
     timeout_s: Annotated[float, Field(gt=0, le=3600, description="for a whole answer of an http(s):// address")] = 60.0
+
+    @field_validator("key_env")
+    @classmethod
+    def _no_other_secret_leaves(cls, name: str | None, others: ValidationInfo) -> str | None:
+        """The variable's value goes where the file says, and the file may come from anybody."""
+        if name and (faults := [*_variable_faults(name), *_address_faults(others.data.get("model"))]):
+            raise ValueError(" ".join(faults))
+        return name
 
     @model_validator(mode="after")
     def _an_address_has_a_name(self) -> Answer:

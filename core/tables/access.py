@@ -1,6 +1,6 @@
 """Who may read a document: its access labels. A caller needs one of them; a document without any is everybody's.
 
-In a table of examples they stand as one text, sorted, with commas. What is unclear is a mistake, never everybody.
+In a table of examples they stand as one text, sorted, with commas. What is unclear is nobody's, never everybody's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from core.errors import BadRequest
@@ -41,28 +42,50 @@ def _split(text: str) -> list[str]:
     return [] if text.strip() == EVERYBODY else [part.strip() for part in text.split(",")]
 
 
-class Rules:
-    """Labels by globs over a document's id, as `access:` has them; `*` stands for any characters, `/` too."""
+def in_rows(examples: Path) -> bool:
+    """Whether some rows of a table of examples have labels of their own."""
+    import pyarrow.parquet as pq
 
-    def __init__(self, labels: Mapping[str, Sequence[str]], others: Sequence[str] | None, settings_file: str) -> None:
+    file = pq.ParquetFile(examples)
+    if "labels" not in file.schema_arrow.names:
+        return False
+    return any(batch.column(0).null_count < len(batch) for batch in file.iter_batches(columns=["labels"]))
+
+
+class Rules:
+    """Labels by globs over a document's id, as `access:` has them; `*` stands for any characters, `/` too.
+
+    in_rows: whether documents have labels of their own, so that one without any was forgotten.
+    """
+
+    def __init__(
+        self, labels: Mapping[str, Sequence[str]], others: Sequence[str] | None, settings_file: str, *,
+        in_rows: bool = False,
+    ) -> None:  # fmt: skip
         self._rules = {_same(glob): tuple(sorted(set(names))) for glob, names in labels.items()}
         self._others = None if others is None else tuple(sorted(set(others)))
         self._file = settings_file
+        self._in_rows = in_rows
         self._matched: Counter[str] = Counter()
 
     def of(self, document: str, own: tuple[str, ...] | None) -> tuple[str, ...]:
         """A document's labels; own: those of its row, None where its source has none.
 
-        Raises BadRequest when the row and the rules, or two rules, or no rule speaks for it.
+        Raises BadRequest when the row and the rules, or two rules, or nothing speaks for it.
         """
         if not self._rules and self._others is None:
+            if own is None and self._in_rows:
+                raise BadRequest(
+                    f"document {document!r} has no access labels, others have. Nobody is to read what somebody forgot "
+                    "to label: give it labels ([] for everybody)."
+                )
             return own or ()
+        globs = self.matching(document)
         if own is not None:
             raise BadRequest(
                 f"{self._file}: access: document {document!r} has labels of its own ({', '.join(own) or 'everybody'}), "
                 "from its row. Let one of the two say who may read: take `access:` out, or the column."
             )
-        globs = self.matching(document)
         found: set[tuple[str, ...] | None] = {self._rules[glob] for glob in globs} or {self._others}
         labels = found.pop()
         if found:

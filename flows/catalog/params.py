@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from core.atomic_files import write_text
 from core.errors import BadRequest
@@ -19,6 +20,7 @@ from core.workspace import NAMES, Kind, Workspace, is_name
 from flows.servers.turns import locked
 
 SECTIONS: dict[Kind, str] = {"recipe": "recipes", "index": "indexes"}
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # anything else is quoted: in flow style DVC's parser reads no plain `a:b`
 Entries = dict[str, dict[str, Any]]  # name -> {task, watch}
 
 
@@ -41,8 +43,12 @@ def read_entries(workspace: Workspace) -> dict[Kind, Entries]:
 def put(workspace: Workspace, kind: Kind, name: str, entry: dict[str, str]) -> None:
     """Add an entry, or change what it says."""
 
+    written = {
+        key: value if _PLAIN.fullmatch(value) else DoubleQuotedScalarString(value) for key, value in entry.items()
+    }
+
     def change(document: Document, text: str) -> str:
-        return _dumped(text, kind, lambda entries: entries.setdefault(name, {}).update(entry))
+        return _dumped(text, kind, lambda entries: entries.setdefault(name, {}).update(written))
 
     _edit(workspace, change)
 

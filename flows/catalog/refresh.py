@@ -45,7 +45,7 @@ def _champion_profile(job: Job) -> dict[str, Any] | None:
 
     if is_embedded() and not database(job.workspace.var).exists():
         return None  # and none is made for the question's sake
-    from registry.store.versions import champion_profile
+    from registry.version.evidence_files import champion_profile
 
     return champion_profile(str(read_recipe(job.settings_file).registry.name), job.workspace.var)
 

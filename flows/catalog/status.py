@@ -33,7 +33,7 @@ def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     return {
         "recipes": [each for each in found if each["kind"] == "recipe"],
         "indexes": [each for each in found if each["kind"] == "index"],
-        "pages": servers.pages(workspace),
+        "pages": servers.links(workspace),
         "disk": disk(workspace, graph),
     }
 

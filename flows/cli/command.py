@@ -85,16 +85,21 @@ def new(
 ) -> None:
     """Make a recipe or an index live: copies FILE as it is, writes its .lock, adds it to params.yaml.
 
+    Says which addresses outside this machine it reads from and sends texts to.
+
     Example: headrace new fashion-mnist --from examples/fashion-mnist.yaml
     """
     from flows.catalog.live import new as add
+    from flows.catalog.outward import outward
     from flows.terminal.output import show
 
     job = add(_workspace(), name, file)
+    addresses = outward(job.settings_file, job.kind, job.workspace.root)
     made = [_below(job.workspace, path) for path in (job.settings_file, job.lock_file)]
     verb = "run" if job.kind == "recipe" else "index"
     said = f"{job.kind} {name} is live: {', '.join(made)}, params.yaml. `headrace {verb} {name}` brings it up to date."
-    show({"name": name, "kind": job.kind, "files": [*made, "params.yaml"]}, [said], as_json=as_json)
+    document = {"name": name, "kind": job.kind, "files": [*made, "params.yaml"], "outward": addresses}
+    show(document, [said, *(f"  it {line}" for line in addresses)], as_json=as_json)
 
 
 @app.command()
@@ -244,7 +249,7 @@ def predict(
     """
     from flows.promotion.move_champion import judge_of
     from flows.terminal.inputs import parse_model, read_inputs
-    from flows.terminal.output import show
+    from flows.terminal.output import say, show
     from flows.terminal.results import prediction_line
     from registry.version.predict import load
 
@@ -252,7 +257,7 @@ def predict(
     workspace = _workspace()
     loaded = load(name, version, workspace.var, judge_of(workspace))
     if loaded.remark:
-        typer.echo(loaded.remark, err=True)
+        say(loaded.remark)
     about = loaded.answerer.about
     given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
     answers = loaded.answer(given, local_files=True)
@@ -269,7 +274,17 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Requests answered at once.", show_default="cores, up to 8")
     ] = None,
-    without_keys: Annotated[bool, typer.Option("--without-keys", help="Let other machines ask without a key.")] = False,
+    without_keys: Annotated[
+        bool,
+        typer.Option("--without-keys", help="Let other machines ask without a key, by this one's address or name."),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name of this machine, to ask without a key by.", show_default=False),
+    ] = None,
+    session_key: Annotated[
+        bool, typer.Option("--session-key", help="Want a key, made for this run and printed in the page's address.")
+    ] = False,
     new_key: Annotated[
         str | None, typer.Option("--new-key", metavar="NAME", help="Make a key, print it once, and serve nothing.")
     ] = None,
@@ -289,7 +304,8 @@ def serve(
 
     A page to ask at /, and POST /indexes/INDEX/search and /answer, /models/MODEL/predict; /openapi.json has the rest.
     A new champion or release takes over within seconds, without a restart. Keys stand in var/keys.yaml (or
-    HEADRACE_KEYS), as hashes; while there are none, only this machine may ask.
+    HEADRACE_KEYS), as hashes; while there are none, only this machine may ask: every user of it, as the operator. On a
+    machine with other users take --session-key.
 
     Example: headrace serve film-reviews --port 8000
     """
@@ -309,14 +325,17 @@ def serve(
         )  # fmt: skip
         show({"name": new_key, "key": key, "file": str(file)}, new_key_lines(new_key, key, file), as_json=as_json)
         return
+    from serving.http.api_keys import made_up
     from serving.http.threads import WORKERS
+    from serving.server import Callers
     from serving.server import serve as answer
 
     answer(
         workspace, judge_of(workspace), models or [], host=host, port=port, workers=workers or WORKERS,
-        without_keys=without_keys,
-        tell=lambda url, served, indexes: show(
-            {"url": url, "models": served, "indexes": indexes}, served_lines(url, served, indexes), as_json=as_json
+        callers=Callers(without_keys, made_up() if session_key else None, allowed_host or ()),
+        tell=lambda url, served, indexes, key: show(
+            {"url": url, "models": served, "indexes": indexes, **({"key": key} if key else {})},
+            served_lines(url, served, indexes, key), as_json=as_json,
         ),
     )  # fmt: skip
 
@@ -431,9 +450,15 @@ def lineage(
 def reproduce(
     model: Annotated[str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False)],
     keep: Annotated[Path | None, typer.Option(help="Do it in this folder, and leave it there.")] = None,
+    apply_patch: Annotated[
+        bool, typer.Option("--apply-patch", help="Run what its commit lacked, though no trusted key signed it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a version again from its commit and its data, and compare weights and metrics; exit 1 when they differ.
+
+    Its code runs as you. What its commit lacked (code.patch) is shown first, unless HEADRACE_TRUSTED_KEY's key signed
+    it.
 
     Example: headrace reproduce film-reviews/1
     """
@@ -444,7 +469,7 @@ def reproduce(
     from flows.terminal.inputs import parse_model
     from flows.terminal.output import show
 
-    done = again(_workspace(), *parse_model(model), keep=keep)
+    done = again(_workspace(), *parse_model(model), keep=keep, apply_patch=apply_patch)
     show({**asdict(done), "equal": done.equal}, lines(done), as_json=as_json)
     raise typer.Exit(0 if done.equal else 1)
 
@@ -515,10 +540,11 @@ def stop(as_json: AsJson = False) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and end the process with its exit code; a person's mistake gets one message and no traceback."""
     from core.errors import HeadraceError
-    from flows.terminal.output import show_fault, tolerate_terminal
+    from core.terminal import guard
+    from flows.terminal.output import show_fault
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    tolerate_terminal()
+    guard()
     try:
         _obey(given)
     except HeadraceError as fault:

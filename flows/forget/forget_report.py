@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.addresses import recorded
 from core.atomic_files import read_json
 from core.workspace import Job, Workspace
 from flows.forget.find import Found
@@ -14,8 +15,8 @@ from flows.forget.git_history import in_git
 from flows.forget.swept_files import ENGINE, Sweep, is_vocabulary
 from flows.graph.git_refs import worktrees
 from flows.graph.objects import Objects
-from registry.cleanup.forgotten_rows import GONE, TRAINED
-from registry.store.versions import CHAMPION, Version
+from registry.cleanup.forgotten_rows import TRAINED
+from registry.store.versions import CHAMPION, GONE, Version
 
 _SHOWN = 4  # places with one reason
 _VOCABULARY = "a model's vocabulary, in which is a word that only this row has; the model is checked by its hash"
@@ -72,7 +73,7 @@ def begun(workspace: Workspace, found: Found) -> Report:
         places = sorted(found.places.get(job, ()))
         at = f" ({', '.join(places[:_SHOWN])})" if places else ""
         why = "as far as is known it has the row still, and is not Headrace's to edit; collect leaves the row out"
-        report.kept.append((f"the source of {job.name}: {source}{at}", why))
+        report.kept.append((f"the source of {job.name}: {recorded(str(source))}{at}", why))
     return report
 
 

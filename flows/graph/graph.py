@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from core.errors import BadRequest, HeadraceError, Outage, unwritable
 from core.workspace import Kind, Workspace
 from flows.graph import power_cut, rot, torn_files
+from flows.graph.dvc import guard
 from flows.graph.objects import Objects
 
 _KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
@@ -60,10 +61,13 @@ class CommandFailed(HeadraceError):
 
 
 class Graph:
-    """The graph of one workspace as DVC reads it. Make a new one when dvc.yaml or params.yaml may have changed."""
+    """The graph of one workspace as DVC reads it. Make a new one when dvc.yaml or params.yaml may have changed.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    like: of a workspace whose remotes this one uses as its own; nothing of them is written down, passwords neither.
+    """
+
+    def __init__(self, root: Path, *, like: Graph | None = None) -> None:
+        self.root, self._like = root, like
 
     @cached_property
     def nodes(self) -> list[StageNode]:
@@ -124,12 +128,25 @@ class Graph:
         """Where DVC's cache lies."""
         return Path(self._repo.cache.local_cache_dir)
 
+    def pull(self, address: str) -> None:
+        """Put a stage's outputs in their place as dvc.lock names them, from the cache or else the default remote."""
+        with _dvc_faults(self.root):
+            has_remote = self._repo.config["core"].get("remote")
+            (self._repo.pull if has_remote else self._repo.checkout)([self._target(address)], force=True)
+
     def push(self, addresses: Iterable[str]) -> int | None:
         """Copy the stages' outputs to the default remote; how many files went, or None when no remote is set."""
         with _dvc_faults(self.root):
             if not self._repo.config["core"].get("remote"):
                 return None
             return int(self._repo.push([self._target(address) for address in addresses]))
+
+    @property
+    def remotes(self) -> dict[str, Any]:
+        """The remotes and which is the default one, as DVC's settings have them, passwords included."""
+        config = self._repo.config
+        return {"core": {key: config["core"][key] for key in ("remote",) if key in config["core"]},
+                "remote": config["remote"]}  # fmt: skip
 
     def objects(self, scratch: Path) -> Objects:
         """DVC's objects, here and in the default remote; scratch: where those of the remote are fetched to."""
@@ -158,9 +175,9 @@ class Graph:
     def _repo(self) -> Any:
         from dvc.repo import Repo
 
-        rot.keep_inside()
+        guard()
         with _dvc_faults(self.root):
-            repo = Repo(str(self.root), _wait_for_lock=True)
+            repo = Repo(str(self.root), config=self._like and self._like.remotes, _wait_for_lock=True)
             torn_files.write_lockfile_at_once(repo)
             rot.verify_here(repo)
             torn_files.heal(repo)
@@ -337,6 +354,8 @@ def _dvc_faults(root: Path) -> Iterator[None]:
         if isinstance(cause, DvcException | OSError):
             raise _fault(cause) from None
         raise cause from None
+    except ImportError as error:  # of a remote's kind that is not installed
+        raise BadRequest(f"DVC: {error}.") from None
 
 
 def _holder(message: str) -> str:

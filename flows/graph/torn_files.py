@@ -21,6 +21,7 @@ import psutil
 
 from core.atomic_files import write_text
 from flows.graph import power_cut
+from flows.graph.dvc import write_yaml
 
 _ENTRY = re.compile(r"^  (?=\S)", re.MULTILINE)  # where a stage's entry begins: two spaces, then its name
 _CLOCK_S = 2.0  # a file's time and a process's are not of one clock
@@ -105,9 +106,7 @@ def _heal_lockfile(lock: Path) -> None:
     if not healed:
         lock.unlink()
     else:
-        from dvc.utils.serialize import dumps_yaml
-
-        write_text(lock, dumps_yaml({"schema": "2.0", "stages": healed}))
+        write_yaml(lock, {"schema": "2.0", "stages": healed})
     print(
         f"{lock.name} was torn: a process was killed while it wrote it. {len(kept)} of its stages are kept, "
         f"{len(healed) - len(kept)} stand as last committed. What is missing runs again.",

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import addresses
 from core.atomic_files import read_json, sha256_file, write_text
 from core.errors import BadData, BadRequest, HeadraceError
 from core.manifest import damage
@@ -22,18 +23,20 @@ from flows.graph.rot import md5_file
 from flows.terminal.inputs import parse_model
 from flows.terminal.output import show
 from pipelines.bases import locked
-from pipelines.evidence.evidence import BUNDLE
+from pipelines.evidence.evidence import BUNDLE, as_registered
+from pipelines.evidence.provenance import is_commit
 from pipelines.recipes.read import read_lock
 from registry.cleanup.forgotten_rows import forgotten, kept_rows
 from registry.store import versions
+from registry.version import evidence_files as recorded
 from registry.version import version_lineage
+from registry.version.evidence_files import LOCK, SETTINGS
 from registry.version.onnx_choice import graph_fault
 from registry.version.version_lineage import Lineage, Node, State
 
 if TYPE_CHECKING:
     from registry.store.versions import Version
 
-_LOCK, _SETTINGS = "dvc-lock.json", "settings.json"
 Found = tuple[State, str]
 
 
@@ -58,12 +61,22 @@ class _Kept:
         self.workspace, self.version = workspace, version
 
     @cached_property
+    def told(self) -> dict[str, Any] | None:
+        """evidence.json; None when there is none that was registered with the version."""
+        return as_registered(self.version, self.workspace.var)
+
+    @cached_property
+    def altered(self) -> dict[str, str]:
+        """The files that are not what was kept -> how they differ."""
+        return recorded.faults(self.version, self.told, self.workspace.var)
+
+    @cached_property
     def lock(self) -> dict[str, Any]:
-        return self._document(_LOCK)
+        return self._document(LOCK)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        return self._document(_SETTINGS)
+        return self._document(SETTINGS)
 
     @cached_property
     def graph(self) -> Graph:
@@ -78,6 +91,9 @@ class _Kept:
         return looks[node.kind](node) if node.kind in looks else None
 
     def _document(self, name: str) -> dict[str, Any]:
+        """What a file says; nothing when it was altered, which the node of the evidence then says."""
+        if name in self.altered and not recorded.excused(self.version, name):
+            return {}
         file = versions.evidence(self.version, name, self.workspace.var)
         if file is None:
             called = f"{self.version.name}/{self.version.version}"
@@ -97,13 +113,20 @@ class _Kept:
         return "verified", ""
 
     def _evidence(self, node: Node) -> Found:
+        """evidence.json, and every file that it has a hash of."""
         file = versions.evidence(self.version, BUNDLE, self.workspace.var)
         if file is None:
             return "missing", "no evidence was kept with it"
         if (found := sha256_file(file)) != node.hash:
             return "mismatch", f"{BUNDLE} is {found[:12]} now"
-        fault = graph_fault(read_json(file), self.version, self.workspace.var)
-        return ("mismatch", fault) if fault else ("verified", "")
+        faults = [f"{name} {fault}" for name, fault in self.altered.items()]
+        if any(not recorded.excused(self.version, name) for name in self.altered):
+            return "mismatch", "; ".join(faults)
+        if fault := graph_fault(read_json(file), self.version, self.workspace.var):
+            return "mismatch", fault
+        if faults:
+            return "moved", f"{forgotten(self.version)}: {'; '.join(faults)}"
+        return "verified", recorded.lacking(self.told) or ""
 
     def _data(self, node: Node) -> Found:
         """DVC's copies by their hash; and the workspace's own, where it should be this very one."""
@@ -146,6 +169,8 @@ class _Kept:
 
     def _code(self, node: Node) -> Found:
         """Every file that the stages ran, as the commit (and the patch of a dirty tree) has it."""
+        if (named := (self.told or {}).get("origin", {}).get("code_commit", node.hash)) != node.hash:
+            return "mismatch", f"a tag names it, and the evidence {str(named)[:10]}"
         commit, _, dirty = str(node.hash).partition("-")
         if dirty:
             return "recorded", "the tree was dirty: code.patch holds the difference"
@@ -223,9 +248,11 @@ def _came(each: Mapping[str, Any]) -> str:
 
 
 def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | None) -> bool:
+    for name in (LOCK, SETTINGS):
+        recorded.recorded(kept.version, name, kept.workspace.var)  # raises BadData: else nothing would be an answer
     try:
         settings = kept.settings
-        if source is not None and settings["data"]["source"] != source:
+        if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
             return False
         if base is not None and base not in settings["bases"]:
             return False
@@ -247,10 +274,10 @@ def _row_ids(kept: _Kept) -> set[str]:
 def _index_came_from(job: Job, *, source: str | None, row: str | None, base: str | None) -> bool:
     import pyarrow.parquet as pq
 
-    if not (job.folder / _SETTINGS).exists():
+    if not (job.folder / SETTINGS).exists():
         return False
     settings = job.settings
-    if source is not None and settings["data"]["source"] != source:
+    if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
         return False
     if base is not None and base not in settings["bases"]:
         return False
@@ -274,6 +301,8 @@ def _indexes(workspace: Workspace, version: Version) -> tuple[list[Node], list[t
 def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, str] | None:
     """The md5 of files as a commit has them; None when git has no such commit."""
     git = ["git", "-C", str(root)]
+    if not is_commit(commit):
+        return None
     if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
         return None
     found = read_objects(root, [f"{commit}:{path}" for path in paths])

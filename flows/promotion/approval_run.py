@@ -25,17 +25,17 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Completed, Paused, Pending, Running, to_state_create
 from pydantic import Field
 
-from core.atomic_files import read_json, sha256_file
-from core.errors import BadRequest, HeadraceError, Outage
+from core.atomic_files import to_json
+from core.errors import BadData, BadRequest, HeadraceError, Outage
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
 from flows.servers import servers
-from pipelines.evidence.evidence import BUNDLE
 from registry.promotion.approval import close, decline
 from registry.promotion.promotion import Refused
 from registry.promotion.question import Question, page
 from registry.store import versions
 from registry.store.connection import EMBEDDED, server_name
+from registry.version import evidence_files as recorded
 from registry.version.runs import CARD
 
 FLOW = "headrace-approval"
@@ -153,7 +153,7 @@ class _Desk:
         paused.state_details.run_input_keyset = {str(name): key for name, key in _KEYS.items()}
         self.client.set_flow_run_state(run.id, paused)
         at = f"{servers.pages(self.workspace)['prefect']}/runs/flow-run/{run.id}"
-        self.say(f"{question} waits for approval: {at}")
+        self.say(f"{question} waits for approval: {servers.link(self.workspace, at)}")
         announce(self.workspace, question.name, question.version, "asked", at)
 
     def _do(self, question: Question, said: Decision) -> State[Any]:
@@ -178,15 +178,18 @@ class _Desk:
 def _pages(workspace: Workspace, question: Question) -> tuple[str, str]:
     """What is read at the question, and the artifact: card and bundle. As they were registered, or neither."""
     version = versions.resolve(question.name, question.version, workspace.var)
-    file, card = (versions.evidence(version, name, workspace.var) for name in (BUNDLE, CARD))
-    if file is None or sha256_file(file) != question.evidence:
-        edited = f"**{question}: its evidence is gone, or was edited since it was registered.** It cannot be promoted."
+    edited = f"**{question}: its evidence is gone, or was edited since it was registered.** It cannot be promoted."
+    try:
+        told, card = recorded.bundle(version, workspace.var), recorded.recorded(version, CARD, workspace.var)
+    except BadData as fault:
+        edited, told = f"{edited} {fault}", None
+    if told is None or version.tags.get(versions.EVIDENCE_HASH) != question.evidence:
         return edited, edited
     link = versions.page_link(servers.pages(workspace).get("mlflow"), version=version)
     champion = versions.champion(question.name, workspace.var)
-    lines = page(question, read_json(file), champion.version if champion else None, link)
+    lines = page(question, told, champion.version if champion else None, link)
     kept = card.read_text(encoding="utf-8") if card else ""
-    return "\n".join(lines), f"{kept}\n\n## Evidence\n\n```json\n{file.read_text(encoding='utf-8')}\n```\n"
+    return "\n".join(lines), f"{kept}\n\n## Evidence\n\n```json\n{to_json(told)}\n```\n"
 
 
 def _name(given: str) -> str:

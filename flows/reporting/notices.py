@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.addresses import without_secrets
 from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
 from core.workspace import Kind, Workspace
@@ -66,7 +67,7 @@ def tell(
     lines += [f"It has happened {times} times since {_when(before.at)}."] if before and times > 1 else []
     lines += [f"Look further, in {workspace.root}: headrace status {name}"]
     lines += [f"The run: {page}"] if page else []
-    if _send(url, f"Headrace: {kind} {name} {what}", "\n".join(lines)):
+    if _send(url, f"Headrace: {kind} {name} {what}", without_secrets("\n".join(lines))):
         write_json(file, asdict(_Told(cause, now, 1)))
 
 

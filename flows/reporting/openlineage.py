@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from core.errors import HeadraceError, without_credentials
+from core.addresses import without_secrets
+from core.errors import HeadraceError
 from core.schema.reading import read_document
 from flows.graph.plan import StageOutcome
 
@@ -80,7 +81,7 @@ class Lineage:
             while (told := self._waiting.get()) is not None:
                 client.emit(_event(told, self._root))
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, HeadraceError) as error:  # network and settings
-            words = without_credentials(str(error).strip() or type(error).__name__)[:300]
+            words = without_secrets(str(error).strip() or type(error).__name__)[:300]
             self._say(f"{VARIABLE}: no more events in this run, which goes on: {words}")
 
 
@@ -104,7 +105,7 @@ def _event(told: _Told, root: Path) -> RunEvent:
     entry = _entry(root, told.address) if told.what == "COMPLETE" else {}
     facets: dict[str, Any] = {}
     if told.message:
-        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(told.message, "python")
+        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(without_secrets(told.message), "python")
     return RunEvent(
         eventTime=told.at,
         eventType=RunState[told.what],

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from core.terminal import drawn_on, guard, plain
 from flows.graph.plan import StageOutcome
 
 _PLAIN_EVERY_S = 10.0
@@ -20,7 +21,7 @@ class Screen:
         from rich.console import Console
         from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = Console(file=drawn_on(), quiet=quiet, highlight=False, soft_wrap=True)
         self._live = sys.stderr.isatty() and not quiet
         columns = (TextColumn("  {task.description}"), TimeElapsedColumn())
         self._bars = Progress(*columns, console=self._console, transient=True, disable=not self._live)
@@ -30,14 +31,15 @@ class Screen:
 
     def __enter__(self) -> Screen:
         self._bars.start()
+        guard()  # what is printed beside running bars goes through streams of its own
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def say(self, text: str) -> None:
-        """One line; printed as it is."""
-        self._console.print(text, markup=False)
+        """One line; printed as it is, less what a terminal obeys."""
+        self._console.print(plain(text), markup=False)
 
     def started(self, address: str, why: str) -> None:
         with self._lock:
@@ -48,9 +50,11 @@ class Screen:
 
     def progress(self, address: str, text: str) -> None:
         """How far a stage is: its row on a terminal, a line now and then elsewhere."""
+        from rich.markup import escape
+
         with self._lock:
             if address in self._rows:
-                self._bars.update(self._rows[address], description=f"{address}: {text}")
+                self._bars.update(self._rows[address], description=escape(plain(f"{address}: {text}")))
                 return
             now = time.monotonic()
             if now - self._told.get(address, 0.0) < _PLAIN_EVERY_S:

@@ -13,6 +13,7 @@ from flows.catalog.live import chosen
 from flows.catalog.refresh import refresh
 from flows.run.commit import commit_and_push
 from flows.run.run import run
+from flows.servers import servers
 from flows.terminal.results import lines, result
 
 
@@ -35,7 +36,8 @@ def bring_up_to_date(
             print(f"{job.lock_file.relative_to(workspace.root)}: {moved}", file=sys.stderr)
     outcome = run(workspace, kind, [job.name for job in jobs], force=force)
     results = [result(job) for job in jobs]
-    document: dict[str, Any] = {**outcome.as_json(), "results": results}
+    links = {name: servers.link(workspace, address) for name, address in sorted(outcome.links.items())}
+    document: dict[str, Any] = {**outcome.as_json(), "links": links, "results": results}
     said: list[str] = []
     if outcome.exit_code in (0, GATE_REFUSED):
         said += [line for each in results for line in lines(each)]
@@ -43,5 +45,5 @@ def bring_up_to_date(
             kept = commit_and_push(workspace, kind, [job.name for job in jobs], push=push)
             document["kept"] = asdict(kept)
             said.append(f"commit {kept.commit[:10]}: {', '.join(kept.files)}" if kept.commit else "nothing to commit")
-    said += [f"{name} page: {url}" for name, url in sorted(outcome.links.items())]
+    said += [f"{name} page: {url}" for name, url in links.items()]
     return Upkeep(document, said, outcome.exit_code)

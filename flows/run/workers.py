@@ -14,14 +14,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Literal, NoReturn
 
 from core.atomic_files import make_folder
 from core.errors import HeadraceError
 from core.progress import DRIVER_VARIABLE, mark_of
+from flows.graph.dvc import own_programs_first
 from flows.run.worker import INTERRUPT_S, UNWIND_S, answer_mark
 
 _TAIL_LINES = 12
@@ -83,14 +85,18 @@ class _Heard:
 
 
 class Worker:
-    """One `python -m flows.run.worker`. Not for two threads at once, except `end`."""
+    """One `python -m flows.run.worker`. Not for two threads at once, except `end`.
 
-    def __init__(self, root: Path, title: str, word: str) -> None:
+    env: what its stages see beside this process's.
+    """
+
+    def __init__(self, root: Path, title: str, word: str, env: Mapping[str, str]) -> None:
         code = Path(__file__).parents[2]
         env = {
             **os.environ,
+            **env,
             DRIVER_VARIABLE: word,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PATH": own_programs_first(os.environ),
             "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(code)])),
             "PYTHONUNBUFFERED": "1",
         }
@@ -156,11 +162,13 @@ class Worker:
 class Crew:
     """At most `size` workers, started at once so that they load DVC while the driver loads Prefect."""
 
-    def __init__(self, root: Path, logs: Path, *, size: int, title: str) -> None:
-        self.root, self.logs, self.title, self._word = root, logs, title, secrets.token_hex(16)
+    def __init__(
+        self, root: Path, logs: Path, *, size: int, title: str, env: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.root, self.logs, self.title, self.env, self._word = root, logs, title, env, secrets.token_hex(16)
         self.cancelled = threading.Event()
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._all = {Worker(root, title, self._word) for _ in range(size)}
+        self._all = {Worker(root, title, self._word, env) for _ in range(size)}
         for worker in self._all:
             self._free.put(worker)
 
@@ -214,7 +222,7 @@ class Crew:
             return worker
         worker.end()  # what it left in its session
         self._all.discard(worker)
-        self._all.add(fresh := Worker(self.root, self.title, self._word))
+        self._all.add(fresh := Worker(self.root, self.title, self._word, self.env))
         return fresh
 
     def _end_all(self) -> None:

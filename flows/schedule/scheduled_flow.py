@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,31 +15,41 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from core.errors import GATE_REFUSED, HeadraceError
-from core.workspace import Job, Kind, Workspace
+from core.errors import GATE_REFUSED, BadRequest, HeadraceError
+from core.workspace import Job, Kind, Workspace, find_workspace
+from flows.catalog.live import chosen
 from flows.catalog.refresh import refresh
 from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
 from flows.run.commit import commit_and_push
 from flows.run.run import run
 from flows.schedule.missed import serve, tell_missed
-from flows.schedule.scheduler import FLOW, schedule_of
+from flows.schedule.scheduler import FLOW, WORKSPACE, schedule_of
 
 _BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
 
 
 @flow(name=FLOW, flow_run_name="{name}", task_runner=_THREADS, persist_result=False)
-def scheduled(workspace: str, kind: Kind, name: str, commit: bool = False, push: bool = False) -> State[Any]:
-    """Bring one recipe or index up to date where it lies, and keep what it moved."""
-    place = Workspace(Path(workspace))
+def scheduled(kind: Kind, name: str, commit: bool = False, push: bool = False) -> State[Any]:
+    """Bring one live recipe or index of HEADRACE_WORKSPACE up to date where it lies, and keep what it moved."""
+    place = _workspace()
+    (job,) = chosen(place, [name], kind)
     _cover_missed_slots()
     try:
-        with _serving(place.job(kind, name)):
+        with _serving(job):
             return _bring(place, kind, name, commit=commit, push=push)
     except HeadraceError as fault:
         tell(place, kind, name, "failed", [str(fault)])
         raise
+
+
+def _workspace() -> Workspace:
+    """Where this process works. Nothing that the server says chooses the folder: its code is run."""
+    named = os.environ.get(WORKSPACE)
+    if not named:
+        raise BadRequest(f"{WORKSPACE} is not set. It names the workspace in which this worker's runs work.")
+    return find_workspace(Path(named))
 
 
 @contextmanager

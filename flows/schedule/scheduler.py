@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadRequest
-from core.workspace import Job, Workspace
+from core.workspace import Job, Workspace, is_name
 from flows.catalog.live import live
 from flows.promotion.watcher import watching
 from flows.run.commit import Kept, commit_and_push
 from flows.schedule.missed import tell_missed
 from flows.servers import servers
 from flows.servers.turns import holder, only_one
+from flows.terminal.output import say
 from pipelines.recipes.read import read_index, read_recipe
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
     from prefect.deployments.runner import RunnerDeployment
 
     from core.schema.schedule import Schedule
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Kept", "commit_and_push", "schedule_of", "serve"]
 
 FLOW = "headrace-scheduled"  # flows/schedule/scheduled_flow.py
+WORKSPACE = "HEADRACE_WORKSPACE"  # where a run works: a run's parameters may come from whoever reaches the server
 AUTOMATION = "headrace: end runs whose process died"
 _SILENT_S = 90  # three heartbeats of 30 s
 _SILENCE = f"its process gave no sign for {_SILENT_S} s"
@@ -50,9 +54,12 @@ def serve(workspace: Workspace) -> None:
         api = servers.prefect_api(workspace)
         servers.await_users_server()
         os.chdir(workspace.root)  # the runs' processes start here
+        os.environ[WORKSPACE] = str(workspace.root)  # and work there
         with servers.prefect_settings(workspace, api), contextlib.suppress(KeyboardInterrupt):
             _end_dead_runs()
             _crash_lost_runs(workspace)
+            _adopt_earlier_runs(workspace)
+            _delete_altered(jobs)
             _tell(workspace, schedules, _missed(schedules))
             with watching(workspace):
                 _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
@@ -73,10 +80,9 @@ def _deployment(job: Job, schedule: Schedule | None) -> RunnerDeployment:
 
     one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     deployment: Any = scheduled.to_deployment(
-        name=f"{job.kind}-{job.name}",
+        name=_deployment_name(job),
         schedule=Cron(schedule.cron, timezone=schedule.timezone) if schedule else None,
         parameters={
-            "workspace": str(job.workspace.root),
             "kind": job.kind,
             "name": job.name,
             "commit": bool(schedule and (schedule.commit or schedule.push)),
@@ -84,9 +90,18 @@ def _deployment(job: Job, schedule: Schedule | None) -> RunnerDeployment:
         },
         concurrency_limit=one_at_a_time,
         entrypoint_type=EntrypointType.MODULE_PATH,
-        tags=["headrace", job.kind],
+        tags=["headrace", job.kind, tag_of(job.workspace)],
     )
     return deployment  # type: ignore[no-any-return]
+
+
+def _deployment_name(job: Job) -> str:
+    return f"{job.kind}-{job.name}"
+
+
+def tag_of(workspace: Workspace) -> str:
+    """A tag of the runs of a workspace: several may have one server of the user's."""
+    return f"workspace:{hashlib.sha256(str(workspace.root).encode()).hexdigest()[:12]}"
 
 
 def _serve(deployments: list[RunnerDeployment]) -> None:
@@ -105,12 +120,9 @@ def _missed(schedules: dict[Job, Schedule | None]) -> list[str]:
 
 
 def _tell(workspace: Workspace, schedules: dict[Job, Schedule | None], missed: list[str]) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     for line in (*_lines(schedules), *missed):
-        console.print(line, markup=False)
-    console.print(f"Prefect page: {servers.pages(workspace)['prefect']}   Ctrl-C ends the scheduler", markup=False)
+        say(line)
+    say(f"Prefect page: {servers.links(workspace)['prefect']}   Ctrl-C ends the scheduler")
 
 
 def _lines(schedules: dict[Job, Schedule | None]) -> Iterator[str]:
@@ -136,20 +148,63 @@ def _crash_lost_runs(workspace: Workspace) -> None:
     A run whose process lives holds its recipe's turn, and goes on. Prefect alone would find out after minutes.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
-    from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import Crashed
 
-    runs = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
-    flows = FlowFilter.model_validate({"name": {"any_": [FLOW]}})
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(
-            flow_filter=flows, flow_run_filter=runs, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=200
-        ):
-            told = run.parameters
-            here = told.get("workspace") == str(workspace.root)
-            if here and holder(workspace, told["kind"], told["name"]) is None:
+        for run in _runs("RUNNING", "PENDING", "CANCELLING"):
+            job = _job_of(workspace, run)
+            if job is not None and holder(workspace, job.kind, job.name) is None:
                 client.set_flow_run_state(run.id, Crashed(message="its process was gone when the scheduler started"))
+
+
+def _adopt_earlier_runs(workspace: Workspace) -> None:
+    """Take the workspace out of the parameters of runs that wait since a version that had it there.
+
+    A run that names another folder stays as it is, and the flow does not take it.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for run in _runs("SCHEDULED"):
+            if run.parameters.get("workspace") == str(workspace.root):
+                kept = {name: value for name, value in run.parameters.items() if name != "workspace"}
+                client.update_flow_run(run.id, parameters=kept)
+
+
+def _delete_altered(jobs: Sequence[Job]) -> None:
+    """Delete what somebody gave steps to run before the flow; ours have none, and an update would keep them."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        for job in jobs:
+            with contextlib.suppress(ObjectNotFound):
+                found = client.read_deployment_by_name(f"{FLOW}/{_deployment_name(job)}")
+                if found.pull_steps:
+                    client.delete_deployment(found.id)
+
+
+def _runs(*states: str) -> list[FlowRun]:
+    """The server's runs of our flow in these states, the latest first."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": list(states)}}}),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=200,
+        )
+
+
+def _job_of(workspace: Workspace, run: FlowRun) -> Job | None:
+    """What a run of this workspace brings up to date; earlier versions wrote the workspace into its parameters."""
+    told = run.parameters
+    here = tag_of(workspace) in run.tags or told.get("workspace") == str(workspace.root)
+    kind, name = told.get("kind"), str(told.get("name"))
+    return workspace.job(kind, name) if here and kind in ("recipe", "index") and is_name(name) else None
 
 
 def _end_dead_runs() -> None:

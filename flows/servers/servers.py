@@ -1,77 +1,41 @@
-"""The local Prefect server and the MLflow page of a workspace: started once, reused, ended by `headrace stop`.
+"""Which Prefect and MLflow a workspace has: its own local ones, behind a key and a link, or those of the user.
 
 PREFECT_API_URL or MLFLOW_TRACKING_URI, when set, name servers of the user's; then nothing is started here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import json
 import math
 import os
-import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
-import psutil
-
-from core.atomic_files import make_folder, write_json
+from core.atomic_files import write_private
 from core.errors import Outage
 from core.patience import limit_s, patiently
 from core.workspace import Workspace
+from flows.servers import local
+from flows.servers.local import QUIET, Name, Server
 from flows.servers.turns import locked
 from registry.store.connection import is_remote, public_address
-from registry.store.webhooks import server_settings
 
-Name = Literal["prefect", "mlflow"]
 _VARIABLE: dict[Name, str] = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
-_HOST = "127.0.0.1"
-_START_TIMEOUT_S = 120.0  # a cold start takes 10 to 25 s on two cores
+_HEALTH = "/api/health"
 _HEALTH_TIMEOUT_S = 5.0
-_END_TIMEOUT_S = 10.0
 _SERVERS_FAULT = 500  # from here on an HTTP status says that the server is to blame
-_SAME_START_S = 0.01  # psutil's resolution of a process's start
-_QUIET = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # four idle queue workers of its own, for features not used here
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
+_PROFILE = """\
+# Written by Headrace at each start of the local Prefect server, for `PREFECT_HOME=$PWD/var/prefect prefect ...`.
+active = "headrace"
 
-
-@dataclass(frozen=True)
-class Server:
-    """A server process of this workspace; `created` tells it from a later process with the same id."""
-
-    pid: int
-    created: float  # seconds since the epoch
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://{_HOST}:{self.port}"
-
-    def alive(self) -> bool:
-        return self.process() is not None
-
-    def process(self) -> psutil.Process | None:
-        """The process, unless it ended or its id belongs to another one now."""
-        try:
-            process = psutil.Process(self.pid)
-            ours = abs(process.create_time() - self.created) <= _SAME_START_S
-            return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
-            return None
+[profiles.headrace]
+PREFECT_API_URL = "{api}"
+PREFECT_API_AUTH_STRING = "{credentials}"
+"""
 
 
 def prefect_api(workspace: Workspace) -> str:
@@ -81,22 +45,21 @@ def prefect_api(workspace: Workspace) -> str:
     """
     if given := os.environ.get("PREFECT_API_URL"):
         return given
-    server = _read(workspace, "prefect")
-    if not (server and server.alive() and _healthy(server)):
+    server = local.running(workspace, "prefect")
+    if not (server and server.healthy(_HEALTH)):
         with locked(workspace, "prefect-server"):
-            server = _read(workspace, "prefect")
-            if not (server and server.alive()):
-                server = _start(workspace, "prefect")
-            _await(workspace, server)
-    return f"{server.url}/api"
+            server = local.started(workspace, "prefect")
+            write_private(_profiles(workspace), _PROFILE.format(api=_api(server), credentials=server.credentials))
+            local.await_answer(workspace, "prefect", server, _HEALTH)
+    return _api(server)
 
 
 def prefect_running(workspace: Workspace) -> str | None:
     """The URL of Prefect's API where a server is up (one of the user's is taken to be); nothing is started."""
     if given := os.environ.get("PREFECT_API_URL"):
         return given
-    server = _read(workspace, "prefect")
-    return f"{server.url}/api" if server and server.alive() and _healthy(server) else None
+    server = local.running(workspace, "prefect")
+    return _api(server) if server and server.healthy(_HEALTH) else None
 
 
 def await_users_server() -> None:
@@ -115,7 +78,8 @@ def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
         "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # of each event that a dead server did not take
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         **_patience(),
-        **_QUIET,
+        **QUIET,
+        **_key(workspace, api),
     }
     if "PREFECT_API_URL" not in os.environ:  # else the user's profile may hold the key to their server
         given["PREFECT_HOME"] = str(workspace.var / "prefect")
@@ -135,18 +99,17 @@ def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
 def prefect_settings(workspace: Workspace, api: str) -> Iterator[None]:
     """Point Prefect at a server, also when this process imported it for another one before."""
     with prefect_environment(workspace, api):
-        from prefect.settings import (
-            PREFECT_API_URL,
-            PREFECT_CLIENT_MAX_RETRIES,
-            PREFECT_CLIENT_RETRY_EXTRA_CODES,
-            temporary_settings,
-        )
+        import prefect.settings
 
-        retries, codes = _patience().values()
-        with temporary_settings(
-            {PREFECT_API_URL: api, PREFECT_CLIENT_MAX_RETRIES: retries, PREFECT_CLIENT_RETRY_EXTRA_CODES: codes}
-        ):
+        given = {"PREFECT_API_URL": api, **_patience(), **_key(workspace, api)}
+        with prefect.settings.temporary_settings({getattr(prefect.settings, name): given[name] for name in given}):
             yield
+
+
+def _key(workspace: Workspace, api: str) -> dict[str, str]:
+    """What Prefect's client sends to the workspace's own server; to one of the user's, what they have set."""
+    server = local.running(workspace, "prefect")
+    return {"PREFECT_API_AUTH_STRING": server.credentials} if server and api == _api(server) else {}
 
 
 def _patience() -> dict[str, str]:
@@ -159,28 +122,27 @@ def _patience() -> dict[str, str]:
 
 
 def start_mlflow_page(workspace: Workspace) -> str | None:
-    """The URL of the MLflow page; its server is started, not waited for.
+    """The address of the MLflow page; its server is started, and loads MLflow when somebody opens it.
 
-    None when the store is a file or database of the user's, or does not exist yet: MLflow creates the database's tables
-    at its first use, and two processes doing that at once break it.
+    None when the store is a file or database of the user's, or does not exist yet.
     """
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return public_address(given) if given.startswith("http") else None
     if not (workspace.var / "mlflow" / "mlflow.db").exists():
         return None
     with locked(workspace, "mlflow-server"):
-        server = _read(workspace, "mlflow")
-        if not (server and server.alive()):
-            server = _start(workspace, "mlflow")
-    return server.url
+        return local.started(workspace, "mlflow").page
 
 
 def mlflow_running(workspace: Workspace) -> str | None:
-    """The address of an MLflow server on this machine, where one is up (one of the user's is taken to be)."""
+    """The address, for clients, of an MLflow server on this machine that is up and loaded.
+
+    One of the user's is taken to be; that of this workspace has the key in it.
+    """
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return given if is_remote() and is_loopback(given) else None
-    server = _read(workspace, "mlflow")
-    return server.url if server and server.alive() and _healthy(server, "/health") else None
+    server = local.running(workspace, "mlflow")
+    return server.url.replace("//", f"//{server.credentials}@") if server and server.healthy("/health") else None
 
 
 def is_loopback(url: str) -> bool:
@@ -193,15 +155,31 @@ def is_loopback(url: str) -> bool:
 
 
 def pages(workspace: Workspace) -> dict[str, str]:
-    """The web pages that are up: prefect, mlflow -> URL."""
+    """The web pages that are up: prefect, mlflow -> address, as it may be recorded; `link` opens it."""
     found: dict[str, str] = {}
     for name, variable in _VARIABLE.items():
-        if given := os.environ.get(variable):
-            if given.startswith("http"):
-                found[name] = public_address(given).removesuffix("/api")
-        elif (server := _read(workspace, name)) and server.alive():
-            found[name] = server.url
+        server, given = local.running(workspace, name), os.environ.get(variable)
+        if server and given in (None, "", _api(server)):
+            found[name] = server.page
+        elif given and given.startswith("http"):
+            found[name] = public_address(given).removesuffix("/api")
     return found
+
+
+def link(workspace: Workspace, address: str) -> str:
+    """The address of a page, for its owner to click on: with what opens it, where it is one of this workspace's own.
+
+    It is printed, and written down nowhere: who has it may do what its owner may, while that server lives.
+    """
+    for name in _VARIABLE:
+        if (server := local.running(workspace, name)) is not None:
+            address = server.link(address)
+    return address
+
+
+def links(workspace: Workspace) -> dict[str, str]:
+    """`pages`, each as its owner opens it."""
+    return {name: link(workspace, address) for name, address in pages(workspace).items()}
 
 
 def stop(workspace: Workspace) -> list[str]:
@@ -209,72 +187,18 @@ def stop(workspace: Workspace) -> list[str]:
     ended = []
     for name in _VARIABLE:
         with locked(workspace, f"{name}-server"):
-            server = _read(workspace, name)
-            if server and (process := server.process()):
-                _end(process)
+            if local.end(workspace, name):
                 ended.append(str(name))
-            _record(workspace, name).unlink(missing_ok=True)
+    _profiles(workspace).unlink(missing_ok=True)
     return ended
 
 
-def _end(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.terminate()
-        _, alive = psutil.wait_procs(family, timeout=_END_TIMEOUT_S)
-        for member in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+def _api(server: Server) -> str:
+    return f"{server.url}/api"
 
 
-def _start(workspace: Workspace, name: Name) -> Server:
-    port = _free_port()
-    log = _log(workspace, name)
-    make_folder(log.parent)
-    folder = workspace.var / name
-    make_folder(folder)
-    env = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
-    if name == "mlflow":
-        env = {**server_settings(folder), **env}
-    env |= {
-        **_QUIET,
-        "PREFECT_HOME": str(workspace.var / "prefect"),
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_SERVER_UI_API_URL": f"http://{_HOST}:{port}/api",  # or its page asks port 4200
-    }
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *_command(name, folder, port)],
-            cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-        )  # fmt: skip
-    server = Server(process.pid, psutil.Process(process.pid).create_time(), port)
-    write_json(_record(workspace, name), asdict(server))
-    return server
-
-
-def _command(name: Name, folder: Path, port: int) -> list[str]:
-    at = ["--host", _HOST, "--port", str(port)]
-    if name == "prefect":
-        return ["prefect", "server", "start", *at]
-    store, artifacts = f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts"
-    return [
-        "mlflow", "server", *at, "--workers", "1",
-        "--backend-store-uri", store, "--artifacts-destination", artifacts, "--default-artifact-root", artifacts,
-    ]  # fmt: skip
-
-
-def _await(workspace: Workspace, server: Server) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while not _healthy(server):
-        if not server.alive() or time.monotonic() > deadline:
-            log = _log(workspace, "prefect")
-            raise Outage(
-                f"the local Prefect server ({server.url}) did not start; its last words are in {log}. "
-                "`headrace stop`, then run again, or name a server of yours in PREFECT_API_URL."
-            )
-        time.sleep(0.1)
+def _profiles(workspace: Workspace) -> Path:
+    return workspace.var / "prefect" / "profiles.toml"
 
 
 def _require_answer(api: str) -> None:
@@ -288,32 +212,3 @@ def _require_answer(api: str) -> None:
                 f"Prefect's server {api} (PREFECT_API_URL) does not answer ({error}). Start it, or unset the variable "
                 "to use one of this workspace's own."
             ) from None
-
-
-def _healthy(server: Server, path: str = "/api/health") -> bool:
-    try:
-        with urllib.request.urlopen(f"{server.url}{path}", timeout=_HEALTH_TIMEOUT_S) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _record(workspace: Workspace, name: Name) -> Path:
-    return workspace.var / "servers" / f"{name}.json"
-
-
-def _log(workspace: Workspace, name: Name) -> Path:
-    return workspace.var / "logs" / f"{name}.log"
-
-
-def _read(workspace: Workspace, name: Name) -> Server | None:
-    try:
-        return Server(**json.loads(_record(workspace, name).read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
-        return None

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from core.terminal import escaped
+
 _PIPE_CLOSED = 141  # what shells say of a command whose reader went away
 
 
@@ -15,7 +17,7 @@ def show(document: Any, lines: Iterable[str], *, as_json: bool) -> None:
     """Print the document as JSON, or the lines. A reader that goes away (`| head`) ends the process silently."""
     try:
         if as_json:
-            print(json.dumps(document, indent=2, ensure_ascii=not _unicode(), allow_nan=False))
+            print(escaped(json.dumps(document, indent=2, ensure_ascii=not _unicode(), allow_nan=False)))
         else:
             for line in lines:
                 print(line)
@@ -35,13 +37,6 @@ def show_fault(message: str, code: int, *, as_json: bool) -> None:
 def say(text: str) -> None:
     """A line for people: stdout is for what was asked for."""
     print(text, file=sys.stderr, flush=True)
-
-
-def tolerate_terminal() -> None:
-    """A terminal that cannot show a character gets its escape instead of ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _unicode() -> bool:

@@ -72,15 +72,15 @@ def prediction_line(row: Mapping[str, Any]) -> str:
     return "\t".join([*said, row["input"]])
 
 
-def served_lines(url: str, served: Mapping[str, str], indexes: Mapping[str, str]) -> Iterator[str]:
-    """What answers, and where."""
+def served_lines(url: str, served: Mapping[str, str], indexes: Mapping[str, str], key: str | None) -> Iterator[str]:
+    """What answers, and where. key: of this run, which the page takes from its address; no browser sends that part."""
     for name, version in served.items():
         yield f"{name} version {version}: {url}/models/{quote(name)}/predict"
     for name, release in indexes.items():
         yield f"{name} release {release}: {url}/indexes/{quote(name)}/search"
     if not served and not indexes:
         yield "nothing can be served yet; it answers as soon as a model has a champion, or an index is published"
-    yield f"{url}   Ctrl-C ends it"
+    yield f"{url}/#key={key}   Ctrl-C ends it" if key else f"{url}   Ctrl-C ends it"
 
 
 def new_key_lines(name: str, key: str, file: Path) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """chunk: validated/ -> chunks/. Documents of the same content once each, cut into passages of the embedder's tokens.
 
+A document of which nothing says who may read it is set aside in quarantine.parquet, with the reason.
+
 Rows of documents that are what they were are taken over from the earlier chunks/; the bytes do not show it.
 """
 
@@ -21,13 +23,15 @@ from core.errors import BadData
 from core.manifest import require_whole, unchanged, write_manifest
 from core.progress import Progress, tell
 from core.schema.search import Access, Chunk
-from core.tables.access import Rules
+from core.tables.access import Rules, in_rows
 from core.workspace import Job
 from pipelines.chunk import previous_output
 from pipelines.chunk.cutter import CHUNKS, Cutter
 from pipelines.chunk.documents import AT_ONCE, Counts, Document, distinct, read_documents
 from pipelines.chunk.previous_output import Earlier, read_earlier
 from pipelines.search.vectors.token_reader import named_base
+
+QUARANTINE = "quarantine.parquet"
 
 
 @dataclass
@@ -63,14 +67,16 @@ def run(job: Job) -> None:
         _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])
         return
     found = read_earlier(chunks, cutter.method, CHUNKS)
-    rules, counts = Rules(access.labels, access.others, str(job.settings_file)), Counts()
+    rules = Rules(access.labels, access.others, str(job.settings_file), in_rows=in_rows(examples))
+    counts = Counts()
     with replacing(chunks) as folder:
-        documents = distinct(read_documents(examples, rules), counts, found.content)
+        documents = distinct(read_documents(examples, rules, counts), counts, found.content)
         with Progress("chunk", total=pq.read_metadata(examples).num_rows, unit="documents") as progress:
             written = write(documents, folder, cutter, found, progress)
         if not written.chunks:
             raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
         write_json(folder / "duplicates.json", counts.duplicates)
+        _set_aside(counts, folder)
         write_manifest(folder, {"of": of, **_facts(counts, written, cutter.method)})
     _say(cut=len(written.documents) - written.taken, unchanged=written.taken, duplicates=len(counts.duplicates))
 
@@ -99,10 +105,22 @@ def write(
     return written
 
 
+def _set_aside(counts: Counts, folder: Path) -> None:
+    """Write down and say which documents nobody may read. Without any there is no file."""
+    if not counts.unlabelled:
+        return
+    pq.write_table(pa.Table.from_pylist(counts.unlabelled), folder / QUARANTINE)
+    told = (
+        f"chunk: {len(counts.unlabelled):,} documents that nobody may read were set aside ({QUARANTINE}). The first: "
+    )
+    print(told + counts.unlabelled[0]["reason"], file=sys.stderr, flush=True)
+
+
 def _facts(counts: Counts, written: Written, method: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "documents": counts.documents,
         "duplicates": len(counts.duplicates),
+        "unlabelled": len(counts.unlabelled),
         "empty": written.empty,
         "chunks": written.chunks,
         "tokens": {"total": written.tokens, "longest": written.longest},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from core.errors import BadData
+from core.errors import BadData, BadRequest
 from core.tables.access import Rules, listed
 from core.tables.keys import text_key
 
@@ -62,27 +62,33 @@ class Counts:
 
     documents: int = 0
     duplicates: list[dict[str, str]] = field(default_factory=list)
+    unlabelled: list[dict[str, str]] = field(default_factory=list)  # set aside: nothing says who may read them
 
 
-def read_documents(path: Path, rules: Rules) -> Iterator[Document]:
-    """The documents of a table of examples, a batch at a time.
+def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Document]:
+    """The documents of a table of examples, a batch at a time; those that nobody may read are set aside.
 
-    Raises BadData when some rows have labels and others none, BadRequest when the rules do not fit the documents.
+    Raises BadData when those are more than the others, BadRequest for a rule that no document fits.
     """
     source = pq.ParquetFile(path)
     has = set(source.schema_arrow.names)
     name = next(column for column in _NAMES if column in has)
     wanted = list(dict.fromkeys(column for column in (name, *_COLUMNS) if column in has))
-    _refuse_gaps(source, path)
     for batch in source.iter_batches(batch_size=AT_ONCE, columns=wanted):
         for row in batch.to_pylist():
-            yield _document(row, name, rules)
+            identity, own = str(row["row_id"] if row[name] is None else row[name]), row.get("labels")
+            try:
+                labels = rules.of(identity, None if own is None else listed(own))
+            except BadRequest as reason:
+                place = str(row.get("place") or "")
+                counts.unlabelled.append({"document": identity, "place": place, "reason": str(reason)})
+            else:
+                yield _document(row, identity, labels)
     rules.refuse_unused(_quarantined(path.with_name("quarantine.parquet")))
+    _refuse_most(counts.unlabelled, source.metadata.num_rows, path)
 
 
-def _document(row: Mapping[str, Any], name: str, rules: Rules) -> Document:
-    identity = str(row["row_id"] if row[name] is None else row[name])
-    own = row.get("labels")
+def _document(row: Mapping[str, Any], identity: str, labels: tuple[str, ...]) -> Document:
     return Document(
         id=identity,
         text=row["text"] or "",
@@ -90,19 +96,16 @@ def _document(row: Mapping[str, Any], name: str, rules: Rules) -> Document:
         place=row.get("place") or "",
         format=str(row.get("format") or ""),
         parser=str(row.get("parser") or ""),
-        labels=rules.of(identity, None if own is None else listed(own)),
+        labels=labels,
     )
 
 
-def _refuse_gaps(source: pq.ParquetFile, path: Path) -> None:
-    if "labels" not in source.schema_arrow.names:
-        return
-    batches = [batch.column(0) for batch in source.iter_batches(columns=["labels"])]
-    without, rows = sum(batch.null_count for batch in batches), sum(map(len, batches))
-    if 0 < without < rows:
+def _refuse_most(unlabelled: Sequence[Mapping[str, str]], rows: int, path: Path) -> None:
+    """Half of the documents and more: that is a mistake of the settings or of the whole source, not of a document."""
+    if unlabelled and len(unlabelled) * 2 >= rows:
         raise BadData(
-            f"{path}: {without:,} of {rows:,} documents have no access labels, the others have. Nobody is to read "
-            "what somebody forgot to label: give each document labels ([] for everybody)."
+            f"{path}: {len(unlabelled):,} of {rows:,} documents have no access labels, the others have. "
+            f"The first: {unlabelled[0]['reason']}"
         )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.addresses import recorded
 from core.atomic_files import replacing, sha256_file
 from core.errors import BadData, BadRequest
 from core.manifest import read_manifest, write_manifest
@@ -181,7 +182,7 @@ def run(job: Job) -> None:
             folder,
             {
                 **facts,
-                "source": data.model_dump(mode="json")["source"],
+                "source": recorded(data.source) if isinstance(data.source, str) else data.source.model_dump(),
                 "identity": job.settings["source"],
                 "licence": data.licence,
                 "counts": vars(found.counts),

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from core.atomic_files import sha256_file
+from core.errors import BadData
 from core.schema.evaluation import Gate
 from core.tables.predictions import read_predictions, rows_hash
 from core.tables.task import Task
@@ -33,6 +34,7 @@ from registry.promotion.gate import (
 )
 from registry.store import signing, versions
 from registry.store.versions import Version
+from registry.version import evidence_files as recorded
 
 BUNDLE = signing.BUNDLE
 RIVAL = "champion-predictions.parquet"  # what the champion says about these very rows, where it was asked again
@@ -121,6 +123,22 @@ def review(candidate: Version, champion: Version | None, var: Path) -> Verdict:
         return Verdict.refused("evidence", str(fault))
 
 
+def as_registered(version: Version, var: Path) -> dict[str, Any] | None:
+    """A version's bundle; None where it has none, or another than was registered."""
+    try:
+        return recorded.bundle(version, var)
+    except BadData:
+        return None
+
+
+def predictions_of(version: Version, var: Path) -> Path | None:
+    """A version's predictions; None where it has none, or others than were judged."""
+    try:
+        return recorded.recorded(version, versions.PREDICTIONS, var)
+    except BadData:
+        return None
+
+
 def asked(name: str, test_hash: str, model_hash: str, var: Path) -> int:
     """The how many-th model these test rows judge with this one, by the versions that are registered."""
     found = versions.versions(name, var)
@@ -141,6 +159,9 @@ def _sound(version: Version, var: Path) -> dict[str, Any]:
         raise UnsoundError("its evidence is that of another version")
     if told["test"]["split"] != "test" or told["test"]["hash"] != version.tags.get(versions.TEST_HASH):
         raise UnsoundError("its evidence is of other rows than the test split that it was registered with")
+    for name, fault in recorded.faults(version, told, var).items():
+        if name != versions.PREDICTIONS and not recorded.excused(version, name):  # _claim looks at those
+            raise UnsoundError(f"of what was registered with it, {name} {fault}")
     return told
 
 
@@ -161,7 +182,7 @@ def _claim(told: Mapping[str, Any], version: Version, var: Path) -> Claim:
     """The claim of a bundle, every metric of which was computed again from the predictions."""
     predictions = versions.evidence(version, versions.PREDICTIONS, var)
     if predictions is None or sha256_file(predictions) != told["predictions"]:
-        raise UnsoundError("its predictions are not those that were judged")
+        raise UnsoundError(f"its predictions are not those that were judged ({versions.PREDICTIONS})")
     task = find_task(told["origin"]["task"])
     answered = read_predictions(predictions)
     if rows_hash(answered) != told["test"]["hash"]:
@@ -192,7 +213,7 @@ def _rival(version: Version, told: Mapping[str, Any], champion: Version | None, 
         file = versions.evidence(version, RIVAL, var)
         if file is not None and sha256_file(file) == again.get("predictions"):
             return Rival(called(champion), champion.model_hash, file)
-    return Rival(called(champion), champion.model_hash, versions.evidence(champion, versions.PREDICTIONS, var))
+    return Rival(called(champion), champion.model_hash, predictions_of(champion, var))
 
 
 def called(champion: Version) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from core.atomic_files import sha256_file, sha256_json
@@ -36,6 +38,18 @@ def commit(root: Path) -> str:
         return "none"
     changed = subprocess.run([*git, "status", "--porcelain", "--", *_CODE], capture_output=True, text=True, check=False)
     return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+def is_commit(name: str) -> bool:
+    """Whether a name that somebody else wrote is a commit's full one: no option of git's, no branch that moves."""
+    return re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", name) is not None
+
+
+def may_patch(name: str) -> bool:
+    """Whether patch() can have a change of this file: code or a recipe, below its folder."""
+    parts = PurePosixPath(name).parts
+    own = any(fnmatch(name, each) or parts[:1] == (each,) for each in _CODE)
+    return own and name == PurePosixPath(name).as_posix() and not {"..", ".git", ".dvc"} & {p.lower() for p in parts}
 
 
 def patch(root: Path) -> str:

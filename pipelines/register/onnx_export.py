@@ -25,9 +25,9 @@ from core.schema.columns import ROW_ID
 from core.tables.predictions import read_predictions
 from core.tables.prepared import read_rows
 from core.tables.task import Exportable, Predictions, Predictor
+from pipelines.evidence.evidence import as_registered
 from pipelines.tasks import find_task
 from registry.store import versions
-from registry.store.signing import BUNDLE
 from registry.version.onnx_choice import GRAPH, SECTION, Timing, exchanged, unfit
 from registry.version.trial import environment
 
@@ -66,8 +66,8 @@ def variant(task: str, recipe: Path, out: Path, *, threads: int) -> dict[str, An
 
 def kept(known: Version, var: Path) -> dict[str, Any] | None:
     """The evidence of the variant that a version has; None when it is to be made, or to be given another chance."""
-    bundle, graph = versions.evidence(known, BUNDLE, var), versions.evidence(known, GRAPH, var)
-    told: dict[str, Any] = (read_json(bundle).get(SECTION) if bundle else None) or {}
+    bundle, graph = as_registered(known, var), versions.evidence(known, GRAPH, var)
+    told: dict[str, Any] = (bundle or {}).get(SECTION) or {}
     if graph is None or told.get("versions") != _versions() or told.get("sha256") != sha256_file(graph):
         return None
     return told if unfit(told, told["place"]) is None else None

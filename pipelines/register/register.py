@@ -27,19 +27,33 @@ from core.tables.predictions import Answered, covers, read_answers, read_predict
 from core.tables.prepared import read_rows
 from core.tables.task import Task
 from core.workspace import Job
-from pipelines.evidence.evidence import BUNDLE, RIVAL, Claim, Rival, asked, bundle, called, flat_metrics, review, weigh
+from pipelines.evidence.evidence import (
+    BUNDLE,
+    RIVAL,
+    Claim,
+    Rival,
+    as_registered,
+    asked,
+    bundle,
+    called,
+    flat_metrics,
+    predictions_of,
+    review,
+    weigh,
+)
 from pipelines.evidence.provenance import hashes, lock_entries, patch
 from pipelines.register.onnx_export import kept, variant
 from pipelines.tasks import find_task
 from registry.promotion import promotion
-from registry.promotion.card import Facts, baseline_line, card
+from registry.promotion.card import Facts, baseline_line, card, with_signer
 from registry.promotion.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
 from registry.store import signing, versions
 from registry.store.connection import exclusive, server_name
 from registry.version import register_version
+from registry.version.evidence_files import FILES, hashes_of
 from registry.version.onnx_choice import SECTION, described
 from registry.version.packing import Contents
-from registry.version.runs import Candidate, Draft
+from registry.version.runs import CARD, Candidate, Draft
 from registry.version.trial import difference, rehearse
 
 if TYPE_CHECKING:
@@ -153,9 +167,9 @@ class Tried:
 def _tried(subject: Subject, packed: Path) -> Tried:
     """Load and ask the packed model as a server would. Equal files were tried already: then those figures stand."""
     known = _known(subject)
-    before = versions.evidence(known, BUNDLE, subject.job.workspace.var) if known else None
-    if before is not None and (told := read_json(before).get("serving")):
-        return Tried(told["figures"], told["differs"])
+    told = as_registered(known, subject.job.workspace.var) if known else None
+    if told is not None and (serving := told.get("serving")):
+        return Tried(serving["figures"], serving["differs"])
     inputs, expected = _examples(subject, _TRIED)
     trial = rehearse(packed, inputs, threads=subject.job.section("compute", Compute).threads)
     return Tried(trial.figures, difference(trial, expected))
@@ -202,7 +216,7 @@ def _judge(subject: Subject, champion: Version | None, figures: Mapping[str, flo
 def _rival(subject: Subject, champion: Version, folder: Path) -> Rival:
     """The champion with what it says about the test rows: as it was kept, or asked again about rows that it lacks."""
     var = subject.job.workspace.var
-    kept = versions.evidence(champion, versions.PREDICTIONS, var)
+    kept = predictions_of(champion, var)
     rival = Rival(called(champion), champion.model_hash, kept)
     same_task = champion.tags.get("task") == subject.job.settings["task"]
     if AGAINST_CHAMPION not in subject.gates or champion.model_hash == subject.model_hash or not same_task:
@@ -244,8 +258,10 @@ def _candidate(
     job = subject.job
     origin = {"task": job.settings["task"], **hashes(job)}
     told = bundle(judged.claim, judged.verdict, judged.evidence, name=subject.name, origin=origin, rival=judged.rival)
+    kept_files = _kept_files(job, folder, _card(_facts(subject, judged, tried, origin)))
     onnx = {} if tried.variant is None else {SECTION: tried.variant}
-    write_json(folder / BUNDLE, {**told, "serving": {"figures": tried.figures, "differs": tried.differs}, **onnx})
+    serving = {"figures": tried.figures, "differs": tried.differs}
+    write_json(folder / BUNDLE, {**told, "serving": serving, **onnx, FILES: hashes_of(kept_files)})
     tags = {
         **origin,
         versions.EVIDENCE_HASH: sha256_file(folder / BUNDLE),
@@ -254,9 +270,9 @@ def _candidate(
     return Candidate(
         **{field: getattr(draft, field) for field in Draft.__dataclass_fields__},
         verdict=judged.verdict,
-        card=card(_facts(subject, judged, tried, origin)),
+        card=kept_files[CARD].read_text(encoding="utf-8"),
         tags=tags,
-        evidence=_kept_files(job, folder),
+        evidence={**kept_files, BUNDLE: folder / BUNDLE},
         metrics={name: judged.claim.metrics[name] for name in subject.task.metrics if name in judged.claim.metrics},
         rival=champion.version if champion else None,
         promote=job.section("registry", Registry).promote == "auto",
@@ -284,8 +300,15 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
     )
 
 
-def _kept_files(job: Job, folder: Path) -> dict[str, Path]:
-    """What a version keeps beside the model: name -> file or folder."""
+def _card(facts: Facts) -> str:
+    """The model card; it says with which key the version is signed."""
+    key = signing.signing_key()
+    return card(facts) if key is None else with_signer(card(facts), key.fingerprint)
+
+
+def _kept_files(job: Job, folder: Path, card_text: str) -> dict[str, Path]:
+    """What a version keeps beside the model and evidence.json, which has a hash of each: name -> file or folder."""
+    (folder / CARD).write_text(card_text, encoding="utf-8")
     write_json(folder / "dvc-lock.json", lock_entries(job))
     if difference_to_head := patch(job.workspace.root):
         (folder / "code.patch").write_text(difference_to_head, encoding="utf-8", errors="surrogateescape")
@@ -297,7 +320,7 @@ def _kept_files(job: Job, folder: Path) -> dict[str, Path]:
         "recipe.lock": job.lock_file,
         "requirements.lock": job.workspace.root / "requirements.lock",
     }
-    files |= {name: folder / name for name in ("dvc-lock.json", "code.patch", BUNDLE, RIVAL, SECTION)}
+    files |= {name: folder / name for name in (CARD, "dvc-lock.json", "code.patch", RIVAL, SECTION)}
     return {name: path for name, path in files.items() if path.exists()}
 
 

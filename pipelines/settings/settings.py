@@ -16,17 +16,21 @@ from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
 from core.schema.reading import shown
 from core.workspace import Job, sealed
+from pipelines.recipes.index import Index
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
-from pipelines.sources import source_file
+from pipelines.sources import scheme, source_file
 from pipelines.sources.readers import reader_file
 from pipelines.tasks import find_task
+
+_LOCAL = ("", "file")  # schemes
+_ANY_SHARE = 1.0
 
 
 def settings(job: Job) -> dict[str, Any]:
     """All that the later stages read, as one document: equal files and locks give equal bytes."""
     lock = read_lock(job)
     if job.kind == "index":
-        index = read_index(job.settings_file)
+        index = _with_share(read_index(job.settings_file))
         document = index.model_dump(mode="json", exclude={"schedule", "title"})
         document["data"] = document.pop("documents")
         document["judged"] = lock.judged
@@ -50,6 +54,18 @@ def settings(job: Job) -> dict[str, Any]:
         "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
         "reference": lock.reference,
     }
+
+
+def _with_share(index: Index) -> Index:
+    """With the share of bad documents that may be set aside, where the file names none.
+
+    Of a folder on this machine it is any: who may write there could stop the index with documents that nobody can read,
+    and may delete them as well.
+    """
+    told = "at_most" in index.contract.model_fields_set
+    if told or index.documents.reader != "folders" or scheme(index.documents.source) not in _LOCAL:
+        return index
+    return index.model_copy(update={"contract": index.contract.model_copy(update={"at_most": _ANY_SHARE})})
 
 
 def _source_code(job: Job, data: Data) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from core.addresses import recorded
 from core.atomic_files import make_folder, sha256_file, swap_in, write_text
 from core.errors import BadRequest, Outage
 from core.progress import Progress
@@ -99,7 +100,7 @@ def _continue(url: str, part: Path) -> None:
         if answer.status_code == _UNSATISFIABLE or (answer.status_code == _PARTIAL and not resumed):
             _forget(part)
         else:
-            write_text(note, json.dumps({"url": url, "validator": _strong(answer)}) + "\n")
+            write_text(note, json.dumps({"url": recorded(url), "validator": _strong(answer)}) + "\n")
             _save(answer, part, there if resumed else 0)
             return
     _continue(url, part)  # from the beginning: the part is gone

@@ -20,6 +20,8 @@ from pipelines.sources._records import Record, Table
 
 PREFIX = "hub://"
 OPTIONS = ("name", "split", "revision", "data_files", "data_dir")
+# Whose own faults come through `datasets` as they are: what it reads a file or a member of an archive with.
+_DECODERS = {"_pickle", "cbor2", "msgpack.exceptions", "struct", "tarfile", "zipfile", "zlib"}
 _SAID_CHARS = 200  # of a message of `datasets`: some list every suffix there is
 
 
@@ -150,6 +152,14 @@ def _faults(data: Data) -> Iterator[None]:
     except (HTTPError, ConnectionError, TimeoutError) as error:
         said = type(error).__name__
         raise Outage(f"source {data.source}: the hub cannot be reached ({said}). Run again later.") from None
-    except (DatasetsError, ValueError, FileNotFoundError) as error:
-        said = str(error).splitlines()[0][:_SAID_CHARS]
-        raise BadRequest(f"source {data.source}: it cannot be read with {data.options}: {said}") from None
+    except (DatasetsError, ValueError, FileNotFoundError, RuntimeError, EOFError) as error:
+        raise _unreadable(data, error) from None
+    except Exception as error:
+        if type(error).__module__ not in _DECODERS:
+            raise
+        raise _unreadable(data, error) from None
+
+
+def _unreadable(data: Data, error: Exception) -> BadRequest:
+    said = (str(error) or type(error).__name__).splitlines()[0][:_SAID_CHARS]
+    return BadRequest(f"source {data.source}: it cannot be read with {data.options}: {said}")

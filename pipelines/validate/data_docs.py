@@ -1,9 +1,14 @@
-"""Great Expectations' pages as files that are equal whenever their content is, and that need no network."""
+"""Great Expectations' pages as files that are equal whenever their content is, that need no network and run nothing.
+
+It puts an expectation's own words into a page as they are (a description is its template), and escapes some values
+itself. Here all of them are escaped before, and no browser runs or loads anything that got past that.
+"""
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -16,6 +21,11 @@ _LOGO = re.compile(r"url\(['\"]?https?:[^)]*\)")
 _LINKS = {r'href="(?:\.\./)+index\.html"': 'href="index.html"',
           r'href="(?:\.\./)*expectations/[^"]*\.html"': 'href="expectations.html"'}  # fmt: skip
 # Enough of Bootstrap for these pages to read as meant, without loading it.
+# Says the same where a browser reads it: the page's own styles and pictures, nothing else.
+_POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+    "img-src data:; base-uri 'none'; form-action 'none'\">"
+)
 _STYLE = """
 body { font-family: system-ui, sans-serif; margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; }
@@ -32,12 +42,25 @@ ol.ge-breadcrumbs { list-style: none; padding: 0; } .nav { list-style: none; pad
 
 
 def escaped(value: Any) -> Any:
-    """The same with every text safe to stand in a page: Great Expectations puts values there as they are."""
-    if isinstance(value, dict):
-        return {key: escaped(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [escaped(part) for part in value]
+    """The same with every text safe to stand in a page, keys included."""
+    if isinstance(value, Mapping):
+        return {escaped(key): escaped(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set):
+        return type(value)(map(escaped, value))
     return html.escape(value) if isinstance(value, str) else value
+
+
+def worded(expectation: Any) -> Any:
+    """An expectation as the pages show it: its arguments, description and notes escaped, for no other use."""
+    return expectation.copy(update={name: escaped(getattr(expectation, name)) for name in expectation.__fields__})
+
+
+def escaped_once(value: Any) -> Any:
+    """What Great Expectations should do where it escapes a value itself: one that is escaped already stays so.
+
+    It does not ask for a JSON schema's, whose escapes are seen.
+    """
+    return html.escape(html.unescape(value), quote=False) if isinstance(value, str) else value
 
 
 def offline(page: str) -> str:
@@ -47,5 +70,5 @@ def offline(page: str) -> str:
     page = _RANDOM_ID.sub(lambda match: seen.setdefault(match[0], f"id-{next(numbers)}"), page)
     for pattern, link in _LINKS.items():
         page = re.sub(pattern, link, page)
-    page = page.replace("</head>", f"<style>{_STYLE}</style>\n</head>")
+    page = page.replace("<head>", f"<head>\n{_POLICY}", 1).replace("</head>", f"<style>{_STYLE}</style>\n</head>", 1)
     return "\n".join(line.rstrip() for line in page.splitlines() if line.strip()) + "\n"

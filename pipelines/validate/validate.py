@@ -27,10 +27,11 @@ from core.tables.keys import text_key
 from core.tables.split import check_columns
 from core.workspace import Job
 from pipelines.tasks import find_task
-from pipelines.validate.data_docs import escaped, offline
+from pipelines.validate import row_condition as conditions
+from pipelines.validate import schema_references as references
+from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
 from pipelines.validate.outcome import Outcome, refuse_exceptions
 from pipelines.validate.quarantine import batches, check_schema, write_screened
-from pipelines.validate.row_condition import fault_of
 from pipelines.validate.row_facts import Facts, facts_of, joined
 from pipelines.validate.rules import Rule, Tally, built_in_rules, fault_rule
 from pipelines.validate.verdict import judge, problems, report, summary
@@ -136,7 +137,9 @@ def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
     unknown = sorted(set(rule.arguments) - set(allowed))
     if unknown:
         return f"unknown argument {', '.join(map(repr, unknown))}. Allowed: {', '.join(allowed)}"
-    if (condition := rule.arguments.get("row_condition")) is not None and (fault := fault_of(condition)):
+    condition = rule.arguments.get("row_condition")
+    fault = references.fault_of(rule.arguments) or (condition is not None and conditions.fault_of(condition))
+    if fault:
         return fault
     try:
         made(**rule.arguments)
@@ -199,13 +202,14 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
     )
     from great_expectations.render.view import DefaultJinjaPageView
 
+    shown = [worded(outcome.expectation) for outcome in outcomes]
     results = [
         ExpectationValidationResult(
             success=outcome.passed,
-            expectation_config=outcome.expectation.configuration,
+            expectation_config=expectation.configuration,
             result=escaped(outcome.result()),
         )
-        for outcome in outcomes
+        for outcome, expectation in zip(outcomes, shown, strict=True)
     ]
     passed = sum(outcome.passed for outcome in outcomes)
     statistics = {
@@ -218,13 +222,15 @@ def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
         success=passed == len(results), results=results, suite_name="contract", statistics=statistics,
         meta={"run_id": _RUN, "batch_spec": {"data_asset_name": "examples.parquet"}},
     )  # fmt: skip
-    suite = gx.ExpectationSuite("contract", expectations=[outcome.expectation for outcome in outcomes])
+    suite = gx.ExpectationSuite("contract", expectations=shown)
     pages = {
         "index.html": ValidationResultsPageRenderer(run_info_at_end=True).render(said),
         "expectations.html": ExpectationSuitePageRenderer().render(suite),
     }
+    view = DefaultJinjaPageView()
+    view._escape_template_param_value = escaped_once
     for name, page in pages.items():
-        write_text(folder / name, offline(DefaultJinjaPageView().render(page)).replace(_RUN["run_time"], _NO_TIME))
+        write_text(folder / name, offline(view.render(page)).replace(_RUN["run_time"], _NO_TIME))
 
 
 def run(job: Job) -> None:

@@ -15,15 +15,14 @@ from registry.promotion.journal import now
 from registry.store import signing
 from registry.store.connection import answering, connect, database, is_embedded
 from registry.store.names import local_folder
-from registry.store.versions import EVIDENCE, Version, evidence, freed, local_copy, read_versions
+from registry.store.versions import EVIDENCE, GONE, Version, evidence, freed, local_copy, read_versions
+from registry.version.evidence_files import LOCK, SETTINGS, recorded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TRAINED = "trained_on_forgotten"  # when; the row was among those that it was trained on: its weights stay
-GONE = "rows_forgotten"  # when; its data are not whole any more: it cannot be made again as it was
 KEPT_ROWS = "rows.parquet"  # of the evidence: which rows a version was made of, once its data are gone
-_LOCK = "dvc-lock.json"
 _PICTURES = (".png", ".svg")
 
 
@@ -38,13 +37,13 @@ def every_version(var: Path) -> list[Version]:
 
 def lock_of(version: Version, var: Path) -> bytes | None:
     """The dvc.lock entries that made a version; None when none were kept with it."""
-    file = evidence(version, _LOCK, var) if version.run_id else None
+    file = recorded(version, LOCK, var) if version.run_id else None
     return file.read_bytes() if file is not None else None
 
 
 def bases_of(version: Version, var: Path) -> frozenset[Base]:
     """The registered versions that a version was trained from."""
-    file = evidence(version, "settings.json", var) if version.run_id else None
+    file = recorded(version, SETTINGS, var) if version.run_id else None
     return bases_in(file) if file is not None else frozenset()
 
 

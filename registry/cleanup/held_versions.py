@@ -16,23 +16,23 @@ from registry.promotion import journal
 from registry.promotion.ledger import MOVES, Chain
 from registry.store.connection import answering, artifacts, connect, database, is_embedded
 from registry.store.names import local_folder
+from registry.store.signing import BUNDLE
 from registry.store.versions import (
     CHAMPION,
     EVIDENCE,
     FREED,
     MODEL_HASH,
     Version,
-    evidence,
     local_copy,
     raw_champion,
     read_versions,
 )
+from registry.version.evidence_files import LOCK, SETTINGS, recorded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _PAGE = 1000
-_LOCK = "dvc-lock.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def copied_ids(var: Path) -> set[str]:
 
 def stored_locks(var: Path) -> Iterator[bytes]:
     """The dvc.lock entries that made the versions of the embedded store, read as files: another store is in charge."""
-    for file in artifacts(var).glob(f"*/*/artifacts/{EVIDENCE}/{_LOCK}"):
+    for file in artifacts(var).glob(f"*/*/artifacts/{EVIDENCE}/{LOCK}"):
         yield file.read_bytes()
 
 
@@ -91,7 +91,7 @@ def served_locks() -> Iterator[bytes]:
         client = connect(var)
         for name in names(client):
             for version in read_versions(client, name):
-                if (file := evidence(version, _LOCK, var)) is not None:
+                if (file := recorded(version, LOCK, var)) is not None:
                     yield file.read_bytes()
 
 
@@ -132,7 +132,10 @@ def _of_model(client: MlflowClient, name: str, var: Path) -> Iterator[Held]:
 
 def _held(client: MlflowClient, version: Version, aliases: list[str], chain: Chain, *, newest: bool, var: Path) -> Held:
     kept = _evidence(client, version, var)
-    text = (kept / _LOCK).read_bytes() if kept is not None and (kept / _LOCK).is_file() else None
+    if kept is not None and (kept / BUNDLE).is_file():
+        for name in (LOCK, SETTINGS):
+            recorded(version, name, var)  # raises BadData for an altered one: what is needed cannot be known
+    text = (kept / LOCK).read_bytes() if kept is not None and (kept / LOCK).is_file() else None
     folder = _files(client, version, var)
     moves = [entry for entry in chain.entries if entry.action in MOVES]
     return Held(
@@ -146,7 +149,7 @@ def _held(client: MlflowClient, version: Version, aliases: list[str], chain: Cha
         ledger_whole=not chain.faults,
         newest=newest,
         models=_models(text) if text is not None else None,
-        bases=bases_in(kept / "settings.json") if kept is not None else frozenset(),
+        bases=bases_in(kept / SETTINGS) if kept is not None else frozenset(),
         lock=text or b"",
         freed=FREED in version.tags,
         folder=folder,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.addresses import recorded
 from registry.promotion.gate import CONFIDENCE, Verdict, corrected
 from registry.promotion.ledger import Entry
 
@@ -155,7 +156,7 @@ def _slices(slices: Mapping[str, Any], primary: str) -> str:
 
 def _data(facts: Facts) -> str:
     lines = [
-        f"- source: `{facts.data['source']}`",
+        f"- source: `{recorded(str(facts.data['source']))}`",
         f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
     ]
     return "\n".join(["## Data", "", *lines, *_hash_lines(facts.hashes, _DATA_HASHES)])

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from core.addresses import without_secrets
 from core.atomic_files import make_folder
-from core.errors import BadRequest, HeadraceError, Outage, without_credentials
+from core.errors import BadRequest, HeadraceError, Outage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -228,4 +229,4 @@ def _outage(error: Exception) -> Outage:
 def _first_line(error: Exception) -> str:
     """The first line of an exception's text, without the credentials of an address in it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_credentials(lines[0])[:300].rstrip(".")
+    return without_secrets(lines[0])[:300].rstrip(".")

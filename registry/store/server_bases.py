@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.addresses import without_secrets
 from core.atomic_files import make_folder, replacing
-from core.errors import BadRequest, HeadraceError, without_credentials
+from core.errors import BadRequest, HeadraceError
 from core.weights.base_store import FOLDER, NamedBase, base_folder, cached, named_base, unlike
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def fetch(client: MlflowClient, run: Run | None, named: NamedBase, folder: Path)
     Raises BadRequest when there is no run.
     """
     if run is None:
-        server = without_credentials(client.tracking_uri)
+        server = without_secrets(client.tracking_uri)
         raise BadRequest(f"{named} is not on this machine, nor in {server}. Register the model again.")
     make_folder(folder.parent)
     with (folder.parent / f".{folder.name}.lock").open("a") as lock:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from core.atomic_files import read_json, replacing, sha256_json
+from core.atomic_files import replacing, sha256_json
 from core.errors import BadData, BadRequest
 from core.manifest import damage, read_manifest
 from core.weights.base_store import STORE, base_folder, named_base, unlike
@@ -33,6 +33,7 @@ PREDICTIONS = "predictions.parquet"
 PROFILE = "profile.json"
 EVIDENCE_HASH = "evidence_hash"  # of a version's bundle (pipelines/evidence/evidence.py)
 TEST_HASH = "test_hash"  # of the rows that it was judged on
+GONE = "rows_forgotten"  # when; its data are not whole any more: it cannot be made again as it was
 FREED = "freed"  # when `headrace gc` removed the files of a version that nothing needed
 MODEL_FILES = "artifacts/model"  # below a version's MLflow model: the files as the task saved them
 ABOUT_FILE = "artifacts/about.json"
@@ -222,13 +223,6 @@ def _altered(model: Path, model_hash: str | None) -> str | None:
     if sha256_json(read_manifest(model)["files"]) != model_hash:
         return "the manifest is that of another model"
     return None
-
-
-def champion_profile(name: str, var: Path) -> dict[str, Any] | None:
-    """The profile of the champion's data, for drift; None without a champion or when it has none."""
-    version = champion(name, var)
-    file = evidence(version, PROFILE, var) if version else None
-    return read_json(file) if file else None
 
 
 def evidence(version: Version, file: str, var: Path) -> Path | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.atomic_files import make_folder, swap_in
+from core.atomic_files import write_private
 from registry.store.connection import answering, quiet, sent_once
 
 if TYPE_CHECKING:
@@ -68,10 +67,5 @@ def _delete(client: MlflowClient, name: str) -> None:
 def _key(file: Path) -> str:
     """The key in a file that nobody else may read; made when there is none. One process at a time."""
     if not file.exists():
-        make_folder(file.parent)
-        beside = file.with_name(f".{file.name}.new")
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)))
-        swap_in(beside, file)
+        write_private(file, base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)).decode())
     return file.read_text()

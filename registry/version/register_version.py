@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import BadRequest
 from registry.promotion.approval import ask
-from registry.promotion.card import shortened, with_forced, with_signer
+from registry.promotion.card import shortened, with_forced
 from registry.promotion.ledger import Chain, forced_of
 from registry.promotion.promotion import accept, anchor, whole
 from registry.store import signing
@@ -118,11 +118,7 @@ def _signed(
             )
         signatures[signing.MODEL] = before
     signing.sign(candidate.evidence[signing.BUNDLE], signatures[signing.EVIDENCE])
-    return replace(
-        candidate,
-        evidence={**candidate.evidence, **signatures},
-        card=with_signer(candidate.card, key.fingerprint),
-    )
+    return replace(candidate, evidence={**candidate.evidence, **signatures})
 
 
 def _numbered(client: MlflowClient, name: str, number: str) -> Version:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from core.addresses import recorded as without_values
+
 # recorded: not looked at. verified: hashed again, and the same. moved: it goes on elsewhere, and a copy is verified.
 State = Literal["recorded", "verified", "moved", "missing", "mismatch"]
 Kind = Literal["version", "evidence", "run", "stage", "data", "source", "base", "code", "index"]
@@ -142,10 +144,10 @@ def svg(lineage: Lineage) -> str:
 
 def _origins(settings: Mapping[str, Any], lock: Mapping[str, Any]) -> tuple[list[Node], list[tuple[str, str]]]:
     """The source and the bases, and which stage read them."""
-    source = settings.get("data", {}).get("source")
+    source = without_values(str(settings.get("data", {}).get("source")))
     identity = settings.get("source", {})
     known = next((str(identity[key]) for key in ("sha256", "listing", "mark") if identity.get(key)), None)
-    nodes = [Node("source", "source", str(source), known, str(source))]
+    nodes = [Node("source", "source", source, known, source)]
     edges = [(stage, "source") for stage in lock if stage.startswith(("collect@", "documents@"))]
     for reference, base in settings.get("bases", {}).items():
         nodes.append(Node(f"base {reference}", "base", reference, base["sha256"], reference))

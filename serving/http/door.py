@@ -1,7 +1,8 @@
 """Who may come in: the host that was meant, pages of other sites, keys and their pace. Before a body is read.
 
 A page of another site may make a browser ask a server on this machine. It is told by what a browser adds and a page
-cannot take away: Origin and Sec-Fetch-Site; and, where a name of its own was made to point here, by Host.
+cannot take away: Origin and Sec-Fetch-Site; and, where a name of its own was made to point here, by Host: without keys,
+a request must be meant for the address at which it arrives, or for a name that is this machine's.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.errors import HeadraceError
 from serving.http.api_keys import Caller, Keys, Right, TooOften, Unknown
 
-OPEN = ("/", "/page.css", "/page.js", "/health", "/ready", "/openapi.json")  # hold nothing that is anybody's
+OPEN = ("/", "/page.css", "/page.js", "/health", "/openapi.json")  # hold nothing that is anybody's
+_MAY_KNOW = "/ready"  # says more to whoever shows a key
 _bearer = HTTPBearer(auto_error=False, description="a key, where the server wants one")
 
 
 class Door:
     """ASGI middleware: what passes has a caller in its state."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
-        self._app, self._keys = app, keys
+    def __init__(self, app: ASGIApp, keys: Keys, hosts: frozenset[str]) -> None:
+        self._app, self._keys, self._hosts = app, keys, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = self._refused(scope) if scope["type"] == "http" else None
@@ -36,14 +38,16 @@ class Door:
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
-        if not self._keys.needed and not is_loopback(_hostname(headers.get("host", ""))):
-            return _refusal(421, "this server answers to this machine's own names only: 127.0.0.1, ::1, localhost.")
-        if _of_another_site(headers) and scope["path"] != "/":
+        if not self._keys.needed and not self._is_meant(_hostname(headers.get("host", "")), scope):
+            told = "this server answers to this machine's own names only: its address, localhost on the machine itself"
+            return _refusal(421, f"{told}, and what --allowed-host names.")
+        if of_another_site(headers) and scope["path"] != "/":
             return _refusal(403, "a page of another site may not ask this server.")
         try:
             scope.setdefault("state", {})["caller"] = None
-            if scope["path"] not in OPEN:
-                scope["state"]["caller"] = self._keys.caller(_presented(headers))
+            key = _presented(headers)
+            if scope["path"] not in OPEN and not (scope["path"] == _MAY_KNOW and key is None and self._keys.needed):
+                scope["state"]["caller"] = self._keys.caller(key)
         except Unknown:
             told = "this server wants a key: send the header `Authorization: Bearer KEY`, with a key that it knows."
             return _refusal(401, told, {"WWW-Authenticate": "Bearer"})
@@ -52,6 +56,11 @@ class Door:
         except HeadraceError:
             return _refusal(503, "the server's key file cannot be read; until then nobody is let in.")
         return None
+
+    def _is_meant(self, host: str, scope: Scope) -> bool:
+        """Whether a Host is this machine's: a name that belongs to it, or the address at which the request arrived."""
+        arrived = str((scope.get("server") or ("",))[0])
+        return host in self._hosts or (is_loopback(host) if is_loopback(arrived) else _same_address(host, arrived))
 
 
 def may(right: Right) -> Callable[..., Awaitable[Caller]]:
@@ -77,12 +86,20 @@ def is_loopback(host: str) -> bool:
 def _hostname(authority: str) -> str:
     """127.0.0.1 of 127.0.0.1:8000, ::1 of [::1]:8000; what is none is no name of ours."""
     try:
-        return urlsplit(f"//{authority}").hostname or ""
+        return (urlsplit(f"//{authority}").hostname or "").rstrip(".")
     except ValueError:
         return ""
 
 
-def _of_another_site(headers: Headers) -> bool:
+def _same_address(one: str, other: str) -> bool:
+    try:
+        return ipaddress.ip_address(one) == ipaddress.ip_address(other.partition("%")[0])
+    except ValueError:
+        return False
+
+
+def of_another_site(headers: Headers) -> bool:
+    """Whether a browser says that a page of another site, or of another port of this machine, asks."""
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != headers.get("host"):
         return True

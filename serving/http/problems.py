@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import HTTPException
 from pydantic import BaseModel
 
+NOSNIFF = (b"x-content-type-options", b"nosniff")  # on every answer
 _MEANS = {
     400: "The request is not HTTP that can be read.",
     401: "This server wants a key, and the request has none that it knows.",

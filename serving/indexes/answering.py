@@ -14,6 +14,7 @@ from pipelines.search.ask.answer import Answer, replies
 from pipelines.search.ask.citations import Sentence
 from pipelines.search.ask.query import Asker
 from serving.http.api_keys import Caller
+from serving.http.bodies import Route
 from serving.http.door import may
 from serving.http.problems import problems
 from serving.http.refusals import refusals
@@ -60,7 +61,7 @@ Piece = str | Answered  # sentences as they are written, then what they add up t
 
 def answering(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
     """The route of answers."""
-    router = APIRouter(tags=["indexes"])
+    router = APIRouter(tags=["indexes"], route_class=Route)
 
     @router.post(
         "/indexes/{index}/answer", response_model=Answered,

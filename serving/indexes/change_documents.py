@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.http.api_keys import Caller
+from serving.http.bodies import Body, require_text
 from serving.http.door import may
 from serving.http.once import OtherRequest, Repeats
 from serving.http.problems import problems
@@ -21,7 +22,7 @@ from serving.http.refusals import refusals
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
 from serving.indexes.searching import Text
-from serving.indexes.source_folder import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, folder_of
+from serving.indexes.source_folder import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, Unfit, folder_of
 
 _BYTES = "application/octet-stream"
 # What a name ends in -> the type that its content must have; of all others, any text.
@@ -82,8 +83,8 @@ class Deleted(BaseModel):
     searchable: str
 
 
-class _Text(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Text(Body):
+    model_config = ConfigDict(strict=True)
 
     text: Text
 
@@ -95,14 +96,17 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
     path = "/indexes/{index}/documents/{id:path}"
 
     async def change(caller: Caller, once: str | None, said: list[str], make: Callable[[], BaseModel]) -> Response:
-        """Make it, once for each key; the answer is the same text each time."""
+        """Make it, once for each key; the answer is the same text each time. said: verb and index first."""
         request = hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
         def text() -> str:
             return make().model_dump_json()
 
+        def text_once() -> str:
+            return repeats.once(indexes.job(said[1]).name, caller.name, once, request, text) if once else text()
+
         with refusals(), _refusals():
-            answer = await workers.run(lambda: repeats.once(caller.name, once, request, text) if once else text())
+            answer = await workers.run(text_once)
         return Response(answer, media_type="application/json")
 
     @router.put(
@@ -163,11 +167,14 @@ def _content(identity: str, kind: str, body: bytes, encoding: str) -> bytes:
     suffix = next((each for each in _TYPES if identity.lower().endswith(each)), "")
     if kind == "application/json" and suffix not in (".pdf", ".docx"):
         try:
+            require_text(body)
             return _Text.model_validate_json(body).text.encode(encoding)
         except ValidationError as error:
             raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
         except UnicodeEncodeError as error:
             raise HTTPException(422, f"text: character {error.start + 1} cannot be said in {encoding}.") from None
+        except ValueError as error:
+            raise HTTPException(422, f"{error}.") from None
     if kind != _BYTES and not (kind in _TYPES[suffix] if suffix else kind.startswith("text/")):
         wanted = " or ".join(_TYPES.get(suffix, ("text/...",)))
         raise HTTPException(415, f"{identity[:200]!r} must come as {wanted}, as {_BYTES}, or as JSON if it is text.")
@@ -180,9 +187,7 @@ def _refusals() -> Iterator[None]:
         yield
     except NoDocument as fault:
         raise HTTPException(404, str(fault)) from None
-    except NotWritable as fault:
-        raise HTTPException(409, str(fault)) from None
-    except Full as fault:
+    except (NotWritable, Full, Unfit) as fault:
         raise HTTPException(409, str(fault)) from None
     except (BadId, OtherRequest) as fault:
         raise HTTPException(422, str(fault)) from None

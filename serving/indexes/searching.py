@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pipelines.search.ask.query import Asker, Passage, Question
 from pipelines.search.engine.engine import Filters, Mode
 from serving.http.api_keys import Caller
+from serving.http.bodies import Body, Route
 from serving.http.door import may
 from serving.http.problems import problems
 from serving.http.refusals import refusals
@@ -34,21 +35,29 @@ Text = Annotated[str, AfterValidator(whole)]
 Value = Annotated[str, Field(max_length=_FILTER), AfterValidator(whole)]
 
 
-class Asked(BaseModel):
-    """limit, mode: by default what the release's settings say. filters: passages that have all of these."""
+class Filter(Body):
+    """Passages that have all of these."""
+
+    document: Value | None = None
+    section: Value | None = None
+    heading: Value | None = None
+    source: Value | None = None
+
+
+class Asked(Body):
+    """limit, mode: by default what the release's settings say."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"question": "Who rescued the village?", "limit": 3, "mode": "hybrid"}]},
     )
 
     question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION, pattern=r"\S"), AfterValidator(whole)]
     limit: Limit | None = None
-    filters: dict[Literal["document", "section", "heading", "source"], Value] = {}
+    filters: Filter = Filter()
 
     def of(self, caller: Caller, asker: Asker, mode: Mode | None = None) -> Question:
         """The question as the search takes it, with what this caller may see."""
-        filters: Filters = dict(self.filters.items())
+        filters: Filters = self.filters.model_dump(exclude_none=True)
         return asker.question(self.question, caller.access, self.limit, filters, mode)
 
 
@@ -102,7 +111,7 @@ def found(passage: Passage, question: str, asker: Asker) -> Found:
 
 def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
     """The routes of search."""
-    router = APIRouter(tags=["indexes"])
+    router = APIRouter(tags=["indexes"], route_class=Route)
 
     @router.get("/indexes", responses=problems(503, 504))
     async def listed(caller: Annotated[Caller, Depends(may("search"))]) -> Listed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +18,15 @@ from pathlib import Path
 from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest
 from core.schema.search import Access
-from core.tables.access import Rules
+from core.tables.access import Rules, in_rows
 from core.workspace import Job, inside, leads_out
+from pipelines.sources.readers import is_table
 from serving.http.api_keys import Caller
 
 MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better
 MAX_ID, MAX_PART = 400, 120  # characters of an id, bytes of one of its parts: with both, no file system refuses it
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # rows are documents, with ids and labels of their own
+_UNDECODED = "\ufffd"  # what a server makes of bytes that are not UTF-8
+_ROW = re.compile("[#:]")  # behind a table's name, in the id of a document that is a row of it
 # What is the workspace's own: a folder of documents must not hold any of it, nor lie in it.
 _OWN = ("recipes", "indexes", "core", "flows", "pipelines", "registry", "serving", "var", ".git", ".dvc", "data/models",
         "data/indexes", "dvc.yaml", "params.yaml")  # fmt: skip
@@ -45,14 +48,18 @@ class Full(Exception):
     """The folder has as many files as it may."""
 
 
+class Unfit(Exception):
+    """The folder would not be one that an index can be made of, or not one in which this can be found."""
+
+
 @dataclass(frozen=True)
 class Folder:
-    """Documents as files; a document's id is its path below `root`."""
+    """Documents as files; a document's id is its path below `root`. rules: who may see which."""
 
     index: str
     root: Path
     encoding: str
-    access: Access
+    rules: Rules
     lock: Path
 
     def read(self, identity: str, caller: Caller) -> bytes:
@@ -63,8 +70,12 @@ class Folder:
         raise self._none(identity)
 
     def write(self, identity: str, content: bytes, caller: Caller) -> str:
-        """Add or replace, in one step; returns the content's sha256. Raises BadId, NoDocument, Full."""
+        """Add or replace, in one step; returns the content's sha256. Raises BadId, NoDocument, Full, Unfit."""
         path = self._seen(identity, caller)
+        try:
+            self.rules.of(identity, None)
+        except BadRequest as fault:
+            raise Unfit(f"nobody could find this document. {fault}") from None
         if path.is_dir() or any(above.is_file() for above in path.parents if above.is_relative_to(self.root)):
             raise self._none(identity)  # which of its names are taken is said to nobody
         if not path.exists() and sum(len(names) for _, _, names in os.walk(self.root)) >= MAX_FILES:
@@ -76,10 +87,15 @@ class Folder:
         return hashlib.sha256(content).hexdigest()
 
     def remove(self, identity: str, caller: Caller) -> None:
-        """Raises BadId, NoDocument."""
+        """Raises BadId, NoDocument, Unfit."""
         path = self._seen(identity, caller)
         if not path.is_file():
             raise self._none(identity)
+        if last := self._last_of(identity):
+            raise Unfit(
+                f"{identity[:200]!r} is the last document of the rule {last!r}. A rule without any may be misspelt and "
+                "stops the index: let it be taken out of `access:` first."
+            )
         path.unlink()
         for above in path.parents:
             if above == self.root:
@@ -98,7 +114,7 @@ class Folder:
     def _seen(self, identity: str, caller: Caller) -> Path:
         """Where a document stands or would stand, if the caller may see it."""
         path = inside(self.root, _checked(identity))
-        if leads_out(path, self.root) or not self._may_see(identity, caller):
+        if leads_out(path, self.root) or not self._may_see(identity, caller) or self._spelt_otherwise(path):
             raise self._none(identity)
         return path
 
@@ -106,10 +122,25 @@ class Folder:
         if caller.access is None:
             return True
         try:
-            labels = Rules(self.access.labels, self.access.others, self.index).of(identity, None)
-        except BadRequest:  # no rule says who may see it, so nobody may
+            labels = self.rules.of(identity, None)
+        except BadRequest:  # nothing says who may see it, so nobody may
             return False
         return not labels or bool(caller.access.intersection(labels))
+
+    def _spelt_otherwise(self, path: Path) -> bool:
+        """Whether a part of it stands on the disk in other letters: some file systems ignore case, rules do not."""
+        parts = [each for each in (path, *path.parents) if each != self.root and each.is_relative_to(self.root)]
+        return any(os.path.lexists(part) and part.name not in _names(part.parent) for part in parts)
+
+    def _last_of(self, identity: str) -> str | None:
+        """A rule that would speak for nothing without this document."""
+        alone = set(self.rules.matching(identity))
+        for above, _, names in os.walk(self.root):
+            for name in names:
+                other = (Path(above) / name).relative_to(self.root).as_posix()
+                if alone and unicodedata.normalize("NFC", other) != identity and not name.startswith("."):
+                    alone.difference_update(self.rules.matching(other))
+        return min(alone, default=None)
 
     def _none(self, identity: str) -> NoDocument:
         return NoDocument(f"{self.index} has no document {identity[:200]!r} that you may see or write.")
@@ -126,8 +157,14 @@ def folder_of(job: Job) -> Folder:
     root = (workspace / source).resolve()
     if not root.is_dir() or not root.is_relative_to(workspace) or _own(root, workspace):
         raise NotWritable(why + "Only a folder inside the workspace that holds nothing else is.")
-    access = Access.model_validate(job.settings.get("access", {}))
-    return Folder(job.name, root, data["encoding"], access, job.workspace.var / "serving" / f"{job.name}.lock")
+    access, examples = Access.model_validate(job.settings.get("access", {})), job.folder / "validated/examples.parquet"
+    labelled = examples.is_file() and in_rows(examples)
+    rules = Rules(access.labels, access.others, f"indexes/{job.name}.yaml", in_rows=labelled)
+    return Folder(job.name, root, data["encoding"], rules, job.workspace.var / "serving" / f"{job.name}.lock")
+
+
+def _names(folder: Path) -> set[str]:
+    return {unicodedata.normalize("NFC", name) for name in (each.name for each in folder.iterdir())}
 
 
 def _own(root: Path, workspace: Path) -> bool:
@@ -142,8 +179,11 @@ def _checked(identity: str) -> str:
         raise BadId(f"an id is a relative path of at most {MAX_ID} characters, {MAX_PART} bytes a part, none empty.")
     if any(part.startswith(".") or part != part.strip() or part == "__pycache__" for part in parts):
         raise BadId("no part of an id may begin with a dot, be __pycache__, or begin or end with white space.")
-    if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or "\\" in identity:
+    odd = "\\" in identity or _UNDECODED in identity
+    if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or odd:
         raise BadId("an id is printable text without a backslash, its accents composed (Unicode NFC).")
-    if identity.lower().endswith(TABLES):
-        raise BadId(f"a table is many documents, and none by itself: {', '.join(TABLES)} cannot be written here.")
+    if is_table(identity):
+        raise BadId("a table is many documents, and none by itself: it can neither be read nor written here.")
+    if any(is_table(identity[: mark.start()]) for mark in _ROW.finditer(identity)):
+        raise BadId("an id that begins with a table's name and # or : is that of a row of it: take another.")
     return identity

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from registry.version.predict import Answers
 from serving.http.api_keys import Caller
+from serving.http.bodies import Body, Route
 from serving.http.door import may
 from serving.http.problems import later, problems
 from serving.http.refusals import refusals
@@ -27,9 +28,7 @@ def whole(text: str) -> str:
     return text
 
 
-class Inputs(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class Inputs(Body):
     inputs: Annotated[
         list[Annotated[str, AfterValidator(whole)]],
         Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths"),
@@ -59,7 +58,7 @@ class Models(BaseModel):
 
 def predictions(champions: Champions, workers: Workers) -> APIRouter:
     """The routes of the models that are served."""
-    router = APIRouter(tags=["models"])
+    router = APIRouter(tags=["models"], route_class=Route)
 
     @router.get("/models", responses=problems())
     async def models(caller: Annotated[Caller, Depends(may("predict"))]) -> Models:

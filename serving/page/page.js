@@ -222,6 +222,15 @@ function suggest(passages) {
 
 // --- beginning ---
 
+// A key in the address (#key=...) is kept for this tab and taken out of the address, and so of the history.
+function take_key() {
+  const key = /^#key=(\S+)$/.exec(location.hash)?.[1];
+  if (!key) return false;
+  sessionStorage.setItem(KEY, key);
+  history.replaceState(null, "", location.pathname);
+  return true;
+}
+
 async function list() {
   try {
     const { indexes } = await (await request("indexes")).json();
@@ -248,4 +257,6 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='#passage-']");
   if (link) { event.preventDefault(); const to = $(link.getAttribute("href").slice(1)); to.scrollIntoView({ block: "center" }); to.focus(); }
 });
+window.addEventListener("hashchange", () => { if (take_key()) list(); });
+take_key();
 list();

@@ -152,6 +152,8 @@ def settings(marker: Path) -> Iterator[Case]:
     for name, written in (
         ("a condition that calls", rule),
         ("a condition that follows attributes", rule.replace(condition, "text.__class__.__base__ == 1")),
+        ("a condition of two lines", rule.replace(condition, "x == 1 #\\u2028y = @os.system('true')")),
+        ("a condition that repeats", rule.replace(condition, "text == 'a' * 1000000000")),
         ("a condition as an object", "{column: text, row_condition: {type: pass_through, pass_through_filter: '@pd'}}"),
     ):
         contract = f"contract:\n  expectations:\n    - expect_column_values_to_not_be_null: {written}\n"
@@ -202,7 +204,9 @@ def secrets(password: str) -> Iterator[Case]:
     for address in (
         f"https://me:{password}@127.0.0.1/rows.csv", f"https://{password}@127.0.0.1/rows.csv",
         f"s3://AKIA:{password}@bucket/rows.csv", f"https://127.0.0.1/rows.csv?x=1&token={password}",
-        f"https://bucket.test/rows.csv?X-Amz-Signature={password}",
+        f"https://bucket.test/rows.csv?X-Amz-Signature={password}", f"https://127.0.0.1/rows.csv?key={password}",
+        f"https://127.0.0.1/rows.csv?client_secret={password}", f"https://127.0.0.1/rows.csv#access_token={password}",
+        f"https://127.0.0.1/rows.csv?tok%65n={password}", f"https://127.0.0.1/rows.csv?tok\\u0065n={password}",
     ):  # fmt: skip
         yield Case(f"source {address.replace(password, '***')}", on_source(f'"{address}"'), (".yaml:4", rule))
     database = f"{{sql: {{url_env: 'postgresql://me:{password}@127.0.0.1/db', query: select 1}}}}"

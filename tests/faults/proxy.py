@@ -83,6 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return
         with closing(other):
+            self.headers.replace_header("Host", upstream.netloc)
             head = [self.requestline, *(f"{key}: {value}" for key, value in self.headers.items()), "", ""]
             other.sendall("\r\n".join(head).encode())
             back = threading.Thread(target=_pump, args=(other, self.connection), daemon=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,13 @@ def test_a_remotes_list_of_files_does_not_lead_out(listed: TinyGraph) -> None:
 
     with pytest.raises(HeadraceError, match=r"'../../escaped.txt' leads out of"):
         Graph(listed.root)._repo.pull()
+    assert not (listed.root.parent / "escaped.txt").exists()
+
+
+def test_the_command_of_dvc_refuses_such_a_list_too(listed: TinyGraph) -> None:
+    """What prefect.yaml calls on another machine."""
+    done = listed.command(sys.executable, "-P", "-m", "flows.graph.dvc", "pull", "--allow-missing")
+    assert done.returncode != 0 and "'../../escaped.txt' leads out of" in done.stderr, done.stderr
     assert not (listed.root.parent / "escaped.txt").exists()
 
 

@@ -55,7 +55,9 @@ def test_nothing_in_a_version_runs(home: Path) -> None:
     (folder / "MLmodel").write_text("flavors: {python_function: {loader_module: evil, python_model: python_model.pkl}}")
     for place in (folder / "code", folder / "code" / "pipelines", folder, folder / MODEL_FILES):
         (place / "evil.py").write_text(code(marker))
-    for own in (folder / "code").rglob("pyfunc.py"):
+    served = list(folder.rglob("pyfunc.py"))
+    assert folder / "pyfunc.py" in served
+    for own in served:
         own.write_text(code(marker))
     done = predict(home)
     assert done.returncode == 0 and ("pos" in done.stdout or "neg" in done.stdout), done.stderr

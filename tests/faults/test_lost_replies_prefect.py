@@ -22,7 +22,7 @@ import pytest
 from flows.graph.graph import Graph
 from tests.conftest import ROOT, Workspace
 from tests.faults.proxy import Proxy
-from tests.prefect_server import prefect_server
+from tests.prefect_server import prefect_server, with_server
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
 pytestmark = pytest.mark.slow
@@ -91,8 +91,8 @@ def task_runs(runs: list[Any]) -> Counter[Any]:
 def artifacts(runs: list[Any]) -> Counter[Any]:
     """How often each stands in each flow run."""
     wanted = {"artifacts": {"flow_run_id": {"any_": [str(run.id) for run in runs]}}, "sort": "ID_DESC"}
-    asked = f"{prefect_server()}/artifacts/filter"
-    found = paged(lambda offset: list(httpx.post(asked, json={**wanted, "offset": offset}).json()))
+    asked, key = f"{prefect_server()}/artifacts/filter", tuple(os.environ["PREFECT_API_AUTH_STRING"].split(":"))
+    found = paged(lambda offset: list(httpx.post(asked, json={**wanted, "offset": offset}, auth=key).json()))  # type: ignore[arg-type]
     return Counter((each["flow_run_id"], each["key"]) for each in found)
 
 
@@ -138,15 +138,16 @@ def test_lost_replies_double_nothing(tiny_graph: TinyGraph, monkeypatch: pytest.
 
 
 def test_a_real_recipe_is_registered_once(tiny: Workspace) -> None:
-    api = prefect_server()
+    env = with_server()
     with proxy(drop=0.15, delay=0.1, seed=5) as between:
-        done = tiny.headrace("run", PREFECT_API_URL=f"{between.url}/api", HEADRACE_PATIENCE_S="120")
+        lossy: dict[str, Any] = {**env, "PREFECT_API_URL": f"{between.url}/api", "HEADRACE_PATIENCE_S": "120"}
+        done = tiny.headrace("run", **lossy)
     assert done.returncode == 0, done.stdout + done.stderr
     assert between.done["dropped"] >= 1
     assert "up to date" in tiny.dvc("status").stdout
     receipt = json.loads(tiny.path("data/models/tiny/registered.json").read_text())
     assert (receipt["version"], "champion" in receipt["aliases"]) == ("1", True)
-    again = tiny.headrace("run", PREFECT_API_URL=api)
+    again = tiny.headrace("run", **env)
     assert "nothing to do" in again.stderr, again.stderr
 
 

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from core.errors import BadRequest
+from core.schema import reading
+from core.schema.messages import messages
 from core.schema.search import Answer as Settings
 from core.workspace import Job, Workspace
 from pipelines.search.ask.citations import NOT_HERE, Dropped, Sentence, checked, cite, content, readable, words
@@ -74,7 +78,7 @@ def stream(
 
 def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
     """The same of a release that the caller holds: serving names it beside the answer."""
-    settings = Settings.model_validate(job.settings.get("answer", {}))  # a settings.json of before has none
+    settings = answer_settings(job)
     question, found = asked.text, _search(asker, asked)
     evidence = weigh(question, found.nearest, found.level)
     if not evidence.holds:
@@ -86,6 +90,19 @@ def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
 
         written = generated(writer(settings, job.workspace.root), question, found.passages)
     yield from tell(question, found.passages, evidence, written, settings.model)
+
+
+def answer_settings(job: Job) -> Settings:
+    """Who writes, of this index. Raises BadRequest for a release of before that named its key otherwise."""
+    told = job.settings.get("answer", {})  # a settings.json of before has none
+    try:
+        return Settings.model_validate(told)
+    except ValidationError as error:
+        found = messages(error.errors(), Settings, told)
+        faults = " ".join(f"{'.'.join(['answer', *map(str, place)])}: {text}" for place, text in found)
+        raise BadRequest(
+            f"{reading.shown(job.settings_file)}: {faults} `headrace index {job.name}` reads it again."
+        ) from None
 
 
 def tell(

@@ -1,7 +1,8 @@
-"""Documents are parsed in a process of their own, one after the other.
+"""Documents are parsed, and tables among them read, in a process of their own, one after the other.
 
 A parser that crashes, loops or asks for gigabytes because of a hostile document ends this process: that document is
-told, a new process takes the next one. It gets a path and gives back text; it starts nothing and asks no network.
+told, a new process takes the next one. It gets a path and gives back text or rows; it starts nothing and asks no
+network. Only a table has more than one answer: some rows each, and at its end none.
 """
 
 from __future__ import annotations
@@ -12,18 +13,26 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from core.errors import HeadraceError
+from core.errors import BadData, BadRequest, HeadraceError
+from pipelines.sources._files import Files, Found
+from pipelines.sources._records import Record
 from pipelines.sources.parsers import Parsed, Unreadable
-from pipelines.sources.readers._open import MAX_CHARS
+from pipelines.sources.readers._open import MAX_CHARS, MOST_TIMES, most_unpacked
 
-MAX_SECONDS = 60  # of processor time, for one document
+MAX_SECONDS = 60  # of processor time, for one document, or some rows of a table
 MAX_MEMORY_BYTES = 2 * 2**30  # of the process, libraries included
 MAX_FILE_BYTES = 256 * 2**20
+_ANSWER_CHARS = 2**20  # of rows in an answer, roughly
+_ROW_CHARS = 100  # of a row, beside its text: a bomb may be of rows without any
 _GIB = MAX_MEMORY_BYTES // 2**30
+# Allocators that take their memory when they need it: others ask for more than the limit before the first row.
+_LEAN = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
 _CODE = Path(__file__).parents[3]
 
 
@@ -40,28 +49,53 @@ class Parsers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and self._process is not None:  # nobody wants what it has yet to say
+            self._process.kill()
         self._end()
 
     def parse(self, name: str, path: Path, encoding: str) -> Parsed:
         """The text of a document; name: of the format. Raises Unreadable."""
+        self._ask(name, os.fsdecode(path.resolve()), encoding)
+        return Parsed(**self._answer())
+
+    def rows(self, found: Found, folder: Path, encoding: str) -> Iterator[Record]:
+        """The rows of a table of a folder. Raises Unreadable, perhaps behind some of them."""
+        self._ask(found.name, str(found.path.absolute()), encoding, str(folder.absolute()))
+        whole = False
+        try:
+            while rows := self._answer()["rows"]:
+                yield from (Record(**row) for row in rows)
+            whole = True
+        except Unreadable:
+            whole = True
+            raise
+        finally:
+            if not whole and self._process is not None:  # nobody wants the rest
+                self._process.kill()
+                self._end()
+
+    def _ask(self, *said: str) -> None:
         process = self._process or self._start()
         assert process.stdin is not None
-        assert process.stdout is not None
         with suppress(BrokenPipeError):  # of one that has ended
-            process.stdin.write(json.dumps([name, os.fsdecode(path.resolve()), encoding]) + "\n")
+            process.stdin.write(json.dumps(said) + "\n")
             process.stdin.flush()
-        answer = process.stdout.readline()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
         if not answer:
             raise Unreadable(self._ending(self._end()))
-        said = json.loads(answer)
+        said: dict[str, Any] = json.loads(answer)
         if "fault" in said:
             raise Unreadable(said["fault"])
-        return Parsed(**said)
+        return said
 
     def _start(self) -> subprocess.Popen[str]:
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "pipelines.sources.parsers._process", str(self._seconds)],
-            cwd=_CODE, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            cwd=_CODE, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_LEAN},
         )  # fmt: skip
         return self._process
 
@@ -100,13 +134,36 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
     return found
 
 
-def _answer(line: str) -> str:
-    name, path, encoding = json.loads(line)
+def table(name: str, path: Path, encoding: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a table, in this process: some at a time. Raises Unreadable, BadData, BadRequest."""
+    from pipelines.sources.readers._rows import rows_of
+
+    most, some, size, told = most_unpacked(path), list[dict[str, Any]](), 0, 0
+    for record in rows_of(Found(name, path), Files(folder), encoding):
+        some.append(vars(record))
+        size += _ROW_CHARS + len(record.values["text"] or "") + len(record.raw or "")
+        if size > most:
+            raise Unreadable(f"unpacks to more than {MOST_TIMES} times its size. It looks like a bomb: split it if not")
+        if size - told >= _ANSWER_CHARS:
+            yield some
+            some, told = [], size
+    if some:
+        yield some
+
+
+def _answers(line: str) -> Iterator[str]:
+    name, path, encoding, *folder = json.loads(line)
     try:
-        return json.dumps(vars(parse(name, Path(path), encoding)))
+        if folder:
+            for rows in table(name, Path(path), encoding, Path(folder[0])):
+                yield json.dumps({"rows": rows})
+            yield json.dumps({"rows": []})
+        else:
+            yield json.dumps(vars(parse(name, Path(path), encoding)))
+        return
     except ImportError:
         raise
-    except Unreadable as error:
+    except (BadData, BadRequest, Unreadable) as error:
         fault = str(error)
     except MemoryError:
         fault = f"needs more than {_GIB} GiB of memory to parse"
@@ -114,7 +171,7 @@ def _answer(line: str) -> str:
         fault = "nested too deeply"
     except Exception as error:  # noqa: BLE001  of a hostile document, a library raises whatever it likes
         fault = f"cannot be parsed as {name} ({type(error).__name__}: {str(error)[:200]})"
-    return json.dumps({"fault": fault})
+    yield json.dumps({"fault": fault})
 
 
 def main(seconds: int) -> None:
@@ -124,11 +181,17 @@ def main(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     for line in sys.stdin:
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # by default its signal ends a process, in whatever code it is
-        said = _answer(line)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(said + "\n")
-        answers.flush()
+        found = _answers(line)
+        while (said := _timed(found, seconds)) is not None:
+            answers.write(said + "\n")
+            answers.flush()
+
+
+def _timed(found: Iterator[str], seconds: int) -> str | None:
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # by default its signal ends a process, in whatever code it is
+    said = next(found, None)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return said
 
 
 if __name__ == "__main__":

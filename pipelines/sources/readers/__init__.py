@@ -6,7 +6,8 @@ A file whose name starts with an underscore holds what several share. Heavy libr
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol, cast
 from urllib.parse import urlsplit
@@ -53,10 +54,8 @@ def reader_file(source: str | SqlSource, reader: str | None) -> Path | None:
         if reader not in names:
             raise BadRequest(f"no reader {reader!r}. Allowed: {', '.join(names)}")
         return READERS / f"{reader}.py"
-    suffix = suffix_of(_path(str(source)))
-    for name in names:
-        if suffix in _load(name).SUFFIXES:
-            return READERS / f"{name}.py"
+    if name := _of_tables().get(suffix_of(_path(str(source)))):
+        return READERS / f"{name}.py"
     raise BadRequest(f"the name {source!r} does not say how to read it: add `reader:`. Allowed: {', '.join(names)}")
 
 
@@ -65,10 +64,26 @@ def find_reader(file: Path) -> Reader:
     return _load(file.stem)
 
 
+def is_table(name: str) -> bool:
+    """Whether a file of this name is many rows: the one list, for those who collect documents and who serve them."""
+    return suffix_of(name) in _of_tables()
+
+
+def table_reader(name: str) -> Reader:
+    """What reads a file of which is_table() holds."""
+    return _load(_of_tables()[suffix_of(name)])
+
+
 def suffix_of(name: str) -> str:
     """The suffix that says the format, in lower case: ".csv" of "rows.CSV.gz"."""
     path = PurePosixPath(name.lower())
     return (path.with_suffix("") if path.suffix in _PACKED else path).suffix
+
+
+@cache
+def _of_tables() -> Mapping[str, str]:
+    """Each suffix of a table, not packed, and the reader that it says."""
+    return {suffix: name for name in reader_names() for suffix in _load(name).SUFFIXES}
 
 
 def _path(source: str) -> str:

@@ -7,6 +7,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from core.errors import BadData, BadRequest
@@ -16,8 +17,8 @@ from pipelines.sources.readers import suffix_of
 MAX_CHARS = 10 * 2**20  # of a line or a document; a longer one is a fault, not a crash
 _HEAD_BYTES = 1024
 _BUFFER_BYTES = 2**17
-_SMALL_BYTES = 64 * 2**20  # unpacked: never a bomb
-_MOST_TIMES = 200  # packed text is a tenth of its size, a log a fiftieth; deflate's end is 1:1,032
+SMALL_BYTES = 64 * 2**20  # unpacked: never a bomb
+MOST_TIMES = 200  # packed text is a tenth of its size, a log a fiftieth; deflate's end is 1:1,032
 _HTML = (b"<!doctype html", b"<html")
 
 
@@ -58,8 +59,13 @@ def open_binary(found: Found) -> Iterator[BinaryIO]:
         yield file
 
 
+def most_unpacked(path: Path) -> int:
+    """To how many bytes a packed file may unpack."""
+    return max(SMALL_BYTES, path.stat().st_size * MOST_TIMES)
+
+
 def _unpacked(found: Found) -> BinaryIO:
-    if found.path.suffix != ".gz":
+    if found.path.suffix.lower() != ".gz":
         return found.path.open("rb")
     return cast(BinaryIO, io.BufferedReader(_Unpacking(found), _BUFFER_BYTES))
 
@@ -69,7 +75,7 @@ class _Unpacking(io.RawIOBase):
 
     def __init__(self, found: Found) -> None:
         self._found, self._file = found, gzip.open(found.path)  # noqa: SIM115  closed with this
-        self._most = max(_SMALL_BYTES, found.path.stat().st_size * _MOST_TIMES)
+        self._most = most_unpacked(found.path)
 
     def readable(self) -> bool:
         return True
@@ -84,7 +90,7 @@ class _Unpacking(io.RawIOBase):
         size = self._file.readinto(buffer)
         if self._file.tell() > self._most:
             raise BadRequest(
-                f"{self._found.name}: a gzip that unpacks to more than {_MOST_TIMES} times its size "
+                f"{self._found.name}: a gzip that unpacks to more than {MOST_TIMES} times its size "
                 f"({self._found.path}). It looks like a bomb: unpack it by hand if it is none."
             )
         return size
@@ -110,6 +116,13 @@ def open_text(found: Found, encoding: str) -> Iterator[IO[str]]:
 
 def is_html(head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML)
+
+
+def too_long(name: str, cell: object) -> str | None:
+    """What is wrong with a cell that is longer than any document may be; else None."""
+    if isinstance(cell, str) and len(cell) > MAX_CHARS:
+        return f"{name}: {len(cell):,} characters; at most {MAX_CHARS:,} are read"
+    return None
 
 
 class TooLong(Exception):

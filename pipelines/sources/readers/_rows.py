@@ -1,54 +1,67 @@
-"""A table among documents: each of its rows is a document."""
+"""A table among documents: each of its rows is a document. Read in the parsers' process (parsers/_process.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from core.errors import BadData, BadRequest
-from core.schema.columns import Contract
+from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
+from core.tables import access
 from pipelines.sources._files import Files, Found
 from pipelines.sources._records import Record
-from pipelines.sources.readers import csv, jsonl, parquet, suffix_of
+from pipelines.sources.readers import table_reader
+from pipelines.sources.readers._open import MAX_CHARS, too_long
 
 PARSER, FORMAT = "rows 1", "text"
-_READERS = {suffix: reader for reader in (csv, jsonl, parquet) for suffix in reader.SUFFIXES}
+_TEXTS = ("text", "title", "id")
 
 
-def is_table(found: Found) -> bool:
-    return suffix_of(found.name) in _READERS
-
-
-def rows_of(found: Found, folder: Files, *, data: Data, contract: Contract) -> Iterator[Record]:
-    """The rows of one table of a folder; a table that cannot be read is one row with that fault.
+def rows_of(found: Found, files: Files, encoding: str) -> Iterator[Record]:
+    """The rows of one table of a folder. Raises BadData and BadRequest for one that cannot be read to its end.
 
     A row's text is its column `text`, or else all its cells, a line each. Its id is the table's name and its column
     `id`, or else the number of its line.
     """
-    reader = _READERS[suffix_of(found.name)]
-    try:
-        for table in reader.read(Files(folder.folder, (found.path,)), data=data, contract=contract):
-            for record in table.records:
-                yield _document(record, found)
-    except (BadData, BadRequest) as error:
-        yield Record({**_about(found), "id": found.name}, found.name, fault=str(error))
+    data, one = Data(source=found.name, encoding=encoding), Files(files.folder, (found.path,))
+    for table in table_reader(found.name).read(one, data=data, contract=DOCUMENTS):
+        for record in table.records:
+            yield _document(record, found)
+
+
+def unread(found: Found, fault: str) -> Record:
+    """A table that cannot be read is one row with that fault."""
+    return Record({**_nothing(found), "id": found.name}, found.name, fault=fault)
 
 
 def _document(record: Record, found: Found) -> Record:
     cells = record.values
     own = cells.get("id")
     values = {
-        **_about(found),
         "id": record.place if own is None else f"{found.name}#{own}",
         "title": cells.get("title"),
         "text": None if record.fault else cells["text"] if "text" in cells else _lines(cells),
-        **({"labels": cells["labels"]} if "labels" in cells else {}),
     }
-    return Record(values, record.place, fault=record.fault, raw=record.raw)
+    labels = {"labels": cells["labels"]} if "labels" in cells else {}
+    faults = (record.fault, *(_fault(name, values[name]) for name in _TEXTS), _of_labels(cells.get("labels")))
+    if fault := next(filter(None, faults), None):
+        values, labels = {"id": record.place if _fault("id", values["id"]) else values["id"]}, {}
+    raw = record.raw and record.raw[:MAX_CHARS]
+    return Record({**_nothing(found), **values, **labels}, record.place, fault=fault, raw=raw)
 
 
-def _about(found: Found) -> dict[str, Any]:
+def _fault(name: str, value: Any) -> str | None:
+    if value is None or value != value:  # NaN is no value
+        return None
+    return too_long(name, value) if isinstance(value, str) else f"{name}: not text but {type(value).__name__}"
+
+
+def _of_labels(labels: Any) -> str | None:
+    told, wrong = access.told(labels, needed=False)
+    return f"labels: {wrong}" if wrong else too_long("labels", told)
+
+
+def _nothing(found: Found) -> dict[str, Any]:
     return {"path": found.name, "title": None, "text": None, "format": FORMAT, "parser": PARSER}
 
 

@@ -1,7 +1,8 @@
 """folders: one file an example, whatever the folders; `id` and `path` are its path below the source.
 
 As documents, files are parsed by what their names end in (sources/parsers/): `title`, `format` and `parser` say what
-came of it. A file that cannot be parsed is a row with that fault. A table gives as many documents as it has rows.
+came of it. A file that cannot be parsed is a row with that fault. A table gives as many documents as it has rows, which
+are read in the parsers' process too.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pipelines.sources._files import Files, Found
 from pipelines.sources._records import Record, Table
 from pipelines.sources.parsers import Unreadable, kind_of
 from pipelines.sources.parsers._process import Parsers
+from pipelines.sources.readers import is_table
 from pipelines.sources.readers._document import document
-from pipelines.sources.readers._rows import is_table, rows_of
+from pipelines.sources.readers._rows import unread
 
 SUFFIXES = ()
 _OF_DOCUMENTS = ("id", "path", "title", "text", "format", "parser")
@@ -25,7 +27,7 @@ _OF_DOCUMENTS = ("id", "path", "title", "text", "format", "parser")
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     if contract == DOCUMENTS:
         with Parsers() as parsers:
-            yield Table(str(data.source), _OF_DOCUMENTS, _documents(files, data, contract, parsers))
+            yield Table(str(data.source), _OF_DOCUMENTS, _documents(files, data, parsers))
         return
     columns = ("id", "path") if contract.media else ("id", "path", "text")
     yield Table(str(data.source), columns, (_record(found, data, contract) for found in files))
@@ -39,12 +41,19 @@ def _record(found: Found, data: Data, contract: Contract) -> Record:
     return Record({**values, "path": found.name, "text": text}, found.name, fault=fault)
 
 
-def _documents(files: Files, data: Data, contract: Contract, parsers: Parsers) -> Iterator[Record]:
+def _documents(files: Files, data: Data, parsers: Parsers) -> Iterator[Record]:
     for found in files:
-        if is_table(found):
-            yield from rows_of(found, files, data=data, contract=contract)
+        if is_table(found.name):
+            yield from _rows(found, files, data, parsers)
         else:
             yield _parsed(found, data, parsers)
+
+
+def _rows(found: Found, files: Files, data: Data, parsers: Parsers) -> Iterator[Record]:
+    try:
+        yield from parsers.rows(found, files.folder, data.encoding)
+    except Unreadable as reason:
+        yield unread(found, str(reason))
 
 
 def _parsed(found: Found, data: Data, parsers: Parsers) -> Record:

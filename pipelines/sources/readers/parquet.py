@@ -10,7 +10,7 @@ from core.schema.columns import Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found
 from pipelines.sources._records import Record, Table
-from pipelines.sources.readers._open import files_of, open_binary
+from pipelines.sources.readers._open import files_of, open_binary, too_long
 
 SUFFIXES = (".parquet", ".pq")
 # Beside Arrow's own: text that is not UTF-8, times beyond the year 9999, types that Python lacks.
@@ -46,7 +46,8 @@ def _records(table: Any, found: Found) -> Iterator[Record]:
             raise _broken(found, error) from None
         for row in rows:
             number += 1
-            yield Record(row, f"{found.name}:{number}")
+            fault = next(filter(None, (too_long(name, cell) for name, cell in row.items())), None)
+            yield Record({} if fault else row, f"{found.name}:{number}", fault=fault)
 
 
 def _broken(found: Found, error: Exception) -> BadRequest:

@@ -22,7 +22,7 @@ _DIGITS = 12  # of a sha256
 # Files that a stage packs or starts as programs of their own, without importing them.
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "register": ("registry/version/pyfunc.py", "registry/version/rehearsal.py"),
-    "collect": ("pipelines/sources/parsers/_process.py",),
+    "readers.folders": ("pipelines/sources/_parsing.py",),
 }
 _REGISTERS = "register"  # what the registry holds is its output: there registry/store/ counts
 

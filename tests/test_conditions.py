@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.validate import schema_references as references
-from pipelines.validate.row_condition import fault_of
+from pipelines.expectations import schema_references as references
+from pipelines.expectations.row_condition import fault_of
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 AWAY = "http://127.0.0.1:9/schema"

@@ -18,8 +18,8 @@ STAGES = {
     "settings", "collect", "validate", "preprocess", "train", "evaluate", "register", "chunk", "embed", "publish",
 }  # fmt: skip
 LARGEST_ROOM = 12  # files, __init__.py and __main__.py not counted
-OWNERS = {
-    "great_expectations": "pipelines/validate/",
+OWNERS: dict[str, str | tuple[str, ...]] = {
+    "great_expectations": ("pipelines/expectations/", "pipelines/validate/"),
     "mlflow": "registry/",
     "dvc": "flows/",
     "prefect": "flows/",

@@ -134,5 +134,5 @@ def test_servers_listen_on_this_machine_only() -> None:
         for node in ast.walk(ast.parse((ROOT / path).read_text())):
             if isinstance(node, ast.Constant) and node.value in everywhere[:2]:
                 assert node.value == "::" and path.name == "remote.py", f"{path}:{node.lineno}"
-    gateway = (ROOT / "flows" / "gateway.py").read_text()
+    gateway = (ROOT / "flows" / "servers" / "gateway.py").read_text()
     assert gateway.count(".bind((") == 2 and '.bind(("127.0.0.1", 0))' in gateway and '.bind(("::1", ' in gateway

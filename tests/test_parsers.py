@@ -20,10 +20,11 @@ import pytest
 from core.errors import HeadraceError
 from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
+from pipelines.sources import _parsing as _process
 from pipelines.sources._files import Found, local
+from pipelines.sources._parsing import Parsers
 from pipelines.sources._records import Record
-from pipelines.sources.parsers import Unreadable, _process, docx, html, kind_of, pdf
-from pipelines.sources.parsers._process import Parsers
+from pipelines.sources.parsers import Unreadable, docx, html, kind_of, pdf
 from pipelines.sources.readers import folders
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"

@@ -19,7 +19,8 @@ import pytest
 from core.errors import BadRequest, HeadraceError
 from core.schema.schedule import Schedule
 from flows.run.commit import Kept
-from flows.schedule.scheduler import AUTOMATION, commit_and_push, schedule_of, serve, tag_of
+from flows.schedule.deployments import schedule_of
+from flows.schedule.scheduler import AUTOMATION, commit_and_push, serve, tag_of
 from flows.servers.turns import only_one
 from tests.prefect_server import prefect_server
 from tests.test_notices import Inbox, inbox

@@ -25,6 +25,7 @@ import pytest
 from core.errors import BadRequest
 from core.workspace import Workspace, find_workspace
 from flows.schedule import scheduler as schedule
+from flows.schedule.deployments import FLOW, WORKSPACE
 from flows.servers import local, servers
 from flows.servers.gateway import bound, new_server
 from registry.store.connection import prepare_embedded
@@ -309,10 +310,10 @@ def test_a_run_chooses_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(inspect.signature(scheduled.fn).parameters) == ["kind", "name", "commit", "push"]
     tiny, evil = make_tiny_graph(tmp_path / "w"), make_tiny_graph(tmp_path / "evil", indexes=("planted",))
     monkeypatch.chdir(evil.root)
-    monkeypatch.delenv(schedule.WORKSPACE, raising=False)
+    monkeypatch.delenv(WORKSPACE, raising=False)
     with pytest.raises(BadRequest, match="HEADRACE_WORKSPACE is not set"):
         scheduled.fn("recipe", "a")
-    monkeypatch.setenv(schedule.WORKSPACE, str(tiny.root))
+    monkeypatch.setenv(WORKSPACE, str(tiny.root))
     for name in ("planted", "../evil", ""):
         with pytest.raises(BadRequest, match="no live index"):
             scheduled.fn("index", name)
@@ -323,7 +324,7 @@ def test_a_run_chooses_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_steps_that_somebody_planted_are_gone_at_the_next_start(prefect: local.Server, tmp_path: Path) -> None:
     """An update of a deployment keeps its steps, and they would be run before the flow."""
     tiny = make_tiny_graph(tmp_path / "w", recipes=("planted",))
-    flow = asked(prefect, "POST", "/api/flows/", {"name": schedule.FLOW})
+    flow = asked(prefect, "POST", "/api/flows/", {"name": FLOW})
     steps = [{"prefect.deployments.steps.run_shell_script": {"script": "touch pwned"}}]
     about = {"name": "recipe-planted", "flow_id": flow["id"], "pull_steps": steps}
     found = asked(prefect, "POST", "/api/deployments/", about)["id"]

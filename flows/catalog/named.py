@@ -18,10 +18,10 @@ from core.schema.reading import Document, Location, read_document
 from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace
 from pipelines.bases import identify
-from pipelines.collect.rows import Shape
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
 from pipelines.recipes.recipe import Recipe
 from pipelines.sources import find_source, watch_path
+from pipelines.sources._examples import Shape
 from pipelines.sources._files import Files
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.tasks import find_task
@@ -100,7 +100,7 @@ def check_expectations(names: Named, columns: Sequence[str]) -> None:
     """Raise BadRequest for expectations that Great Expectations does not know, or not so."""
     if names.rows.expectations:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
-        from pipelines.validate.validate import plan
+        from pipelines.expectations.expectation_plan import plan
 
         plan(names.contract, names.rows, [*ADDED, *dict.fromkeys(columns)], "contract")
 

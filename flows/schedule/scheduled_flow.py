@@ -23,8 +23,8 @@ from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
 from flows.run.commit import commit_and_push
 from flows.run.run import run
+from flows.schedule.deployments import FLOW, WORKSPACE, schedule_of
 from flows.schedule.missed import serve, tell_missed
-from flows.schedule.scheduler import FLOW, WORKSPACE, schedule_of
 
 _BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe

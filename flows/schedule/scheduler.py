@@ -20,18 +20,16 @@ from flows.schedule.missed import tell_missed
 from flows.servers import servers
 from flows.servers.turns import holder, only_one
 from flows.terminal.output import say
-from pipelines.recipes.read import read_index, read_recipe
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect.deployments.runner import RunnerDeployment
 
     from core.schema.schedule import Schedule
+from flows.schedule.deployments import FLOW, WORKSPACE, schedule_of
 
 __all__ = ["Kept", "commit_and_push", "schedule_of", "serve"]
 
-FLOW = "headrace-scheduled"  # flows/schedule/scheduled_flow.py
-WORKSPACE = "HEADRACE_WORKSPACE"  # where a run works: a run's parameters may come from whoever reaches the server
 AUTOMATION = "headrace: end runs whose process died"
 _SILENT_S = 90  # three heartbeats of 30 s
 _SILENCE = f"its process gave no sign for {_SILENT_S} s"
@@ -63,12 +61,6 @@ def serve(workspace: Workspace) -> None:
             _tell(workspace, schedules, _missed(schedules))
             with watching(workspace):
                 _serve([_deployment(job, schedule) for job, schedule in schedules.items()])
-
-
-def schedule_of(job: Job) -> Schedule | None:
-    """When a recipe or index runs by itself, if it does."""
-    settings = read_recipe(job.settings_file) if job.kind == "recipe" else read_index(job.settings_file)
-    return settings.schedule
 
 
 def _deployment(job: Job, schedule: Schedule | None) -> RunnerDeployment:

@@ -21,10 +21,10 @@ from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED,
 from core.schema.data import Data
 from core.tables.tombstones import DOCUMENT_NAMES, KEY, Forgotten, as_locked
 from core.workspace import Job
-from pipelines.collect.rows import Example, Shape
 from pipelines.collect.spool import Sample, Seen, Spool
 from pipelines.media.pictures import keep
 from pipelines.sources import Identity, find_source
+from pipelines.sources._examples import Example, Shape
 from pipelines.sources._files import Files
 from pipelines.sources._records import Record, Table
 from pipelines.sources.readers import find_reader, reader_file

@@ -19,7 +19,7 @@ from core.workspace import Job, sealed
 from pipelines.recipes.index import Index
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
 from pipelines.sources import scheme, source_file
-from pipelines.sources.readers import reader_file
+from pipelines.sources.readers import find_reader, reader_file
 from pipelines.tasks import find_task
 
 _LOCAL = ("", "file")  # schemes
@@ -73,8 +73,11 @@ def _source_code(job: Job, data: Data) -> str:
     root = job.workspace.root
     files = [root / "pipelines" / "sources" / source_file(data.source).name]
     reader = reader_file(data.source, data.reader)
-    if reader is not None:
-        files.append(root / "pipelines" / "sources" / "readers" / reader.name)
+    readers = root / "pipelines" / "sources" / "readers"
+    if reader is not None and find_reader(reader).SUFFIXES:
+        files.append(readers / reader.name)
+    elif reader is not None:  # of whole folders, and of whatever files they hold
+        files += readers.glob("*.py")
     return code_hash(root, closure(root, *files, boundary=BOUNDARY))
 
 

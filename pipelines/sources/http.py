@@ -23,7 +23,7 @@ from core.schema.data import Data
 from core.workspace import inside
 from pipelines.sources import Identity
 from pipelines.sources._files import Files
-from pipelines.sources.readers._open import is_html
+from pipelines.sources._opening import is_html
 
 if TYPE_CHECKING:
     import httpx

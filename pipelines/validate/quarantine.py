@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import BadData
 from core.schema.columns import ADDED, PLACE, Contract
-from pipelines.validate.rules import Check, Tally
+from pipelines.expectations.rules import Check, Tally
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,7 +6,6 @@ What stands between rows (duplicates, contradictions, leakage, drift) comes from
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.atomic_files import replacing, write_json, write_text
-from core.errors import BadData, BadRequest
+from core.errors import BadData
 from core.manifest import require_whole, write_manifest
 from core.progress import Progress
 from core.schema.columns import ADDED, FAULT, Contract
@@ -26,29 +25,18 @@ from core.schema.expectations import DataContract
 from core.tables.keys import text_key
 from core.tables.split import check_columns
 from core.workspace import Job
+from pipelines.expectations.outcome import Outcome, refuse_exceptions
+from pipelines.expectations.rules import Tally
 from pipelines.tasks import find_task
-from pipelines.validate import row_condition as conditions
-from pipelines.validate import schema_references as references
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
-from pipelines.validate.outcome import Outcome, refuse_exceptions
 from pipelines.validate.quarantine import batches, check_schema, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
-from pipelines.validate.rules import Rule, Tally, built_in_rules, fault_rule
 from pipelines.validate.verdict import judge, problems, report, summary
 
 if TYPE_CHECKING:
     import pandas as pd
+from pipelines.expectations.expectation_plan import plan
 
-# Judged row by row, but against the other rows: they need their columns whole.
-_AGAINST_OTHERS = {
-    "expect_column_values_to_be_unique",
-    "expect_compound_columns_to_be_unique",
-    "expect_column_value_z_scores_to_be_less_than",
-    "expect_column_values_to_not_be_outliers",
-    "expect_column_values_to_be_increasing",
-    "expect_column_values_to_be_decreasing",
-}
-_NOT_A_USERS = {"id", "rendered_content", "batch_id", "windows", "result_format", "catch_exceptions"}
 _LONG = {"unexpected_list", "unexpected_index_query", "partial_unexpected_index_list", "partial_unexpected_counts"}
 _RUN = {"run_name": "validate", "run_time": "1970-01-01T00:00:00Z"}
 _NO_TIME = "no time: equal data give equal pages"
@@ -83,75 +71,6 @@ class Engine:
             said = {key: value for key, value in result.result.items() if key not in _LONG}
             plain = json.loads(json.dumps(convert_to_json_serializable(said)), parse_constant=str)  # NaN is not JSON
             outcome.add(plain, success=bool(result.success))
-
-
-def plan(examples: Contract, contract: DataContract, columns: Sequence[str], settings_file: str) -> list[Outcome]:
-    """What will be asked: the built-in contract, then the settings' own expectations.
-
-    Raises BadRequest with every expectation that is unknown, has wrong arguments or names no column of the data.
-    """
-    rules = [fault_rule(), *built_in_rules(examples, contract.labels)]
-    mistakes = []
-    for at, entry in enumerate(contract.expectations):
-        ((name, arguments),) = entry.items()
-        rule = Rule(name, arguments, "")
-        mistake = _mistake(rule, columns)
-        if mistake:
-            mistakes.append(f"{settings_file}: contract.expectations[{at}]: {name}: {mistake}")
-        rules.append(
-            Rule(name, arguments, f"{rule.columns[0]} {{}} breaks {rule.title}" if rule.columns else rule.title)
-        )
-    if mistakes:
-        raise BadRequest("\n".join(mistakes))
-    return [_outcome(rule) for rule in rules]
-
-
-def _outcome(rule: Rule) -> Outcome:
-    from great_expectations.expectations.expectation import (
-        ColumnMapExpectation,
-        ColumnPairMapExpectation,
-        MulticolumnMapExpectation,
-    )
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    made = get_expectation_impl(rule.name)
-    row_by_row = issubclass(made, ColumnMapExpectation | ColumnPairMapExpectation | MulticolumnMapExpectation)
-    whole = not row_by_row or rule.name in _AGAINST_OTHERS
-    return Outcome(rule, made(**rule.arguments), row_by_row, whole)
-
-
-def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
-    """What is wrong with an expectation of the settings file, or None."""
-    from great_expectations.compatibility.pydantic import ValidationError
-    from great_expectations.expectations.registry import (
-        get_expectation_impl,
-        list_registered_expectation_implementations,
-    )
-
-    known = sorted(list_registered_expectation_implementations())
-    if rule.name not in known:
-        near = difflib.get_close_matches(rule.name, known, n=3)
-        return f"Great Expectations has no such expectation. Near: {', '.join(near) or 'none; its gallery lists them'}"
-    made = get_expectation_impl(rule.name)
-    allowed = sorted(set(made.__fields__) - _NOT_A_USERS)
-    unknown = sorted(set(rule.arguments) - set(allowed))
-    if unknown:
-        return f"unknown argument {', '.join(map(repr, unknown))}. Allowed: {', '.join(allowed)}"
-    condition = rule.arguments.get("row_condition")
-    fault = references.fault_of(rule.arguments) or (condition is not None and conditions.fault_of(condition))
-    if fault:
-        return fault
-    try:
-        made(**rule.arguments)
-    except ValidationError as error:
-        where = {"/".join(map(str, detail["loc"])): detail["msg"] for detail in reversed(error.errors())}
-        return "; ".join(f"{at}: {message}".removeprefix("__root__: ") for at, message in sorted(where.items()))
-    absent = [name for name in rule.columns if name not in columns]
-    if absent and not rule.name.startswith(("expect_column_to_exist", "expect_table_column")):
-        near = difflib.get_close_matches(absent[0], columns, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"the data has no column {absent[0]!r}.{hint} Columns: {', '.join(columns)}"
-    return None
 
 
 def scan(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from core.schema.columns import Contract
 from core.schema.expectations import DataContract
+from pipelines.expectations.rules import Check, Tally
 from pipelines.validate.drift import Distance, Profile, distances, make_profile
 from pipelines.validate.duplicates import contradictions, count_repeats, leaks
 from pipelines.validate.row_facts import Facts, label_counts
-from pipelines.validate.rules import Check, Tally
 
 if TYPE_CHECKING:
     import numpy as np

@@ -39,3 +39,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def later(why: str) -> HTTPException:
     return HTTPException(503, why, headers={"Retry-After": "1"})  # seconds
+
+
+class NoIndex(Exception):
+    """No index of this name is published here."""

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from fastapi import HTTPException
 
 from core.errors import BadRequest, HeadraceError
-from serving.http.problems import later
+from serving.http.problems import NoIndex, later
 from serving.http.threads import Busy, TooLong
-from serving.indexes.indexes import NoIndex
 
 
 @contextmanager

@@ -12,10 +12,7 @@ from core.workspace import Job, Workspace, is_name
 from pipelines.search.ask.query import Asker, asking
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.releases import read_receipt
-
-
-class NoIndex(Exception):
-    """No index of this name is published here."""
+from serving.http.problems import NoIndex
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def test_a_gzip_bomb(place: Workspace, marker: Path) -> None:
 def test_a_gzip_bomb_of_rows(tmp_path: Path) -> None:
     """What lies near the limit is read to its end."""
     from pipelines.sources._files import Found
-    from pipelines.sources.readers._open import open_binary
+    from pipelines.sources._opening import open_binary
 
     for megabytes, rule in ((60, None), (70, "more than 200 times its size")):
         hostile.bomb_gz(tmp_path / "rows.csv.gz", b"a fair line of text,pos\n", megabytes)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pipelines.sources._opening import MAX_CHARS
 from pipelines.sources.parsers import Parsed, Unreadable
-from pipelines.sources.readers._open import MAX_CHARS
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pipelines.sources._opening import MAX_CHARS
 from pipelines.sources.parsers import Parsed, Unreadable
-from pipelines.sources.readers._open import MAX_CHARS
 
 _HYPHEN = re.compile(r"[\x02\ufffe]\n?")  # what PDFium makes of a hyphen at the end of a line
 _NO_TITLE = re.compile(r"^(microsoft \w+ - .*|untitled.*|.*\.(docx?|pdf|indd|tex|dvi|rtf|odt))$", re.IGNORECASE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -17,10 +17,10 @@ from core.schema.columns import Contract
 from core.schema.data import Data, SqlSource
 from pipelines.sources import scheme
 from pipelines.sources._files import Files
+from pipelines.sources._opening import suffix_of
 from pipelines.sources._records import Table
 
 READERS = Path(__file__).parent
-_PACKED = (".gz",)
 _ROWS_BY_THEMSELVES = ("sql", "hub")
 
 
@@ -72,12 +72,6 @@ def is_table(name: str) -> bool:
 def table_reader(name: str) -> Reader:
     """What reads a file of which is_table() holds."""
     return _load(_of_tables()[suffix_of(name)])
-
-
-def suffix_of(name: str) -> str:
-    """The suffix that says the format, in lower case: ".csv" of "rows.CSV.gz"."""
-    path = PurePosixPath(name.lower())
-    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix
 
 
 @cache

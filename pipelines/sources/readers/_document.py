@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import BadRequest
-from pipelines.sources.readers._open import MAX_CHARS, undecoded
+from pipelines.sources._opening import MAX_CHARS, undecoded
 
 
 def document(path: Path, encoding: str) -> tuple[str | None, str | None]:

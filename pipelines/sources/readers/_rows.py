@@ -9,9 +9,9 @@ from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
 from core.tables import access
 from pipelines.sources._files import Files, Found
+from pipelines.sources._opening import MAX_CHARS, too_long
 from pipelines.sources._records import Record
 from pipelines.sources.readers import table_reader
-from pipelines.sources.readers._open import MAX_CHARS, too_long
 
 PARSER, FORMAT = "rows 1", "text"
 _TEXTS = ("text", "title", "id")

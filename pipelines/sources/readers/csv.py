@@ -9,9 +9,8 @@ from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found
+from pipelines.sources._opening import MAX_CHARS, Lines, TooLong, files_of, open_text, readable, suffix_of, undecoded
 from pipelines.sources._records import Record, Table
-from pipelines.sources.readers import suffix_of
-from pipelines.sources.readers._open import MAX_CHARS, Lines, TooLong, files_of, open_text, readable, undecoded
 
 SUFFIXES = (".csv", ".tsv")
 _BYTE_ORDER_MARK = "\ufeff"

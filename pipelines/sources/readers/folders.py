@@ -13,9 +13,9 @@ from typing import Any
 from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found
+from pipelines.sources._parsing import Parsers
 from pipelines.sources._records import Record, Table
 from pipelines.sources.parsers import Unreadable, kind_of
-from pipelines.sources.parsers._process import Parsers
 from pipelines.sources.readers import is_table
 from pipelines.sources.readers._document import document
 from pipelines.sources.readers._rows import unread

@@ -16,8 +16,8 @@ from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found
+from pipelines.sources._opening import open_binary
 from pipelines.sources._records import Record, Table
-from pipelines.sources.readers._open import open_binary
 
 SUFFIXES = ()
 COLUMNS = ("path", "label", "part")

@@ -9,8 +9,8 @@ from typing import Any
 from core.schema.columns import Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found
+from pipelines.sources._opening import Lines, TooLong, files_of, open_text, readable, undecoded
 from pipelines.sources._records import Record, Table
-from pipelines.sources.readers._open import Lines, TooLong, files_of, open_text, readable, undecoded
 
 SUFFIXES = (".jsonl", ".ndjson")
 

@@ -9,8 +9,8 @@ from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found
+from pipelines.sources._opening import files_of, open_binary, too_long
 from pipelines.sources._records import Record, Table
-from pipelines.sources.readers._open import files_of, open_binary, too_long
 
 SUFFIXES = (".parquet", ".pq")
 # Beside Arrow's own: text that is not UTF-8, times beyond the year 9999, types that Python lacks.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.schema.columns import FAULT, PLACE, ROW_ID, Contract
 
 if TYPE_CHECKING:
-    from pipelines.validate.duplicates import Numbers
+    from core.tables.keys import Numbers
 
 _SHOWN_CHARS = 120
 _SHOWN_ROWS = 5

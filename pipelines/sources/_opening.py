@@ -7,12 +7,13 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from core.errors import BadData, BadRequest
 from pipelines.sources._files import Files, Found
-from pipelines.sources.readers import suffix_of
+
+_PACKED = (".gz",)
 
 MAX_CHARS = 10 * 2**20  # of a line or a document; a longer one is a fault, not a crash
 _HEAD_BYTES = 1024
@@ -168,3 +169,9 @@ def undecoded(text: str, encoding: str) -> str | None:
             pass
         return f"not {encoding.upper()}"
     return None
+
+
+def suffix_of(name: str) -> str:
+    """The suffix that says the format, in lower case: ".csv" of "rows.CSV.gz"."""
+    path = PurePosixPath(name.lower())
+    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import BadRequest
-from pipelines.validate.rules import Check, Rule, shown
+from pipelines.expectations.rules import Check, Rule, shown
 
 _SAMPLED = 20  # values shown in the Data Docs, as many as Great Expectations shows itself
 

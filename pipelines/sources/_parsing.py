@@ -21,9 +21,9 @@ from typing import Any
 
 from core.errors import BadData, BadRequest, HeadraceError
 from pipelines.sources._files import Files, Found
+from pipelines.sources._opening import MAX_CHARS, MOST_TIMES, most_unpacked
 from pipelines.sources._records import Record
 from pipelines.sources.parsers import Parsed, Unreadable
-from pipelines.sources.readers._open import MAX_CHARS, MOST_TIMES, most_unpacked
 
 MAX_SECONDS = 60  # of processor time, for one document, or some rows of a table
 MAX_MEMORY_BYTES = 2 * 2**30  # of the process, libraries included
@@ -33,7 +33,7 @@ _ROW_CHARS = 100  # of a row, beside its text: a bomb may be of rows without any
 _GIB = MAX_MEMORY_BYTES // 2**30
 # Allocators that take their memory when they need it: others ask for more than the limit before the first row.
 _LEAN = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
-_CODE = Path(__file__).parents[3]
+_CODE = Path(__file__).parents[2]
 
 
 class Parsers:
@@ -94,7 +94,7 @@ class Parsers:
 
     def _start(self) -> subprocess.Popen[str]:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "pipelines.sources.parsers._process", str(self._seconds)],
+            [sys.executable, "-W", "ignore", "-m", "pipelines.sources._parsing", str(self._seconds)],
             cwd=_CODE, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_LEAN},
         )  # fmt: skip
         return self._process

@@ -1,0 +1,1 @@
+"""A contract's expectations, checked before Great Expectations is asked: for validate and for check."""

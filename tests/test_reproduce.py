@@ -30,6 +30,8 @@ from tests.conftest import ROOT
 from tests.remade_world import NASTY, RemadeWorld, make_remade_world
 from tests.tiny_graph import TinyGraph, make_tiny_graph
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = "/usr/bin:/bin"  # a PATH without this Python
 
 

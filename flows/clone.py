@@ -14,14 +14,14 @@ from typing import Any
 
 from flows.dag import Graph
 from flows.dvc import share_cache, write_yaml
-from pipelines.errors import BadData, BadRequest
+from pipelines.errors import BadRequest
 from pipelines.kept import STORE, base_folder
 from pipelines.provenance import is_commit, may_patch
 from pipelines.workspace import Job, Workspace, make_folder, read_json, write_json, write_text
 from registry import versions
 from registry.connection import artifacts, database, is_embedded
 from registry.holdings import base_of
-from registry.recorded import LOCK, SETTINGS
+from registry.recorded import LOCK, SETTINGS, Altered
 
 RECIPE, RECIPE_LOCK = "recipe.yaml", "recipe.lock"
 _MOVED = re.compile(rb"^(?:rename|copy) (?:from|to) (.+)$", re.MULTILINE)
@@ -76,12 +76,12 @@ def apply(patch: Path, root: Path) -> None:
 def commit_of(version: versions.Version, told: Mapping[str, Any] | None) -> str:
     """The commit that a version was made from: by its evidence, and by a tag where an earlier Headrace kept none.
 
-    Raises BadData where the two differ, BadRequest where there is none.
+    Raises Altered where the two differ, BadRequest where there is none.
     """
     called, tag = f"{version.name}/{version.version}", version.tags.get("code_commit")
     named = (told or {}).get("origin", {}).get("code_commit", tag)
     if named != tag:
-        raise BadData(f"{called}: its evidence names the commit {named}, its tag {tag}. Register the model again.")
+        raise Altered(f"{called}: its evidence names the commit {named}, its tag {tag}. Register the model again.")
     commit = str(named).removesuffix("-dirty")
     if not is_commit(commit):
         raise BadRequest(f"{called}: {commit[:80]!r} is no commit of git's, so its code is not to be had again.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import ipaddress
 import os
 import signal
 import socket
@@ -79,6 +80,7 @@ def serve(
             _say(f"{index}: {why}")
         models = {name: each.loaded.version.version for name, each in champions.serving.items()}
         tell(_url(listener), models, indexes.standing().live, callers.session_key)
+        _warn(keys, host)
         with champions.following():
             app = make_app(champions, indexes, Workers(workers), keys, _hosts(keys, callers.allowed_hosts))
             configured(app).run(sockets=[listener])
@@ -93,7 +95,6 @@ def _keys(file: Path, host: str, callers: Callers) -> Keys:
     if file.exists() or callers.session_key is not None:
         return Keys(file, None, session=callers.session_key and hash_of(callers.session_key))
     if is_loopback(host):
-        _say(_OPERATORS)
         return Keys(file, OPERATOR)
     if not callers.without_keys:
         raise BadRequest(
@@ -101,8 +102,18 @@ def _keys(file: Path, host: str, callers: Callers) -> Keys:
             "serve --new-key NAME` makes one; with --without-keys whoever reaches it may ask, and sees documents "
             "without labels."
         )
-    _say(f"{host} can be reached from other machines, and whoever reaches it may ask: no key is wanted.")
     return Keys(file, ANYBODY)
+
+
+def _warn(keys: Keys, host: str) -> None:
+    """Say who may ask without a key."""
+    if keys.without is OPERATOR:
+        _say(_OPERATORS)
+    elif keys.without is ANYBODY:
+        _say(
+            f"{host} can be reached from other machines, by this one's address or name (--allowed-host names others), "
+            "and whoever reaches it may ask: no key is wanted."
+        )
 
 
 def _hosts(keys: Keys, allowed: Sequence[str]) -> frozenset[str]:
@@ -181,6 +192,8 @@ def _require_registered(names: Sequence[str], workspace: Workspace) -> None:
 
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:  # all addresses: here, this one of them
+        host = "::1" if ":" in host else "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -131,3 +131,4 @@ def test_a_real_run_tells(inbox: Inbox, tmp_path: Path) -> None:
     assert process.returncode == 3
     assert [message["title"] for message in inbox.messages] == ["Headrace: recipe a failed"]
     assert "left@a" in inbox.messages[0]["message"]
+    assert "token=" not in inbox.messages[0]["message"]  # it leaves this machine, and the link opens the page

@@ -113,14 +113,14 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     for tag in ("raw_hash", "validated_hash", "prepared_hash", "recipe_hash", "base_hash", "dvc_lock_hash"):
         assert version.tags[tag]
     assert len(version.tags["code_commit"].removesuffix("-dirty")) == 40
-    told = recorded.bundle(version, job.workspace.var)
+    recorded_there = recorded.read(version, job.workspace.var)
     folder = versions.evidence(version, signing.BUNDLE, job.workspace.var)
-    assert told is not None and folder is not None
+    assert folder is not None
     kept = {path.relative_to(folder.parent).as_posix() for path in folder.parent.rglob("*") if path.is_file()}
-    assert kept - {signing.BUNDLE} == told[recorded.FILES].keys(), "a file that is kept and has no hash"
+    assert kept - {signing.BUNDLE} == recorded_there.hashes.keys(), "a file that is kept and has no hash"
     assert {"predictions.parquet", "profile.json", "metrics.json", "model-card.md", "dvc-lock.json"} < kept
     assert {"recipe.yaml", "recipe.lock", "settings.json", "report.md"} < kept
-    assert recorded.faults(version, told, job.workspace.var) == {}
+    assert (recorded_there.faults, recorded_there.whole) == ({}, True)
     run_of = connect(job.workspace.var).get_run(version.run_id)
     assert run_of.info.run_name == "tiny training"
     assert (

@@ -25,10 +25,12 @@ from flows.lineage.trace import trace
 from pipelines.evidence.evidence import BUNDLE, review
 from registry.store import signing, versions
 from registry.store.connection import connect, database
-from registry.version.evidence_files import FILES, LOCK, SETTINGS
+from registry.version.evidence_files import FILES, LOCK, SETTINGS, Altered
 from tests.conftest import ROOT
 from tests.remade_world import NASTY, RemadeWorld, make_remade_world
 from tests.tiny_graph import TinyGraph, make_tiny_graph
+
+pytestmark = pytest.mark.slow
 
 ELSEWHERE = "/usr/bin:/bin"  # a PATH without this Python
 
@@ -118,11 +120,11 @@ def test_every_altered_file_of_the_evidence_is_named(world: RemadeWorld) -> None
         refused = str(review(version, None, var).reasons[0])
         assert name in refused or (name == BUNDLE and "its evidence was edited" in refused), refused
         if name in made_of | {BUNDLE}:
-            with pytest.raises(BadData, match=rf"films/1: {name} (was altered|was edited)"):
+            with pytest.raises(Altered, match=rf"films/1: {name} (was altered|was edited)"):
                 reproduce(world.workspace, "films", "1")
         file.write_bytes(before)
     world.kept("recipe.lock").rename(sound.parent / "away")
-    with pytest.raises(BadData, match=r"films/1: recipe.lock is missing"):
+    with pytest.raises(Altered, match=r"films/1: recipe.lock is missing"):
         reproduce(world.workspace, "films", "1")
     (sound.parent / "away").rename(sound.parent / "recipe.lock")
     assert trace(world.workspace, "films", "1").faults == []
@@ -160,7 +162,7 @@ def test_a_patch_that_nobody_signed_is_shown_and_runs_only_when_asked(
     assert marker.exists()
     with world.kept("code.patch").open("a") as file:
         file.write("\n")
-    with pytest.raises(BadData, match=r"films/1: code.patch was altered"):
+    with pytest.raises(Altered, match=r"films/1: code.patch was altered"):
         reproduce(world.workspace, "films", "1", apply_patch=True)
 
 
@@ -187,7 +189,7 @@ def test_what_a_trusted_key_signed_is_run_and_an_altered_patch_is_not(
     world.register()
     with world.kept("code.patch").open("a") as file:
         file.write(PATCH)
-    with pytest.raises(BadData, match=r"films/1: code.patch was altered"):
+    with pytest.raises(Altered, match=r"films/1: code.patch was altered"):
         reproduce(world.workspace, "films", "1")
     forged = world.kept(BUNDLE)
     forged.write_text(forged.read_text().replace('"asked": 1', '"asked": 2'))
@@ -215,7 +217,7 @@ def test_a_version_of_an_earlier_headrace_goes_on(
         reproduce(world.workspace, "films", "1")
     with world.kept(SETTINGS).open("a") as file:
         file.write(" ")
-    with pytest.raises(BadData, match=r"settings.json was altered"):
+    with pytest.raises(Altered, match=r"settings.json was altered"):
         reproduce(world.workspace, "films", "1")
 
 
@@ -247,7 +249,7 @@ def test_the_commit_is_the_one_of_the_evidence(world: RemadeWorld) -> None:
     told = YAML(typ="safe").load(world.kept(BUNDLE).read_text())
     assert commit_of(version, told) == commit_of(version, None) == version.tags["code_commit"]
     connect(world.workspace.var).set_model_version_tag("films", "1", "code_commit", "f" * 40)
-    with pytest.raises(BadData, match=r"its evidence names the commit .*, its tag f{40}"):
+    with pytest.raises(Altered, match=r"its evidence names the commit .*, its tag f{40}"):
         reproduce(world.workspace, "films", "1")
     (code,) = [node for node in trace(world.workspace, "films", "1").nodes if node.kind == "code"]
     assert code.state == "mismatch"

@@ -223,6 +223,10 @@ def test_an_address_that_cannot_be_had_is_one_message() -> None:
     with _listening("127.0.0.1", 0) as taken:
         host, port = taken.getsockname()
         assert _url(taken) == f"http://127.0.0.1:{port}"
+    with _listening("0.0.0.0", 0) as everywhere:  # a link to that address means another host, and is refused
+        assert _url(everywhere) == f"http://127.0.0.1:{everywhere.getsockname()[1]}"
+    with _listening("127.0.0.1", 0) as taken:
+        host, port = taken.getsockname()
         assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # or each answer waits 40 ms for the one before
         with pytest.raises(BadRequest, match=f"port {port} of {host} is in use"):
             _listening(host, port)

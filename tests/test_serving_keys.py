@@ -14,7 +14,7 @@ from core.errors import BadRequest
 from core.workspace import Job, Workspace
 from flows.terminal.results import served_lines
 from serving.http.api_keys import ANYBODY, OPERATOR, Keys, TooOften, Unknown, key_file, made_up, new_key
-from serving.server import Callers, _hosts, _keys
+from serving.server import Callers, _hosts, _keys, _warn
 from tests.served_index import app_of, client_of, key_of, keys_of
 from tests.small_index import make as make_small
 
@@ -125,8 +125,10 @@ def test_a_link_from_elsewhere_opens_the_page(job: Job) -> None:
 
 def test_other_machines_ask_with_keys_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.yaml"
-    assert _keys(file, "127.0.0.1", Callers()).without is OPERATOR
-    assert "every user of this machine" in capsys.readouterr().err
+    operators = _keys(file, "127.0.0.1", Callers())
+    assert operators.without is OPERATOR
+    _warn(operators, "127.0.0.1")
+    assert "every user of this machine is the operator here" in capsys.readouterr().err
     with pytest.raises(BadRequest, match=r"--host 0\.0\.0\.0 can be reached .* and there are no keys"):
         _keys(file, "0.0.0.0", Callers())
     assert _keys(file, "0.0.0.0", Callers(without_keys=True)).without is ANYBODY

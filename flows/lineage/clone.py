@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.atomic_files import make_folder, read_json, write_json, write_text
-from core.errors import BadData, BadRequest
+from core.errors import BadRequest
 from core.weights.base_store import STORE, base_folder
 from core.workspace import Job, Workspace
 from flows.graph.dvc import share_cache, write_yaml
@@ -22,7 +22,7 @@ from pipelines.evidence.provenance import is_commit, may_patch
 from registry.cleanup.held_versions import base_of
 from registry.store import versions
 from registry.store.connection import artifacts, database, is_embedded
-from registry.version.evidence_files import LOCK, SETTINGS
+from registry.version.evidence_files import LOCK, SETTINGS, Altered
 
 RECIPE, RECIPE_LOCK = "recipe.yaml", "recipe.lock"
 _MOVED = re.compile(rb"^(?:rename|copy) (?:from|to) (.+)$", re.MULTILINE)
@@ -77,12 +77,12 @@ def apply(patch: Path, root: Path) -> None:
 def commit_of(version: versions.Version, told: Mapping[str, Any] | None) -> str:
     """The commit that a version was made from: by its evidence, and by a tag where an earlier Headrace kept none.
 
-    Raises BadData where the two differ, BadRequest where there is none.
+    Raises Altered where the two differ, BadRequest where there is none.
     """
     called, tag = f"{version.name}/{version.version}", version.tags.get("code_commit")
     named = (told or {}).get("origin", {}).get("code_commit", tag)
     if named != tag:
-        raise BadData(f"{called}: its evidence names the commit {named}, its tag {tag}. Register the model again.")
+        raise Altered(f"{called}: its evidence names the commit {named}, its tag {tag}. Register the model again.")
     commit = str(named).removesuffix("-dirty")
     if not is_commit(commit):
         raise BadRequest(f"{called}: {commit[:80]!r} is no commit of git's, so its code is not to be had again.")

@@ -26,7 +26,7 @@ from flows.terminal.output import say
 from registry.cleanup.forgotten_rows import forgotten
 from registry.store import versions
 from registry.store.overview import libraries_moved
-from registry.version.evidence_files import LOCK, SETTINGS, bundle, lacking, recorded, vouched
+from registry.version.evidence_files import LOCK, SETTINGS, Kept, read
 
 if TYPE_CHECKING:
     from registry.store.versions import Version
@@ -60,21 +60,25 @@ def reproduce(
     keep: a folder to do it in, which stays; by default a temporary one. apply_patch: run what the version's commit
     lacked though no trusted key signed it.
     Raises BadRequest for an unknown version, one whose commit or evidence is gone, or one with a patch that nobody
-    vouches for; BadData for one whose evidence was altered; HeadraceError when a stage fails.
+    vouches for, or whose evidence was altered; BadData for one that no trusted key signed; HeadraceError when a
+    stage fails.
     """
     version = versions.resolve(model, which, workspace.var)
     if versions.freed(version) is None:
         versions.require_signed(version, workspace.var)
     if lost := forgotten(version):
         raise BadRequest(f"{model}/{version.version} cannot be made again: {lost}.")
-    origin = _origin(workspace, version, apply_patch=apply_patch)
-    with working(workspace, say=say), _folder(keep) as folder:  # it reads and fills DVC's cache
-        job = lay_out(workspace, origin, folder / "workspace")
-        _run_stages(job, bring_bases(workspace, origin, job.workspace.root))
-        return Reproduction(
-            model, version.version, str(version.model_hash), list(_differences(job, version, origin.kept, workspace)),
-            libraries_moved(version.run_id, workspace.var),
-        )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="headrace-") as own:
+        kept = read(version, workspace.var, trusted=True, into=Path(own))
+        origin = _origin(kept, apply_patch=apply_patch)
+        with working(workspace, say=say), _folder(keep) as folder:  # it reads and fills DVC's cache
+            job = lay_out(workspace, origin, folder / "workspace")
+            _run_stages(job, bring_bases(workspace, origin, job.workspace.root))
+            return Reproduction(
+                model, version.version, str(version.model_hash),
+                list(_differences(job, version, origin.kept, workspace)),
+                libraries_moved(version.run_id, workspace.var),
+            )  # fmt: skip
 
 
 def lines(done: Reproduction) -> Iterator[str]:
@@ -96,23 +100,22 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _origin(workspace: Workspace, version: Version, *, apply_patch: bool) -> Origin:
+def _origin(kept: Kept, *, apply_patch: bool) -> Origin:
     """What the version is made of, every file of it compared; and of the patch, whether it may be run."""
-    trusted = vouched(version, workspace.var)
-    told = bundle(version, workspace.var)
-    kept = {name: _kept(version, name, workspace) for name in _KEPT}
-    if old := lacking(told):
+    version = kept.version
+    files = {name: _file(kept, name) for name in _KEPT}
+    if old := kept.lacking:
         say(f"{version.name}/{version.version}: {old}")
-    patch = recorded(version, _PATCH, workspace.var)
-    if patch is not None and not trusted and not apply_patch:
+    patch = kept.file(_PATCH)
+    if patch is not None and not (kept.signed and kept.whole) and not apply_patch:
         _refuse(version, patch)
-    return Origin(str(version.tags.get(versions.RECIPE)), commit_of(version, told), kept, patch)
+    return Origin(str(version.tags.get(versions.RECIPE)), commit_of(version, kept.told), files, patch)
 
 
-def _kept(version: Version, name: str, workspace: Workspace) -> Path:
-    file = recorded(version, name, workspace.var)
+def _file(kept: Kept, name: str) -> Path:
+    file = kept.file(name)
     if file is None:
-        raise BadRequest(f"{version.name}/{version.version} has no {name} with it. Register it again.")
+        raise BadRequest(f"{kept.version.name}/{kept.version.version} has no {name} with it. Register it again.")
     return file
 
 
@@ -121,7 +124,7 @@ def _refuse(version: Version, patch: Path) -> None:
     called, text = f"{version.name}/{version.version}", patch.read_text(encoding="utf-8", errors="replace")
     shown = "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
     first, more = shown.splitlines()[:_SHOWN], shown.count("\n") - _SHOWN
-    say("\n".join([*first, *([f"... {more:,} more lines: {patch}"] if more > 0 else [])]))
+    say("\n".join([*first, *([f"... {more:,} more lines of evidence/{patch.name}"] if more > 0 else [])]))
     raise BadRequest(
         f"{called} was made with changes that its commit lacks, shown above, and no trusted key signed them: they "
         f"would run as you. Nothing was run. Read them; then `headrace reproduce {called} --apply-patch` runs them. "

@@ -61,14 +61,14 @@ class _Kept:
         self.workspace, self.version = workspace, version
 
     @cached_property
-    def told(self) -> dict[str, Any] | None:
-        """evidence.json; None when there is none that was registered with the version."""
-        return as_registered(self.version, self.workspace.var)
+    def recorded(self) -> recorded.Kept:
+        """What evidence.json says was kept; nothing where it is not the one that was registered."""
+        return recorded.Kept(self.version, self.workspace.var, as_registered(self.version, self.workspace.var))
 
     @cached_property
     def altered(self) -> dict[str, str]:
         """The files that are not what was kept -> how they differ."""
-        return recorded.faults(self.version, self.told, self.workspace.var)
+        return self.recorded.faults
 
     @cached_property
     def lock(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class _Kept:
             return "mismatch", fault
         if faults:
             return "moved", f"{forgotten(self.version)}: {'; '.join(faults)}"
-        return "verified", recorded.lacking(self.told) or ""
+        return "verified", self.recorded.lacking or ""
 
     def _data(self, node: Node) -> Found:
         """DVC's copies by their hash; and the workspace's own, where it should be this very one."""
@@ -169,7 +169,7 @@ class _Kept:
 
     def _code(self, node: Node) -> Found:
         """Every file that the stages ran, as the commit (and the patch of a dirty tree) has it."""
-        if (named := (self.told or {}).get("origin", {}).get("code_commit", node.hash)) != node.hash:
+        if (named := (self.recorded.told or {}).get("origin", {}).get("code_commit", node.hash)) != node.hash:
             return "mismatch", f"a tag names it, and the evidence {str(named)[:10]}"
         commit, _, dirty = str(node.hash).partition("-")
         if dirty:
@@ -249,7 +249,7 @@ def _came(each: Mapping[str, Any]) -> str:
 
 def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | None) -> bool:
     for name in (LOCK, SETTINGS):
-        recorded.recorded(kept.version, name, kept.workspace.var)  # raises BadData: else nothing would be an answer
+        recorded.recorded(kept.version, name, kept.workspace.var)  # raises Altered: else nothing would be an answer
     try:
         settings = kept.settings
         if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):

@@ -26,7 +26,7 @@ from prefect.states import Cancelled, Completed, Paused, Pending, Running, to_st
 from pydantic import Field
 
 from core.atomic_files import to_json
-from core.errors import BadData, BadRequest, HeadraceError, Outage
+from core.errors import BadRequest, HeadraceError, Outage
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
 from flows.servers import servers
@@ -180,16 +180,17 @@ def _pages(workspace: Workspace, question: Question) -> tuple[str, str]:
     version = versions.resolve(question.name, question.version, workspace.var)
     edited = f"**{question}: its evidence is gone, or was edited since it was registered.** It cannot be promoted."
     try:
-        told, card = recorded.bundle(version, workspace.var), recorded.recorded(version, CARD, workspace.var)
-    except BadData as fault:
+        kept = recorded.read(version, workspace.var)
+        told, card = kept.told, kept.file(CARD)
+    except recorded.Altered as fault:
         edited, told = f"{edited} {fault}", None
     if told is None or version.tags.get(versions.EVIDENCE_HASH) != question.evidence:
         return edited, edited
     link = versions.page_link(servers.pages(workspace).get("mlflow"), version=version)
     champion = versions.champion(question.name, workspace.var)
     lines = page(question, told, champion.version if champion else None, link)
-    kept = card.read_text(encoding="utf-8") if card else ""
-    return "\n".join(lines), f"{kept}\n\n## Evidence\n\n```json\n{to_json(told)}\n```\n"
+    text = card.read_text(encoding="utf-8") if card else ""
+    return "\n".join(lines), f"{text}\n\n## Evidence\n\n```json\n{to_json(told)}\n```\n"
 
 
 def _name(given: str) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from core.atomic_files import sha256_file
-from core.errors import BadData
 from core.schema.evaluation import Gate
 from core.tables.predictions import read_predictions, rows_hash
 from core.tables.task import Task
@@ -123,11 +122,11 @@ def review(candidate: Version, champion: Version | None, var: Path) -> Verdict:
         return Verdict.refused("evidence", str(fault))
 
 
-def as_registered(version: Version, var: Path) -> dict[str, Any] | None:
+def as_registered(version: Version, var: Path) -> Mapping[str, Any] | None:
     """A version's bundle; None where it has none, or another than was registered."""
     try:
-        return recorded.bundle(version, var)
-    except BadData:
+        return recorded.read(version, var).told
+    except recorded.Altered:
         return None
 
 
@@ -135,7 +134,7 @@ def predictions_of(version: Version, var: Path) -> Path | None:
     """A version's predictions; None where it has none, or others than were judged."""
     try:
         return recorded.recorded(version, versions.PREDICTIONS, var)
-    except BadData:
+    except recorded.Altered:
         return None
 
 
@@ -154,12 +153,15 @@ def _sound(version: Version, var: Path) -> dict[str, Any]:
         raise UnsoundError("it has no evidence: register it again with `headrace run NAME --force register`")
     if sha256_file(file) != version.tags.get(versions.EVIDENCE_HASH):
         raise UnsoundError("its evidence was edited: the hash is not the one that it was registered with")
+    keys = signing.trusted_keys()
+    if keys and (fault := signing.fault(file, versions.evidence(version, signing.EVIDENCE, var), keys)):
+        raise UnsoundError(f"of its evidence, {fault}")
     told = _parsed(file)
     if told["model"] != {"name": version.name, "model_hash": version.model_hash}:
         raise UnsoundError("its evidence is that of another version")
     if told["test"]["split"] != "test" or told["test"]["hash"] != version.tags.get(versions.TEST_HASH):
         raise UnsoundError("its evidence is of other rows than the test split that it was registered with")
-    for name, fault in recorded.faults(version, told, var).items():
+    for name, fault in recorded.Kept(version, var, told).faults.items():
         if name != versions.PREDICTIONS and not recorded.excused(version, name):  # _claim looks at those
             raise UnsoundError(f"of what was registered with it, {name} {fault}")
     return told

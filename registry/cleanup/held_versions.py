@@ -134,7 +134,7 @@ def _held(client: MlflowClient, version: Version, aliases: list[str], chain: Cha
     kept = _evidence(client, version, var)
     if kept is not None and (kept / BUNDLE).is_file():
         for name in (LOCK, SETTINGS):
-            recorded(version, name, var)  # raises BadData for an altered one: what is needed cannot be known
+            recorded(version, name, var)  # raises Altered for such a one: what is needed cannot be known
     text = (kept / LOCK).read_bytes() if kept is not None and (kept / LOCK).is_file() else None
     folder = _files(client, version, var)
     moves = [entry for entry in chain.entries if entry.action in MOVES]

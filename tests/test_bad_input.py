@@ -194,20 +194,22 @@ def drive(workspace: Workspace, driver: str, recipe: str) -> subprocess.Complete
     return workspace.headrace("run", recipe)
 
 
-@pytest.mark.parametrize(
-    ("case", "then"), [(case, DRIVERS[number % 2]) for number, case in enumerate(CASES)], ids=lambda value: str(value)
-)
-def test_bad_input(bench: Workspace, case: Case, then: str) -> None:
-    """Both drivers meet it, one after the other; then one of them is given what is good."""
+FIRST = {code: next(case for case in CASES if case.code == code) for code in sorted({case.code for case in CASES})}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_bad_input(bench: Workspace, case: Case) -> None:
+    """A stage stops it; then what is good is taken. `headrace run` passes a stage's code and words on: once a code."""
+    drivers = DRIVERS if case in FIRST.values() else ["dvc"]
     before = last_good(bench, case.recipe)
     try:
         case.spoil(bench)
-        for driver in DRIVERS:
+        for driver in drivers:
             check(drive(bench, driver, case.recipe), case, driver)
             assert last_good(bench, case.recipe) == before
     finally:
         good_input(bench)
-    again = drive(bench, then, case.recipe)
+    again = drive(bench, drivers[-1], case.recipe)
     assert again.returncode == 0, again.stdout + again.stderr
     assert last_good(bench, case.recipe) == before
 

@@ -216,7 +216,7 @@ def test_another_user_is_asked_for_the_key_by_both_servers(
     ]
     assert as_another_user(_ASK.format(asked=asked)).split() == ["401"] * len(asked)
     assert untouched(prefect, deployment)
-    assert servers.mlflow_running(workspace) is None  # nothing of it loaded MLflow
+    assert not mlflow.healthy("/health")  # nothing of it loaded MLflow
 
 
 def test_what_a_workspace_keeps_is_its_owners(tmp_path: Path) -> None:

@@ -98,10 +98,10 @@ def test_the_mlflow_page_waits_for_its_database_and_is_loaded_when_it_is_opened(
     server = local.running(workspace, "mlflow")
     assert server is not None and server.page == page == servers.start_mlflow_page(workspace)
     light = psutil.Process(server.pid).memory_info().rss
-    assert servers.mlflow_running(workspace) is None
+    assert not server.healthy("/health")
     search = asked(server, "/api/2.0/mlflow/experiments/search", b'{"max_results": 9}')
     assert "seen" in {each["name"] for each in json.loads(search)["experiments"]}
-    assert servers.mlflow_running(workspace) is not None
+    assert server.healthy("/health")
     assert psutil.Process(server.pid).memory_info().rss > 2 * light
     assert servers.stop(workspace) == ["mlflow"]
     with sqlite3.connect(workspace.var / "mlflow" / "mlflow.db") as store:

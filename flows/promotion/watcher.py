@@ -1,4 +1,4 @@
-"""Every alias that somebody moves in MLflow is seen within seconds and judged: MLflow calls, or a look finds it."""
+"""Every alias that somebody moves in MLflow, or in its database, is seen within seconds and judged."""
 
 from __future__ import annotations
 
@@ -12,47 +12,41 @@ from typing import TYPE_CHECKING
 from core.errors import HeadraceError, Outage
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, judge_of
-from flows.promotion.webhook_server import receiving
 from flows.servers import servers
 from flows.terminal import output
 
 if TYPE_CHECKING:
     from registry.promotion.promotion import Settled
 
-# Webhooks come from MLflow's server only: what is moved in its database, or while it is away, is found by looking.
 LOOK_EVERY_S = 2.0
 VERIFY_EVERY_S = 60.0
 
 
-def watch(workspace: Workspace, over: threading.Event, woken: threading.Event, say: Callable[[str], None]) -> None:
+def watch(workspace: Workspace, over: threading.Event, say: Callable[[str], None]) -> None:
     """Judge every alias that somebody moves, until `over` is set; a server that is away is waited for.
 
-    woken: ends the wait for the next look; MLflow's webhook sets it. Verifies every ledger now and then, and says once
-    what is wrong with one.
+    Verifies every ledger now and then, and says once what is wrong with one.
     """
     each_time = _Watch(workspace, say)
-    with receiving(workspace, woken.set, say) as webhook:
-        while not over.is_set():
-            woken.clear()
-            for duty in (webhook.keep, each_time.ask, each_time.look, each_time.verify):
-                try:
-                    duty()
-                except Outage as outage:  # of one server; the others are looked at
-                    each_time.say_once(f"promotions are not watched for now: {outage}")
-            woken.wait(LOOK_EVERY_S)
+    while not over.is_set():
+        for duty in (each_time.ask, each_time.look, each_time.verify):
+            try:
+                duty()
+            except Outage as outage:  # of one server; the others are looked at
+                each_time.say_once(f"promotions are not watched for now: {outage}")
+        over.wait(LOOK_EVERY_S)
 
 
 @contextmanager
 def watching(workspace: Workspace, say: Callable[[str], None] = output.say) -> Iterator[None]:
     """`watch` in a thread of this process while the block runs."""
-    over, woken = threading.Event(), threading.Event()
-    thread = threading.Thread(target=watch, args=(workspace, over, woken, say), name="promotions", daemon=True)
+    over = threading.Event()
+    thread = threading.Thread(target=watch, args=(workspace, over, say), name="promotions", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        woken.set()
         thread.join()
 
 

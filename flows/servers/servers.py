@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from core.atomic_files import write_private
 from core.errors import Outage
@@ -22,7 +21,7 @@ from core.workspace import Workspace
 from flows.servers import local
 from flows.servers.local import QUIET, Name, Server
 from flows.servers.turns import locked
-from registry.store.connection import is_remote, public_address
+from registry.store.connection import public_address
 
 _VARIABLE: dict[Name, str] = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
 _HEALTH = "/api/health"
@@ -132,26 +131,6 @@ def start_mlflow_page(workspace: Workspace) -> str | None:
         return None
     with locked(workspace, "mlflow-server"):
         return local.started(workspace, "mlflow").page
-
-
-def mlflow_running(workspace: Workspace) -> str | None:
-    """The address, for clients, of an MLflow server on this machine that is up and loaded.
-
-    One of the user's is taken to be; that of this workspace has the key in it.
-    """
-    if given := os.environ.get("MLFLOW_TRACKING_URI"):
-        return given if is_remote() and is_loopback(given) else None
-    server = local.running(workspace, "mlflow")
-    return server.url.replace("//", f"//{server.credentials}@") if server and server.healthy("/health") else None
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a server's address is one of this machine alone."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:  # no address at all
-        return False
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def pages(workspace: Workspace) -> dict[str, str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.store.connection import artifacts, prepare_embedded
-from registry.store.webhooks import server_settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -23,7 +22,6 @@ def mlflow_page(var: Path, *, hosts: Sequence[str], origin: str) -> ASGIApp:
     """
     store, kept = prepare_embedded(var), str(artifacts(var).resolve())
     os.environ |= {
-        **server_settings(var / "mlflow"),
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": origin,
         "_MLFLOW_SERVER_FILE_STORE": store,

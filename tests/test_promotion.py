@@ -187,7 +187,9 @@ def test_a_version_is_made_again_from_an_empty_cache_and_a_remote(lived: Workspa
     cache = lived.path(".dvc/cache")
     cache.rename(cache.with_name("cache-away"))
     try:
-        done = lived.headrace("reproduce", "tiny/1")
+        asked = lived.headrace("reproduce", "tiny/1")  # its recipe was in no commit
+        assert (asked.returncode, "+gates: {accuracy" in asked.stderr) == (2, True), asked.stderr
+        done = lived.headrace("reproduce", "tiny/1", "--apply-patch")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "tiny/1 was made again: equal, weights and metrics" in done.stdout
     finally:

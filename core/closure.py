@@ -12,8 +12,8 @@ LOCAL_PACKAGES = ("core", "flows", "pipelines", "registry", "serving")
 # Modules that cannot move a stage's output: words for people, waiting, who may write, and what only fetches bytes whose
 # sha256 the caller checks. tests/test_drivers.py changes every message in them, and every stage makes the same bytes.
 BOUNDARY = (
-    "core/closure.py", "core/errors.py", "core/patience.py", "core/progress.py", "pipelines/driver.py",
-    "pipelines/stage.py", "registry/store/",
+    "core/closure.py", "core/errors.py", "core/file_locks.py", "core/patience.py", "core/progress.py",
+    "pipelines/driver.py", "pipelines/stage.py", "registry/store/",
 )  # fmt: skip
 
 

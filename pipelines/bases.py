@@ -29,6 +29,10 @@ _MODEL_NAME = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<ve
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
+class OtherWeightsError(BadRequest):
+    """A base that is there, and whose weights are not those that the lock names."""
+
+
 @dataclass(frozen=True)
 class Resolved:
     """A folder with config.json and safetensors. version: of models:/, or the hub's commit."""
@@ -59,9 +63,9 @@ def identify(reference: str, root: Path, *, weights: bool = True) -> BaseIdentit
 
 
 def check(found: Resolved, sha256: str, reference: str) -> None:
-    """Raise BadRequest when the weights are not those that the lock names."""
+    """Raise OtherWeightsError when the weights are not those that the lock names."""
     if found.sha256 != sha256:
-        raise BadRequest(
+        raise OtherWeightsError(
             f"base {reference}: {found.folder} holds {found.sha256[:12]}, the lock names {sha256[:12]}. "
             "Bring the old files back, or run `headrace lock`."
         )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.atomic_files import make_folder
 from core.errors import HeadraceError, unwritable
+from core.file_locks import lock_file, take
 from core.progress import tell
 from core.terminal import guard
 from core.workspace import Job, Kind, find_workspace
@@ -57,16 +56,12 @@ def readable_faults(folder: Path) -> Iterator[None]:
 @contextmanager
 def _only_writer(job: Job, stage: str) -> Iterator[None]:
     """Hold this stage's lock: a stage left behind by a killed driver is waited for, not joined."""
-    locks = job.workspace.var / "locks"
-    make_folder(locks)
-    with (locks / f"{job.kind}-{job.name}-{stage}.lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with lock_file(job.workspace.var / "locks" / f"{job.kind}-{job.name}-{stage}.lock") as file:
+        if not take(file, wait=False):
             file.seek(0)
             holder = file.read().strip() or "another process"
             print(f"{stage}@{job.name}: waiting for {holder}, which is running it", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take(file)
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()}")

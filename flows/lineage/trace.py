@@ -22,7 +22,7 @@ from flows.graph.graph import Graph
 from flows.graph.rot import md5_file
 from flows.terminal.inputs import parse_model
 from flows.terminal.output import show
-from pipelines.bases import locked
+from pipelines.bases import OtherWeightsError, locked
 from pipelines.evidence.evidence import BUNDLE, as_registered
 from pipelines.evidence.provenance import is_commit
 from pipelines.recipes.read import read_lock
@@ -156,7 +156,7 @@ class _Kept:
         except HeadraceError as fault:
             if self._keeps(identity):
                 return "moved", f"what the version needs of it is kept and whole; {fault}"
-            return ("mismatch" if "the lock names" in str(fault) else "missing"), str(fault)
+            return ("mismatch" if isinstance(fault, OtherWeightsError) else "missing"), str(fault)
         return "verified", ""
 
     def _keeps(self, identity: BaseIdentity) -> bool:

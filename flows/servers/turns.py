@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -12,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from core.atomic_files import make_folder
+from core.file_locks import lock_file, take
 from core.workspace import Kind, Workspace
 from pipelines.stage import readable_faults
 
@@ -45,10 +44,10 @@ def turns(
         waited |= held.enter_context(working(workspace, say=say))
         for kind, name in sorted(jobs):
             file = held.enter_context(_open(workspace, f"{kind}-{name}.run"))
-            if not _try(file, fcntl.LOCK_EX):
+            if not take(file, wait=False):
                 waited = True
                 say(f"{name}: waiting for {_read(file) or 'another process'}, which is running it")
-                fcntl.flock(file, fcntl.LOCK_EX)
+                take(file)
             _write(file, command)
         yield waited
 
@@ -57,10 +56,10 @@ def turns(
 def working(workspace: Workspace, *, say: Callable[[str], None]) -> Iterator[bool]:
     """Keep `headrace gc` off while the block works; yields whether it had to wait for one."""
     with _open(workspace, _GC) as file:
-        waited = not _try(file, fcntl.LOCK_SH)
+        waited = not take(file, shared=True, wait=False)
         if waited:
             say(f"waiting for {_read(file) or 'another process'}, which frees space")
-            fcntl.flock(file, fcntl.LOCK_SH)
+            take(file, shared=True)
         yield waited
 
 
@@ -68,10 +67,10 @@ def working(workspace: Workspace, *, say: Callable[[str], None]) -> Iterator[boo
 def alone(workspace: Workspace, *, command: str, say: Callable[[str], None]) -> Iterator[None]:
     """Work while no run, reproduction or other gc of the workspace does; waits for those that do, and says for whom."""
     with _open(workspace, _GC) as file:
-        if not _try(file, fcntl.LOCK_EX):
+        if not take(file, wait=False):
             at_work = list(_runs(workspace)) or [_read(file)]
             say(f"waiting for {', '.join(str(each or 'another process') for each in at_work)}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take(file)
         _write(file, command)
         try:
             yield
@@ -88,8 +87,8 @@ def no_stage(workspace: Workspace) -> Iterator[str | None]:
     found = [path for kind in ("recipe", "index") for path in (workspace.var / "locks").glob(f"{kind}-*.lock")]
     with ExitStack() as held:
         for path in sorted(path for path in found if not path.name.endswith(_RUN)):
-            file = held.enter_context(path.open("a+", encoding="utf-8"))
-            if not _try(file, fcntl.LOCK_EX):
+            file = held.enter_context(lock_file(path))
+            if not take(file, wait=False):
                 file.seek(0)
                 yield f"{file.read().strip()} ({path.stem})"
                 return
@@ -101,20 +100,14 @@ def holder(workspace: Workspace, kind: Kind, name: str) -> Holder | None:
     if not _path(workspace, f"{kind}-{name}.run").exists():
         return None
     with _open(workspace, f"{kind}-{name}.run") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read(file)
-    return None
+        return None if take(file, shared=True, wait=False) else _read(file)
 
 
 @contextmanager
 def only_one(workspace: Workspace, what: str, *, command: str) -> Iterator[Holder | None]:
     """Yield None and hold the lock called `what`, or yield who holds it."""
     with _open(workspace, what) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(file, wait=False):
             yield _read(file) or Holder(0, "another process", " " * 19)
             return
         _write(file, command)
@@ -125,25 +118,16 @@ def only_one(workspace: Workspace, what: str, *, command: str) -> Iterator[Holde
 def locked(workspace: Workspace, what: str) -> Iterator[None]:
     """Hold the lock called `what`, waiting for it."""
     with _open(workspace, what) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take(file)
         yield
 
 
 def _runs(workspace: Workspace) -> Iterator[Holder | None]:
     """Who has a turn now."""
     for path in sorted((workspace.var / "locks").glob(f"*{_RUN}")):
-        with path.open("a+", encoding="utf-8") as file:
-            if not _try(file, fcntl.LOCK_SH):
+        with lock_file(path) as file:
+            if not take(file, shared=True, wait=False):
                 yield _read(file)
-
-
-def _try(file: IO[str], how: int) -> bool:
-    """Take a lock, unless another process has it."""
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _path(workspace: Workspace, what: str) -> Path:
@@ -153,8 +137,7 @@ def _path(workspace: Workspace, what: str) -> Path:
 def _open(workspace: Workspace, what: str) -> IO[str]:
     path = _path(workspace, what)
     with readable_faults(path.parent):
-        make_folder(path.parent)
-        return path.open("a+", encoding="utf-8")
+        return lock_file(path)
 
 
 def _write(file: IO[str], command: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from core.addresses import without_secrets
 from core.atomic_files import make_folder
 from core.errors import BadRequest, HeadraceError, Outage
+from core.file_locks import held
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,10 +81,7 @@ def shown_server() -> str:
 @contextmanager
 def locked(var: Path, name: str) -> Iterator[None]:
     """Hold var/locks/NAME.lock; other processes of this workspace wait."""
-    folder = var / "locks"
-    make_folder(folder)
-    with (folder / f"{name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(var / "locks" / f"{name}.lock"):
         yield
 
 

@@ -5,15 +5,15 @@ Packed with every version, so that one which MLflow loads without this project f
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.addresses import without_secrets
-from core.atomic_files import make_folder, replacing
+from core.atomic_files import replacing
 from core.errors import BadRequest, HeadraceError
+from core.file_locks import held
 from core.weights.base_store import FOLDER, NamedBase, base_folder, cached, named_base, unlike
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def fetch(client: MlflowClient, run: Run | None, named: NamedBase, folder: Path)
     if run is None:
         server = without_secrets(client.tracking_uri)
         raise BadRequest(f"{named} is not on this machine, nor in {server}. Register the model again.")
-    make_folder(folder.parent)
-    with (folder.parent / f".{folder.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(folder.parent / f".{folder.name}.lock"):
         if unlike(folder, named.files) is None:
             return
         with tempfile.TemporaryDirectory(prefix="headrace-") as scratch, replacing(folder) as fresh:

@@ -5,7 +5,6 @@ Changes of one index wait for each other, by a lock of that index; those of anot
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.atomic_files import make_folder
+from core.file_locks import held
 
 KEPT_S = 24 * 3600  # a client that asks again after a day means something new
 
@@ -33,9 +32,7 @@ class Repeats:
         again; changes that set or remove one document may be made twice. Raises OtherRequest, and whatever the change
         raises.
         """
-        make_folder(self.file.parent)
-        with self.file.with_name(f"{index}.repeats.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held(self.file.with_name(f"{index}.repeats.lock")):
             known = self._known(caller, key)
             if known is None:
                 answer = change()

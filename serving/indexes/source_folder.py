@@ -5,7 +5,6 @@ The folder is the index's source, so whatever is written here is searched after 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest
+from core.file_locks import held
 from core.schema.search import Access
 from core.tables.access import Rules, in_rows
 from core.workspace import Job, inside, leads_out
@@ -106,9 +106,7 @@ class Folder:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One writer at a time, of this process and of others."""
-        make_folder(self.lock.parent)
-        with self.lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with held(self.lock):
             yield
 
     def _seen(self, identity: str, caller: Caller) -> Path:

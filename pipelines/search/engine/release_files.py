@@ -6,7 +6,6 @@ Readers hold a shared lock on their version, so that it is removed only when the
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
@@ -15,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
-from core.atomic_files import make_folder, read_json, replacing, write_json
+from core.atomic_files import read_json, replacing, write_json
 from core.errors import BadRequest
+from core.file_locks import lock_file, take
 from core.workspace import inside, is_name
 from pipelines.search.engine import sparse_files
 
@@ -91,8 +90,8 @@ class Versions:
             if folder is None or not folder.is_dir():
                 yield None
                 return
-            with _lock_file(folder).open("a") as file:
-                _flock(file, fcntl.LOCK_SH)
+            with lock_file(_lock_of(folder)) as file:
+                take(file, shared=True)
                 if folder.is_dir():
                     yield folder if _whole(folder) else None
                     return
@@ -101,11 +100,10 @@ class Versions:
     @contextmanager
     def building(self, index: str) -> Iterator[None]:
         """One process at a time; others wait and say so."""
-        make_folder(self._of(index))
-        with (self._of(index) / "build.lock").open("a") as file:
-            if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with lock_file(self._of(index) / "build.lock") as file:
+            if not take(file, wait=False):
                 print(f"{index}: waiting for another process that is building it", file=sys.stderr, flush=True)
-                _flock(file, fcntl.LOCK_EX)
+                take(file)
             yield
 
     @contextmanager
@@ -136,11 +134,11 @@ class Versions:
 
     def is_read(self, index: str, version: str) -> bool:
         """Whether somebody reads a version now."""
-        lock = _lock_file(self._of(index, version))
+        lock = _lock_of(self._of(index, version))
         if not lock.exists():
             return False
-        with lock.open("a") as file:
-            return not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with lock_file(lock) as file:
+            return not take(file, wait=False)
 
     def remove(self, index: str, version: str) -> bool:
         """Remove a version that is not live, unless somebody reads it; within building(). Returns whether it went."""
@@ -153,24 +151,16 @@ class Versions:
 
 
 def _removed(folder: Path) -> bool:
-    with _lock_file(folder).open("a") as file:
-        if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with lock_file(_lock_of(folder)) as file:
+        if not take(file, wait=False):
             return False
         shutil.rmtree(folder)
-        _lock_file(folder).unlink()
+        _lock_of(folder).unlink()
     return True
 
 
-def _lock_file(folder: Path) -> Path:
+def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
-
-
-def _flock(file: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(file, how)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -492,7 +492,7 @@ def test_a_column_whose_type_shows_late_has_one_type(tmp_path: Path) -> None:
 PEAK = """
 import re, sys
 from pathlib import Path
-from pipelines.collect import run
+from pipelines.collect.collect import run
 from core.workspace import Workspace
 run(Workspace(Path(sys.argv[1])).job("recipe", "tried"))
 status = Path("/proc/self/status").read_text()  # getrusage() would count the parent's memory before exec

@@ -252,7 +252,7 @@ import sys
 import time
 from pathlib import Path
 from pipelines.search.engine.embedded import Edge
-from pipelines.search.engine import Ask
+from pipelines.search.engine.engine import Ask
 from pipelines.search.engine.release_files import Versions
 engine = Edge(Versions(Path(sys.argv[1])))
 print("ready", flush=True)

@@ -366,7 +366,7 @@ def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_has_an_end(tmp_path: Path) -> None:
     """In its process, a parser that asks for more than the limit gets an error and not the machine's memory."""
     code = (
-        "import resource; from pipelines.sources.parsers import _process as p, pdf\n"
+        "import resource; from pipelines.sources import _parsing as p; from pipelines.sources.parsers import pdf\n"
         "def greedy(content): return bytearray(3 * 2**30)\n"
         "pdf.parse = greedy\np.main(9)"
     )

@@ -183,7 +183,7 @@ def test_what_a_trusted_key_signed_is_run_and_an_altered_patch_is_not(
     write_key(tmp_path, "ours")
     monkeypatch.setenv(signing.TRUSTED, str(tmp_path / "ours.pub"))
     monkeypatch.setenv(signing.KEY, str(tmp_path / "ours.pem"))
-    monkeypatch.setattr("registry.store.is_own", lambda *_: True)
+    monkeypatch.setattr("registry.version.register_version.is_own", lambda *_: True)
     marker = tmp_path / "marker"
     change_step(world, marker)
     world.register()

@@ -244,8 +244,6 @@ def test_equal_files_give_equal_bytes_and_a_changed_row_does_not(tiny: Workspace
 @pytest.mark.parametrize(
     ("file", "key"),
     [
-        ("pipelines/tasks/text/text_classification.py", "task"),
-        ("pipelines/tasks/parts/classification.py", "task"),
         ("pipelines/sources/files.py", "source"),
         ("pipelines/sources/readers/csv.py", "source"),
     ],

@@ -18,11 +18,13 @@ from core.atomic_files import read_json, sha256_json
 from core.errors import BadRequest
 from core.manifest import read_manifest
 from core.workspace import Job, Workspace
+from flows.graph.graph import CODE_STAGE
 from flows.graph.plan import Patience
 from flows.lineage.clone import RECIPE, RECIPE_LOCK, Origin, bring_bases, commit_of, lay_out
 from flows.run.workers import Crew, Facts
 from flows.servers.turns import working
 from flows.terminal.output import say
+from pipelines.code import CODE
 from registry.cleanup.forgotten_rows import forgotten
 from registry.store import versions
 from registry.store.overview import libraries_moved
@@ -137,10 +139,12 @@ def _run_stages(job: Job, env: Mapping[str, str]) -> None:
     root, title = job.workspace.root, f"headrace reproduce {job.name}"
     env = {**env, "DVC_EXP_NAME": "reproduce"}
     with Crew(root, job.workspace.var / "logs", size=1, title=title, env=env) as crew:
+        limit_s = Patience.from_environment().stage_timeout_s
+        if CODE in (root / "dvc.yaml").read_text(encoding="utf-8"):  # a commit of before had no such stage
+            crew.run(CODE_STAGE, force=False, timeout_s=limit_s, on_facts=_waits)
         for stage in _STAGES:
             say(f"{stage}@{job.name}")
-            crew.run(f"{stage}@{job.name}", force=True, timeout_s=Patience.from_environment().stage_timeout_s,
-                     on_facts=_waits)  # fmt: skip
+            crew.run(f"{stage}@{job.name}", force=True, timeout_s=limit_s, on_facts=_waits)
 
 
 def _waits(facts: Facts) -> None:

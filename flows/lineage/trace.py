@@ -37,6 +37,8 @@ from registry.version.version_lineage import Lineage, Node, State
 if TYPE_CHECKING:
     from registry.store.versions import Version
 
+_CODE = "code.json"  # kept with a version: the files of code that its stages could run
+
 Found = tuple[State, str]
 
 
@@ -174,11 +176,13 @@ class _Kept:
         commit, _, dirty = str(node.hash).partition("-")
         if dirty:
             return "recorded", "the tree was dirty: code.patch holds the difference"
-        wanted = version_lineage.code_of(self.lock)
+        wanted = version_lineage.code_of(self.lock)  # by its md5, of a version of before code.json
+        if (kept := self.recorded.file(_CODE)) is not None:
+            wanted = read_json(kept)["files"]  # by the first digits of its sha256
         found = _blobs(self.workspace.root, commit, sorted(wanted))
         if found is None:
             return "missing", f"git has no commit {commit[:10]}"
-        other = [path for path, md5 in wanted.items() if found.get(path) != md5]
+        other = [path for path, said in wanted.items() if not any(h.startswith(said) for h in found.get(path, ()))]
         return ("mismatch", f"{other[0]} is another file in that commit") if other else ("verified", "")
 
     def _source(self, node: Node) -> Found:
@@ -298,8 +302,8 @@ def _indexes(workspace: Workspace, version: Version) -> tuple[list[Node], list[t
     return nodes, [(node.id, f"{version.name}/{version.version}") for node in nodes]
 
 
-def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, str] | None:
-    """The md5 of files as a commit has them; None when git has no such commit."""
+def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, tuple[str, str]] | None:
+    """The md5 and sha256 of files as a commit has them; None when git has no such commit."""
     git = ["git", "-C", str(root)]
     if not is_commit(commit):
         return None
@@ -307,6 +311,9 @@ def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, str] | None:
         return None
     found = read_objects(root, [f"{commit}:{path}" for path in paths])
     return {
-        name.removeprefix(f"{commit}:"): hashlib.md5(content, usedforsecurity=False).hexdigest()
+        name.removeprefix(f"{commit}:"): (
+            hashlib.md5(content, usedforsecurity=False).hexdigest(),
+            hashlib.sha256(content).hexdigest(),
+        )
         for name, content in found.items()
     }

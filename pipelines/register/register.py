@@ -319,6 +319,7 @@ def _kept_files(job: Job, folder: Path, card_text: str) -> dict[str, Path]:
         "recipe.yaml": job.settings_file,
         "recipe.lock": job.lock_file,
         "requirements.lock": job.workspace.root / "requirements.lock",
+        "code.json": job.workspace.root / "data" / "code.json",
     }
     files |= {name: folder / name for name in (CARD, "dvc-lock.json", "code.patch", RIVAL, SECTION)}
     return {name: path for name, path in files.items() if path.exists()}

@@ -180,7 +180,7 @@ def log_file(workspace: Workspace, name: Name) -> Path:
 
 def _environment() -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if key not in _USERS}
-    code = str(Path(__file__).parents[1])
+    code = str(Path(__file__).parents[2])
     return {**env, **QUIET, "PYTHONPATH": os.pathsep.join(filter(None, [code, env.get("PYTHONPATH")]))}
 
 

@@ -6,12 +6,11 @@ edited file, and a file that no stage runs re-runs nothing. `headrace` and `dvc 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.atomic_files import make_folder, said_in, to_json, write_json
+from core.atomic_files import make_folder, said_in, sha256_file, sha256_json, write_json
 from core.closure import BOUNDARY, closure, code_hash
 from core.workspace import Workspace, find_workspace
 
@@ -36,7 +35,7 @@ def document(root: Path) -> dict[str, Any]:
         files.update(run)
         group, _, name = key.rpartition(".")
         (found.setdefault(group, {}) if group else found)[name] = _short(code_hash(root, run))
-    hashes = {path.relative_to(root).as_posix(): _of_file(path) for path in sorted(files)}
+    hashes = {path.relative_to(root).as_posix(): _short(sha256_file(path)) for path in sorted(files)}
     return {**found, "files": hashes}
 
 
@@ -79,14 +78,10 @@ def write(workspace: Workspace) -> None:
     if before and before != now:
         earlier = workspace.var / EARLIER
         make_folder(earlier)
-        write_json(earlier / f"{_short(hashlib.sha256(to_json(before).encode()).hexdigest())}.json", before)
+        write_json(earlier / f"{_short(sha256_json(before))}.json", before)
         for old in sorted(earlier.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)
     write_json(target, now)
-
-
-def _of_file(path: Path) -> str:
-    return _short(hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _short(digest: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.expectations import schema_references as references
+from pipelines.expectations import schema_references
 from pipelines.expectations.row_condition import fault_of
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -62,7 +62,7 @@ def nested(schema: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_reference_that_leads_out_of_its_schema(arguments: dict[str, Any]) -> None:
-    assert "leads elsewhere" in str(references.fault_of(arguments))
+    assert "leads elsewhere" in str(schema_references.fault_of(arguments))
 
 
 def test_a_schema_that_refers_to_itself_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_a_schema_that_refers_to_itself_fetches_nothing(monkeypatch: pytest.Monk
         {"$schema": "http://json-schema.org/draft-04/schema#", "id": AWAY, "definitions": {"a": {"type": "string"}},
          "properties": {"a": {"$ref": "#/definitions/a"}}},
     ):  # fmt: skip
-        assert references.fault_of({"json_schema": schema}) is None
+        assert schema_references.fault_of({"json_schema": schema}) is None
         jsonschema.validate({"a": "x"}, schema)
         with pytest.raises(jsonschema.ValidationError, match="is not of type"):
             jsonschema.validate({"a": 1}, schema)

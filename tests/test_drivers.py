@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import tokenize
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,7 +128,9 @@ def test_a_change_makes_stale_exactly_what_depends_on_it(pair, kind: str) -> Non
     assert ran(workspace.dvc("repro", "settings@tiny")) == [stage for stage in expected if stage == "settings"]
     later = stale(workspace.root, addresses(workspace))
     found = [stage for stage in expected if stage == "settings"]
-    found += [node.stage for node in Graph(workspace.root).nodes if node.address in behind_(workspace, later)]
+    found += [
+        node.stage for node in Graph(workspace.root).nodes if node.address in behind(Graph(workspace.root).nodes, later)
+    ]
     assert found == expected
     if kind in ("the task", "what tasks share", "a stage", "the registry's client"):
         assert named == set(expected) - ({"register"} if kind == "a stage" else set())
@@ -144,10 +146,6 @@ def test_a_change_makes_stale_exactly_what_depends_on_it(pair, kind: str) -> Non
 
 def addresses(workspace: Workspace) -> list[str]:
     return [node.address for node in stages(workspace.root, "recipe", ["tiny"])]
-
-
-def behind_(workspace: Workspace, found: Mapping[str, list[str]]) -> set[str]:
-    return behind(Graph(workspace.root).nodes, set(found))
 
 
 def test_words_and_waiting_move_no_byte(pair) -> None:

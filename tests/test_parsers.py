@@ -20,7 +20,7 @@ import pytest
 from core.errors import HeadraceError
 from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
-from pipelines.sources import _parsing as _process
+from pipelines.sources import _parsing
 from pipelines.sources._files import Found, local
 from pipelines.sources._parsing import Parsers
 from pipelines.sources._records import Record
@@ -355,9 +355,9 @@ def test_who_wants_no_more_rows_does_not_wait_for_them(tmp_path: Path, parsers: 
 def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.html"
     path.write_text("<p>" + "word " * 100, encoding="utf-8")
-    monkeypatch.setattr(_process, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(_parsing, "MAX_FILE_BYTES", 100)
     with pytest.raises(Unreadable, match="a file of 503 bytes; at most 100 are parsed"):
-        _process.parse("html", path, "utf-8")
+        _parsing.parse("html", path, "utf-8")
     monkeypatch.setattr(html, "MAX_CHARS", 50)
     with pytest.raises(Unreadable, match="longer than 50 characters"):
         html.of_text(path.read_text())

@@ -30,8 +30,7 @@ from registry.promotion import promotion
 from registry.promotion.receipts import receipt_holds
 from registry.store import signing, versions
 from registry.store.connection import connect
-from registry.version import evidence_files as recorded
-from registry.version import predict
+from registry.version import evidence_files, predict
 from registry.version.onnx_choice import CLOSE, GRAPH, unfit
 from tests.conftest import TINY_RECIPE, film_rows, make_workspace
 
@@ -113,7 +112,7 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     for tag in ("raw_hash", "validated_hash", "prepared_hash", "recipe_hash", "base_hash", "dvc_lock_hash"):
         assert version.tags[tag]
     assert len(version.tags["code_commit"].removesuffix("-dirty")) == 40
-    recorded_there = recorded.read(version, job.workspace.var)
+    recorded_there = evidence_files.read(version, job.workspace.var)
     folder = versions.evidence(version, signing.BUNDLE, job.workspace.var)
     assert folder is not None
     kept = {path.relative_to(folder.parent).as_posix() for path in folder.parent.rglob("*") if path.is_file()}
@@ -129,7 +128,7 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     )
     assert "eval_loss" in run_of.data.metrics
     profile = read_json(job.folder / "validated" / "profile.json")
-    assert recorded.champion_profile("tiny", job.workspace.var) == profile
+    assert evidence_files.champion_profile("tiny", job.workspace.var) == profile
 
 
 def test_again_is_the_same_version_and_says_what_beats_it(

@@ -24,7 +24,7 @@ import pytest
 
 from core.errors import BadRequest
 from core.workspace import Workspace, find_workspace
-from flows.schedule import scheduler as schedule
+from flows.schedule import scheduler
 from flows.schedule.deployments import FLOW, WORKSPACE
 from flows.servers import local, servers
 from flows.servers.gateway import bound, new_server
@@ -330,8 +330,8 @@ def test_steps_that_somebody_planted_are_gone_at_the_next_start(prefect: local.S
     found = asked(prefect, "POST", "/api/deployments/", about)["id"]
     job = tiny.workspace.job("recipe", "planted")
     with servers.prefect_settings(tiny.workspace, os.environ["PREFECT_API_URL"]):
-        schedule._delete_altered([job])
-        schedule._delete_altered([job])
+        scheduler._delete_altered([job])
+        scheduler._delete_altered([job])
     with pytest.raises(urllib.error.HTTPError, match="404"):
         asked(prefect, "GET", f"/api/deployments/{found}")
 

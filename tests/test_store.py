@@ -27,8 +27,7 @@ from registry.promotion.receipts import receipt_holds
 from registry.store import versions
 from registry.store.connection import connect, database, exclusive
 from registry.store.tracking import Dataset, training_run
-from registry.version import evidence_files as recorded
-from registry.version import predict, register_version
+from registry.version import evidence_files, predict, register_version
 from registry.version.runs import Candidate
 from tests.conftest import ROOT
 from tests.small_model import TEXTS, candidate, make_small_model, trusting
@@ -115,7 +114,7 @@ def test_a_version_says_what_it_is(make: Make, var: Path, models: list[Path]) ->
     assert entry.description == "# films\n"
     for name in ("profile.json", "model-card.md", "plots/confusion.png"):
         assert versions.evidence(done.version, name, var) is not None, name
-    assert recorded.champion_profile(subject.name, var) == {"rows": 96}
+    assert evidence_files.champion_profile(subject.name, var) == {"rows": 96}
     folder, number = versions.model_folder(subject.name, "champion", var)
     assert number == "1"
     assert (folder / "model.safetensors").read_bytes() == (models[0] / "model.safetensors").read_bytes()
@@ -463,7 +462,7 @@ def test_a_server_holds_the_same(make: Make, tmp_path: Path, server: str, models
     folder, _ = versions.model_folder(make(0).name, "1", var)
     assert (folder / "model.safetensors").read_bytes() == (models[0] / "model.safetensors").read_bytes()
     assert versions.model_folder(make(0).name, "1", var)[0] == folder
-    assert recorded.champion_profile(make(0).name, var) == {"rows": 96}
+    assert evidence_files.champion_profile(make(0).name, var) == {"rows": 96}
     assert versions.evidence(first.version, "nothing.json", var) is None
     assert not (var / "mlflow" / "mlflow.db").exists()
     assert receipt_holds({**receipt(make(0), first), "server": server}, var) is None

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from flows.graph.dvc import own_programs_first
 
 ROOT = Path(__file__).parents[1]
 MARKED = 6  # blocks of the README that something else stands in for
@@ -78,7 +79,7 @@ def walk() -> None:
 
 def _type(block: Block) -> None:
     began = time.monotonic()
-    env = {**_SOMEBODY, **os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    env = {**_SOMEBODY, **os.environ, "PATH": own_programs_first(os.environ)}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.commands],
         cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -42,8 +42,8 @@ def _changes(
         if _at(now, key) == then:
             continue
         known = next((each for each in before if _at(each, key) == then), None)
-        changed = changed_files(known, now) if known else []
-        named = [file for file in changed if file in files_of(root, key)] or changed
+        changed, own = changed_files(known, now) if known else [], files_of(root, key)
+        named = [file for file in changed if file in own] or changed
         yield from (f"{file} changed" for file in named[:_SHOWN])
         if len(named) > _SHOWN:
             yield f"{len(named) - _SHOWN} more files changed"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from core.atomic_files import write_text
-from flows.graph import rot as integrity
+from flows.graph import rot
 
 
 def guard() -> None:
     """Let this process's DVC refuse lists that lead out of their folder, and find `python` where this Python lies."""
-    integrity.keep_inside()
+    rot.keep_inside()
     os.environ["PATH"] = own_programs_first(os.environ)
 
 

@@ -22,9 +22,8 @@ from pipelines.evidence.provenance import is_commit, may_patch
 from registry.cleanup.held_versions import base_of
 from registry.store import versions
 from registry.store.connection import artifacts, database, is_embedded
-from registry.version.evidence_files import LOCK, SETTINGS, Altered
+from registry.version.evidence_files import LOCK, RECIPE, RECIPE_LOCK, SETTINGS, Altered
 
-RECIPE, RECIPE_LOCK = "recipe.yaml", "recipe.lock"
 _MOVED = re.compile(rb"^(?:rename|copy) (?:from|to) (.+)$", re.MULTILINE)
 _ESCAPED = re.compile(r"\\([0-7]{3}|.)")
 _BY_LETTER = {"n": "\n", "t": "\t"}

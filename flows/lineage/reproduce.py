@@ -20,7 +20,7 @@ from core.manifest import read_manifest
 from core.workspace import Job, Workspace
 from flows.graph.graph import CODE_STAGE
 from flows.graph.plan import Patience
-from flows.lineage.clone import RECIPE, RECIPE_LOCK, Origin, bring_bases, commit_of, lay_out
+from flows.lineage.clone import Origin, bring_bases, commit_of, lay_out
 from flows.run.workers import Crew, Facts
 from flows.servers.turns import working
 from flows.terminal.output import say
@@ -28,14 +28,13 @@ from pipelines.code import CODE
 from registry.cleanup.forgotten_rows import forgotten
 from registry.store import versions
 from registry.store.overview import libraries_moved
-from registry.version.evidence_files import LOCK, SETTINGS, Kept, read
+from registry.version.evidence_files import LOCK, METRICS, PATCH, RECIPE, RECIPE_LOCK, SETTINGS, Kept, read
 
 if TYPE_CHECKING:
     from registry.store.versions import Version
 
 _STAGES = ("validate", "preprocess", "train", "evaluate")
-_METRICS, _PATCH = "metrics.json", "code.patch"
-_KEPT = (RECIPE, RECIPE_LOCK, SETTINGS, LOCK, _METRICS)
+_KEPT = (RECIPE, RECIPE_LOCK, SETTINGS, LOCK, METRICS)
 _SHOWN = 2000  # lines of a patch
 
 
@@ -108,7 +107,7 @@ def _origin(kept: Kept, *, apply_patch: bool) -> Origin:
     files = {name: _file(kept, name) for name in _KEPT}
     if old := kept.lacking:
         say(f"{version.name}/{version.version}: {old}")
-    patch = kept.file(_PATCH)
+    patch = kept.file(PATCH)
     if patch is not None and not (kept.signed and kept.whole) and not apply_patch:
         _refuse(version, patch)
     return Origin(str(version.tags.get(versions.RECIPE)), commit_of(version, kept.told), files, patch)
@@ -161,7 +160,7 @@ def _differences(job: Job, version: Version, kept: Mapping[str, Path], workspace
         for name in sorted(files.keys() | before.keys()):
             if files.get(name) != before.get(name):
                 yield f"model/{name}: {str(before.get(name))[:12]} then, {str(files.get(name))[:12]} now"
-    then, now = read_json(kept[_METRICS]), read_json(job.folder / "evaluation" / _METRICS)
+    then, now = read_json(kept[METRICS]), read_json(job.folder / "evaluation" / METRICS)
     for name in sorted(key for key in then.keys() | now.keys() if key not in ("baselines", "slices", "differences")):
         if then.get(name) != now.get(name):
             yield f"{name}: {_value(then.get(name))} then, {_value(now.get(name))} now"

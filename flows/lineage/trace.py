@@ -30,14 +30,13 @@ from registry.cleanup.forgotten_rows import forgotten, kept_rows
 from registry.store import versions
 from registry.version import evidence_files as recorded
 from registry.version import version_lineage
-from registry.version.evidence_files import LOCK, SETTINGS
+from registry.version.evidence_files import CODE, LOCK, SETTINGS
 from registry.version.onnx_choice import graph_fault
 from registry.version.version_lineage import Lineage, Node, State
 
 if TYPE_CHECKING:
     from registry.store.versions import Version
 
-_CODE = "code.json"  # kept with a version: the files of code that its stages could run
 
 Found = tuple[State, str]
 
@@ -177,7 +176,7 @@ class _Kept:
         if dirty:
             return "recorded", "the tree was dirty: code.patch holds the difference"
         wanted = version_lineage.code_of(self.lock)  # by its md5, of a version of before code.json
-        if (kept := self.recorded.file(_CODE)) is not None:
+        if (kept := self.recorded.file(CODE)) is not None:
             wanted = read_json(kept)["files"]  # by the first digits of its sha256
         found = _blobs(self.workspace.root, commit, sorted(wanted))
         if found is None:

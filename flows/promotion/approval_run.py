@@ -35,7 +35,7 @@ from registry.promotion.promotion import Refused
 from registry.promotion.question import Question, page
 from registry.store import versions
 from registry.store.connection import EMBEDDED, server_name
-from registry.version import evidence_files as recorded
+from registry.version import evidence_files
 from registry.version.runs import CARD
 
 FLOW = "headrace-approval"
@@ -180,9 +180,9 @@ def _pages(workspace: Workspace, question: Question) -> tuple[str, str]:
     version = versions.resolve(question.name, question.version, workspace.var)
     edited = f"**{question}: its evidence is gone, or was edited since it was registered.** It cannot be promoted."
     try:
-        kept = recorded.read(version, workspace.var)
+        kept = evidence_files.read(version, workspace.var)
         told, card = kept.told, kept.file(CARD)
-    except recorded.Altered as fault:
+    except evidence_files.Altered as fault:
         edited, told = f"{edited} {fault}", None
     if told is None or version.tags.get(versions.EVIDENCE_HASH) != question.evidence:
         return edited, edited

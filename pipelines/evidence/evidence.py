@@ -33,7 +33,7 @@ from registry.promotion.gate import (
 )
 from registry.store import signing, versions
 from registry.store.versions import Version
-from registry.version import evidence_files as recorded
+from registry.version import evidence_files
 
 BUNDLE = signing.BUNDLE
 RIVAL = "champion-predictions.parquet"  # what the champion says about these very rows, where it was asked again
@@ -125,16 +125,16 @@ def review(candidate: Version, champion: Version | None, var: Path) -> Verdict:
 def as_registered(version: Version, var: Path) -> Mapping[str, Any] | None:
     """A version's bundle; None where it has none, or another than was registered."""
     try:
-        return recorded.read(version, var).told
-    except recorded.Altered:
+        return evidence_files.read(version, var).told
+    except evidence_files.Altered:
         return None
 
 
 def predictions_of(version: Version, var: Path) -> Path | None:
     """A version's predictions; None where it has none, or others than were judged."""
     try:
-        return recorded.recorded(version, versions.PREDICTIONS, var)
-    except recorded.Altered:
+        return evidence_files.recorded(version, versions.PREDICTIONS, var)
+    except evidence_files.Altered:
         return None
 
 
@@ -161,8 +161,8 @@ def _sound(version: Version, var: Path) -> dict[str, Any]:
         raise UnsoundError("its evidence is that of another version")
     if told["test"]["split"] != "test" or told["test"]["hash"] != version.tags.get(versions.TEST_HASH):
         raise UnsoundError("its evidence is of other rows than the test split that it was registered with")
-    for name, fault in recorded.Kept(version, var, told).faults.items():
-        if name != versions.PREDICTIONS and not recorded.excused(version, name):  # _claim looks at those
+    for name, fault in evidence_files.Kept(version, var, told).faults.items():
+        if name != versions.PREDICTIONS and not evidence_files.excused(version, name):  # _claim looks at those
             raise UnsoundError(f"of what was registered with it, {name} {fault}")
     return told
 

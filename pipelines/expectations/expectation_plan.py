@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.expectations import DataContract
-from pipelines.expectations import row_condition as conditions
-from pipelines.expectations import schema_references as references
+from pipelines.expectations import row_condition, schema_references
 from pipelines.expectations.outcome import Outcome
 from pipelines.expectations.rules import Rule, built_in_rules, fault_rule
 
@@ -82,7 +81,7 @@ def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
     if unknown:
         return f"unknown argument {', '.join(map(repr, unknown))}. Allowed: {', '.join(allowed)}"
     condition = rule.arguments.get("row_condition")
-    fault = references.fault_of(rule.arguments) or (condition is not None and conditions.fault_of(condition))
+    fault = schema_references.fault_of(rule.arguments) or (condition is not None and row_condition.fault_of(condition))
     if fault:
         return fault
     try:

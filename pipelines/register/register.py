@@ -50,7 +50,7 @@ from registry.promotion.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, 
 from registry.store import signing, versions
 from registry.store.connection import exclusive, server_name
 from registry.version import register_version
-from registry.version.evidence_files import FILES, hashes_of
+from registry.version.evidence_files import CODE, FILES, LOCK, PATCH, RECIPE, RECIPE_LOCK, SETTINGS, hashes_of
 from registry.version.onnx_choice import SECTION, described
 from registry.version.packing import Contents
 from registry.version.runs import CARD, Candidate, Draft
@@ -309,19 +309,19 @@ def _card(facts: Facts) -> str:
 def _kept_files(job: Job, folder: Path, card_text: str) -> dict[str, Path]:
     """What a version keeps beside the model and evidence.json, which has a hash of each: name -> file or folder."""
     (folder / CARD).write_text(card_text, encoding="utf-8")
-    write_json(folder / "dvc-lock.json", lock_entries(job))
+    write_json(folder / LOCK, lock_entries(job))
     if difference_to_head := patch(job.workspace.root):
-        (folder / "code.patch").write_text(difference_to_head, encoding="utf-8", errors="surrogateescape")
+        (folder / PATCH).write_text(difference_to_head, encoding="utf-8", errors="surrogateescape")
     files = {name: job.folder / "evaluation" / name for name in _KEPT}
     files |= {
         versions.PROFILE: job.folder / "validated" / "profile.json",
-        "settings.json": job.folder / "settings.json",
-        "recipe.yaml": job.settings_file,
-        "recipe.lock": job.lock_file,
+        SETTINGS: job.folder / SETTINGS,
+        RECIPE: job.settings_file,
+        RECIPE_LOCK: job.lock_file,
         "requirements.lock": job.workspace.root / "requirements.lock",
-        "code.json": job.workspace.root / "data" / "code.json",
+        CODE: job.workspace.root / "data" / CODE,
     }
-    files |= {name: folder / name for name in (CARD, "dvc-lock.json", "code.patch", RIVAL, SECTION)}
+    files |= {name: folder / name for name in (CARD, LOCK, PATCH, RIVAL, SECTION)}
     return {name: path for name, path in files.items() if path.exists()}
 
 

@@ -227,8 +227,9 @@ def import_all() -> None:
 
     steady(threads=1)
     for module in (
-        "settings", "collect", "validate", "preprocess", "train", "fit", "evaluate", "register",
-        "chunk", "embed", "publish", "search.embedder", "search.published", "tasks._transformer",
+        "settings.settings", "collect.collect", "validate.validate", "preprocess.preprocess", "train.train",
+        "train.trainer", "evaluate.evaluate", "register.register", "chunk.chunk", "embed.embed", "publish.publish",
+        "search.vectors.embedder", "search.engine.releases", "tasks.parts.pooled_classifier",
     ):  # fmt: skip
         __import__(f"pipelines.{module}")
     import great_expectations  # noqa: F401

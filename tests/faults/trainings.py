@@ -195,7 +195,10 @@ def import_all() -> None:
     from core.weights.determinism import steady
 
     steady(threads=1)
-    for module in ("collect", "validate", "preprocess", "settings", "train", "fit", "locks", "tasks._transformer"):
+    for module in (
+        "collect.collect", "validate.validate", "preprocess.preprocess", "settings.settings", "train.train",
+        "train.trainer", "recipes.observe", "tasks.parts.pooled_classifier",
+    ):  # fmt: skip
         __import__(f"pipelines.{module}")
     import great_expectations  # noqa: F401
     import peft  # noqa: F401

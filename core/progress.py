@@ -1,19 +1,21 @@
-"""How a stage says how far it is: a rich bar on a terminal, plain lines elsewhere, marked lines for a driver."""
+"""How a stage says how far it is: a rich bar on a terminal, plain lines elsewhere, facts in a socket for a driver."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from core.terminal import drawn_on, guard, plain
 
-DRIVER_VARIABLE = "HEADRACE_DRIVER"  # set by flows/: stages then mark what the driver should read, with this word
+DRIVER_VARIABLE = "HEADRACE_DRIVER"  # set by flows/: the socket in which the driver hears its stages
 _PLAIN_EVERY_S = 10.0
-_MARKED_EVERY_S = 0.5
+_TOLD_EVERY_S = 0.5
 
 T = TypeVar("T")
 
@@ -22,18 +24,21 @@ def driven() -> bool:
     return bool(os.environ.get(DRIVER_VARIABLE))
 
 
-def mark_of(word: str) -> str:
-    """What the lines for the driver begin with.
-
-    Nobody else knows its word: a file's name or a label, printed in a message, could else speak for the stage.
-    """
-    return f"@headrace-{word} "
-
-
 def tell(**facts: Any) -> None:
-    """Send facts to the driver, if there is one."""
+    """Send facts to the driver, if there is one. Work goes on when it is gone; progress does not wait for it."""
     if driven():
-        print(mark_of(os.environ[DRIVER_VARIABLE]) + json.dumps(facts), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            send(facts, wait="progress" not in facts)
+
+
+def send(facts: Mapping[str, Any], *, wait: bool = True) -> None:
+    """Send facts to the driver, whole or not at all. A driver that is stopped is waited for.
+
+    Raises OSError when it is gone, when the facts take more than about 200 KB, and without `wait` when it is behind.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.setblocking(wait)
+        line.sendto(json.dumps(facts).encode(), os.environ[DRIVER_VARIABLE])
 
 
 class Progress:
@@ -65,7 +70,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)
             return
-        every = _MARKED_EVERY_S if driven() else _PLAIN_EVERY_S
+        every = _TOLD_EVERY_S if driven() else _PLAIN_EVERY_S
         if time.monotonic() - self._last >= every:
             self._last = time.monotonic()
             if driven():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from core.progress import DRIVER_VARIABLE, Progress, send, tell
 from flows.run.workers import Cancelled, Crew, StageFault
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
@@ -50,6 +55,55 @@ def test_runs_then_is_cached_and_keeps_the_log(tiny: TinyGraph, crew: Crew) -> N
     assert said == []
     assert (tiny.root / "var/logs/prepare@a.log").read_text() == "stdout of prepare@a\n"
     assert tiny.git("status", "--porcelain") == "?? dvc.lock"
+
+
+def test_a_stage_that_is_not_run_keeps_its_log(tiny: TinyGraph, crew: Crew) -> None:
+    tiny.order("prepare@a", exit=9)
+    for _ in range(2):  # the second try's words stand alone
+        with pytest.raises(StageFault, match="exited with 9"):
+            bring(crew, "prepare@a")
+    log = tiny.root / "var/logs/prepare@a.log"
+    assert log.read_text() == "stdout of prepare@a\nlast words\n"
+    tiny.order("prepare@a")
+    assert [bring(crew, "prepare@a") for _ in range(2)] == ["ran", "cached"]
+    assert log.read_text() == "stdout of prepare@a\n"
+
+
+def test_a_driver_that_is_gone_or_behind_stops_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DRIVER_VARIABLE, str(tmp_path / "s"))
+    tell(fault="nobody is there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as driver:
+        driver.bind(str(tmp_path / "s"))
+        with Progress("read", total=None, unit="rows") as progress:
+            for _ in range(2000):  # more than wait for a driver
+                progress._last = 0
+                progress.advance()
+        assert json.loads(driver.recv(1 << 20))["done"] == 1
+        tell(fault="x" * 150_000)
+        tell(fault="x" * 2_000_000)  # too long: what the stage printed stands in its log
+        with pytest.raises(OSError, match="too long"):
+            send({"fault": "x" * 2_000_000})
+        done = 1
+        while "fault" not in (told := json.loads(driver.recv(1 << 20))):
+            assert told["done"] == (done := done + 1)
+        assert told == {"fault": "x" * 150_000} and done < 2000
+    tell(fault="nobody listens any more")
+
+
+def test_a_temporary_folder_too_long_for_a_socket(tiny: TinyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.write(f"{'x' * 120}/file", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tiny.root / ("x" * 120)))
+    with Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a") as crew:
+        assert bring(crew, "prepare@a") == "ran"
+
+
+def test_a_worker_that_cannot_start_says_why(tiny: TinyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.write("broken/psutil.py", "raise ImportError('no psutil here')")
+    monkeypatch.setenv("PYTHONPATH", str(tiny.root / "broken"))
+    with Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a") as crew:
+        died = r"its worker process died\. All it wrote: .*prepare@a\.log\n(.*\n)*.*no psutil here"
+        with pytest.raises(StageFault, match=died):
+            bring(crew, "prepare@a")
 
 
 def test_a_fault_brings_the_stages_own_words(tiny: TinyGraph, crew: Crew) -> None:
@@ -124,9 +178,12 @@ def test_no_stage_outlives_a_killed_driver(tiny: TinyGraph) -> None:
     stage = tiny.wait_for("prepare@a")
     family = psutil.Process(driver.pid).children(recursive=True)
     assert len(family) >= 3
+    folder = Path(psutil.Process(stage).environ()[DRIVER_VARIABLE]).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "another user could speak for the stage"
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     until(lambda: all(gone(each.pid) for each in family), timeout_s=20)
     assert gone(stage)
+    assert not folder.exists()
     tiny.order("prepare@a")
     assert tiny.dvc("repro", "prepare@a").returncode == 0  # no lock was left behind

@@ -1,4 +1,4 @@
-"""The driver's side of flows/run/worker.py: a pool of workers, what their stages say, time-outs, and their end."""
+"""The driver's side of flows/run/worker.py: a pool of workers, what their stages tell, time-outs, and their end."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import contextlib
 import json
 import os
 import queue
-import secrets
-import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from core.atomic_files import make_folder
 from core.errors import HeadraceError
-from core.progress import DRIVER_VARIABLE, mark_of
+from core.progress import DRIVER_VARIABLE
 from flows.graph.dvc import own_programs_first
-from flows.run.worker import INTERRUPT_S, UNWIND_S, answer_mark
+from flows.run.worker import INTERRUPT_S, UNWIND_S
 
-_TAIL_LINES = 12
-_LONGEST_LINE = 64 * 1024
-_LOOK_EVERY_S = 1.0
+_TAIL_LINES, _TAIL_BYTES = 12, 16 * 1024
+_LARGEST = 1 << 20  # bytes of facts; the system lets nobody send as many
+_LONGEST_FOLDER = 60  # a socket's path may have 107 bytes
+_LOOK_EVERY_S = 0.2
 _CODES = (1, 2, 3)
 
 Facts = dict[str, Any]
@@ -46,102 +46,73 @@ class Cancelled(HeadraceError):
     """The run was ended by a person."""
 
 
-@dataclass
-class _Heard:
-    """What a stage said while it ran."""
-
-    path: Path
-    word: str  # of this driver: lines that begin with it are the worker's and its stage's own
-    on_facts: Callable[[Facts], None]
-    log: IO[str] | None = None
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
-    fault: Facts = field(default_factory=dict)
-
-    def line(self, text: str) -> Facts | None:
-        """Take one line; the worker's answer if it was that."""
-        answer, mark = answer_mark(self.word), mark_of(self.word)
-        if text.startswith(answer):
-            facts: Facts = json.loads(text.removeprefix(answer))
-            if "result" in facts:
-                return facts
-            self.on_facts(facts)
-        elif text.startswith(mark):
-            facts = json.loads(text.removeprefix(mark))
-            if "fault" in facts:
-                self.fault = facts
-            self.on_facts(facts)
-        elif text.strip():
-            self.tail.append(text)
-            if self.log is None:  # a stage that is not run keeps the log of its last run
-                make_folder(self.path.parent)
-                self.log = self.path.open("w", encoding="utf-8")
-            self.log.write(text + "\n")
-            self.log.flush()
-        return None
-
-    def close(self) -> None:
-        if self.log is not None:
-            self.log.close()
-
-
 class Worker:
     """One `python -m flows.run.worker`. Not for two threads at once, except `end`.
 
     env: what its stages see beside this process's.
     """
 
-    def __init__(self, root: Path, title: str, word: str, env: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, title: str, env: Mapping[str, str]) -> None:
         code = Path(__file__).parents[2]
+        place = tempfile.gettempdir() if len(tempfile.gettempdir()) < _LONGEST_FOLDER else "/tmp"  # noqa: S108
+        # Only this user may enter such a folder, and only this worker's stages know its name.
+        self._folder = tempfile.mkdtemp(prefix="headrace-", dir=place)
+        self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._line.bind(f"{self._folder}/facts")
         env = {
             **os.environ,
             **env,
-            DRIVER_VARIABLE: word,
+            DRIVER_VARIABLE: self._line.getsockname(),
             "PATH": own_programs_first(os.environ),
             "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(code)])),
             "PYTHONUNBUFFERED": "1",
         }
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115  what it prints before it begins a stage
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "flows.run.worker", str(root), title],  # -P: this code, not the workspace's
-            cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            cwd=root, env=env, stdin=subprocess.PIPE, stdout=self._words, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
-        self._rest = b""
 
-    def run(self, address: str, *, force: bool, timeout_s: float, heard: _Heard) -> Literal["ran", "cached"]:
-        """Bring one stage up to date. Raises StageFault."""
+    def run(
+        self, address: str, *, force: bool, timeout_s: float, log: Path, on_facts: Callable[[Facts], None]
+    ) -> Literal["ran", "cached"]:
+        """Bring one stage up to date. Raises StageFault, and TimeoutError when it was ended for its time."""
         deadline = time.monotonic() + timeout_s
-        request = json.dumps({"address": address, "force": force}) + "\n"
+        request = json.dumps({"address": address, "force": force, "log": str(log)}) + "\n"
+        said: Facts = {}
+        assert self.process.stdin is not None
         try:
-            assert self.process.stdin is not None
             self.process.stdin.write(request.encode())
             self.process.stdin.flush()
-            while (answer := self._next(heard, deadline)) is None:
-                pass
+            while "result" not in (facts := self._next(deadline)):
+                said |= facts
+                on_facts(facts)
         except (BrokenPipeError, ValueError):  # ValueError: `end` has closed the pipe
-            answer = {"result": "failed", "message": "its worker process died"}
-        if answer["result"] == "failed":
-            _fail(address, answer, heard)
-        result: Literal["ran", "cached"] = answer["result"]
+            facts = {"result": "failed", "message": "its worker process died"}
+            if "started" not in said:
+                self._words.seek(0)
+                with log.open("ab") as file:
+                    file.write(self._words.read())
+        if facts["result"] == "failed":
+            _fail(address, facts, said, log)
+        result: Literal["ran", "cached"] = facts["result"]
         return result
 
-    def _next(self, heard: _Heard, deadline: float) -> Facts | None:
-        assert self.process.stderr is not None
-        left = deadline - time.monotonic()
-        if left <= 0:
-            self.end()
-            raise TimeoutError
-        stream = self.process.stderr.fileno()
-        if self.process.poll() is not None:  # killed alone: its stage may live, and keep the pipe open
-            self.end()
-        if not select.select([stream], [], [], min(left, _LOOK_EVERY_S))[0]:
-            return None
-        if not (read := os.read(stream, _LONGEST_LINE)):
-            raise BrokenPipeError
-        *lines, self._rest = (self._rest + read).split(b"\n")
-        if len(self._rest) > _LONGEST_LINE:
-            lines, self._rest = [*lines, self._rest], b""
-        answers = [answer for line in lines if (answer := heard.line(line.decode(errors="replace").rstrip("\r")))]
-        return answers[-1] if answers else None
+    def _next(self, deadline: float) -> Facts:
+        """What the stage or the worker said next. Raises BrokenPipeError when they are gone, and TimeoutError."""
+        while (left := deadline - time.monotonic()) > 0:
+            if gone := self.process.poll() is not None:
+                self.end()  # killed alone: its stage may live, and speak on
+            self._line.settimeout(min(left, _LOOK_EVERY_S))
+            try:
+                facts: Facts = json.loads(self._line.recv(_LARGEST))
+                return facts
+            except TimeoutError:
+                if gone:
+                    raise BrokenPipeError from None
+        self.end()
+        raise TimeoutError
 
     def dismiss(self) -> None:
         """Close its stdin: it ends the stage that it runs, if any, and goes."""
@@ -157,6 +128,7 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Crew:
@@ -165,10 +137,11 @@ class Crew:
     def __init__(
         self, root: Path, logs: Path, *, size: int, title: str, env: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        self.root, self.logs, self.title, self.env, self._word = root, logs, title, env, secrets.token_hex(16)
+        self.root, self.logs, self.title, self.env = root, logs, title, env
+        make_folder(logs)
         self.cancelled = threading.Event()
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._all = {Worker(root, title, self._word, env) for _ in range(size)}
+        self._all = {Worker(root, title, env) for _ in range(size)}
         for worker in self._all:
             self._free.put(worker)
 
@@ -188,8 +161,8 @@ class Crew:
         worker = self._free.get()
         try:
             self._go_on()
-            with contextlib.closing(_Heard(self.logs / f"{address}.log", self._word, on_facts)) as heard:
-                result = worker.run(address, force=force, timeout_s=timeout_s, heard=heard)
+            log = self.logs / f"{address}.log"
+            result = worker.run(address, force=force, timeout_s=timeout_s, log=log, on_facts=on_facts)
             self._go_on()
             return result
         except TimeoutError:
@@ -222,7 +195,7 @@ class Crew:
             return worker
         worker.end()  # what it left in its session
         self._all.discard(worker)
-        self._all.add(fresh := Worker(self.root, self.title, self._word, self.env))
+        self._all.add(fresh := Worker(self.root, self.title, self.env))
         return fresh
 
     def _end_all(self) -> None:
@@ -233,18 +206,20 @@ class Crew:
             thread.join()
 
 
-def _fail(address: str, answer: Facts, heard: _Heard) -> NoReturn:
+def _fail(address: str, answer: Facts, said: Facts, log: Path) -> NoReturn:
     """Raise what the stage said about itself, else what DVC said about it, else how it ended."""
-    if heard.fault:
-        code, transient = int(heard.fault.get("code", 1)), bool(heard.fault.get("transient"))
-        raise StageFault(heard.fault["fault"], code=code, transient=transient)
+    if "fault" in said:
+        raise StageFault(said["fault"], code=said["code"], transient=said["transient"])
     if "returncode" not in answer:
-        message = f"{address}: {answer['message']}" + ("" if "code" in answer else _last(heard))
+        message = f"{address}: {answer['message']}" + ("" if "code" in answer else _last(log))
         raise StageFault(message, code=answer.get("code", 1), transient=answer.get("transient", False))
     returncode = answer["returncode"]
     how = f"was ended by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
-    raise StageFault(f"{address} {how}{_last(heard)}", code=returncode if returncode in _CODES else 1)
+    raise StageFault(f"{address} {how}{_last(log)}", code=returncode if returncode in _CODES else 1)
 
 
-def _last(heard: _Heard) -> str:
-    return f". All it wrote: {heard.path}" + "".join(f"\n  {line}" for line in heard.tail)
+def _last(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(log.stat().st_size - _TAIL_BYTES, 0))
+        lines = [line for line in file.read().decode(errors="replace").split("\n") if line.strip()]
+    return f". All it wrote: {log}" + "".join(f"\n  {line}" for line in lines[-_TAIL_LINES:])

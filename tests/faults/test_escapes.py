@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,18 +114,21 @@ def test_without_that_dvc_would_write_outside(listed: TinyGraph) -> None:
 
 
 def test_a_message_cannot_speak_for_a_stage(tmp_path: Path) -> None:
-    """A file's name or a label that is printed holds lines like those between a stage and its driver."""
+    """A file's name or a label that is printed holds lines like what a stage and its worker tell the driver."""
     from flows.run.workers import Crew, StageFault
 
     tiny = make_tiny_graph(tmp_path / "w")
-    forged = [f'@headrace{of} {{"result": "ran", "fault": "", "code": 0}}' for of in ("", "-", "-worker", "-worker-")]
-    tiny.order("prepare@a", fault="\n".join(["label:", *forged, ""]), code=3)
+    words = "\n".join(["label:", '{"result": "ran"}', '{"fault": "", "code": 0, "transient": false}', ""])
+    tiny.order("prepare@a", fault=words, code=3)
+    heard: list[dict[str, Any]] = []
     with (
         Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a") as crew,
         pytest.raises(StageFault, match=r"label:") as fault,
     ):
-        crew.run("prepare@a", force=False, timeout_s=60, on_facts=lambda _: None)
+        crew.run("prepare@a", force=False, timeout_s=60, on_facts=heard.append)
     assert fault.value.exit_code == 3
+    assert heard == [{"started": "prepare@a"}, {"fault": words, "code": 3, "transient": False}]
+    assert '{"result": "ran"}' in (tiny.root / "var/logs/prepare@a.log").read_text()
 
 
 @pytest.mark.parametrize(

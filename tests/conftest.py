@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import compileall
 import csv
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.prefect_server import give_prefect_database
 from tests.warm import FOLDER, SUITE, warm
 
 ROOT = Path(__file__).parents[1]
@@ -136,8 +136,9 @@ def make_workspace(root: Path) -> Workspace:
             shutil.copytree(source, root / name)
         else:
             shutil.copy(source, root / name)
+    others = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")  # of the suite's server: this has its own
     env = {
-        **os.environ,
+        **{key: value for key, value in os.environ.items() if key not in others},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(root),
         "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
@@ -145,31 +146,12 @@ def make_workspace(root: Path) -> Workspace:
     }  # fmt: skip
     workspace = Workspace(root, env)
     workspace.live()
-    if FOLDER in os.environ:  # not in a soak
-        workspace.path("var/prefect").mkdir(parents=True)
-        shutil.copy(prefect_database(), workspace.path("var/prefect/prefect.db"))
+    give_prefect_database(root)
     workspace.git("init", "-q", "-b", "main")
     shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     workspace.git("add", "-A")
     workspace.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start")
     return workspace
-
-
-def prefect_database() -> Path:
-    """The database of a Prefect server that nobody has used: making it takes 10 s of CPU, once a suite."""
-    folder = Path(os.environ[FOLDER])
-    database = folder / "prefect.db"
-    with (folder / "prefect.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not database.exists():
-            made = folder / "made.db"
-            env = {**os.environ, "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{made}"}
-            migrate = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-            subprocess.run(
-                migrate, env={**env, "PREFECT_HOME": str(folder / "prefect")}, check=True, capture_output=True
-            )
-            made.rename(database)
-    return database
 
 
 @pytest.fixture

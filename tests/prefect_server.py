@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 from core.workspace import Workspace
 from flows.servers import local, servers
+from tests.warm import FOLDER
 
 
 @cache
@@ -41,9 +45,33 @@ def prefect_server() -> str:
 @cache
 def prefect_place() -> Workspace:
     """The workspace whose server it is."""
-    return Workspace(Path(tempfile.mkdtemp(prefix="headrace-prefect-")))
+    folder = Path(tempfile.mkdtemp(prefix="headrace-prefect-"))
+    give_prefect_database(folder)
+    return Workspace(folder)
 
 
 def with_server() -> dict[str, Any]:
     """What a command needs to be its client."""
     return {"PREFECT_API_URL": prefect_server(), "PREFECT_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"]}
+
+
+def give_prefect_database(root: Path) -> None:
+    """A database that no server has used yet, for the server of a workspace: to make it takes 10 s of CPU.
+
+    It is made once a suite; outside of one the server makes its own, as a user's does.
+    """
+    if FOLDER not in os.environ:
+        return
+    folder = Path(os.environ[FOLDER])
+    made, ready = folder / "made.db", folder / "prefect.db"
+    with (folder / "prefect.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            env = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+            env["PREFECT_API_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{made}"
+            env["PREFECT_HOME"] = str(folder / "prefect")
+            migrate = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+            subprocess.run(migrate, env=env, check=True, capture_output=True)
+            made.rename(ready)
+    (root / "var" / "prefect").mkdir(parents=True, exist_ok=True)
+    shutil.copy(ready, root / "var" / "prefect" / "prefect.db")

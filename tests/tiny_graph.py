@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from core.workspace import Workspace
+from tests.prefect_server import give_prefect_database
+from tests.warm import warm
 
 # prepare -> left, right -> join, for each recipe; load for each index. `left` keeps only the first letter of its input.
 _STAGE = """\
@@ -105,7 +107,7 @@ class TinyGraph:
     def command(self, *command: str) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
-            command, cwd=self.root, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120
+            command, cwd=self.root, env=warm({**os.environ, "PATH": path}), capture_output=True, text=True, timeout=120
         )
 
     def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -141,7 +143,8 @@ def make_tiny_graph(root: Path, *, recipes: tuple[str, ...] = ("a",), indexes: t
     tiny.write("dvc.yaml", "stages:\n" + "".join(_stage(*each) for each in _GRAPH))
     tiny.write("step.py", _STEP)
     tiny.write(".gitignore", "/var/\n/data/\n/orders/\n__pycache__/\n")
-    (root / "var").mkdir()
+    give_prefect_database(root)
+    (root / "var").mkdir(exist_ok=True)
     for name in (*recipes, *indexes):
         tiny.write(f"rows-{name}.txt", f"{name} 1")
     tiny.git("init", "-q", "-b", "main")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +20,18 @@ from tests.faults.killing import Kill, attempt
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> TinyGraph:
-    """A graph that ran once: dvc.lock has nine stages, none committed."""
-    made = make_tiny_graph(tmp_path / "w", recipes=("a", "b"), indexes=("i",))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> TinyGraph:
+    made = make_tiny_graph(tmp_path_factory.mktemp("lockfiles") / "w", recipes=("a", "b"), indexes=("i",))
     assert made.dvc("repro").returncode == 0
     made.ran()
     return made
+
+
+@pytest.fixture
+def tiny(made: TinyGraph, tmp_path: Path) -> TinyGraph:
+    """A graph that ran once: dvc.lock has nine stages, none committed."""
+    return TinyGraph(shutil.copytree(made.root, tmp_path / "w"))
 
 
 def reproduce_all(tiny: TinyGraph) -> None:

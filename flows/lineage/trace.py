@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core import addresses
 from core.atomic_files import read_json, sha256_file, write_text
 from core.errors import BadData, BadRequest, HeadraceError
+from core.git import git_says
 from core.manifest import damage
 from core.schema.lock import BaseIdentity
 from core.weights.base_store import named_base
@@ -303,10 +303,7 @@ def _indexes(workspace: Workspace, version: Version) -> tuple[list[Node], list[t
 
 def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, tuple[str, str]] | None:
     """The md5 and sha256 of files as a commit has them; None when git has no such commit."""
-    git = ["git", "-C", str(root)]
-    if not is_commit(commit):
-        return None
-    if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
+    if not is_commit(commit) or not git_says(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
         return None
     found = read_objects(root, [f"{commit}:{path}" for path in paths])
     return {

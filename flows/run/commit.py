@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from core.errors import HeadraceError
+from core.file_locks import locked
 from core.git import git
 from core.tables.tombstones import file_of
 from core.workspace import Kind, Workspace
 from flows.graph.graph import Graph, select
-from flows.servers.turns import locked
 
 _DVC_LOCK = "dvc.lock"
 _git = partial(git, fault=HeadraceError)
@@ -50,7 +50,7 @@ def _commit(workspace: Workspace, kind: Kind, names: Sequence[str]) -> tuple[str
     jobs = [workspace.job(kind, name) for name in names]
     own = [path for job in jobs for path in (job.lock_file, file_of(job)) if path.exists()]
     present = [*([_DVC_LOCK] if (root / _DVC_LOCK).exists() else []), *(p.relative_to(root).as_posix() for p in own)]
-    with locked(workspace, "git"):  # two runs of one workspace may end at once
+    with locked(workspace.var, "git"):  # two runs of one workspace may end at once
         moved = tuple(path for path in present if _git(root, "status", "--porcelain", "--", path))
         if not moved:
             return None, ()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from core.addresses import without_secrets
 from core.atomic_files import make_folder
 from core.errors import BadRequest, HeadraceError, Outage
-from core.file_locks import held
+from core.file_locks import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,13 +76,6 @@ def public_address(url: str) -> str:
 def shown_server() -> str:
     """The server in a message."""
     return "the store in var/mlflow" if is_embedded() else server_name()
-
-
-@contextmanager
-def locked(var: Path, name: str) -> Iterator[None]:
-    """Hold var/locks/NAME.lock; other processes of this workspace wait."""
-    with held(var / "locks" / f"{name}.lock"):
-        yield
 
 
 @contextmanager

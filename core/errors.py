@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.addresses import without_secrets
@@ -63,3 +65,16 @@ def unwritable(error: Exception, folder: Path) -> Unwritable | None:
     if code is None or int(code[1] or code[2] or errno.ENOSPC) not in _UNWRITABLE:
         return None
     return Unwritable(f"cannot write {folder}: {words}. {_FREE_SPACE}")
+
+
+@contextmanager
+def readable_faults(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a read-only folder into Unwritable; anything else goes on as it is."""
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except Exception as error:
+        if (fault := unwritable(error, folder)) is None:
+            raise
+        raise fault from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from core.atomic_files import make_folder
+from core.errors import readable_faults
 
 
 @contextmanager
@@ -22,10 +23,22 @@ def held(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
+@contextmanager
+def locked(var: Path, name: str) -> Iterator[None]:
+    """Hold var/locks/NAME.lock alone while the block runs; other processes of this workspace wait."""
+    with held(workspace_lock(var, name)):
+        yield
+
+
+def workspace_lock(var: Path, name: str) -> Path:
+    return var / "locks" / f"{name}.lock"
+
+
 def lock_file(path: Path) -> IO[str]:
-    """The file of a lock, made if need be, not yet taken. Closing it lets go of the lock."""
-    make_folder(path.parent)
-    return path.open("a+", encoding="utf-8")
+    """The file of a lock, made if need be, not yet taken. Closing it lets go of the lock. Raises Unwritable."""
+    with readable_faults(path.parent):
+        make_folder(path.parent)
+        return path.open("a+", encoding="utf-8")
 
 
 def take(file: IO[str], *, shared: bool = False, wait: bool = True) -> bool:

@@ -1,7 +1,8 @@
-"""Waiting for a server: with back-off and jitter, up to a stated limit, and saying for what."""
+"""Waiting: with back-off and jitter, up to a stated limit, and saying for what."""
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import sys
@@ -14,6 +15,7 @@ from core.errors import BadRequest, Outage
 VARIABLE = "HEADRACE_PATIENCE_S"
 _LIMIT_S = "60"
 _LONGEST_PAUSE_S = 15.0
+_DOUBLED_AT_MOST = 60  # times: no float overflows
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ def patiently(action: Callable[[], T]) -> T:
 
     What was done before a reply was lost is done again: the action must be safe to repeat as a whole.
     """
-    until, pause_s = time.monotonic() + limit_s(), 0.5
+    until, failures = time.monotonic() + limit_s(), 0
     while True:
         try:
             return action()
@@ -32,8 +34,14 @@ def patiently(action: Callable[[], T]) -> T:
             if left_s <= 0:
                 raise
             print(f"waiting, {left_s:.0f} s more at most: {outage}", file=sys.stderr, flush=True)
-            time.sleep(min(left_s, pause_s * random.uniform(0.5, 1.5)))  # noqa: S311  so that runs do not knock together
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            failures += 1
+            time.sleep(min(left_s, pause_s(failures, first_s=0.5, longest_s=_LONGEST_PAUSE_S)))
+
+
+def pause_s(failures: int, *, first_s: float, longest_s: float = math.inf) -> float:
+    """Before the next try: twice as long after each failure, with jitter so that runs do not knock together."""
+    doubled = first_s * 2.0 ** min(failures - 1, _DOUBLED_AT_MOST)
+    return min(doubled, longest_s) * random.uniform(0.5, 1.5)  # noqa: S311
 
 
 def limit_s() -> float:

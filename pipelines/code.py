@@ -6,13 +6,14 @@ edited file, and a file that no stage runs re-runs nothing. `headrace` and `dvc 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from core.atomic_files import make_folder, said_in, sha256_file, sha256_json, write_json
 from core.closure import BOUNDARY, closure, code_hash
 from core.workspace import Workspace, find_workspace
+from pipelines.tasks import task_files
 
 CODE = "data/code.json"
 EARLIER = "code"  # folder below var/: what code.json was before, by hash, so that `headrace status` can name a file
@@ -48,10 +49,10 @@ def files_of(root: Path, key: str) -> set[str]:
 def _starts(root: Path) -> dict[str, Path]:
     """Each key of code.json, with the file whose imports are followed."""
     folder = root / "pipelines"
-    listed = {
-        "tasks": [path for path in folder.glob("tasks/*/*.py") if path.parent.name != "parts"],
-        "sources": list(folder.glob("sources/*.py")),
-        "readers": list(folder.glob("sources/readers/*.py")),
+    listed: dict[str, Iterable[Path]] = {
+        "tasks": task_files(folder / "tasks").values(),
+        "sources": folder.glob("sources/*.py"),
+        "readers": folder.glob("sources/readers/*.py"),
     }
     named = {(group, path.stem): path for group, paths in listed.items() for path in paths if path.stem[0] != "_"}
     stages = {path.parent.name: path for path in folder.glob("*/__main__.py")}

@@ -7,10 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from core.errors import HeadraceError, unwritable
-from core.file_locks import lock_file, take
+from core.errors import HeadraceError, readable_faults
+from core.file_locks import lock_file, take, workspace_lock
 from core.progress import tell
 from core.terminal import guard
 from core.workspace import Job, Kind, find_workspace
@@ -41,22 +40,9 @@ def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = No
 
 
 @contextmanager
-def readable_faults(folder: Path) -> Iterator[None]:
-    """Turn a full disk or a read-only folder into a message; anything else unforeseen keeps its traceback."""
-    try:
-        yield
-    except HeadraceError:
-        raise
-    except Exception as error:
-        if (fault := unwritable(error, folder)) is None:
-            raise
-        raise fault from error
-
-
-@contextmanager
 def _only_writer(job: Job, stage: str) -> Iterator[None]:
     """Hold this stage's lock: a stage left behind by a killed driver is waited for, not joined."""
-    with lock_file(job.workspace.var / "locks" / f"{job.kind}-{job.name}-{stage}.lock") as file:
+    with lock_file(workspace_lock(job.workspace.var, f"{job.kind}-{job.name}-{stage}")) as file:
         if not take(file, wait=False):
             file.seek(0)
             holder = file.read().strip() or "another process"

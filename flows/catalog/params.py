@@ -15,9 +15,9 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from core.atomic_files import write_text
 from core.errors import BadRequest
+from core.file_locks import locked
 from core.schema.reading import Document, read_document
 from core.workspace import NAMES, Kind, Workspace, is_name
-from flows.servers.turns import locked
 
 SECTIONS: dict[Kind, str] = {"recipe": "recipes", "index": "indexes"}
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # anything else is quoted: in flow style DVC's parser reads no plain `a:b`
@@ -71,7 +71,7 @@ def remove(workspace: Workspace, kind: Kind, name: str) -> None:
 def _edit(workspace: Workspace, change: Callable[[Document, str], str]) -> None:
     """One writer at a time."""
     path = workspace.root / "params.yaml"
-    with locked(workspace, "params"):
+    with locked(workspace.var, "params"):
         write_text(path, change(read_document(path), path.read_text(encoding="utf-8")))
 
 

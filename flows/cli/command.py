@@ -556,7 +556,7 @@ def _obey(given: list[str]) -> None:
     try:
         app(args=given, prog_name="headrace")
     except OSError:
-        from pipelines.stage import readable_faults
+        from core.errors import readable_faults
 
         with readable_faults(Path.cwd()):  # a full disk or a read-only folder is said in words
             raise

@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from core.schema.columns import CONTENT_HASH, PLACE, ROW_ID
 from core.tables.tombstones import DOCUMENT_NAMES
 from core.workspace import Job, Kind, Workspace, is_name
-from flows.forget import row_copies as traces
+from flows.forget import row_copies
 from flows.forget.row_copies import Traces
 from flows.graph.objects import Objects
 from registry.cleanup.forgotten_rows import KEPT_ROWS
@@ -96,7 +96,7 @@ def ids_only(rows: Path, ids: Iterable[str], folder: Path) -> Path:
     table = pq.read_table(rows, columns=[ROW_ID, "split"])
     rest = table.filter(pc.invert(pc.is_in(table[ROW_ID], value_set=pa.array(sorted(ids), pa.string()))))
     file = folder / KEPT_ROWS
-    pq.write_table(rest.replace_schema_metadata({traces.NO_TEXT: b"{}"}), file)
+    pq.write_table(rest.replace_schema_metadata({row_copies.NO_TEXT: b"{}"}), file)
     return file
 
 
@@ -148,7 +148,7 @@ def _kept(workspace: Workspace, objects: Objects, named: Mapping[str, tuple[str,
 def _add_rows(found: Found, table: Table, name: str, objects: Objects, analysed: set[str]) -> None:
     import pyarrow.compute as pc
 
-    parquet = traces.read_table(table.path)
+    parquet = row_copies.read_table(table.path)
     if parquet is None or ROW_ID not in parquet.schema_arrow.names:
         return
     known = [
@@ -166,7 +166,7 @@ def _add_rows(found: Found, table: Table, name: str, objects: Objects, analysed:
         found.traces |= Traces(ids=frozenset({row[ROW_ID]}), documents=_document(row, table.job.kind))
         if (key := json.dumps(row, sort_keys=True, default=str)) not in analysed:
             analysed.add(key)
-            found.traces |= traces.of_row(row, rest, media=_media(row, table, objects))
+            found.traces |= row_copies.of_row(row, rest, media=_media(row, table, objects))
     contents = {row[CONTENT_HASH] for row in rows}
     others = rest.select([ROW_ID, CONTENT_HASH]).to_pylist()
     found.twins |= {

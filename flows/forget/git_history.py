@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.git import git
 from flows.forget.row_copies import Traces
-from flows.graph.git_refs import every_object, lines
+from flows.graph.git_refs import every_object
 
 _SHOWN = 3  # commits
 
@@ -20,7 +21,8 @@ def in_git(root: Path, traces: Traces) -> Iterator[str]:
         return
     blobs = [each.name for each in every_object(root) if each.kind == "blob" and traces.in_bytes(each.content)]
     for blob in blobs:
-        log = lines(root, "log", "--all", "--format=:%h", f"--find-object={blob}", "--name-only")
+        found = git(root, "log", "--all", "--format=:%h", f"--find-object={blob}", "--name-only")
+        log = found.splitlines()
         commits = [line[1:] for line in log if line.startswith(":")]
         names = sorted({line for line in log if line and not line.startswith(":")})
         if commits:

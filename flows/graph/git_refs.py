@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from core.errors import BadRequest
+from core.git import git, git_bytes, git_stream
 from registry.cleanup.held_versions import base_of
 from registry.cleanup.needed import Base
 
@@ -59,14 +59,11 @@ def lock_texts(root: Path) -> list[LockText]:
 
     Raises BadRequest when git cannot say: then nobody knows what is needed.
     """
-    found = [each for place in worktrees(root) for each in _of_workspace(place)]
-    blobs: dict[str, tuple[str, str]] = {}
-    for where, listing in _listings(root):
-        for path, blob in listing:
-            if _counts(path):
-                blobs.setdefault(blob, (where, path))
-    texts = _contents(root, list(blobs))
-    return [*found, *(LockText(*blobs[blob], text) for blob, text in texts.items())]
+    try:
+        found = [each for place in worktrees(root) for each in _of_workspace(place)]
+        return [*found, *_of_git(root)]
+    except BadRequest as fault:
+        raise BadRequest(f"{fault}. Nothing is freed while git cannot say what it needs.") from None
 
 
 def oids(text: bytes) -> set[str]:
@@ -106,23 +103,35 @@ def _is_dvcs(path: str) -> bool:
 
 def _of_workspace(root: Path) -> Iterator[LockText]:
     """The files as they lie here, those of experiments that run in a copy included; git's ignored ones DVC refuses."""
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode(errors="surrogateescape")
+    listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     copies = [path.relative_to(root).as_posix() for path in root.glob(".dvc/tmp/exps/*/dvc.lock")]
     for path in [*filter(_counts, listed.split("\0")), *copies]:
         if (file := root / path).is_file():
             yield LockText(f"the workspace {root.name}", path, file.read_bytes())
 
 
+def _of_git(root: Path) -> list[LockText]:
+    blobs: dict[str, tuple[str, str]] = {}
+    for where, listing in _listings(root):
+        for path, blob in listing:
+            if _counts(path):
+                blobs.setdefault(blob, (where, path))
+    found = read_objects(root, list(blobs))
+    if lacking := [blob for blob in blobs if blob not in found]:
+        raise BadRequest(f"git lacks the object {lacking[0]}, a lock file of one of its refs (`git fsck` says more)")
+    return [LockText(*blobs[blob], text) for blob, text in found.items()]
+
+
 def _listings(root: Path) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
     """The files (path, blob) of git's index and of every commit that a ref or a worktree stands at, and its name."""
-    yield "git's index", _entries(_git(root, "ls-files", "-s", "-z"), blob=1)
+    yield "git's index", _entries(git(root, "ls-files", "-s", "-z"), blob=1)
     for commit, where in _commits(root).items():
-        yield where, _entries(_git(root, "ls-tree", "-r", "-z", "--full-tree", commit), blob=2)
+        yield where, _entries(git(root, "ls-tree", "-r", "-z", "--full-tree", commit), blob=2)
 
 
-def _entries(listing: bytes, *, blob: int) -> Iterator[tuple[str, str]]:
+def _entries(listing: str, *, blob: int) -> Iterator[tuple[str, str]]:
     """`MODE [TYPE] BLOB [STAGE]<tab>PATH`, NUL behind each."""
-    for line in listing.decode(errors="surrogateescape").split("\0"):
+    for line in listing.split("\0"):
         facts, _, path = line.partition("\t")
         if path and not facts.startswith("160000"):  # a submodule's commit
             yield path, facts.split(" ")[blob]
@@ -131,13 +140,13 @@ def _entries(listing: bytes, *, blob: int) -> Iterator[tuple[str, str]]:
 def _commits(root: Path) -> dict[str, str]:
     """Commit -> where it stands."""
     found: dict[str, str] = {}
-    for line in lines(root, "for-each-ref", f"--format={_FORMAT}"):
+    for line in git(root, "for-each-ref", f"--format={_FORMAT}").splitlines():
         ref, kind, name, kind_behind, name_behind = line.split("\0")
         commit = name if kind == "commit" else name_behind if kind_behind == "commit" else None
         if commit is not None:
             found.setdefault(commit, _shown(ref))
         if ref.rpartition("/")[2] == "stash":  # of git, and of DVC's queue: older ones stand in its log only
-            entries = lines(root, "log", "-g", "--format=%H %P", ref)
+            entries = git(root, "log", "-g", "--format=%H %P", ref).splitlines()
             found.update({each: found.get(each, "a stash") for entry in entries for each in entry.split()})
     for commit in _worktree_facts(root, "HEAD"):
         if commit.strip("0"):  # a branch without a commit
@@ -152,7 +161,7 @@ def worktrees(root: Path) -> list[Path]:
 
 
 def _worktree_facts(root: Path, key: str) -> list[str]:
-    pairs = [line.partition(" ") for line in lines(root, "worktree", "list", "--porcelain")]
+    pairs = [line.partition(" ") for line in git(root, "worktree", "list", "--porcelain").splitlines()]
     return [value for what, _, value in pairs if what == key]
 
 
@@ -163,29 +172,18 @@ def _shown(ref: str) -> str:
     return ref
 
 
-def _contents(root: Path, blobs: list[str]) -> dict[str, bytes]:
-    found = read_objects(root, blobs)
-    if lacking := [blob for blob in blobs if blob not in found]:
-        raise BadRequest(f"git lacks the object {lacking[0]}, a lock file of one of its refs. `git fsck` says more.")
-    return found
-
-
 def read_objects(root: Path, names: Sequence[str]) -> dict[str, bytes]:
     """What git has under these names (a blob's id, COMMIT:PATH); those that it lacks are left out."""
-    said = _git(root, "cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode()) if names else b""
+    asked = "".join(f"{name}\n" for name in names).encode()
+    said = git_bytes(root, "cat-file", "--batch", stdin=asked) if names else b""
     told = zip(names, _batch(io.BytesIO(said)), strict=True)
     return {name: each.content for name, each in told if each is not None}
 
 
 def every_object(root: Path) -> Iterator[Object]:
     """All that git has, one at a time, those that nothing names included."""
-    command = ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        yield from filter(None, _batch(process.stdout))
-        said = process.stderr.read()
-    _require(process.returncode, command[1:], root, said)
+    with git_stream(root, "cat-file", "--batch-all-objects", "--batch", "--unordered") as said:
+        yield from filter(None, _batch(said))
 
 
 def _batch(said: IO[bytes]) -> Iterator[Object | None]:
@@ -197,23 +195,3 @@ def _batch(said: IO[bytes]) -> Iterator[Object | None]:
         name, kind, size = head.decode().split(" ")
         yield Object(name, kind, said.read(int(size)))
         said.read(1)  # the end of its last line
-
-
-def lines(root: Path, *arguments: str) -> list[str]:
-    """What a git command answers, a line each. Raises BadRequest with git's own words when it fails."""
-    return _git(root, *arguments).decode(errors="surrogateescape").splitlines()
-
-
-def _git(root: Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    """What a git command answers. Raises BadRequest with git's own words when it fails."""
-    done = subprocess.run(["git", *arguments], cwd=root, input=stdin, capture_output=True, check=False)
-    _require(done.returncode, arguments, root, done.stderr)
-    return done.stdout
-
-
-def _require(code: int, arguments: Sequence[str], root: Path, said: bytes) -> None:
-    if code:
-        words = said.decode(errors="replace").strip()
-        raise BadRequest(
-            f"`git {arguments[0]}` in {root}: {words}. Nothing is freed while git cannot say what it needs."
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from core.errors import BadRequest
+from core.patience import pause_s
 from core.workspace import Kind
 from flows.graph.graph import StageNode, behind
 
@@ -41,8 +41,8 @@ class Patience:
         return Patience(stage_timeout_s=timeout_s)
 
     def delay_s(self, tried: int) -> float:
-        """Before the next try: exponential, with jitter so that runs do not knock together."""
-        return self.first_delay_s * 2.0 ** (tried - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+        """Before the next try."""
+        return pause_s(tried, first_s=self.first_delay_s)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import contextlib
 import io
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 import psutil
 
 from core.atomic_files import write_text
+from core.git import git_says
 from flows.graph import power_cut
 from flows.graph.dvc import write_yaml
 
@@ -97,9 +97,7 @@ def _stages(text: str) -> dict[str, Any] | None:
 
 def _heal_lockfile(lock: Path) -> None:
     """Keep the entries before the tear; take those behind it from the last commit, and say so."""
-    committed = subprocess.run(
-        ["git", "show", "HEAD:./dvc.lock"], cwd=lock.parent, capture_output=True, text=True, check=False
-    ).stdout
+    committed = git_says(lock.parent, "show", "HEAD:./dvc.lock")
     head, *entries = _ENTRY.split(lock.read_bytes().decode(errors="replace"))
     kept = _stages(head + "".join(f"  {entry}" for entry in entries[:-1])) or {}  # the last one may be cut
     healed = {**(_stages(committed) or {}), **kept}

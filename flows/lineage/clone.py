@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from core.atomic_files import make_folder, read_json, write_json, write_text
 from core.errors import BadRequest
+from core.git import git
 from core.weights.base_store import STORE, base_folder
 from core.workspace import Job, Workspace
 from flows.graph.dvc import share_cache, write_yaml
@@ -46,8 +46,8 @@ def lay_out(workspace: Workspace, origin: Origin, root: Path) -> Job:
     remote and no password. Raises BadRequest for a commit or a patch that is none, HeadraceError for rows that are
     gone.
     """
-    _git(workspace.root, "clone", "--quiet", "--no-checkout", "--local", str(workspace.root), str(root))
-    _git(root, "checkout", "--quiet", "--detach", origin.commit)
+    git(workspace.root, "clone", "--quiet", "--no-checkout", "--local", str(workspace.root), str(root))
+    git(root, "checkout", "--quiet", "--detach", origin.commit)
     if origin.patch is not None:
         apply(origin.patch.resolve(), root)
     job = Workspace(root).job("recipe", origin.recipe)
@@ -68,7 +68,7 @@ def apply(patch: Path, root: Path) -> None:
     names = list(_names(patch, root))
     if strange := [name for name in names if not may_patch(name)]:
         raise BadRequest(f"{patch.name} changes {strange[0]!r}: it may change code and recipes of the clone, no more.")
-    _git(root, "apply", "--whitespace=nowarn", str(patch))
+    git(root, "apply", "--whitespace=nowarn", str(patch))
     if links := [name for name in names if (root / name).is_symlink()]:
         raise BadRequest(f"{patch.name} makes {links[0]!r} a link. It may not lead anywhere.")
 
@@ -125,7 +125,7 @@ def _copy_base(version: versions.Version, var: Path, copy: Path) -> None:
 
 def _names(patch: Path, root: Path) -> Iterator[str]:
     """Every path that a patch names, what it moves or copies from too."""
-    listed = _git(root, "apply", "--numstat", "-z", str(patch))
+    listed = git(root, "apply", "--numstat", "-z", str(patch))
     yield from (line.split("\t", 2)[2] for line in listed.split("\0") if line)
     for found in _MOVED.findall(patch.read_bytes()):
         yield _unquoted(found.decode("utf-8", "surrogateescape").strip())
@@ -140,11 +140,3 @@ def _unquoted(name: str) -> str:
 
 def _octal(digits: str) -> str:
     return chr(int(digits, 8)) if len(digits) == 3 else digits
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False, text=True,
-                          errors="surrogateescape")  # fmt: skip
-    if done.returncode:
-        raise BadRequest(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core import addresses
 from core.atomic_files import read_json, sha256_file, write_text
 from core.errors import BadData, BadRequest, HeadraceError
+from core.git import git_says
 from core.manifest import damage
 from core.schema.lock import BaseIdentity
 from core.weights.base_store import named_base
@@ -28,8 +28,7 @@ from pipelines.evidence.provenance import is_commit
 from pipelines.recipes.read import read_lock
 from registry.cleanup.forgotten_rows import forgotten, kept_rows
 from registry.store import versions
-from registry.version import evidence_files as recorded
-from registry.version import version_lineage
+from registry.version import evidence_files, version_lineage
 from registry.version.evidence_files import CODE, LOCK, SETTINGS
 from registry.version.onnx_choice import graph_fault
 from registry.version.version_lineage import Lineage, Node, State
@@ -62,9 +61,9 @@ class _Kept:
         self.workspace, self.version = workspace, version
 
     @cached_property
-    def recorded(self) -> recorded.Kept:
+    def recorded(self) -> evidence_files.Kept:
         """What evidence.json says was kept; nothing where it is not the one that was registered."""
-        return recorded.Kept(self.version, self.workspace.var, as_registered(self.version, self.workspace.var))
+        return evidence_files.Kept(self.version, self.workspace.var, as_registered(self.version, self.workspace.var))
 
     @cached_property
     def altered(self) -> dict[str, str]:
@@ -93,7 +92,7 @@ class _Kept:
 
     def _document(self, name: str) -> dict[str, Any]:
         """What a file says; nothing when it was altered, which the node of the evidence then says."""
-        if name in self.altered and not recorded.excused(self.version, name):
+        if name in self.altered and not evidence_files.excused(self.version, name):
             return {}
         file = versions.evidence(self.version, name, self.workspace.var)
         if file is None:
@@ -121,7 +120,7 @@ class _Kept:
         if (found := sha256_file(file)) != node.hash:
             return "mismatch", f"{BUNDLE} is {found[:12]} now"
         faults = [f"{name} {fault}" for name, fault in self.altered.items()]
-        if any(not recorded.excused(self.version, name) for name in self.altered):
+        if any(not evidence_files.excused(self.version, name) for name in self.altered):
             return "mismatch", "; ".join(faults)
         if fault := graph_fault(read_json(file), self.version, self.workspace.var):
             return "mismatch", fault
@@ -252,16 +251,20 @@ def _came(each: Mapping[str, Any]) -> str:
 
 def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | None) -> bool:
     for name in (LOCK, SETTINGS):
-        recorded.recorded(kept.version, name, kept.workspace.var)  # raises Altered: else nothing would be an answer
+        evidence_files.recorded(
+            kept.version, name, kept.workspace.var
+        )  # raises Altered: else nothing would be an answer
     try:
-        settings = kept.settings
-        if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
-            return False
-        if base is not None and base not in settings["bases"]:
-            return False
-        return row is None or row in _row_ids(kept)
+        return _names(kept.settings, source, base) and (row is None or row in _row_ids(kept))
     except BadRequest:
         return False  # registered without what this asks
+
+
+def _names(settings: Mapping[str, Any], source: str | None, base: str | None) -> bool:
+    """Whether they name the source and the base that are asked for."""
+    if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
+        return False
+    return base is None or base in settings["bases"]
 
 
 def _row_ids(kept: _Kept) -> set[str]:
@@ -279,10 +282,7 @@ def _index_came_from(job: Job, *, source: str | None, row: str | None, base: str
 
     if not (job.folder / SETTINGS).exists():
         return False
-    settings = job.settings
-    if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
-        return False
-    if base is not None and base not in settings["bases"]:
+    if not _names(job.settings, source, base):
         return False
     table = job.folder / "validated" / "examples.parquet"
     return row is None or (table.exists() and row in pq.read_table(table, columns=["row_id"])["row_id"].to_pylist())
@@ -303,10 +303,7 @@ def _indexes(workspace: Workspace, version: Version) -> tuple[list[Node], list[t
 
 def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, tuple[str, str]] | None:
     """The md5 and sha256 of files as a commit has them; None when git has no such commit."""
-    git = ["git", "-C", str(root)]
-    if not is_commit(commit):
-        return None
-    if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
+    if not is_commit(commit) or not git_says(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
         return None
     found = read_objects(root, [f"{commit}:{path}" for path in paths])
     return {

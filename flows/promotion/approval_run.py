@@ -29,6 +29,7 @@ from core.atomic_files import to_json
 from core.errors import BadRequest, HeadraceError, Outage
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
+from flows.reporting.prefect_once import no_answer
 from flows.servers import servers
 from registry.promotion.approval import close, decline
 from registry.promotion.promotion import Refused
@@ -61,9 +62,8 @@ def bring_together(workspace: Workspace, api: str, waiting: Sequence[Question], 
             with get_client(sync_client=True) as client:
                 return _bring_together(_Desk(workspace, client, say), waiting)
         except (httpx.HTTPError, RuntimeError) as error:
-            if not isinstance(error, httpx.HTTPError) and not isinstance(error.__cause__, httpx.HTTPError):
+            if (words := no_answer(error)) is None:
                 raise
-            words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise Outage(f"approvals wait for Prefect's server {api}: {words}") from None
 
 

@@ -40,12 +40,11 @@ def patient(say: Callable[[str], None]) -> Iterator[None]:
         with _aloud(api, say):
             yield
     except (httpx.HTTPError, RuntimeError) as error:
-        cause = error if isinstance(error, httpx.HTTPError) else error.__cause__  # its first request is wrapped
-        if not isinstance(cause, httpx.HTTPError):
+        if (words := no_answer(error)) is None:
             raise
         _drop_events()
         raise Outage(
-            f"Prefect's server {api} does not answer: {_words(cause)}. What the stages made stands; run again when it "
+            f"Prefect's server {api} does not answer: {words}. What the stages made stands; run again when it "
             "is back. PREFECT_API_URL names the server; without it this workspace starts one of its own."
         ) from None
 
@@ -130,5 +129,9 @@ def _aloud(api: str, say: Callable[[str], None]) -> Iterator[None]:
         logger.propagate = propagates
 
 
-def _words(error: httpx.HTTPError) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def no_answer(error: Exception) -> str | None:
+    """The words of Prefect's client, one line, when its server did not answer; None for any other fault."""
+    cause = error if isinstance(error, httpx.HTTPError) else error.__cause__  # its first request is wrapped
+    if not isinstance(cause, httpx.HTTPError):
+        return None
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300].rstrip(".")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from core.errors import HeadraceError
+from core.file_locks import locked
+from core.git import git
 from core.tables.tombstones import file_of
 from core.workspace import Kind, Workspace
 from flows.graph.graph import Graph, select
-from flows.servers.turns import locked
 
 _DVC_LOCK = "dvc.lock"
+_git = partial(git, fault=HeadraceError)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def commit_and_push(
         return Kept(made, files)
     graph = Graph(workspace.root)
     pushed = graph.push([node.address for node in select(graph.nodes, kind, names)])
-    return Kept(made, files, pushed, _push(workspace))
+    return Kept(made, files, pushed, _push(workspace.root))
 
 
 def _commit(workspace: Workspace, kind: Kind, names: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
@@ -47,34 +50,24 @@ def _commit(workspace: Workspace, kind: Kind, names: Sequence[str]) -> tuple[str
     jobs = [workspace.job(kind, name) for name in names]
     own = [path for job in jobs for path in (job.lock_file, file_of(job)) if path.exists()]
     present = [*([_DVC_LOCK] if (root / _DVC_LOCK).exists() else []), *(p.relative_to(root).as_posix() for p in own)]
-    with locked(workspace, "git"):  # two runs of one workspace may end at once
-        moved = tuple(path for path in present if _git(workspace, "status", "--porcelain", "--", path))
+    with locked(workspace.var, "git"):  # two runs of one workspace may end at once
+        moved = tuple(path for path in present if _git(root, "status", "--porcelain", "--", path))
         if not moved:
             return None, ()
-        _git(workspace, "add", "--", *moved)  # new ones: `commit --only` wants them known
+        _git(root, "add", "--", *moved)  # new ones: `commit --only` wants them known
         title = f"{', '.join(names)}: what the run moved"
-        _git(workspace, "commit", "--quiet", "--only", "--message", title, "--", *moved)
-        return _git(workspace, "rev-parse", "HEAD"), moved
+        _git(root, "commit", "--quiet", "--only", "--message", title, "--", *moved)
+        return _git(root, "rev-parse", "HEAD").strip(), moved
 
 
-def _push(workspace: Workspace) -> str | None:
-    remotes = _git(workspace, "remote").split()
+def _push(root: Path) -> str | None:
+    remotes = _git(root, "remote").split()
     if not remotes:
         return None
-    branch = _git(workspace, "rev-parse", "--abbrev-ref", "HEAD")
+    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD").strip()
     if branch == "HEAD":
-        raise HeadraceError(
-            f"{workspace.root}: no branch is checked out, so there is none to push. `git switch` to one."
-        )
-    own = _git(workspace, "config", "--default", "", "--get", f"branch.{branch}.remote")
+        raise HeadraceError(f"{root}: no branch is checked out, so there is none to push. `git switch` to one.")
+    own = _git(root, "config", "--default", "", "--get", f"branch.{branch}.remote").strip()
     remote = own or ("origin" if "origin" in remotes else remotes[0])
-    _git(workspace, "push", "--quiet", remote, branch)
+    _git(root, "push", "--quiet", remote, branch)
     return f"{remote}/{branch}"
-
-
-def _git(workspace: Workspace, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=workspace.root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise HeadraceError(f"`git {arguments[0]}` in {workspace.root} failed: {said}")
-    return done.stdout.strip()

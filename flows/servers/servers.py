@@ -16,11 +16,11 @@ from pathlib import Path
 
 from core.atomic_files import write_private
 from core.errors import Outage
+from core.file_locks import locked
 from core.patience import limit_s, patiently
 from core.workspace import Workspace
 from flows.servers import local
 from flows.servers.local import QUIET, Name, Server
-from flows.servers.turns import locked
 from registry.store.connection import public_address
 
 _VARIABLE: dict[Name, str] = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
@@ -46,7 +46,7 @@ def prefect_api(workspace: Workspace) -> str:
         return given
     server = local.running(workspace, "prefect")
     if not (server and server.healthy(_HEALTH)):
-        with locked(workspace, "prefect-server"):
+        with locked(workspace.var, "prefect-server"):
             server = local.started(workspace, "prefect")
             write_private(_profiles(workspace), _PROFILE.format(api=_api(server), credentials=server.credentials))
             local.await_answer(workspace, "prefect", server, _HEALTH)
@@ -129,7 +129,7 @@ def start_mlflow_page(workspace: Workspace) -> str | None:
         return public_address(given) if given.startswith("http") else None
     if not (workspace.var / "mlflow" / "mlflow.db").exists():
         return None
-    with locked(workspace, "mlflow-server"):
+    with locked(workspace.var, "mlflow-server"):
         return local.started(workspace, "mlflow").page
 
 
@@ -165,7 +165,7 @@ def stop(workspace: Workspace) -> list[str]:
     """End this workspace's servers and their children; the names of those that ran."""
     ended = []
     for name in _VARIABLE:
-        with locked(workspace, f"{name}-server"):
+        with locked(workspace.var, f"{name}-server"):
             if local.end(workspace, name):
                 ended.append(str(name))
     _profiles(workspace).unlink(missing_ok=True)

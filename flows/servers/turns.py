@@ -8,12 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import IO
 
-from core.file_locks import lock_file, take
+from core.file_locks import lock_file, take, workspace_lock
 from core.workspace import Kind, Workspace
-from pipelines.stage import readable_faults
 
 _GC = "gc"  # held by `headrace gc`; runs share it
 _RUN = ".run.lock"
@@ -97,9 +95,10 @@ def no_stage(workspace: Workspace) -> Iterator[str | None]:
 
 def holder(workspace: Workspace, kind: Kind, name: str) -> Holder | None:
     """Who runs this recipe or index now, if anybody."""
-    if not _path(workspace, f"{kind}-{name}.run").exists():
+    path = workspace_lock(workspace.var, f"{kind}-{name}.run")
+    if not path.exists():
         return None
-    with _open(workspace, f"{kind}-{name}.run") as file:
+    with lock_file(path) as file:
         return None if take(file, shared=True, wait=False) else _read(file)
 
 
@@ -114,14 +113,6 @@ def only_one(workspace: Workspace, what: str, *, command: str) -> Iterator[Holde
         yield None
 
 
-@contextmanager
-def locked(workspace: Workspace, what: str) -> Iterator[None]:
-    """Hold the lock called `what`, waiting for it."""
-    with _open(workspace, what) as file:
-        take(file)
-        yield
-
-
 def _runs(workspace: Workspace) -> Iterator[Holder | None]:
     """Who has a turn now."""
     for path in sorted((workspace.var / "locks").glob(f"*{_RUN}")):
@@ -130,14 +121,8 @@ def _runs(workspace: Workspace) -> Iterator[Holder | None]:
                 yield _read(file)
 
 
-def _path(workspace: Workspace, what: str) -> Path:
-    return workspace.var / "locks" / f"{what}.lock"
-
-
 def _open(workspace: Workspace, what: str) -> IO[str]:
-    path = _path(workspace, what)
-    with readable_faults(path.parent):
-        return lock_file(path)
+    return lock_file(workspace_lock(workspace.var, what))
 
 
 def _write(file: IO[str], command: str) -> None:

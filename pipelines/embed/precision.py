@@ -16,13 +16,13 @@ from core.errors import BadRequest
 from core.manifest import earlier_manifest
 from core.weights.pooling import prompts_of
 from pipelines.bases import Resolved
-from pipelines.embed import int8 as quantised
+from pipelines.embed import int8
 from pipelines.search.vectors.embedder import QUANTISED, Precision, fingerprint, is_bert
 from pipelines.search.vectors.forward import has_gpu
 from pipelines.search.vectors.vector_table import Keys
 
 METHOD = 2  # how a vector is computed: raise it when the same weights and arithmetic give other bits
-METHODS = [METHOD, quantised.METHOD]
+METHODS = [METHOD, int8.METHOD]
 _WORTH_IT = 2000  # texts: for fewer, calibrating and judging take longer than int8 saves
 
 Texts = Callable[[Keys], Mapping[str, str]]
@@ -84,16 +84,16 @@ def _precision(
         return kept
     if has_gpu():
         return "bf16"
-    return "int8" if bert and texts >= _WORTH_IT and quantised.gains() else "fp32"
+    return "int8" if bert and texts >= _WORTH_IT and int8.gains() else "fp32"
 
 
 def _kept(before: Mapping[str, Any], base: Resolved, vectors: Path) -> Model | None:
     """The int8 model, or its refusal, that an earlier run left."""
     judged, path = before.get("int8"), vectors / QUANTISED
-    if not judged or judged["method"] != quantised.METHOD:
+    if not judged or judged["method"] != int8.METHOD:
         return None
     if not judged["passed"]:  # too few texts to judge by may be enough by now
-        return Model(_said(base, "fp32"), None, judged) if judged["questions"] >= quantised.FEWEST else None
+        return Model(_said(base, "fp32"), None, judged) if judged["questions"] >= int8.FEWEST else None
     sha256 = before["embedder"]["quantised"]
     if path.is_file() and fingerprint(path.parent) == sha256:
         return Model(before["embedder"], path, judged)
@@ -102,17 +102,17 @@ def _kept(before: Mapping[str, Any], base: Resolved, vectors: Path) -> Model | N
 
 def _made(base: Resolved, work: Path, keys: Keys, texts: Texts, threads: int) -> Model:
     """A new int8 model, calibrated on the texts of the lowest hashes and judged on those of the highest."""
-    items = quantised.known_items(texts(keys[-quantised.JUDGED :]).values())
-    judgement, path, sha256 = quantised.Judgement(len(items), 0.0, 0.0, 0.0), None, None
-    if len(items) >= quantised.FEWEST:
-        samples = list(texts(keys[: quantised.TEXTS]).values())
+    items = int8.known_items(texts(keys[-int8.JUDGED :]).values())
+    judgement, path, sha256 = int8.Judgement(len(items), 0.0, 0.0, 0.0), None, None
+    if len(items) >= int8.FEWEST:
+        samples = list(texts(keys[: int8.TEXTS]).values())
         print(f"embed: calibrating int8 on {len(samples):,} texts", file=sys.stderr, flush=True)
-        folder = work / f"int8-{sha256_json([_identity(base), quantised.METHOD, samples])[:16]}"
-        sha256 = quantised.calibrated(folder, base.folder, samples)
+        folder = work / f"int8-{sha256_json([_identity(base), int8.METHOD, samples])[:16]}"
+        sha256 = int8.calibrated(folder, base.folder, samples)
         path = folder / QUANTISED
-        judgement = quantised.judge(base.folder, path, items, threads=threads)
+        judgement = int8.judge(base.folder, path, items, threads=threads)
     print(f"embed: {judgement}", file=sys.stderr, flush=True)
-    judged = {**judgement.facts, "method": quantised.METHOD}
+    judged = {**judgement.facts, "method": int8.METHOD}
     if not judgement.passed:
         return Model(_said(base, "fp32"), None, judged)
     return Model(_said(base, "int8", quantised=sha256), path, judged)

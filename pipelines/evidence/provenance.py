@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from core.atomic_files import sha256_file, sha256_json
+from core.git import git, git_says
 from core.schema.reading import read_document
 from core.workspace import Job
 
@@ -32,12 +32,8 @@ def hashes(job: Job) -> dict[str, str]:
 
 def commit(root: Path) -> str:
     """HEAD, and "-dirty" when code or a recipe differs from it; "none" outside git."""
-    git = ["git", "-C", str(root)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    if head.returncode:
-        return "none"
-    changed = subprocess.run([*git, "status", "--porcelain", "--", *_CODE], capture_output=True, text=True, check=False)
-    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+    head = git_says(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+    return f"{head}-dirty" if head and git(root, "status", "--porcelain", "--", *_CODE) else head or "none"
 
 
 def is_commit(name: str) -> bool:
@@ -54,14 +50,10 @@ def may_patch(name: str) -> bool:
 
 def patch(root: Path) -> str:
     """What code and recipes have that HEAD has not, new files too, as `git apply` takes it; "" for a clean tree."""
-    git = ["git", "-C", str(root)]
-    changed = subprocess.run([*git, "diff", "--binary", "HEAD", "--", *_CODE], capture_output=True, check=False).stdout
-    listed = [*git, "ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE]
-    new = subprocess.run(listed, capture_output=True, check=False).stdout.decode().split("\0")
-    for name in filter(None, new):
-        one = [*git, "diff", "--binary", "--no-index", "--", "/dev/null", name]
-        changed += subprocess.run(one, capture_output=True, check=False).stdout
-    return changed.decode("utf-8", "surrogateescape")
+    changed = git_says(root, "diff", "--binary", "HEAD", "--", *_CODE)
+    new = git_says(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE).split("\0")
+    added = (git_says(root, "diff", "--binary", "--no-index", "--", "/dev/null", name) for name in new if name)
+    return changed + "".join(added)
 
 
 def lock_entries(job: Job) -> dict[str, Any]:

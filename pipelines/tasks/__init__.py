@@ -19,25 +19,26 @@ _SHARED = "parts"
 
 
 def task_names() -> list[str]:
-    return sorted(_files())
+    return sorted(task_files())
+
+
+def task_files(folder: Path = TASKS) -> dict[str, Path]:
+    """Each task's name and its file, in this checkout or in the tasks' folder of another."""
+    files = folder.glob("*/*.py")
+    return {path.stem: path for path in files if path.parent.name != _SHARED and path.stem[0] != "_"}
 
 
 def task_file(name: str) -> Path:
     """The file of a task that there is."""
-    return _files()[name]
+    return task_files()[name]
 
 
 def find_task(name: str) -> Task:
     """The task of that name. Raises BadRequest when there is none, naming the nearest."""
-    files = _files()
+    files = task_files()
     if name not in files:
         names = sorted(files)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise BadRequest(f"no task {name!r}.{hint} Allowed: {', '.join(names)} (the files of pipelines/tasks/).")
     return cast(Task, importlib.import_module(f"pipelines.tasks.{files[name].parent.name}.{name}").TASK)
-
-
-def _files() -> dict[str, Path]:
-    files = TASKS.glob("*/*.py")
-    return {path.stem: path for path in files if path.parent.name != _SHARED and path.stem != "__init__"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from core.addresses import without_secrets
 from core.atomic_files import make_folder
 from core.errors import BadRequest, HeadraceError, Outage
-from core.file_locks import held
+from core.file_locks import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -79,13 +79,6 @@ def shown_server() -> str:
 
 
 @contextmanager
-def locked(var: Path, name: str) -> Iterator[None]:
-    """Hold var/locks/NAME.lock; other processes of this workspace wait."""
-    with held(var / "locks" / f"{name}.lock"):
-        yield
-
-
-@contextmanager
 def exclusive(var: Path) -> Iterator[None]:
     """Judge, register and promote under this: one at a time in a workspace, so that a model gets one version."""
     with locked(var, "registry"):
@@ -139,35 +132,30 @@ def connect(var: Path) -> MlflowClient:
     return MlflowClient(uri, registry_uri=uri)
 
 
-@contextmanager
-def sent_once() -> Iterator[None]:
+def sent_once() -> AbstractContextManager[None]:
     """Requests that make something are not repeated by MLflow's client, which would make it twice when a reply is lost.
 
     The whole action is repeated instead (core/patience.py), and looks first what is there already.
     """
-    before = os.environ.get(_RETRIES)
-    os.environ[_RETRIES] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_RETRIES]
-        else:
-            os.environ[_RETRIES] = before
+    return _environment(_RETRIES, "0")
+
+
+def as_default(client: MlflowClient) -> AbstractContextManager[None]:
+    """Make the client's server MLflow's default one: some of its calls ask that one, whatever the client."""
+    return _environment("MLFLOW_TRACKING_URI", client.tracking_uri)
 
 
 @contextmanager
-def as_default(client: MlflowClient) -> Iterator[None]:
-    """Make the client's server MLflow's default one: some of its calls ask that one, whatever the client."""
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    os.environ["MLFLOW_TRACKING_URI"] = client.tracking_uri
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
         yield
     finally:
         if before is None:
-            del os.environ["MLFLOW_TRACKING_URI"]
+            del os.environ[name]
         else:
-            os.environ["MLFLOW_TRACKING_URI"] = before
+            os.environ[name] = before
 
 
 def experiment_id(client: MlflowClient, name: str, var: Path) -> str:

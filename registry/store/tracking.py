@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import HeadraceError
+from core.patience import pause_s
 from registry.store.connection import answering, connect, experiment_id, quiet, sent_once
 
 if TYPE_CHECKING:
@@ -61,10 +62,9 @@ class TrainingRun:
     _said: set[tuple[str, int]] = field(default_factory=set)  # key and step of all that was heard
     _described: bool = False
     _resumed: bool = False
-    _warned: bool = False
-    _failed: bool = False
+    _failures: int = 0
+    _failed: bool = False  # the last time
     _next_try: float = 0.0
-    _pause_s: float = _RETRY_AFTER_S
     _monitor: Any = None
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -174,10 +174,10 @@ class TrainingRun:
             self._failed = False
         except (HeadraceError, OSError) as error:
             self._failed = True
-            self._next_try = time.monotonic() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, _RETRY_AFTER_AT_MOST_S)
-            if not self._warned:
-                self._warned = True
+            self._failures += 1
+            pause = pause_s(self._failures, first_s=_RETRY_AFTER_S, longest_s=_RETRY_AFTER_AT_MOST_S)
+            self._next_try = time.monotonic() + pause
+            if self._failures == 1:
                 print(f"MLflow: training goes on without its page for now: {error}", file=sys.stderr, flush=True)
 
 

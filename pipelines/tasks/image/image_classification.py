@@ -19,7 +19,7 @@ from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.task import Base, Interface, Predictions, Task
 from pipelines.media.pictures import NoPicture, decode, opened
-from pipelines.tasks.parts import classification as labelled
+from pipelines.tasks.parts import classification
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ class ImageClassification:
         columns={"path": Column("media"), "label": Column("category")}, content="path", label="label", media="image"
     )
     methods: Sequence[Method] = ("pretrain", "full")
-    metrics = labelled.METRICS
+    metrics = classification.METRICS
     primary = "accuracy"
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
@@ -67,7 +67,7 @@ class ImageClassification:
 
     def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
         assert isinstance(options, Options)
-        labelled.write_labels(rows["label"], folder)
+        classification.write_labels(rows["label"], folder)
         known = _of_base(base)
         picture = {
             "size": _side(options, known, rows),
@@ -87,7 +87,7 @@ class ImageClassification:
         return pa.table(
             {
                 "pixels": pa.FixedSizeListArray.from_arrays(flat, pixels[0].size),
-                "labels": pa.array(labelled.truth(rows, folder)["label"]),
+                "labels": pa.array(classification.truth(rows, folder)["label"]),
             }
         )
 
@@ -127,7 +127,7 @@ class ImageClassification:
         return collate
 
     def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-        return labelled.validation(logits, labels)
+        return classification.validation(logits, labels)
 
     def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
         from safetensors.torch import save_file
@@ -147,31 +147,33 @@ class ImageClassification:
         module = initialise(AutoModelForImageClassification, saved_config(folder))
         with as_request(f"{folder}: its weights are of another model"):
             module.load_state_dict(saved_weights(folder))
-        return ImagePredictor(module.eval(), picture=read_json(folder / _PICTURE), labels=labelled.read_labels(folder))
+        return ImagePredictor(
+            module.eval(), picture=read_json(folder / _PICTURE), labels=classification.read_labels(folder)
+        )
 
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
-        return labelled.truth(rows, folder)
+        return classification.truth(rows, folder)
 
     def score(self, predictions: Predictions) -> dict[str, float]:
-        return labelled.score(predictions)
+        return classification.score(predictions)
 
     def baselines(
         self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
-        labels, classes = labelled.truth(train, folder)["label"], len(labelled.read_labels(folder))
+        labels, classes = classification.truth(train, folder)["label"], len(classification.read_labels(folder))
         picture = read_json(folder / _PICTURE)
         picture["size"] = min(BASELINE_SIDE, picture["size"])
         seen, asked = (_pixels(rows["path"].tolist(), media, picture) for rows in (train, test))
         return {
-            "majority": labelled.majority(labels, len(test), classes=classes),
+            "majority": classification.majority(labels, len(test), classes=classes),
             "pixels": _logistic(seen, labels, asked, classes=classes),
         }
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
-        return {"probabilities": labelled.read_labels(folder)}
+        return {"probabilities": classification.read_labels(folder)}
 
     def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
-        labelled.plots(predictions, folder=folder, names=labelled.read_labels(prepared))
+        classification.plots(predictions, folder=folder, names=classification.read_labels(prepared))
 
     def _config(self, base: Base, folder: Path) -> Any:
         """The network's configuration. Raises BadRequest where base, pictures and labels do not fit each other."""
@@ -179,7 +181,7 @@ class ImageClassification:
 
         from pipelines.tasks.parts.architecture import new_config, stored_config
 
-        picture, names = read_json(folder / _PICTURE), labelled.read_labels(folder)
+        picture, names = read_json(folder / _PICTURE), classification.read_labels(folder)
         channels = _shape(picture)[0]
         if base.architecture is None:
             config = stored_config(base)
@@ -215,10 +217,10 @@ class ImagePredictor:
             for start in range(0, len(paths), PREDICT_BATCH):
                 pixels = _pixels(paths[start : start + PREDICT_BATCH], media or Path(), self.picture)
                 parts.append(self.module(pixel_values=_scaled(pixels, self.picture).to(device)).logits.cpu().numpy())
-        return {"probabilities": labelled.softmax(np.concatenate(parts))}
+        return {"probabilities": classification.softmax(np.concatenate(parts))}
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
-        return labelled.answers(predictions, self.labels)
+        return classification.answers(predictions, self.labels)
 
     def interface(self) -> Interface:
         import torch

@@ -21,8 +21,7 @@ from core.tables.keys import codes, text_key
 from core.tables.task import Base, Predictions, Task
 from core.weights.base_store import base_folder
 from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
-from pipelines.tasks.parts import ranking
-from pipelines.tasks.parts import tokens as _tokens
+from pipelines.tasks.parts import ranking, tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,9 +70,9 @@ class SentenceEmbedding:
                 "model.base: sentence_embedding goes on from an embedder, and an architecture is none. "
                 "Allowed: hub id, path, package:// or models:/NAME@ALIAS of a sentence-transformers model."
             )
-        _tokens.take(base.folder, folder, reference=str(base.reference))
+        tokens.take(base.folder, folder, reference=str(base.reference))
         limit = max_tokens_of(base.folder) if options.max_tokens is None else options.max_tokens
-        pad = _tokens.pad_id(_tokens.read(folder, max_tokens=limit), folder)
+        pad = tokens.pad_id(tokens.read(folder, max_tokens=limit), folder)
         config = self._config(base, folder, pad)
         if limit > getattr(config, "max_position_embeddings", limit):
             raise BadRequest(
@@ -89,7 +88,7 @@ class SentenceEmbedding:
         tokenizer, columns = _tokenizer(folder), {}
         for name in _TEXTS:
             texts = [text if isinstance(text, str) and text.strip() else None for text in rows[name]]
-            ids = iter(_tokens.token_ids(tokenizer, [text for text in texts if text is not None]))
+            ids = iter(tokens.token_ids(tokenizer, [text for text in texts if text is not None]))
             columns[f"{name}_ids"] = pa.array([[] if t is None else next(ids) for t in texts], pa.list_(pa.int32()))
             if name != "query":
                 columns[f"{name}_key"] = pa.array(codes(text_key(text or "") for text in texts))
@@ -142,7 +141,7 @@ class SentenceEmbedding:
         shutil.copytree(prepared, folder, dirs_exist_ok=True)
         save_encoder(module.encoder, folder, base)
         if base is not None and any(base.iterdir()):
-            shutil.move(folder / _tokens.FILE, base / _tokens.FILE)  # the base's own: a vocabulary may be megabytes
+            shutil.move(folder / tokens.FILE, base / tokens.FILE)  # the base's own: a vocabulary may be megabytes
 
     def load(self, folder: Path) -> EmbeddingPredictor:
         from pipelines.tasks.parts.encoder import load_encoder
@@ -150,9 +149,9 @@ class SentenceEmbedding:
 
         base = base_folder(folder)
         encoder, _ = load_encoder(folder, base)
-        tokenizer = _tokens.read(base or folder, max_tokens=max_tokens_of(folder))
+        tokenizer = tokens.read(base or folder, max_tokens=max_tokens_of(folder))
         module = SentenceEmbedder(encoder, pooling_of(folder)).eval()
-        return EmbeddingPredictor(module, tokenizer=tokenizer, pad=_tokens.pad_id(tokenizer, folder))
+        return EmbeddingPredictor(module, tokenizer=tokenizer, pad=tokens.pad_id(tokenizer, folder))
 
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
         return ranking.truth(rows["passage"].tolist())
@@ -185,7 +184,7 @@ class SentenceEmbedding:
     def _config(self, base: Base, folder: Path, pad: int) -> Any:
         from pipelines.tasks.parts.encoder import base_config
 
-        vocabulary = _tokens.read(folder, max_tokens=4).get_vocab_size()
+        vocabulary = tokens.read(folder, max_tokens=4).get_vocab_size()
         return base_config(base, vocabulary=vocabulary, pad=pad)
 
 
@@ -221,19 +220,19 @@ class EmbeddingPredictor:
     def _vectors(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         from pipelines.tasks.parts import sentence_embedder
 
-        tokens = _tokens.token_ids(self.tokenizer, texts)
+        ids = tokens.token_ids(self.tokenizer, texts)
         vectors: np.ndarray[Any, Any] = sentence_embedder.embed(
-            self.module, tokens, pad=self.pad, batch_size=PREDICT_BATCH
+            self.module, ids, pad=self.pad, batch_size=PREDICT_BATCH
         ).numpy()
         return vectors
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
-    return _tokens.read(folder, max_tokens=max_tokens_of(folder))
+    return tokens.read(folder, max_tokens=max_tokens_of(folder))
 
 
 def _pad(folder: Path) -> int:
-    return _tokens.pad_id(_tokenizer(folder), folder)
+    return tokens.pad_id(_tokenizer(folder), folder)
 
 
 TASK: Task = SentenceEmbedding()

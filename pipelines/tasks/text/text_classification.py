@@ -22,8 +22,7 @@ from core.schema.section import Section
 from core.tables.keys import text_key
 from core.tables.task import Base, Interface, Predictions, Task
 from core.weights.base_store import base_folder
-from pipelines.tasks.parts import classification as labelled
-from pipelines.tasks.parts import tokens as _tokens
+from pipelines.tasks.parts import classification, tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +50,7 @@ class Options(Section):
 class TextClassification:
     contract = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")
     methods: Sequence[Method] = ("pretrain", "full", "lora", "transfer")
-    metrics = labelled.METRICS
+    metrics = classification.METRICS
     primary = "accuracy"
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
@@ -71,11 +70,11 @@ class TextClassification:
 
     def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
         assert isinstance(options, Options)
-        labelled.write_labels(rows["label"], folder)
+        classification.write_labels(rows["label"], folder)
         if base.folder is not None:
-            _tokens.take(base.folder, folder, reference=str(base.reference))
+            tokens.take(base.folder, folder, reference=str(base.reference))
         else:
-            _tokens.learn(rows["text"].tolist(), folder, size=options.vocabulary)
+            tokens.learn(rows["text"].tolist(), folder, size=options.vocabulary)
         write_json(folder / _OPTIONS, {"max_tokens": options.max_tokens})
         self._config(base, folder)
 
@@ -83,12 +82,12 @@ class TextClassification:
         import numpy as np
         import pyarrow as pa
 
-        tokens = _tokens.token_ids(_tokenizer(folder), rows["text"].tolist())
+        inputs = tokens.token_ids(_tokenizer(folder), rows["text"].tolist())
         return pa.table(
             {
-                "input_ids": pa.array(tokens, pa.list_(pa.int32())),
-                _LENGTH: pa.array(np.array([len(ids) for ids in tokens], dtype=np.int32)),
-                "labels": pa.array(labelled.truth(rows, folder)["label"]),
+                "input_ids": pa.array(inputs, pa.list_(pa.int32())),
+                _LENGTH: pa.array(np.array([len(ids) for ids in inputs], dtype=np.int32)),
+                "labels": pa.array(classification.truth(rows, folder)["label"]),
             }
         )
 
@@ -99,7 +98,7 @@ class TextClassification:
 
         config = self._config(base, folder)
         set_seed(seed)
-        return pooled_classifier.build(model, base, config, classes=len(labelled.read_labels(folder)))
+        return pooled_classifier.build(model, base, config, classes=len(classification.read_labels(folder)))
 
     def features(self, module: nn.Module, table: pa.Table, *, base: Base, folder: Path, cache: Path) -> pa.Table:
         """With a frozen encoder its vectors replace the tokens; computed once for equal rows, base and thread count."""
@@ -112,11 +111,11 @@ class TextClassification:
         assert isinstance(module, pooled_classifier.MeanPooledClassifier)
         if not module.frozen:
             return table
-        tokens = table["input_ids"].to_pylist()
+        inputs = table["input_ids"].to_pylist()
         place = (str(device_here()), torch.get_num_threads())  # they decide the last bits
-        identity = repr((base.sha256, module.layers, *place, PREDICT_BATCH, tokens))
+        identity = repr((base.sha256, module.layers, *place, PREDICT_BATCH, inputs))
         path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
-        vectors = pooled_classifier.cached_features(path, module, tokens, pad=_pad(folder), batch_size=PREDICT_BATCH)
+        vectors = pooled_classifier.cached_features(path, module, inputs, pad=_pad(folder), batch_size=PREDICT_BATCH)
         width = vectors.shape[1]
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), width)
         return table.drop_columns(["input_ids", _LENGTH]).append_column(_FEATURES, column)
@@ -139,7 +138,7 @@ class TextClassification:
         return collate
 
     def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-        return labelled.validation(logits, labels)
+        return classification.validation(logits, labels)
 
     def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
         from pipelines.tasks.parts import pooled_classifier
@@ -148,37 +147,37 @@ class TextClassification:
         shutil.copytree(prepared, folder, dirs_exist_ok=True)
         pooled_classifier.save(module, folder, base)
         if base is not None and any(base.iterdir()):
-            shutil.move(folder / _tokens.FILE, base / _tokens.FILE)  # the base's own: a vocabulary may be megabytes
+            shutil.move(folder / tokens.FILE, base / tokens.FILE)  # the base's own: a vocabulary may be megabytes
 
     def load(self, folder: Path) -> TextPredictor:
         from pipelines.tasks.parts import pooled_classifier
 
-        labels, base = labelled.read_labels(folder), base_folder(folder)
+        labels, base = classification.read_labels(folder), base_folder(folder)
         module = pooled_classifier.load(folder, base, classes=len(labels))
-        tokenizer = _tokens.read(base or folder, max_tokens=read_json(folder / _OPTIONS)["max_tokens"])
-        return TextPredictor(module, tokenizer=tokenizer, pad=_tokens.pad_id(tokenizer, folder), labels=labels)
+        tokenizer = tokens.read(base or folder, max_tokens=read_json(folder / _OPTIONS)["max_tokens"])
+        return TextPredictor(module, tokenizer=tokenizer, pad=tokens.pad_id(tokenizer, folder), labels=labels)
 
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
-        return labelled.truth(rows, folder)
+        return classification.truth(rows, folder)
 
     def score(self, predictions: Predictions) -> dict[str, float]:
-        return labelled.score(predictions)
+        return classification.score(predictions)
 
     def baselines(
         self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
-        labels = labelled.truth(train, folder)["label"]
-        classes = len(labelled.read_labels(folder))
+        labels = classification.truth(train, folder)["label"]
+        classes = len(classification.read_labels(folder))
         return {
-            "majority": labelled.majority(labels, len(test), classes=classes),
+            "majority": classification.majority(labels, len(test), classes=classes),
             "tfidf": _tfidf(train["text"].tolist(), labels, test["text"].tolist()),
         }
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
-        return {"probabilities": labelled.read_labels(folder)}
+        return {"probabilities": classification.read_labels(folder)}
 
     def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
-        labelled.plots(predictions, folder=folder, names=labelled.read_labels(prepared))
+        classification.plots(predictions, folder=folder, names=classification.read_labels(prepared))
 
     def _config(self, base: Base, folder: Path) -> Any:
         """The encoder's configuration; raises BadRequest where base, tokenizer and options do not fit each other."""
@@ -202,12 +201,12 @@ class TextPredictor:
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
         from pipelines.tasks.parts.pooled_classifier import logits
 
-        tokens = _tokens.token_ids(self.tokenizer, rows["text"].tolist())
-        said = logits(self.module, tokens, pad=self.pad, batch_size=PREDICT_BATCH)
-        return {"probabilities": labelled.softmax(said.numpy())}
+        inputs = tokens.token_ids(self.tokenizer, rows["text"].tolist())
+        said = logits(self.module, inputs, pad=self.pad, batch_size=PREDICT_BATCH)
+        return {"probabilities": classification.softmax(said.numpy())}
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
-        return labelled.answers(predictions, self.labels)
+        return classification.answers(predictions, self.labels)
 
     def interface(self) -> Interface:
         from pipelines.tasks.parts.encoder import pad_tokens
@@ -217,11 +216,11 @@ class TextPredictor:
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
-    return _tokens.read(folder, max_tokens=read_json(folder / _OPTIONS)["max_tokens"])
+    return tokens.read(folder, max_tokens=read_json(folder / _OPTIONS)["max_tokens"])
 
 
 def _pad(folder: Path) -> int:
-    return _tokens.pad_id(_tokenizer(folder), folder)
+    return tokens.pad_id(_tokenizer(folder), folder)
 
 
 def _tfidf(train: Sequence[str], labels: np.ndarray[Any, Any], test: Sequence[str]) -> Predictions:

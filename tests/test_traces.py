@@ -128,6 +128,13 @@ def test_a_database_is_rewritten_with_what_it_deleted(tmp_path: Path, traces: Tr
         ("var/downloads/0f/rows.csv", "remove", "var/downloads/0f"),
         ("var/logs/stages/validate@a.log", "remove", "var/logs/stages/validate@a.log"),
         ("var/qdrant/docs/0123456789abcdef/segments/x", "keep", None),
+        ("var/prefect/storage/result", "remove", "var/prefect/storage/result"),
+        ("var/features/0f.safetensors", "remove", "var/features/0f.safetensors"),
+        ("var/mlflow/downloads/m-1/MLmodel", "rewrite", None),
+        ("var/locks/gc.lock", "keep", None),  # who holds it would hold a file without a name
+        ("var/keys.yaml", "keep", None),  # without it, this machine may ask without a key
+        ("var/boot.json", "remove", None),
+        ("var/nobody/knows/it", "remove", "var/nobody/knows"),
         ("rows.csv", "keep", "rows.csv"),
     ],
 )

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.workspace import Workspace
+from flows.cleanup.var_folders import PLACES
 from flows.graph.graph import Graph
 from registry.cleanup.needed import size
 
-_BLOCK = 512  # bytes (stat(2))
+BLOCK = 512  # bytes (stat(2)): what a file takes on the disk; the engine's are sparse
 
 Taken = dict[tuple[int, int], int]  # (device, inode) -> bytes
 
 
-def disk(workspace: Workspace, graph: Graph) -> dict[str, int]:
-    """Bytes below each folder, and of all of them together."""
+def disk(workspace: Workspace, graph: Graph) -> dict[str, Any]:
+    """Bytes below each folder, and of all of them together; in_var: below each place of var/ that is described."""
     places = {"data": workspace.root / "data", "cache": graph.cache, "var": workspace.var}
     found = {name: taken(folder) for name, folder in places.items()}
     together: Taken = {}
     for each in found.values():
         together |= each
-    return {**{name: sum(each.values()) for name, each in found.items()}, "together": sum(together.values())}
+    in_var = {place.name: sum(taken(workspace.var / place.name).values()) for place in PLACES}
+    return {
+        **{name: sum(each.values()) for name, each in found.items()}, "together": sum(together.values()),
+        "in_var": {name: count for name, count in in_var.items() if count},
+    }  # fmt: skip
 
 
 def line(found: Mapping[str, Any]) -> str:
@@ -32,14 +38,17 @@ def line(found: Mapping[str, Any]) -> str:
     return f"disk: {together} (data {data}, DVC's cache {cache}, var {var}; hard links count once)"
 
 
-def taken(folder: Path) -> Taken:
-    """What each file below a folder takes. Blocks that files share on btrfs or xfs count in each of them."""
-    found: Taken = {}
-    for top, _, names in os.walk(folder):
-        for name in names:
-            try:
-                status = Path(top, name).lstat()
-            except OSError:  # it went meanwhile, or is not ours to read
-                continue
-            found[(status.st_dev, status.st_ino)] = status.st_blocks * _BLOCK
-    return found
+def taken(place: Path) -> Taken:
+    """What each file at or below a place takes. Blocks that files share on btrfs or xfs count in each of them."""
+    return {(each.st_dev, each.st_ino): each.st_blocks * BLOCK for each in files(place)}
+
+
+def files(place: Path) -> Iterator[os.stat_result]:
+    """Every file at or below a place; a link is a file. What goes meanwhile, or is not ours to read, is left out."""
+    if place.is_symlink() or not place.is_dir():
+        found = iter([place])
+    else:
+        found = (Path(top, name) for top, _, names in os.walk(place) for name in names)
+    for path in found:
+        with suppress(OSError):
+            yield path.lstat()

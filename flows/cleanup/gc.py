@@ -19,6 +19,7 @@ from core.progress import tracked
 from core.workspace import Kind, Workspace
 from flows.cleanup import unused_files
 from flows.cleanup.unused_files import Age
+from flows.cleanup.var_folders import INDEXES, VERSIONS
 from flows.graph.git_refs import LockText, bases, lock_texts, oids
 from flows.graph.graph import Graph
 from flows.servers.turns import alone, no_stage
@@ -28,7 +29,7 @@ from registry.cleanup import held_versions, needed
 from registry.cleanup.needed import SPARED_S, Base, Held, Thing
 from registry.store.connection import exclusive, is_embedded, shown_server
 
-VERSIONS, ORPHANS = "model versions", "models without a version"
+ORPHANS = "models without a version"
 _LOOK_EVERY_S = 1.0
 
 
@@ -73,10 +74,10 @@ def survey(workspace: Workspace, graph: Graph, age: Age) -> Survey:
     things = [*_versions(held, reasons), *_orphans(workspace, held, age)]
     things += _in_cache(workspace, graph, named, age)
     things += unused_files.of_engine(workspace, _published(workspace), age)
-    things += unused_files.scratch(workspace, graph, _unfinished(graph), age)
-    things += unused_files.copies(workspace, held_versions.copied_ids(workspace.var), age)
+    known = held_versions.copied_ids(workspace.var)
+    things += unused_files.of_var(workspace, unused_files.in_use(graph, _unfinished(graph), known), age)
     going = {path for thing in things if thing.free for path in thing.paths}
-    things += unused_files.bases(workspace, going, age)
+    things += unused_files.of_var(workspace, {"base of a model": unused_files.bases(workspace, going)}, age)
     things += unused_files.strays(workspace, age)
     free = [each for each in held if each.called not in reasons]
     return Survey(things, list(_notes(workspace, graph)), free, [each for each in held if each.called in reasons])
@@ -89,7 +90,7 @@ def document(found: Survey, *, dry_run: bool) -> dict[str, Any]:
         "bytes": found.bytes,
         "freed": [needed.as_json(row) for row in needed.rows(found.things, free=True)],
         "kept": [needed.as_json(row) for row in needed.rows(found.things, free=False)],
-        "versions": [thing.name for thing in found.things if thing.free and thing.what == VERSIONS],
+        "versions": [thing.name for thing in found.things if thing.free and thing.what == VERSIONS.what],
         "notes": found.notes,
     }
 
@@ -137,7 +138,7 @@ def _free(workspace: Workspace, found: Survey) -> None:
     held_versions.mark(found.free_versions, workspace.var)
     free = [thing for thing in found.things if thing.free]
     for thing in tracked(free, "free", total=len(free), unit="things"):
-        if thing.what == unused_files.INDEXES:
+        if thing.what == INDEXES.what:
             unused_releases.remove(workspace, *thing.name.split("/"))
         else:
             for path in thing.paths:
@@ -164,10 +165,8 @@ def _versions(held: list[Held], reasons: Mapping[str, str]) -> Iterator[Thing]:
         if each.folder is None or not each.folder.is_dir() or each.folder in seen:
             continue
         seen.add(each.folder)
-        why = reasons.get(each.called, "nothing needs it; its evidence stays")
-        yield Thing(
-            VERSIONS, each.called, [each.folder], unused_files.size_of(each.folder), each.called not in reasons, why
-        )
+        free, why = each.called not in reasons, reasons.get(each.called, VERSIONS.because)
+        yield Thing(VERSIONS.what, each.called, [each.folder], unused_files.size_of(each.folder), free, why)
 
 
 def _orphans(workspace: Workspace, held: list[Held], age: Age) -> Iterator[Thing]:

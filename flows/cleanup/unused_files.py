@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.weights.adapters import MERGED
-from core.weights.base_store import STORE, named_base
+from core.weights.base_store import named_base
 from core.workspace import Kind, Workspace
+from flows.cleanup.disk import BLOCK, files
+from flows.cleanup.var_folders import INDEXES, PLACES, Unless, place_of
 from flows.graph.git_refs import oids
 from flows.graph.graph import Graph
 from pipelines.search.engine.unused_releases import standing
@@ -21,13 +20,13 @@ from registry.store.connection import artifacts
 from registry.store.names import downloaded
 from registry.store.versions import MODEL_FILES
 
-OBJECTS, RUNS, INDEXES = "DVC objects", "DVC run cache", "index versions"
+OBJECTS, RUNS = "DVC objects", "DVC run cache"
 FREED = ".freed"  # how a folder is called while it goes
 _MD5 = re.compile(r"[0-9a-f]{2}")
 _REST = re.compile(r"[0-9a-f]{30}(\.dir)?")
 _STRAY = re.compile(rf"\..+(\.new|\.old|\.[0-9]+|{re.escape(FREED)})|headrace-.+")
-_BLOCK = 512  # bytes (stat(2)): what a file takes on the disk; the engine's are sparse
-_OWN_SERVERS = ("prefect", "servers")  # below var/: files of programs that run meanwhile
+
+Stays = Callable[[str], str | None]  # an entry's name -> why it stays, "" for nothing worth saying; None: it can go
 
 
 @dataclass(frozen=True)
@@ -90,57 +89,51 @@ def of_engine(workspace: Workspace, published: Mapping[str, str], age: Age) -> I
         )
         why = next((words for holds, words in reasons if holds), None)
         if why is not None:
-            yield Thing(INDEXES, name, [each.folder], size_of(each.folder), False, why)
+            yield Thing(INDEXES.what, name, [each.folder], size_of(each.folder), False, why)
         else:
-            yield _judged(INDEXES, name, each.folder, age, "superseded; its vectors stand in Parquet")
+            yield _judged(INDEXES.what, name, each.folder, age, INDEXES.because)
 
 
-def scratch(workspace: Workspace, graph: Graph, unfinished: Collection[tuple[Kind, str]], age: Age) -> Iterator[Thing]:
-    """What interrupted work left, and what stages said. unfinished: what is live and not up to date."""
-    var = workspace.var
-    kinds: tuple[tuple[str, Path, Kind], ...] = (
-        ("checkpoints", var / "checkpoints", "recipe"), ("parts of vectors", var / "vectors", "index"),
-    )  # fmt: skip
-    for what, folder, kind in kinds:
-        for place in _entries(folder):
-            if (kind, place.name) in unfinished:
-                yield _kept(what, place, f"{place.name} is not up to date: it goes on from there")
-            else:
-                yield _judged(what, place.name, place, age, "no work of a live one goes on from it")
-    for file in _entries(var / "features"):
-        if any(kind == "recipe" for kind, _ in unfinished):
-            yield _kept("features", file, "a recipe is not up to date: it may read them")
-        else:
-            yield _judged("features", file.name, file, age, "a training computes them again")
+def in_use(graph: Graph, unfinished: Collection[tuple[Kind, str]], known: Collection[str]) -> dict[Unless, Stays]:
+    """What keeps entries of var/, the bases of models aside.
+
+    unfinished: what is live and not up to date. known: the ids of the runs and models of an MLflow server's versions.
+    """
     live = {f"{node.kind}-{node.name}" for node in graph.nodes}
-    for folder in _entries(var / "rejected"):
-        if folder.name not in live:
-            yield _judged("rejected rows", folder.name, folder, age, "of what is not live")
-    stages = {node.address for node in graph.nodes}
-    for log in _entries(var / "logs" / "stages"):
-        if log.stem not in stages:
-            yield _judged("logs", log.stem, log, age, "of a stage that is no more")
+    stages = {f"{node.address}.log" for node in graph.nodes}
+    read = "a recipe is not up to date: it may read them" if any(kind == "recipe" for kind, _ in unfinished) else None
+
+    def goes_on(kind: Kind) -> Stays:
+        return lambda name: f"{name} is not up to date: it goes on from there" if (kind, name) in unfinished else None
+
+    return {
+        "unfinished recipe": goes_on("recipe"), "unfinished index": goes_on("index"),
+        "any unfinished recipe": lambda _: read, "live": _among(live), "stage": _among(stages),
+        "on server": _among(known), "never": lambda _: None,
+    }  # fmt: skip
 
 
-def copies(workspace: Workspace, known: Collection[str], age: Age) -> Iterator[Thing]:
-    """Downloads from an MLflow server. known: the ids of its versions' runs and models."""
-    for folder in _entries(downloaded(workspace.var)):
-        if folder.name not in known:
-            yield _judged("downloads", folder.name, folder, age, "no version of the server in charge has them")
+def _among(names: Collection[str], why: str = "") -> Stays:
+    return lambda name: why if name in names else None
 
 
-def bases(workspace: Workspace, going: Collection[Path], age: Age) -> Iterator[Thing]:
-    """Bases that adapters add to, and models made whole of the two. going: models' folders that are about to go."""
+def of_var(workspace: Workspace, stays: Mapping[Unless, Stays], age: Age) -> Iterator[Thing]:
+    """The entries of every folder of var/ whose rule is among these."""
+    for place in PLACES:
+        if place.gc is not None and place.gc.unless in stays:
+            for path in _entries(workspace.var / place.name):
+                why = stays[place.gc.unless](path.name)
+                if why is None:
+                    yield _judged(place.gc.what, path.name, path, age, place.gc.because)
+                elif why:
+                    yield _kept(place.gc.what, path, why)
+
+
+def bases(workspace: Workspace, going: Collection[Path]) -> Stays:
+    """What keeps the bases that adapters add to. going: models' folders that are about to go."""
     models = [*artifacts(workspace.var).glob("*/models/*/artifacts"), *_entries(downloaded(workspace.var))]
     named = [named_base(folder / MODEL_FILES) for folder in models if folder not in going]
-    needed = {each.files for each in named if each is not None}
-    for folder in _entries(workspace.var / STORE):
-        if folder.name in needed:
-            yield _kept("bases of adapters", folder, "a model that stays adds to it")
-        else:
-            yield _judged("bases of adapters", folder.name, folder, age, "no model adds to it")
-    for folder in _entries(workspace.var / MERGED):
-        yield _judged("merged models", folder.name, folder, age, "made again of base and adapters when it is needed")
+    return _among({each.files for each in named if each is not None}, "a model that stays adds to it")
 
 
 def strays(workspace: Workspace, age: Age) -> Iterator[Thing]:
@@ -154,10 +147,10 @@ def strays(workspace: Workspace, age: Age) -> Iterator[Thing]:
 
 
 def _strays(workspace: Workspace) -> Iterator[Path]:
-    for top, folders, files in os.walk(workspace.var):
+    for top, folders, names in os.walk(workspace.var):
         if Path(top) == workspace.var:
-            folders[:] = [name for name in folders if name not in _OWN_SERVERS]
-        matching = [name for name in (*folders, *files) if _STRAY.fullmatch(name)]
+            folders[:] = [name for name in folders if not place_of(Path(name)).running]
+        matching = [name for name in (*folders, *names) if _STRAY.fullmatch(name)]
         folders[:] = [name for name in folders if name not in matching]
         yield from (Path(top, name) for name in matching)
     for kind in ("models", "indexes"):
@@ -194,11 +187,7 @@ def size_of(place: Path) -> int:
 
 def _measure(place: Path) -> _Measured:
     """Bytes, and when a file in it was written last. What goes meanwhile counts nothing: a dry run holds no lock."""
-    files: list[os.stat_result] = []
-    for path in (place, *(place.rglob("*") if place.is_dir() and not place.is_symlink() else ())):
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISDIR((status := path.lstat()).st_mode):
-                files.append(status)
-    if not files:
+    found = list(files(place))
+    if not found:
         return _Measured(0, place.lstat().st_mtime if place.exists() else 0.0)
-    return _Measured(sum(each.st_blocks for each in files) * _BLOCK, max(each.st_mtime for each in files))
+    return _Measured(sum(each.st_blocks for each in found) * BLOCK, max(each.st_mtime for each in found))

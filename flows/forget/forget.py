@@ -39,7 +39,7 @@ from flows.forget.places import (
     touched,
 )
 from flows.forget.row_copies import Traces
-from flows.forget.swept_files import JOURNAL, Fate, Sweep, settle
+from flows.forget.swept_files import Fate, Sweep, settle
 from flows.graph.graph import Graph, on_command, select
 from flows.graph.objects import Objects
 from flows.servers.turns import turns
@@ -69,7 +69,7 @@ def forget(workspace: Workspace, name: str, *, dry_run: bool, command: str = "he
     Raises BadRequest when nothing has it, Outage when a server or the remote does not answer: then run it again.
     """
     graph = Graph(workspace.root)
-    folder = workspace.var / JOURNAL / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    folder = workspace.var / "forgetting" / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     earlier = (folder / "traces.json").exists()
     try:
         objects = _objects(graph, folder)

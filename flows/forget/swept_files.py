@@ -11,10 +11,10 @@ from typing import Literal
 
 from core.workspace import Workspace
 from flows.cleanup.gc import discard
+from flows.cleanup.var_folders import MODEL, PLACES, place_of
 from flows.forget.redact import redact, scrub_database
 from flows.forget.row_copies import Held, Traces
 
-JOURNAL = "forgetting"  # below var/: what is looked for, until the work is done
 Action = Literal["remove", "rewrite", "scrub", "keep"]
 
 _NOT_WALKED = (".git", ".venv", "__pycache__")
@@ -22,11 +22,9 @@ STAYS: Mapping[Held, str] = {
     "said": "the row's id, with what a model answered about it: no text, and evidence is made of it",
     "other": "rows with other ids have the same text: forget them by theirs",
 }
-_MODEL = "part of a model, which is checked by its hash; train and promote another, then `headrace gc`"
 _YOURS = "your own file, or one of the workspace's: Headrace does not edit it"
 _WEIGHTS = ("model", "base")  # outputs of a recipe
-ENGINE = "files of the search engine"
-_READ = "the search engine's file of a live index: run the same again"
+ENGINE = "var/qdrant"
 _DATABASE = re.compile(r"(.+\.db)(-wal|-shm|-journal)?")
 
 
@@ -77,7 +75,8 @@ class Sweep:
 
     @property
     def _apart(self) -> tuple[Path, ...]:
-        return self.cache.parent.parent, self.workspace.var / JOURNAL
+        own = (self.workspace.var / place.name for place in PLACES if place.forget == "not looked at")
+        return self.cache.parent.parent, *own
 
     def fate(self, path: Path, held: Held) -> Fate:
         """What becomes of a file that holds the row."""
@@ -87,7 +86,7 @@ class Sweep:
         if parts[:2] in (("data", "models"), ("data", "indexes")) and len(parts) > 3:
             return self._output(path, parts)
         if parts[0] == "var":
-            return self._of_service(path, parts)
+            return self._of_service(path, Path(*parts[1:]))
         if parts[:2] == (".dvc", "tmp"):
             return Fate("leftovers of DVC", "remove", path)
         return Fate("files", "keep", path, _YOURS)
@@ -95,22 +94,20 @@ class Sweep:
     def _output(self, path: Path, parts: tuple[str, ...]) -> Fate:
         folder = self.workspace.root.joinpath(*parts[:4])
         if parts[3] in _WEIGHTS:
-            return Fate("models", "keep", path, _MODEL)
+            return Fate("models", "keep", path, MODEL)
         return Fate("outputs of stages", "remove", path if parts[3] == "evaluation" else folder)
 
-    def _of_service(self, path: Path, parts: tuple[str, ...]) -> Fate:
+    def _of_service(self, path: Path, below: Path) -> Fate:
         if match := _DATABASE.fullmatch(path.name):
             return Fate("databases", "scrub", path.with_name(match[1]))
-        if parts[1] == "mlflow":
+        place, what = place_of(below), f"var/{below.parts[0]}"
+        if place.forget == "rewrite":
             own = "/artifacts/model/" in path.as_posix() and "/evidence/" not in path.as_posix()
-            return Fate("models", "keep", path, _MODEL) if own else Fate("files of MLflow", "rewrite", path)
-        if parts[1] == "qdrant":
-            return Fate(ENGINE, "keep", path, _READ)
-        if parts[1] == "bases":
-            return Fate("models", "keep", path, _MODEL)
-        deep = 2 if parts[1] in ("logs", "prefect", "servers") else 3
-        target = path if deep == 2 else self.workspace.root.joinpath(*parts[:deep])
-        return Fate(f"var/{parts[1]}", "remove", target)
+            return Fate("models", "keep", path, MODEL) if own else Fate("files of MLflow", "rewrite", path)
+        if place.forget == "keep":
+            return Fate(what, "keep", path, place.why)
+        entry = self.workspace.var.joinpath(*below.parts[: len(Path(place.name).parts) + 1])
+        return Fate(what, "remove", path if place.running else entry)
 
 
 def is_vocabulary(name: str) -> bool:

@@ -21,7 +21,7 @@ from core.patience import limit_s, patiently
 from core.workspace import Workspace
 from flows.servers import local
 from flows.servers.local import QUIET, Name, Server
-from registry.store.connection import public_address
+from registry.store.connection import database, public_address
 
 _VARIABLE: dict[Name, str] = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
 _HEALTH = "/api/health"
@@ -127,7 +127,7 @@ def start_mlflow_page(workspace: Workspace) -> str | None:
     """
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return public_address(given) if given.startswith("http") else None
-    if not (workspace.var / "mlflow" / "mlflow.db").exists():
+    if not database(workspace.var).exists():
         return None
     with locked(workspace.var, "mlflow-server"):
         return local.started(workspace, "mlflow").page

@@ -13,6 +13,7 @@ import pytest
 from core.atomic_files import write_json
 from core.errors import HeadraceError
 from flows.cleanup.gc import document, gc, lines
+from flows.cleanup.var_folders import PLACES
 from pipelines.search.engine.release_files import Versions
 from registry.cleanup import needed
 from registry.store.connection import connect, server_name
@@ -32,6 +33,21 @@ def test_what_interrupted_work_left(world: World) -> None:
     world.write("rows-a.txt", "0")
     free(world, spared_s=DAY_S)
     assert {name for name, path in made.items() if path.exists()} == {"live log"}
+
+
+def test_every_place_is_freed_by_the_rule_that_describes_it(working_graph: TinyGraph) -> None:
+    """An old entry that nothing needs, in each; what the registry and the search engine hold is asked of them."""
+    var, asked = working_graph.workspace.var, ("mlflow", "qdrant")
+    assert working_graph.dvc("repro").returncode == 0
+    planted = {place.name: var / place.name / "gone" for place in PLACES if place.gc or not (var / place.name).suffix}
+    for path in planted.values():
+        path.mkdir(parents=True)
+        (path / "file").write_text("x")
+        os.utime(path / "file", (1, 1))
+    free(working_graph, spared_s=DAY_S)
+    described = {place.name for place in PLACES if place.gc and place.name not in asked}
+    assert {name for name, path in planted.items() if not path.exists()} == described
+    assert len(described) >= 9
 
 
 @pytest.mark.slow

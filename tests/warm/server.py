@@ -157,7 +157,7 @@ def _end(work: Callable[[], None]) -> NoReturn:
         if isinstance(done.code, str):
             print(done.code, file=sys.stderr)
     except BaseException:  # noqa: BLE001  (as the interpreter does with whatever nobody caught)
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         code = 1
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

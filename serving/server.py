@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _OPERATORS = (
     "no key is wanted: every user of this machine is the operator here, sees all documents and may write them. On a "
-    "machine with other users, --session-key makes a key for this run, --new-key NAME one that stays."
+    "machine with other users, --session-key makes a key for this run, `headrace key NAME` one that stays."
 )
 END_S = 30  # seconds that requests in flight have once the process is told to end
 _HIGHEST_PORT = 65535
@@ -99,8 +99,7 @@ def _keys(file: Path, host: str, callers: Callers) -> Keys:
     if not callers.without_keys:
         raise BadRequest(
             f"--host {host} can be reached from other machines, and there are no keys ({file} is not there). `headrace "
-            "serve --new-key NAME` makes one; with --without-keys whoever reaches it may ask, and sees documents "
-            "without labels."
+            "key NAME` makes one; with --without-keys whoever reaches it may ask, and sees documents without labels."
         )
     return Keys(file, ANYBODY)
 

@@ -11,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from flows.cli.command import app
+from serving.http.api_keys import Keys
 from tests.conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace
 
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -18,8 +19,8 @@ VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 def test_the_verbs_are_those_of_the_interface() -> None:
     assert VERBS == [
-        "answer", "check", "forget", "gc", "history", "index", "lineage", "lock", "new", "predict", "promote", "query",
-        "reproduce", "retire", "rollback", "run", "schedule", "serve", "status", "stop",
+        "answer", "check", "forget", "gc", "history", "index", "key", "lineage", "lock", "new", "predict", "promote",
+        "query", "reproduce", "retire", "rollback", "run", "schedule", "serve", "status", "stop",
     ]  # fmt: skip
 
 
@@ -94,7 +95,8 @@ def test_a_mistake_with_json_is_a_document_too(tiny: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["rnu"], ["run", "--frce", "x"], ["new", "x"], ["query"], ["check", "--schema", "x"]]
+    "arguments",
+    [["rnu"], ["run", "--frce", "x"], ["new", "x"], ["query"], ["check", "--schema", "x"], ["serve", "--new-key", "x"]],
 )
 def test_a_command_line_that_is_none(tiny: Workspace, arguments: list[str]) -> None:
     done = tiny.headrace(*arguments)
@@ -127,6 +129,22 @@ def test_from_new_to_retire(workspace: Workspace) -> None:
     gone = workspace.headrace("retire", "docs")
     assert "`headrace new docs --from indexes/docs.yaml` brings it back" in gone.stdout
     assert "Nothing is live" in workspace.headrace("status").stdout
+
+
+def test_a_key_is_shown_once_and_known_from_then_on(tiny: Workspace) -> None:
+    made = json.loads(tiny.headrace("key", "ada", "--labels", "staff, board", "--per-minute", "5", "--json").stdout)
+    file = tiny.path("var/keys.yaml")
+    assert (made["name"], made["file"]) == ("ada", str(file))
+    caller = Keys(file, None).caller(made["key"])
+    assert (caller.name, caller.access, caller.rights) == (
+        "ada", {"staff", "board"}, {"search", "answer", "predict"}
+    )  # fmt: skip
+    assert made["key"] not in file.read_text()
+    again = tiny.headrace("key", "ada")
+    assert (again.returncode, again.stdout, "has a key 'ada' already" in again.stderr) == (2, "", True)
+    said = tiny.headrace("key", "eve", "--sees-everything", "--rights", "metrics").stdout.splitlines()
+    eve = Keys(file, None).caller(said[0])
+    assert (eve.access, eve.rights, "shown this once" in said[1]) == (None, {"metrics"}, True)
 
 
 def test_from_a_folder_below_the_workspace(tiny: Workspace) -> None:

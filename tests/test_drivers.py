@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from core.closure import BOUNDARY
 from core.workspace import Workspace as Places
 from flows.catalog.stale_code import with_files
-from flows.graph.graph import Graph, behind, stages, stale
+from flows.graph.graph import Graph, behind, select
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_tiny
 
 pytestmark = pytest.mark.slow
@@ -123,10 +123,10 @@ def test_a_change_makes_stale_exactly_what_depends_on_it(pair, kind: str) -> Non
     workspace.git("add", "-A")
     change, expected = CHANGES[kind]
     change(workspace)
-    said = with_files(Places(workspace.root), addresses(workspace), stale(workspace.root, addresses(workspace)))
+    said = with_files(Places(workspace.root), addresses(workspace), Graph(workspace.root).stale(addresses(workspace)))
     named = {at.partition("@")[0] for at, whys in said.items() if any(".py changed" in why for why in whys)}
     assert ran(workspace.dvc("repro", "settings@tiny")) == [stage for stage in expected if stage == "settings"]
-    later = stale(workspace.root, addresses(workspace))
+    later = Graph(workspace.root).stale(addresses(workspace))
     found = [stage for stage in expected if stage == "settings"]
     found += [
         node.stage for node in Graph(workspace.root).nodes if node.address in behind(Graph(workspace.root).nodes, later)
@@ -145,7 +145,7 @@ def test_a_change_makes_stale_exactly_what_depends_on_it(pair, kind: str) -> Non
 
 
 def addresses(workspace: Workspace) -> list[str]:
-    return [node.address for node in stages(workspace.root, "recipe", ["tiny"])]
+    return [node.address for node in select(Graph(workspace.root).nodes, "recipe", ["tiny"])]
 
 
 def test_words_and_waiting_move_no_byte(pair) -> None:

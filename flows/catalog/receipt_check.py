@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from core.atomic_files import read_json
-from core.errors import BadRequest
+from core.atomic_files import said_in
 from core.workspace import Job, Kind, Workspace
 
 _FILES: dict[Kind, tuple[str, str]] = {
@@ -42,15 +40,7 @@ def refused(workspace: Workspace, kind: Kind, names: Sequence[str]) -> dict[str,
 
 def read_receipt(job: Job) -> dict[str, Any] | None:
     """A job's receipt; None when there is none that can be read (its stage is then stale)."""
-    try:
-        receipt = read_json(_path(job))
-    except BadRequest:
-        return None
-    return receipt if isinstance(receipt, dict) else None
-
-
-def _path(job: Job) -> Path:
-    return job.folder / _FILES[job.kind][1]
+    return said_in(job.folder / _FILES[job.kind][1]) or None
 
 
 def _untrue(job: Job, receipt: dict[str, Any]) -> str | None:

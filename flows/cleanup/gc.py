@@ -220,21 +220,22 @@ def _unfinished(graph: Graph) -> set[tuple[Kind, str]]:
 
 
 def _published(workspace: Workspace) -> dict[str, str]:
-    """Index -> the version that its published.json names, of retired ones too."""
-    found = {}
-    for path in sorted((workspace.root / "data" / "indexes").glob("*/published.json")):
-        receipt = said_in(path)
-        if "version" in receipt:
-            found[path.parent.name] = str(receipt["version"])
-    return found
+    """Index -> the version that its published.json names."""
+    return {index: str(said["version"]) for index, said in _receipts(workspace).items() if "version" in said}
 
 
 def _published_bases(workspace: Workspace) -> dict[Base, str]:
     """The registered versions that published indexes embed questions with -> which index."""
     found: dict[Base, str] = {}
-    for path in sorted((workspace.root / "data" / "indexes").glob("*/published.json")):
-        embedder = said_in(path).get("embedder") or {}
+    for index, said in _receipts(workspace).items():
+        embedder = said.get("embedder") or {}
         base = held_versions.base_of(str(embedder.get("reference")), embedder.get("identity") or {})
         if base is not None:
-            found[base] = f"the index {path.parent.name}"
+            found[base] = f"the index {index}"
     return found
+
+
+def _receipts(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Index -> its published.json, of retired ones too."""
+    files = sorted((workspace.root / "data" / "indexes").glob("*/published.json"))
+    return {file.parent.name: said_in(file) for file in files}

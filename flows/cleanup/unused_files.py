@@ -14,6 +14,7 @@ from flows.cleanup.disk import BLOCK, files
 from flows.cleanup.var_folders import INDEXES, PLACES, Unless, place_of
 from flows.graph.git_refs import oids
 from flows.graph.graph import Graph
+from flows.graph.objects import cached
 from pipelines.search.engine.unused_releases import standing
 from registry.cleanup.needed import YOUNG, Thing
 from registry.store.connection import artifacts
@@ -22,8 +23,6 @@ from registry.store.versions import MODEL_FILES
 
 OBJECTS, RUNS = "DVC objects", "DVC run cache"
 FREED = ".freed"  # how a folder is called while it goes
-_MD5 = re.compile(r"[0-9a-f]{2}")
-_REST = re.compile(r"[0-9a-f]{30}(\.dir)?")
 _STRAY = re.compile(rf"\..+(\.new|\.old|\.[0-9]+|{re.escape(FREED)})|headrace-.+")
 
 Stays = Callable[[str], str | None]  # an entry's name -> why it stays, "" for nothing worth saying; None: it can go
@@ -51,7 +50,7 @@ def objects(cache: Path, named: Mapping[str, str], age: Age) -> Iterator[Thing]:
 
     named: the hashes that lock files and needed versions name -> where; a list's files are needed with it.
     """
-    found = {prefix.name + file.name: file for prefix, file in _objects(cache)}
+    found = cached(cache / "files" / "md5")
     wanted = dict(named)
     for oid in [oid for oid in named if oid.endswith(".dir") and oid in found]:
         wanted |= {entry: named[oid] for entry in oids(found[oid].read_bytes()) if entry not in wanted}
@@ -156,12 +155,6 @@ def _strays(workspace: Workspace) -> Iterator[Path]:
     for kind in ("models", "indexes"):
         outputs = (workspace.root / "data" / kind).glob("*/.*")
         yield from (path for path in outputs if _STRAY.fullmatch(path.name))
-
-
-def _objects(cache: Path) -> Iterator[tuple[Path, Path]]:
-    for prefix in _entries(cache / "files" / "md5"):
-        if prefix.is_dir() and _MD5.fullmatch(prefix.name):
-            yield from ((prefix, file) for file in prefix.iterdir() if _REST.fullmatch(file.name) and file.is_file())
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -282,16 +282,6 @@ def without_code(nodes: Sequence[StageNode]) -> list[StageNode]:
     ]
 
 
-def stages(root: Path, kind: Kind, names: Collection[str]) -> list[StageNode]:
-    """The stages of these recipes or indexes and all that they need, in order."""
-    return select(Graph(root).nodes, kind, names)
-
-
-def stale(root: Path, addresses: Collection[str], *, say: Say | None = None) -> dict[str, list[str]]:
-    """What is stale of these stages, and why (Graph.stale)."""
-    return Graph(root).stale(addresses, say=say)
-
-
 @contextmanager
 def on_command(started: Callable[[], None]) -> Iterator[None]:
     """Call `started` whenever DVC starts a stage's command in this process: it says so in its log."""

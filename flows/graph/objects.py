@@ -18,6 +18,12 @@ _OID = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _WEIGHTS = ".safetensors"  # nothing but numbers: not fetched from a remote to look for a row in them
 
 
+def cached(cache: Path) -> dict[str, Path]:
+    """Every object of a cache (its folder files/md5), by hash."""
+    found = {path.parent.name + path.name: path for path in cache.glob("??/*") if path.is_file()}
+    return {oid: path for oid, path in found.items() if _OID.fullmatch(oid)}
+
+
 @dataclass(frozen=True)
 class Objects:
     """repo: DVC's. scratch: where objects that only the remote has are fetched to."""
@@ -45,8 +51,7 @@ class Objects:
     @cached_property
     def cached(self) -> dict[str, Path]:
         """Every object of the cache."""
-        found = {path.parent.name + path.name: path for path in self.cache.glob("??/*") if path.is_file()}
-        return {oid: path for oid, path in found.items() if _OID.fullmatch(oid)}
+        return cached(self.cache)
 
     @cached_property
     def stored(self) -> frozenset[str]:

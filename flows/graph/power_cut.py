@@ -14,8 +14,7 @@ from typing import Any
 
 import psutil
 
-from core.atomic_files import read_json, sync, write_json
-from core.errors import BadRequest
+from core.atomic_files import said_in, sync, write_json
 from flows.graph.rot import is_whole, objects
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -41,10 +40,10 @@ def heal(repo: Any, var: Path) -> None:
     """
     record = var / "boot.json"
     boot = {"id": _boot()}
-    if _read(record) == boot:
+    if said_in(record) == boot:
         return
     with repo.lock:  # DVC may be writing objects, and eight commands may start at once
-        if _read(record) == boot:
+        if said_in(record) == boot:
             return
         dropped = [cached for cached in list(_newest(Path(repo.cache.local.path))) if not is_whole(cached)]
         for cached in dropped:
@@ -87,10 +86,3 @@ def _fill_gaps(repo: Any) -> None:
 def _boot() -> str:
     """Another one each time that the machine starts."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else str(round(psutil.boot_time()))
-
-
-def _read(record: Path) -> Any:
-    try:
-        return read_json(record)
-    except BadRequest:
-        return None

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.addresses import without_secrets
-from core.atomic_files import read_json, write_json
-from core.errors import BadRequest
+from core.atomic_files import said_in, write_json
 from core.workspace import Kind, Workspace
 from flows.graph.plan import INTERRUPTED, Outcome
 
@@ -92,8 +91,8 @@ def _file(workspace: Workspace, name: str) -> Path:
 
 def _read(file: Path) -> _Told | None:
     try:
-        return _Told(**read_json(file))
-    except (BadRequest, TypeError):
+        return _Told(**said_in(file))
+    except TypeError:
         return None
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from core.atomic_files import read_json, write_json
-from core.errors import BadRequest
+from core.atomic_files import said_in, write_json
 from core.workspace import Job
 from flows.reporting.notices import tell
 
@@ -59,9 +58,9 @@ def _slots(schedule: Schedule, after: datetime, until: datetime) -> Iterator[dat
 
 def _served(job: Job, schedule: Schedule) -> datetime | None:
     try:
-        said = read_json(_file(job))
+        said = said_in(_file(job))
         return datetime.fromisoformat(said["served"]) if said["schedule"] == _name(schedule) else None
-    except (BadRequest, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 

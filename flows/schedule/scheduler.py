@@ -15,7 +15,7 @@ from core.errors import BadRequest
 from core.workspace import Job, Workspace, is_name
 from flows.catalog.live import live
 from flows.promotion.watcher import watching
-from flows.run.commit import Kept, commit_and_push
+from flows.schedule.deployments import FLOW, WORKSPACE, schedule_of
 from flows.schedule.missed import tell_missed
 from flows.servers import servers
 from flows.servers.turns import holder, only_one
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
     from core.schema.schedule import Schedule
-from flows.schedule.deployments import FLOW, WORKSPACE, schedule_of
-
-__all__ = ["Kept", "commit_and_push", "schedule_of", "serve"]
 
 AUTOMATION = "headrace: end runs whose process died"
 _SILENT_S = 90  # three heartbeats of 30 s

@@ -1,0 +1,44 @@
+"""What several verbs take, and the workspace that they work in."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from core.workspace import Workspace
+
+
+class KindOption(Enum):
+    RECIPE = "recipe"
+    INDEX = "index"
+
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; logs and progress go to stderr.")]
+Force = Annotated[
+    str | None, typer.Option(metavar="STAGE", help="Run this stage though nothing that it reads changed.")
+]
+Commit = Annotated[bool, typer.Option("--commit", help="Commit dvc.lock and the .lock files when it ends well.")]
+Push = Annotated[bool, typer.Option("--push", help="Commit, then dvc push and git push where remotes are set.")]
+Index = Annotated[str, typer.Argument(help="An index.", show_default=False)]
+Question = Annotated[str, typer.Argument(show_default=False)]
+Filters = Annotated[
+    list[str] | None, typer.Option("--filter", metavar="K=V", help="Only passages with this; may be repeated.")
+]
+Model = Annotated[str, typer.Argument(help="A registered model.", show_default=False)]
+
+
+def here() -> Workspace:
+    """The workspace that holds the current directory. Raises BadRequest outside of one."""
+    from core.workspace import find_workspace
+
+    return find_workspace()
+
+
+def below(workspace: Workspace, path: Path) -> str:
+    """A path as it is called in the workspace."""
+    return path.relative_to(workspace.root).as_posix()

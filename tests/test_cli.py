@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -202,6 +203,7 @@ def test_a_terminal_without_unicode(workspace: Workspace) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_words(tiny: Workspace) -> None:
+    shutil.rmtree(tiny.path("var"))
     tiny.path("var").symlink_to("/sys")  # where not even root makes a folder
     done = tiny.headrace("retire", "tiny")
     assert done.returncode == 1

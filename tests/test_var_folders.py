@@ -25,11 +25,11 @@ FORGET = {"remove": "removed", "rewrite": "the text is taken out", "keep": "stay
 
 def constants() -> dict[str, str]:
     """Strings that modules give names to."""
-    found = {}
+    found: dict[str, str] = {}
     for tree in TREES.values():
         for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-                found |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
+                found |= {target.id: str(node.value.value) for target in node.targets if isinstance(target, ast.Name)}
     return found
 
 
@@ -44,7 +44,7 @@ def written() -> dict[str | None, set[str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and is_var(node.left):
                 part = node.right
-                name = part.value if isinstance(part, ast.Constant) else known.get(getattr(part, "id", ""))
+                name = str(part.value) if isinstance(part, ast.Constant) else known.get(getattr(part, "id", ""))
                 found.setdefault(name, set()).add(path.relative_to(ROOT).as_posix())
     return found
 

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from flows.cli.command import app
-from serving.http.api_keys import Caller, Keys
+from serving.http.api_keys import Keys
 from tests.conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace
 
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]

@@ -240,7 +240,7 @@ def plant(root: Path, text: str) -> None:
     copy.write_bytes(gzip.compress(f"text,label\n{text},pos\n".encode()))
     (root / ".dvc/tmp/exps/x").mkdir(parents=True)
     (root / ".dvc/tmp/exps/x/rows.csv").write_text(text)
-    (root / "var/prefect").mkdir(exist_ok=True)
+    (root / "var/prefect/prefect.db").unlink(missing_ok=True)
     with closing(sqlite3.connect(root / "var/prefect/prefect.db", isolation_level=None)) as store:
         store.execute("PRAGMA journal_mode = WAL")
         store.execute("CREATE TABLE flow_run_state (id TEXT PRIMARY KEY, data JSON, message TEXT)")

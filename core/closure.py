@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -25,14 +26,14 @@ def closure(root: Path, *starts: Path, boundary: Sequence[str] = ()) -> list[Pat
     Imports inside functions count; `if TYPE_CHECKING:` blocks and files that hold nothing but a docstring (most
     packages' __init__.py) do not.
     """
-    found: set[Path] = set()
+    top, found = root.resolve(), set[Path]()
     waiting = [start.resolve() for start in starts]
     while waiting:
         path = waiting.pop()
-        if path not in found and not path.relative_to(root.resolve()).as_posix().startswith(tuple(boundary)):
+        if path not in found and not path.relative_to(top).as_posix().startswith(tuple(boundary)):
             found.add(path)
-            waiting.extend(_imports(root.resolve(), path))
-    return sorted(path for path in found if _does_something(path))
+            waiting.extend(_read(top, path).imports)
+    return sorted(path for path in found if not _read(top, path).idle)
 
 
 def code_hash(root: Path, paths: Iterable[Path]) -> str:
@@ -44,27 +45,26 @@ def code_hash(root: Path, paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-@cache
-def _does_something(path: Path) -> bool:
-    statements = _parsed(path).body
-    return not all(isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) for each in statements)
+@dataclass(frozen=True)
+class _Code:
+    """imports: the workspace's own files that a file imports. idle: it holds nothing but a docstring."""
+
+    imports: tuple[Path, ...]
+    idle: bool
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@cache
-def _imports(root: Path, path: Path) -> tuple[Path, ...]:
+def _read(root: Path, path: Path) -> _Code:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     names: set[str] = set()
-    for statement in _executed(_parsed(path)):
+    for statement in _executed(tree):
         if isinstance(statement, ast.Import):
             names.update(alias.name for alias in statement.names)
         elif isinstance(statement, ast.ImportFrom) and statement.module:
             names.update({statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)})
     files = (_file(root, name) for name in names if name.split(".")[0] in LOCAL_PACKAGES)
-    return tuple(sorted(file for file in files if file))
+    idle = all(isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) for each in tree.body)
+    return _Code(tuple(sorted(file for file in files if file)), idle)
 
 
 def _executed(tree: ast.AST) -> Iterable[ast.AST]:

@@ -48,8 +48,7 @@ def test_types_and_empty_packages_do_not_count(tmp_path: Path) -> None:
     (top / "sub" / "__init__.py").write_text('"""What the room is."""\n')
     assert names(tmp_path, top / "start.py") == ["start.py", "sub/three.py"]
     (top / "sub" / "__init__.py").write_text("x = 1\n")
-    for cached in (subject._parsed, subject._imports, subject._does_something):
-        cached.cache_clear()
+    subject._read.cache_clear()
     assert "sub/__init__.py" in names(tmp_path, top / "start.py")
 
 

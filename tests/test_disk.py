@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from core.reflink import clone, share
+from core.workspace import Workspace
 from flows.cleanup import disk
+from flows.graph.graph import Graph
 
 CONTENT = os.urandom(4_000_000)
 
@@ -56,3 +60,16 @@ def test_a_clone_is_a_copy(tmp_path: Path) -> None:
     with (tmp_path / "a" / "clone").open("r+b") as written:
         written.write(b"changed")
     assert file.read_bytes() == CONTENT
+
+
+def test_folders_that_are_links_to_another_disk_count_as_folders_do(tmp_path: Path) -> None:
+    """data, the cache and var/ are moved so where a disk is small."""
+    (tmp_path / "w").mkdir()
+    for name in ("data", "cache", "var"):
+        write(tmp_path / "large" / name / "logs" / "file")
+        (tmp_path / "w" / name).symlink_to(tmp_path / "large" / name)
+    found = disk.disk(Workspace(tmp_path / "w"), cast(Graph, SimpleNamespace(cache=tmp_path / "w" / "cache")))
+    one = disk.taken(tmp_path / "large" / "data")
+    assert {found[name] for name in ("data", "cache", "var")} == {sum(one.values())}
+    assert found["together"] == 3 * found["data"]
+    assert found["in_var"] == {"logs": found["var"]}

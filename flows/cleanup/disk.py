@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,30 @@ Taken = dict[tuple[int, int], int]  # (device, inode) -> bytes
 
 def disk(workspace: Workspace, graph: Graph) -> dict[str, Any]:
     """Bytes below each folder, and of all of them together; in_var: below each place of var/ that is described."""
-    places = {"data": workspace.root / "data", "cache": graph.cache, "var": workspace.var}
-    found = {name: taken(folder) for name, folder in places.items()}
-    together: Taken = {}
-    for each in found.values():
-        together |= each
-    in_var = {place.name: sum(taken(workspace.var / place.name).values()) for place in PLACES}
+    entries = {each.name: taken(each) for each in workspace.var.glob("*")}
+    found = {
+        "data": taken((workspace.root / "data").resolve()),  # it, and the cache, may be a link to another disk
+        "cache": taken(graph.cache.resolve()),
+        "var": _together(entries.values()),
+    }
+    in_var = {
+        place.name: sum((entries.get(place.name) or taken(workspace.var / place.name)).values()) for place in PLACES
+    }
     return {
-        **{name: sum(each.values()) for name, each in found.items()}, "together": sum(together.values()),
+        **{name: sum(each.values()) for name, each in found.items()},
+        "together": sum(_together(found.values()).values()),
         "in_var": {name: count for name, count in in_var.items() if count},
-    }  # fmt: skip
+    }
 
 
 def line(found: Mapping[str, Any]) -> str:
     """The same for a person."""
     data, cache, var, together = (size(found[name]) for name in ("data", "cache", "var", "together"))
     return f"disk: {together} (data {data}, DVC's cache {cache}, var {var}; hard links count once)"
+
+
+def _together(each: Iterable[Taken]) -> Taken:
+    return {file: count for found in each for file, count in found.items()}
 
 
 def taken(place: Path) -> Taken:

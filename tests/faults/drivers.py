@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.conftest import Workspace
 from tests.faults import trainings
-from tests.faults.soak import strays
+from tests.faults.soak import import_all, strays
 from tests.tiny_graph import until
 
 _LONGER = {"epochs: 3": "epochs: 60", "patience: 2": "patience: 60"}
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=60.0, help="ends after the subject that is tried then")
     arguments = parser.parse_args()
-    trainings.import_all()
+    import_all()
     made = make(arguments.folder.resolve())
     deadline, tries = time.monotonic() + arguments.minutes * 60, list[dict[str, Any]]()
     for name in trainings.SUBJECTS:

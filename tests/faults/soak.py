@@ -229,10 +229,11 @@ def import_all() -> None:
     for module in (
         "settings.settings", "collect.collect", "validate.validate", "preprocess.preprocess", "train.train",
         "train.trainer", "evaluate.evaluate", "register.register", "chunk.chunk", "embed.embed", "publish.publish",
-        "search.vectors.embedder", "search.engine.releases", "tasks.parts.pooled_classifier",
+        "search.vectors.embedder", "search.engine.releases", "recipes.observe", "tasks.parts.pooled_classifier",
     ):  # fmt: skip
         __import__(f"pipelines.{module}")
     import great_expectations  # noqa: F401
+    import peft  # noqa: F401
     import sklearn.linear_model  # noqa: F401
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import Workspace, film_rows, make_workspace
+from tests.faults import soak
 from tests.faults.killing import Kill, attempt
 
 KILLS = 3
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--minutes", type=float, default=60.0, help="ends after the try that runs then")
     arguments = parser.parse_args()
-    import_all()
+    soak.import_all()
     made = make_subjects(arguments.folder)
     references = {}
     for name in SUBJECTS:
@@ -188,20 +189,6 @@ def main() -> None:
             break
     print(json.dumps({**summary(tries), "tries": tries}))
     sys.exit(1 if any(tried["faults"] for tried in tries) else 0)
-
-
-def import_all() -> None:
-    """All that the work imports, so that the forks need not; nothing may compute, or threads would not be forked."""
-    from core.weights.determinism import steady
-
-    steady(threads=1)
-    for module in (
-        "collect.collect", "validate.validate", "preprocess.preprocess", "settings.settings", "train.train",
-        "train.trainer", "recipes.observe", "tasks.parts.pooled_classifier",
-    ):  # fmt: skip
-        __import__(f"pipelines.{module}")
-    import great_expectations  # noqa: F401
-    import peft  # noqa: F401
 
 
 def _must(code: int, log: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,8 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -30,6 +26,7 @@ from registry.store.tracking import Dataset, training_run
 from registry.version import evidence_files, predict, register_version
 from registry.version.runs import Candidate
 from tests.conftest import ROOT
+from tests.faults.mlflow_server import Server
 from tests.small_model import TEXTS, candidate, make_small_model, trusting
 
 Make = Callable[..., Candidate]
@@ -426,30 +423,10 @@ def test_registering_from_several_processes_makes_one_version(tmp_path: Path, mo
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A real tracking server that keeps artifacts itself, as a team's would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "kept"),
-    ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    address = f"http://127.0.0.1:{port}"
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-    try:
-        for _ in range(240):
-            try:
-                with urlopen(f"{address}/health", timeout=5):
-                    break
-            except (URLError, OSError):
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.5)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+    server = Server(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    yield server.url
+    server.kill()
 
 
 @pytest.mark.slow
@@ -473,4 +450,4 @@ def test_a_server_holds_the_same(make: Make, tmp_path: Path, server: str, models
     done = list(scrub_served(both, var, lambda file: row.in_file(file) == "text", lambda file: redact(file, row)))
     examples = ("input_example.json", "serving_input_example.json")
     assert done == [(f"{make(0).name}/{version}: {name}", True) for version in "12" for name in examples]
-    assert not [path for path in (tmp_path / "kept").rglob("*.json") if TEXTS[0] in path.read_text()]
+    assert not [path for path in (tmp_path / "a").rglob("*.json") if TEXTS[0] in path.read_text()]

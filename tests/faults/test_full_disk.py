@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.faults.short import search
 
 _SIZE = "160m"
 
@@ -32,8 +30,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_full_disk_costs_a_message(small_disk: Path) -> None:
-    command = [sys.executable, "-m", "tests.faults.full_disk", str(small_disk), "--stride", "25", "--offset", "7"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
-    assert done.returncode in (0, 1), done.stderr[-5000:]
-    found = json.loads(done.stdout)
-    assert (found["faults"], found["met"] >= 13) == ([], True), done.stdout + done.stderr[-5000:]
+    found = search("full_disk", str(small_disk), "--stride", "25", "--offset", "7")
+    assert (found["faults"], found["met"] >= 13) == ([], True), found

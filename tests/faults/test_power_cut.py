@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +14,9 @@ import pytest
 from core.atomic_files import make_folder, replacing, write_json, write_text
 from pipelines.search.vectors.vector_table import Parts, as_keys, read
 from pipelines.sources.http import _download
-from tests.conftest import ROOT
 from tests.faults.disk import Disk, watch
 from tests.faults.killing import attempt
+from tests.faults.short import search
 from tests.faults.test_rot import objects, wrong
 from tests.tiny_graph import TinyGraph, make_tiny_graph
 
@@ -164,8 +162,5 @@ def test_an_emptied_object_is_found_when_the_machine_starts_anew(
 
 @pytest.mark.slow
 def test_after_any_power_cut_the_next_run_finishes_by_itself(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.faults.power_cut", str(tmp_path), "--cuts", "1", "--seed", "5"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
-    assert done.returncode == 0, done.stdout + done.stderr[-5000:]
-    found = json.loads(done.stdout)
+    found = search("power_cut", str(tmp_path), "--cuts", "1", "--seed", "5")
     assert (found["faults"], found["cuts"], found["lost"] > 0) == (0, 1, True), found

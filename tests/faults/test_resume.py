@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -17,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import ROOT, TINY_RECIPE, Workspace, make_tiny
+from tests.conftest import TINY_RECIPE, Workspace, make_tiny
+from tests.faults.short import search
 from tests.faults.trainings import MOMENTS, SUBJECTS, planned
 from tests.tiny_graph import until
 
@@ -29,10 +29,7 @@ SERVERS = ("prefect", "mlflow")  # warm on purpose
 
 def test_a_seeded_sample_of_kills(tmp_path: Path) -> None:
     """Text and pictures, every method, three kills in a row each, at moments drawn from the seed."""
-    command = [sys.executable, "-m", "tests.faults.trainings", str(tmp_path / "w"), "--tries", "6", "--seed", "11"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    found = json.loads(done.stdout)
+    found = search("trainings", str(tmp_path / "w"), "--tries", "6", "--seed", "11")
     tries = found["tries"]
     assert {tried["name"] for tried in tries if not tried["faults"]} == {
         "text-pretrain", "text-full", "text-lora", "text-transfer", "pictures-pretrain", "pictures-full",

@@ -1,9 +1,10 @@
 """Commands and stages forked from a process that has imported their libraries: seconds each, spent once a suite.
 
 `warm(env)` is the environment for a command that may be forked so, and its stages. An interpreter started with it as
-`python -m flows.cli|dvc|pipelines.STAGE ...` (by a test, by DVC, by a worker) hands its arguments, environment, folder
-and streams to the server and ends with the exit code it answers: tests/warm/client/sitecustomize.py. The workspace's
-own code is imported anew each time; only libraries are shared. What a test kills, or measures, is started without it.
+`python -m flows.cli|dvc|pipelines.STAGE|tests.faults.NAME ...` (by a test, by DVC, by a worker) hands its arguments,
+environment, folder and streams to the server and ends with the exit code it answers:
+tests/warm/client/sitecustomize.py. The workspace's own code is imported anew each time; only libraries are shared.
+What a test kills, or measures, is started without it.
 """
 
 from __future__ import annotations

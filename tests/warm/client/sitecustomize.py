@@ -8,9 +8,9 @@ _CALL = sys.orig_argv[1:]
 
 
 def _is_shared(call: list[str]) -> bool:
-    """A command, a stage, or the process in which `register` tries a packed model."""
+    """A command, a stage, a search for faults, or the process in which `register` tries a packed model."""
     if call[:1] == ["-m"]:
-        return call[1] in ("flows.cli", "dvc") or call[1].startswith("pipelines.")
+        return call[1] in ("flows.cli", "dvc") or call[1].startswith(("pipelines.", "tests.faults."))
     return call[:1] == ["-P"] and call[1].endswith("/registry/version/rehearsal.py")
 
 

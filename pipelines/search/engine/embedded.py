@@ -284,9 +284,8 @@ def _request(ask: Ask, *, exact: bool) -> Any:
     sparse = qdrant.Query.Nearest(qdrant.SparseVector(list(ask.terms.ids), list(ask.terms.values)), using=TERMS)
     nearest = qdrant.SearchParams(exact=exact, hnsw_ef=None if exact else GRAPH_EF)
     counted = qdrant.SearchParams(idf=corpus)
-    shown: dict[str, Any] = {
-        "limit": ask.limit, "with_payload": True, "with_vector": [VECTOR] if ask.with_vectors else None,
-    }  # fmt: skip
+    vectors = [VECTOR] if ask.with_vectors else None
+    shown: dict[str, Any] = {"limit": ask.limit, "with_payload": True, "with_vector": vectors}
     if ask.mode != "hybrid":
         query, params = (dense, nearest) if ask.mode == "dense" else (sparse, counted)
         return qdrant.QueryRequest(query=query, filter=where, params=params, **shown)

@@ -222,10 +222,6 @@ def _query(ask: Ask, *, exact: bool) -> dict[str, Any]:
     if ask.mode != "hybrid":
         half = halves[ask.mode]
         return {"search_params": half.pop("params"), "query_filter": where, **half, **shown}
-    fusion = (
-        models.FusionQuery(fusion=models.Fusion.DBSF)
-        if ask.fusion == "dbsf"
-        else models.RrfQuery(rrf=models.Rrf(k=RRF_K))
-    )
+    scores, ranks = models.FusionQuery(fusion=models.Fusion.DBSF), models.RrfQuery(rrf=models.Rrf(k=RRF_K))
     prefetch = [models.Prefetch(limit=ask.depth, filter=where, **half) for half in halves.values()]
-    return {"query": fusion, "prefetch": prefetch, **shown}
+    return {"query": scores if ask.fusion == "dbsf" else ranks, "prefetch": prefetch, **shown}

@@ -40,10 +40,8 @@ def write_terms(folder: Path, keys: Sequence[str], texts: Texts, earlier: Path, 
             "counts": pa.array([[min(n, _MOST) for n in each.values] for each in found], SCHEMA.field("counts").type),
         }
     )
-    rows = [position[key] for key in keys if key in position]
-    table = (
-        pa.concat_tables([known.take(pa.array(rows, pa.int64())), fresh.cast(SCHEMA)]).sort_by("key").combine_chunks()
-    )
+    kept = known.take(pa.array([position[key] for key in keys if key in position], pa.int64()))
+    table = pa.concat_tables([kept, fresh.cast(SCHEMA)]).sort_by("key").combine_chunks()
     pq.write_table(table, folder / FILE, compression="zstd")
     return {**analyser.identity, "average": Postings(table).average}
 

@@ -60,7 +60,8 @@ class Encoder:
         keys = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.known}
         self.known |= zip(new, self.embedder.encode(list(new.values())), strict=True)
-        return np.stack([self.known[key] for key in keys]) if keys else np.zeros((0, self.embedder.dim), np.float32)
+        none = np.zeros((0, self.embedder.forward.dim), np.float32)
+        return np.stack([self.known[key] for key in keys]) if keys else none
 
     def save(self) -> None:
         CACHE.parent.mkdir(parents=True, exist_ok=True)

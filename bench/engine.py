@@ -111,7 +111,7 @@ class Made:
 
     def content(self, changed: int = 0) -> Content:
         ids = self.ids(changed)
-        return Content(DIM, {"dim": DIM}, ids, lambda wanted: self.points(ids, wanted))
+        return Content({"dim": DIM}, ids, lambda wanted: self.points(ids, wanted))
 
     def nearest(self, question: int) -> set[str]:
         """The ten nearest by arithmetic."""

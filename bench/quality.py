@@ -21,7 +21,7 @@ import numpy as np
 from bench import corpora
 from bench.standin import free_embedding
 from core.workspace import Job
-from pipelines.publish.measures import PRIMARY, measure
+from pipelines.publish.judging import PRIMARY, measure
 from pipelines.search.ask.judged_queries import Query
 from pipelines.search.ask.query import MODES, Question, asking
 from pipelines.search.engine.engine import Mode

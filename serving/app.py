@@ -8,13 +8,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.health import health
 from serving.http.api_keys import Keys
 from serving.http.bodies import BodyLimit
 from serving.http.door import Door
-from serving.http.problems import NOSNIFF
 from serving.http.threads import Workers
 from serving.indexes.answering import answering
 from serving.indexes.change_documents import documents
@@ -35,33 +33,12 @@ _SHOWN = 3  # mistakes a message
 _LONGEST_PLACE = 80  # characters: a place may be a key of the caller's
 
 
-class _App(FastAPI):
-    def build_middleware_stack(self) -> ASGIApp:
-        """Around all of it, what answers when the rest has failed included."""
-        return AsItSays(super().build_middleware_stack())
-
-
-class AsItSays:
-    """ASGI middleware: no browser takes an answer for something else than its content type says."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def told(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), NOSNIFF]}
-            await send(message)
-
-        await self._app(scope, receive, told)
-
-
 def make_app(
     champions: Champions, indexes: Indexes, workers: Workers, keys: Keys, hosts: frozenset[str] = frozenset()
 ) -> FastAPI:
     """Everything that `headrace serve` answers. hosts: names of this machine that a request may be meant for."""
     # FastAPI's own pages of the API load scripts from elsewhere; /openapi.json is what tools read.
-    app = _App(title="Headrace", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Headrace", docs_url=None, redoc_url=None)
     metrics = Metrics(indexes)
     for router in (
         page(),

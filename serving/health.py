@@ -63,7 +63,6 @@ def health(champions: Champions, indexes: Indexes) -> APIRouter:
 
 
 def readiness(champions: Champions, standing: Standing) -> Ready:
-    """What /ready says."""
     serving, registry = champions.serving, champions.away
     if champions.lost:
         registry = "promotions are not followed any more: the log says why. Restart the server."

@@ -105,7 +105,6 @@ def _keys(file: Path, host: str, callers: Callers) -> Keys:
 
 
 def _warn(keys: Keys, host: str) -> None:
-    """Say who may ask without a key."""
     if keys.without is OPERATOR:
         _say(_OPERATORS)
     elif keys.without is ANYBODY:
@@ -130,10 +129,11 @@ def configured(app: FastAPI, connection: type[asyncio.Protocol] | None = None) -
     import uvicorn
 
     from serving.http.connections import AT_ONCE, Connection, Server
+    from serving.http.problems import NOSNIFF
 
     config = uvicorn.Config(
         app, http=connection or Connection, ws="none", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=END_S, backlog=AT_ONCE,
+        timeout_graceful_shutdown=END_S, backlog=AT_ONCE, headers=[NOSNIFF],
     )  # fmt: skip
     return Server(config)
 

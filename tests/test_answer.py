@@ -24,7 +24,7 @@ from core.schema.reading import BadSettings
 from core.schema.search import Answer as Settings
 from core.workspace import Workspace
 from pipelines.recipes.read import read_index
-from pipelines.search.ask.answer import Answer, answer, answer_settings, generated, prompt, quotes, stream, tell
+from pipelines.search.ask.answer import Answer, answer_settings, generated, prompt, quotes, stream, tell
 from pipelines.search.ask.citations import NOT_HERE, Dropped, Sentence, checked, support
 from pipelines.search.ask.query import Passage
 from pipelines.search.ask.refusal import Evidence, weigh
@@ -494,15 +494,15 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_an_index_answers_in_its_own_words_and_refuses_the_rest(job: Any) -> None:
-    said = answer(job.workspace, "small", "When did the trombone player leave?", access=None)
+    _, said = whole(stream(job.workspace, "small", "When did the trombone player leave?", access=None))
     assert said.text == "The trombone player left in June. [1]"
     (cited,) = said.sentences[0].citations
     assert (cited.document, cited.quote) == ("music/band.txt", "The trombone player left in June.")
     assert 0.25 < said.evidence.level < 0.35
-    refused = answer(job.workspace, "small", "What is the capital of Mongolia?", access=None)
+    _, refused = whole(stream(job.workspace, "small", "What is the capital of Mongolia?", access=None))
     assert (refused.answered, refused.text, refused.sentences) == (False, NOT_HERE, ())
     assert "about something else" in (refused.reason or "")
-    nothing = answer(job.workspace, "small", "When did it rise?", access=None, filters={"section": "none"})
+    _, nothing = whole(stream(job.workspace, "small", "When did it rise?", access=None, filters={"section": "none"}))
     assert nothing.reason == "no passage was found"
 
 

@@ -57,7 +57,7 @@ def content(stored: Any, **facts: Any) -> Any:
         found = [each for each in stored if each.id in ids]
         return iter([found[:25], found[25:]])
 
-    return Content(DIM, {"dim": DIM, **facts}, [each.id for each in stored], wanted)
+    return Content({"dim": DIM, **facts}, [each.id for each in stored], wanted)
 
 
 def build(engine: Any, version: Any, stored: Any, **facts: Any) -> Any:
@@ -193,7 +193,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Any) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        engine.build(INDEX, ONE, Content(DIM, {"dim": DIM}, [each.id for each in points(20)], torn))
+        engine.build(INDEX, ONE, Content({"dim": DIM}, [each.id for each in points(20)], torn))
     assert engine.count(INDEX, ONE) is None
     assert [path.name for path in (tmp_path / INDEX).iterdir() if path.is_dir()] == []
 

@@ -11,8 +11,8 @@ from core.errors import BadRequest
 from core.schema.search import Judging
 from flows.promotion import move_release
 from pipelines.publish import publish
+from pipelines.publish.judging import measure
 from pipelines.publish.known_items import known_items, without
-from pipelines.publish.measures import measure
 from pipelines.search.ask.judged_queries import identify_judged, read_judged
 from pipelines.search.ask.query import query
 from pipelines.search.engine.choice import choose

@@ -10,9 +10,8 @@ import pytest
 
 from core.errors import BadRequest
 from pipelines.bases import identify
-from pipelines.search.ask.diversity import collapsed, diversified
 from pipelines.search.ask.query import query
-from pipelines.search.ask.rerank import load
+from pipelines.search.ask.rerank import collapsed, diversified, load
 from pipelines.search.engine.engine import Hit
 from tests import small_index, small_pairs
 

@@ -97,7 +97,8 @@ JAPANESE = "夜の間に川が増水し、朝には下の畑が水に浸かっ�
 )
 @pytest.mark.parametrize("letters", [True, False], ids=["letters", "MiniLM"])
 def test_text_without_a_border_is_cut_where_nothing_is_torn(reader: Any, text: str, letters: bool) -> None:
-    found = passages(text, Letters() if letters else reader, tokens=64, overlap=12)
+    counts: Any = Letters() if letters else reader
+    found = passages(text, counts, tokens=64, overlap=12)
     parts = [text[one.start : one.end] for one in found]
     assert len(found) > 1
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")

@@ -58,7 +58,7 @@ def test_int8_is_calibrated_once_and_questions_use_it(tmp_path: Any, capsys: Any
     assert not (job.workspace.var / "vectors" / "small").exists()
 
     texts = embed.read_texts(job.folder / "chunks" / "chunks.parquet", first.keys)
-    asked = embedder.load_for(manifest["embedder"], model, vectors, threads=1).encode(list(texts.values()))
+    asked = embedder.load_for(manifest["embedder"], model, vectors).encode(list(texts.values()))
     assert (asked == first.matrix[np.searchsorted(first.keys, as_keys(list(texts)))]).all()
     exact = embedder.load(model, threads=1).encode(list(texts.values()))
     cosine = (asked * exact).sum(axis=1)
@@ -149,4 +149,4 @@ def test_filling() -> None:
     assert found.put(as_keys(["z", "c", "b", "a"]), matrix) == 2
     assert found.missing.tolist() == [b"d"]
     assert found.put(as_keys(["a", "d"]), matrix[:2]) == 1  # the first found stays
-    assert found.table.matrix.tolist() == [[6, 7], [2, 3], [2, 3]]
+    assert found.matrix.tolist() == [[6, 7], [2, 3], [2, 3]]

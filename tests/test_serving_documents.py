@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException
 from starlette.testclient import TestClient
 
+from core.errors import BadRequest
 from core.schema.columns import DOCUMENTS as CONTRACT
 from core.schema.data import Data
 from core.workspace import Job
@@ -16,10 +18,10 @@ from pipelines.sources._files import local
 from pipelines.sources.readers import find_reader, reader_names
 from pipelines.sources.readers import folders as folders_reader
 from pipelines.sources.readers._rows import PARSER
-from serving.http.once import KEPT_S, OtherRequest, Repeats
+from serving.http.once import KEPT_S, once
 from serving.indexes import source_folder
 from serving.indexes import source_folder as folders
-from serving.indexes.source_folder import NotWritable, folder_of
+from serving.indexes.source_folder import folder_of
 from tests import small_index
 from tests.served_index import DOCUMENTS, LABELS, app_of, client_of, key_of, keys_of
 
@@ -234,7 +236,7 @@ def test_a_refused_change_is_not_remembered(client: TestClient, job: Job) -> Non
 def test_a_key_used_by_many_at_once_is_one_change_and_forgotten_after_a_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repeats, made, begin = Repeats(tmp_path / "r.db"), [], threading.Barrier(8)
+    repeats, made, begin = tmp_path / "r.db", [], threading.Barrier(8)
 
     def change() -> str:
         made.append(1)
@@ -242,28 +244,28 @@ def test_a_key_used_by_many_at_once_is_one_change_and_forgotten_after_a_day(
 
     def ask(_: int) -> str:
         begin.wait()
-        return repeats.once("small", "ada", "k", "request", change)
+        return once(repeats, "small", "ada", "k", "request", change)
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(8))) == {"answer 1"}
-    with pytest.raises(OtherRequest, match="used for another request"):
-        repeats.once("small", "ada", "k", "other", change)
+    with pytest.raises(BadRequest, match="used for another request"):
+        once(repeats, "small", "ada", "k", "other", change)
     import time
 
     now = time.time()
     monkeypatch.setattr("time.time", lambda: now + KEPT_S + 1)
-    assert repeats.once("small", "ada", "k", "other", change) == "answer 2"
+    assert once(repeats, "small", "ada", "k", "other", change) == "answer 2"
 
 
 def test_a_slow_change_of_one_index_holds_up_no_other(tmp_path: Path) -> None:
-    repeats, may_end = Repeats(tmp_path / "r.db"), threading.Event()
+    repeats, may_end = tmp_path / "r.db", threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(repeats.once, "slow", "ada", "k", "r", lambda: str(may_end.wait(timeout=60)))
-        assert repeats.once("quick", "eve", "k", "r", lambda: "done") == "done"
+        slow = pool.submit(once, repeats, "slow", "ada", "k", "r", lambda: str(may_end.wait(timeout=60)))
+        assert once(repeats, "quick", "eve", "k", "r", lambda: "done") == "done"
         assert not slow.done()
         may_end.set()
         assert slow.result() == "True"
-    assert repeats.once("slow", "ada", "k", "r", lambda: "again") == "True"
+    assert once(repeats, "slow", "ada", "k", "r", lambda: "again") == "True"
 
 
 def test_a_folder_has_at_most_so_many_files(client: TestClient, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +291,7 @@ def test_only_a_folder_of_documents_is_written(job: Job, client: TestClient, dat
     for name in ("../elsewhere", "var/x"):
         (root / name).mkdir(parents=True, exist_ok=True)
     small_index.settings(job, data={"encoding": "utf-8", **data})
-    with pytest.raises(NotWritable, match="the documents of small are read from elsewhere"):
+    with pytest.raises(HTTPException, match="the documents of small are read from elsewhere"):
         folder_of(job)
     done = client.put(f"{PLACE}/a.txt", json={"text": "one"})
     assert done.status_code == 409

@@ -17,7 +17,7 @@ from core.workspace import Job
 from pipelines.search.ask.query import query
 from pipelines.search.text.terms import Analyser
 from serving.http.threads import Workers
-from serving.indexes.highlights import marks
+from serving.indexes.searching import marks
 from tests import served_index
 from tests.served_index import app_of, client_of
 

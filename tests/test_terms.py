@@ -31,14 +31,14 @@ def scores(question: str) -> list[float]:
     """BM25 of every text, by our terms and weights and the IDF that Qdrant applies."""
     analyser = Analyser("english")
     terms = [analyser.terms(text) for text in TEXTS]
-    mean = sum(sum(each.counts) for each in terms) / len(terms)
+    mean = sum(sum(each.values) for each in terms) / len(terms)
     held = [dict(zip((w := weigh(analyser, text, mean)).ids, w.values, strict=True)) for text in TEXTS]
     seen = Counter(term for each in held for term in each)
     asked = analyser.terms(question)
     return [
         sum(
             count * each.get(term, 0.0) * math.log(1 + (len(TEXTS) - seen[term] + 0.5) / (seen[term] + 0.5))
-            for term, count in zip(asked.ids, asked.counts, strict=True)
+            for term, count in zip(asked.ids, asked.values, strict=True)
         )
         for each in held
     ]
@@ -72,7 +72,7 @@ def test_the_ascii_way_gives_the_same_words() -> None:
 def test_any_text_has_terms_whose_counts_add_up(text: str) -> None:
     analyser = Analyser("none")
     found = analyser.terms(text)
-    assert sum(found.counts) == len(list(words(text)))
+    assert sum(found.values) == len(list(words(text)))
     assert list(found.ids) == sorted(set(found.ids))
     assert all(0 <= term < 2**32 for term in found.ids)
 

@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from pipelines.bases import resolve
-from pipelines.chunk.token_counts import Words, cuts_at_white_space
-from pipelines.search.vectors.token_reader import Reader, load_reader
+from pipelines.search.vectors.token_reader import Reader, cuts_at_white_space, load_reader
 from tests.small_index import MODEL
 
 TRIES = int(os.environ.get("TEST_TRIES", "60"))
 READER = load_reader(resolve(MODEL, Path()).folder)
-WORDS = Words(READER)
 ODD = [
     "\x0b",
     "\x0c",
@@ -39,6 +37,10 @@ ODD = [
 ]
 
 
+def tokenised(texts: list[str], *, special: bool = True) -> list[int]:
+    return [len(one) for one in READER.tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
+
+
 @given(
     st.lists(st.one_of(st.sampled_from([*ODD, " ", "\n", "it's", "Ünder"]), st.text(max_size=6)), max_size=12).map(
         "".join
@@ -46,21 +48,21 @@ ODD = [
 )
 @settings(max_examples=TRIES, deadline=None)
 def test_as_many_tokens_as_the_tokenizer_counts(text: str) -> None:
-    WORDS.learn([text])
-    assert WORDS.lengths([text, text + " again"]) == READER.lengths([text, text + " again"])
-    assert WORDS.lengths([text], special=False) == READER.lengths([text], special=False)
+    READER.learn([text])
+    assert READER.lengths([text, text + " again"]) == tokenised([text, text + " again"])
+    assert READER.lengths([text], special=False) == tokenised([text], special=False)
 
 
 @pytest.mark.parametrize("between", ["\x0b", "\x0b\x1c", "\x85\x0c\x1f", "\x0b \x1c", " \x0b"])
 def test_what_the_normalizer_takes_away_between_two_words(between: str) -> None:
     text = f"İ{between}a"  # joined, they are other tokens
-    WORDS.learn([text])
-    assert WORDS.lengths([text]) == READER.lengths([text])
+    READER.learn([text])
+    assert READER.lengths([text]) == tokenised([text])
 
 
 def test_what_was_not_learnt_is_tokenised() -> None:
     texts = ["nobody has seen these", "x" * 500, ""]
-    assert Words(READER).lengths(texts) == READER.lengths(texts)
+    assert Reader(READER.tokenizer, 64).lengths(texts) == tokenised(texts)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_other_tokenizers(before: Any, expected: bool) -> None:
 
 def test_a_tokenizer_that_reaches_across_white_space_is_asked_for_every_text() -> None:
     pair = Tokenizer(models.WordLevel({"a b": 0, "?": 1}, unk_token="?"))  # no pre-tokenizer: the whole text is a word
-    words = Words(Reader(pair, 64))
-    words.learn(["a b"])
+    reader = Reader(pair, 64)
+    reader.learn(["a b"])
     assert not cuts_at_white_space(pair)
-    assert words.lengths(["a b", "a c d"]) == [1, 1]
+    assert reader.lengths(["a b", "a c d"]) == [1, 1]

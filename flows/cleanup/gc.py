@@ -24,7 +24,7 @@ from flows.graph.git_refs import LockText, bases, lock_texts, oids
 from flows.graph.graph import Graph
 from flows.servers.turns import alone, no_stage
 from flows.terminal.output import say
-from pipelines.search.engine import unused_releases
+from pipelines.search.engine import release_files
 from registry.cleanup import held_versions, needed
 from registry.cleanup.needed import SPARED_S, Base, Held, Thing
 from registry.store.connection import exclusive, is_embedded, shown_server
@@ -139,7 +139,7 @@ def _free(workspace: Workspace, found: Survey) -> None:
     free = [thing for thing in found.things if thing.free]
     for thing in tracked(free, "free", total=len(free), unit="things"):
         if thing.what == INDEXES.what:
-            unused_releases.remove(workspace, *thing.name.split("/"))
+            release_files.remove(workspace, *thing.name.split("/"))
         else:
             for path in thing.paths:
                 discard(path)

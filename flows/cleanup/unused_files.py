@@ -15,7 +15,7 @@ from flows.cleanup.var_folders import INDEXES, PLACES, Unless, place_of
 from flows.graph.git_refs import oids
 from flows.graph.graph import Graph
 from flows.graph.objects import cached
-from pipelines.search.engine.unused_releases import standing
+from pipelines.search.engine.release_files import standing
 from registry.cleanup.needed import YOUNG, Thing
 from registry.store.connection import artifacts
 from registry.store.names import downloaded

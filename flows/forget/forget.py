@@ -47,7 +47,7 @@ from flows.terminal.output import say
 from pipelines.evidence.evidence import BUNDLE
 from pipelines.recipes.observe import write_lock
 from pipelines.recipes.read import read_lock
-from pipelines.search.engine import unused_releases
+from pipelines.search.engine import release_files
 from registry.cleanup.forgotten_rows import signed_again
 from registry.store.connection import is_embedded
 from registry.store.versions import EVIDENCE, PREDICTIONS
@@ -191,9 +191,7 @@ def _survey(workspace: Workspace, objects: Objects, locks: Locks, found: Found) 
     targets = {(fate.what, fate.target) for _, fate in sweep.look(found.traces) if fate.action != "keep"}
     for what, _ in sorted(targets):
         report.count(what)
-    report.count(
-        "versions of indexes", sum(each.index in indexes(found) for each in unused_releases.standing(workspace))
-    )
+    report.count("versions of indexes", sum(each.index in indexes(found) for each in release_files.standing(workspace)))
     going = objects_with(objects, found.traces, locks, report)
     report.broken = broken(going, locks)
     report.count("DVC objects", len(going))

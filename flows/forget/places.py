@@ -18,7 +18,7 @@ from flows.forget.row_copies import Traces
 from flows.forget.swept_files import STAYS
 from flows.graph.git_refs import lock_texts
 from flows.graph.objects import Objects
-from pipelines.search.engine import unused_releases
+from pipelines.search.engine import release_files
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.engine import URL
 from registry.cleanup import forgotten_rows
@@ -90,12 +90,12 @@ def take_from_engines(workspace: Workspace, found: Found, report: Report) -> Non
         if retired and os.environ.get(URL):
             why = "the index is retired: delete them there, or make it live again and forget again"
             report.kept.append((f"collections {job.name}-* of {choose(workspace).place}", why))
-        standing = [each for each in unused_releases.standing(workspace) if each.index == job.name]
+        standing = [each for each in release_files.standing(workspace) if each.index == job.name]
         going = [each for each in standing if retired or not each.live]
         if retired and standing:
-            gone = unused_releases.take_down(workspace, job.name)
+            gone = release_files.take_down(workspace, job.name)
         else:
-            gone = [unused_releases.remove(workspace, job.name, each.version) for each in going].count(False) == 0
+            gone = [release_files.remove(workspace, job.name, each.version) for each in going].count(False) == 0
         report.count("versions of indexes", len(going) if gone else 0)
         if not gone:
             report.kept.append((f"var/qdrant/{job.name}", "somebody reads it now: run the same again"))

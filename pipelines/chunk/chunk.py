@@ -8,8 +8,7 @@ Rows of documents that are what they were are taken over from the earlier chunks
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,33 +24,11 @@ from core.progress import Progress, tell
 from core.schema.search import Access, Chunk
 from core.tables.access import Rules, in_rows
 from core.workspace import Job
-from pipelines.chunk import previous_output
-from pipelines.chunk.cutter import CHUNKS, Cutter
+from pipelines.chunk.cutter import CHUNKS, DOCUMENTS, DOCUMENTS_FILE, FILE, Cutter, Earlier, read_earlier
 from pipelines.chunk.documents import AT_ONCE, Counts, Document, distinct, read_documents
-from pipelines.chunk.previous_output import Earlier, read_earlier
 from pipelines.search.vectors.token_reader import named_base
 
 QUARANTINE = "quarantine.parquet"
-
-
-@dataclass
-class Written:
-    """What stands in chunks/ so far."""
-
-    chunks: int = 0
-    tokens: int = 0
-    longest: int = 0
-    taken: int = 0  # documents whose rows were there
-    documents: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def empty(self) -> list[str]:
-        return [row["document"] for row in self.documents if not row["chunks"]]
-
-    def add(self, table: pa.Table) -> None:
-        self.chunks += table.num_rows
-        self.tokens += pc.sum(table["tokens"], min_count=0).as_py()
-        self.longest = max(self.longest, pc.max(table["tokens"]).as_py() or 0)
 
 
 def run(job: Job) -> None:
@@ -66,43 +43,56 @@ def run(job: Job) -> None:
     if (same := unchanged(chunks, of)) is not None:
         _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])
         return
-    found = read_earlier(chunks, cutter.method, CHUNKS)
+    earlier, contents = read_earlier(chunks, cutter.method)
     rules = Rules(access.labels, access.others, str(job.settings_file), in_rows=in_rows(examples))
     counts = Counts()
     with replacing(chunks) as folder:
-        documents = distinct(read_documents(examples, rules, counts), counts, found.content)
+        documents = distinct(read_documents(examples, rules, counts), counts, contents)
         with Progress("chunk", total=pq.read_metadata(examples).num_rows, unit="documents") as progress:
-            written = write(documents, folder, cutter, found, progress)
-        if not written.chunks:
+            written, taken = write(documents, folder, cutter, earlier, progress)
+        tokens = pq.read_table(folder / FILE, columns=["tokens"])["tokens"]
+        if not len(tokens):
             raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
         write_json(folder / "duplicates.json", counts.duplicates)
         _set_aside(counts, folder)
-        write_manifest(folder, {"of": of, **_facts(counts, written, cutter.method)})
-    _say(cut=len(written.documents) - written.taken, unchanged=written.taken, duplicates=len(counts.duplicates))
+        facts = {
+            "of": of,
+            "documents": counts.documents,
+            "duplicates": len(counts.duplicates),
+            "unlabelled": len(counts.unlabelled),
+            "empty": [row["document"] for row in written if not row["chunks"]],
+            "chunks": len(tokens),
+            "tokens": {"total": pc.sum(tokens).as_py(), "longest": pc.max(tokens).as_py()},
+            "method": cutter.method,
+        }
+        write_manifest(folder, facts)
+    _say(cut=len(written) - taken, unchanged=taken, duplicates=len(counts.duplicates))
 
 
 def write(
-    documents: Iterator[tuple[Document, str]], folder: Path, cutter: Cutter, found: Earlier, progress: Progress
-) -> Written:
-    """Write the documents' rows, in their order, and documents.parquet. Row groups depend on the order alone."""
-    written = Written()
-    with pq.ParquetWriter(folder / previous_output.CHUNKS, CHUNKS, compression="zstd") as writer:
+    documents: Iterator[tuple[Document, str]], folder: Path, cutter: Cutter, earlier: Earlier, progress: Progress
+) -> tuple[list[dict[str, Any]], int]:
+    """Write the documents' rows, in their order, and documents.parquet. Row groups depend on the order alone.
+
+    Returns the rows of documents.parquet, and how many documents' passages were there already.
+    """
+    written, taken = list[dict[str, Any]](), 0
+    with pq.ParquetWriter(folder / FILE, CHUNKS, compression="zstd") as writer:
         while group := list(islice(documents, AT_ONCE)):
-            known = [found.rows(document.identity) for document, _ in group]
+            known = [earlier.get(document.identity) for document, _ in group]
             new = cutter.cut([document for (document, _), rows in zip(group, known, strict=True) if rows is None])
             tables = [next(new) if rows is None else rows for rows in known]
-            written.taken += sum(rows is not None for rows in known)
-            written.documents += [
+            taken += sum(rows is not None for rows in known)
+            written += [
                 {"document": document.id, "identity": document.identity, "content": content, "chunks": table.num_rows}
                 for (document, content), table in zip(group, tables, strict=True)
             ]
             table = pa.concat_tables(tables).combine_chunks()
-            written.add(table)
             if table.num_rows:
                 writer.write_table(table)
             progress.advance(len(group))
-    pq.write_table(pa.Table.from_pylist(written.documents, previous_output.SCHEMA), folder / previous_output.DOCUMENTS)
-    return written
+    pq.write_table(pa.Table.from_pylist(written, DOCUMENTS), folder / DOCUMENTS_FILE)
+    return written, taken
 
 
 def _set_aside(counts: Counts, folder: Path) -> None:
@@ -114,18 +104,6 @@ def _set_aside(counts: Counts, folder: Path) -> None:
         f"chunk: {len(counts.unlabelled):,} documents that nobody may read were set aside ({QUARANTINE}). The first: "
     )
     print(told + counts.unlabelled[0]["reason"], file=sys.stderr, flush=True)
-
-
-def _facts(counts: Counts, written: Written, method: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "documents": counts.documents,
-        "duplicates": len(counts.duplicates),
-        "unlabelled": len(counts.unlabelled),
-        "empty": written.empty,
-        "chunks": written.chunks,
-        "tokens": {"total": written.tokens, "longest": written.longest},
-        "method": method,
-    }
 
 
 def _say(**counts: int) -> None:

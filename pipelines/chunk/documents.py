@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -77,35 +76,20 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
     for batch in source.iter_batches(batch_size=AT_ONCE, columns=wanted):
         for row in batch.to_pylist():
             identity, own = str(row["row_id"] if row[name] is None else row[name]), row.get("labels")
+            said = {name: str(row.get(name) or "") for name in ("text", "title", "place", "format", "parser")}
+            said["title"] = " ".join(said["title"].split())
             try:
                 labels = rules.of(identity, None if own is None else listed(own))
             except BadRequest as reason:
-                place = str(row.get("place") or "")
-                counts.unlabelled.append({"document": identity, "place": place, "reason": str(reason)})
+                counts.unlabelled.append({"document": identity, "place": said["place"], "reason": str(reason)})
             else:
-                yield _document(row, identity, labels)
+                yield Document(identity, labels=labels, **said)
     rules.refuse_unused(_quarantined(path.with_name("quarantine.parquet")))
-    _refuse_most(counts.unlabelled, source.metadata.num_rows, path)
-
-
-def _document(row: Mapping[str, Any], identity: str, labels: tuple[str, ...]) -> Document:
-    return Document(
-        id=identity,
-        text=row["text"] or "",
-        title=" ".join((row.get("title") or "").split()),
-        place=row.get("place") or "",
-        format=str(row.get("format") or ""),
-        parser=str(row.get("parser") or ""),
-        labels=labels,
-    )
-
-
-def _refuse_most(unlabelled: Sequence[Mapping[str, str]], rows: int, path: Path) -> None:
-    """Half of the documents and more: that is a mistake of the settings or of the whole source, not of a document."""
-    if unlabelled and len(unlabelled) * 2 >= rows:
+    nobodys, rows = counts.unlabelled, source.metadata.num_rows
+    if nobodys and len(nobodys) * 2 >= rows:  # a mistake of the settings or of the whole source, not of a document
         raise BadData(
-            f"{path}: {len(unlabelled):,} of {rows:,} documents have no access labels, the others have. "
-            f"The first: {unlabelled[0]['reason']}"
+            f"{path}: {len(nobodys):,} of {rows:,} documents have no access labels, the others have. "
+            f"The first: {nobodys[0]['reason']}"
         )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,8 @@ from pipelines.search.text.passages import embedded
 from pipelines.search.text.term_table import write_terms
 from pipelines.search.text.terms import Analyser
 from pipelines.search.vectors.embedder import QUANTISED, load
-from pipelines.search.vectors.forward import Vectors
 from pipelines.search.vectors.token_reader import locked_base
-from pipelines.search.vectors.vector_table import Filling, Keys, Parts, as_keys, read, write
+from pipelines.search.vectors.vector_table import Filling, Keys, Parts, Table, as_keys, read, write
 
 FILE = "vectors.parquet"
 
@@ -49,24 +50,22 @@ def run(job: Job) -> None:
     if (same := unchanged(vectors, of)) is not None:
         _say(new=0, reused=same["vectors"], dropped=0)
         return
-    base, found = locked_base(job), Filling(read_keys(path))
-    model = choose(
-        settings.precision, base, vectors, work, found.keys, lambda keys: read_texts(path, keys), compute.threads
-    )
+    base, found, texts = locked_base(job), Filling(read_keys(path)), partial(read_texts, path)
+    model = choose(settings.precision, base, vectors, work, found.keys, texts, compute.threads)
     parts = Parts(work / sha256_json(model.said)[:16])
     dropped = take(found, vectors, parts, model.said)
     new = found.missing
     _say(new=len(new), reused=len(found.keys) - len(new), dropped=dropped)
     if len(new):
-        _embed(job, model, base.folder, read_texts(path, new), parts, compute.threads)
+        _embed(job, model, base.folder, texts(new), parts, compute.threads)
         for table in parts.read():
             found.put(table.keys, table.matrix)
     with replacing(vectors) as folder:
-        write(folder / FILE, found.table)
+        write(folder / FILE, Table(found.keys, found.matrix))
         if model.quantised is not None:
             shutil.copytree(model.quantised.parent, (folder / QUANTISED).parent)
         names = pa.array(found.keys).cast(pa.string()).to_pylist()
-        terms = write_terms(folder, names, lambda names: read_texts(path, as_keys(names)), vectors, analyser)
+        terms = write_terms(folder, names, lambda names: texts(as_keys(names)), vectors, analyser)
         facts = {"of": of, "embedder": model.said, "int8": model.judged, "terms": terms, "vectors": len(found.keys)}
         write_manifest(folder, {**facts, "dim": found.matrix.shape[1]})
     shutil.rmtree(work, ignore_errors=True)
@@ -90,24 +89,14 @@ def read_texts(path: Path, keys: Keys) -> dict[str, str]:
 def take(found: Filling, own: Path, parts: Parts, said: Mapping[str, Any]) -> int:
     """Fill in what is there already; returns how many vectors of this index nobody wants any more."""
     dropped = 0
-    if _made_by(own, said):
-        table = read(own / FILE)
+    earlier = [own / FILE] if _made_by(own, said) else []
+    for table in chain(map(read, earlier), parts.read()):
         dropped += len(table.keys) - found.put(table.keys, table.matrix)
-    for table in parts.read():
-        dropped += len(table.keys) - found.put(table.keys, table.matrix)
-    for other in _others(own, said):
-        if not len(found.missing):
-            break
-        table = read(other / FILE)
-        found.put(table.keys, table.matrix)
+    for other in sorted(own.parent.parent.glob(f"*/{own.name}")):  # of the workspace's other indexes
+        if len(found.missing) and other != own and _made_by(other, said):
+            table = read(other / FILE)
+            found.put(table.keys, table.matrix)
     return dropped
-
-
-def _others(own: Path, said: Mapping[str, Any]) -> Iterator[Path]:
-    """The vectors of the workspace's other indexes, where the same model made them."""
-    for folder in sorted(own.parent.parent.glob(f"*/{own.name}")):
-        if folder != own and _made_by(folder, said):
-            yield folder
 
 
 def _made_by(folder: Path, said: Mapping[str, Any]) -> bool:
@@ -121,7 +110,10 @@ def _embed(job: Job, model: Model, base: Path, texts: Mapping[str, str], parts: 
     embedder = load(base, threads=threads, precision=model.said["precision"], quantised=model.quantised)
     with Progress(f"embed {job.name}", total=len(keys), unit="passages") as progress:
         for rows, batch in embedder.encode_batches(list(texts.values())):
-            _refuse_broken(batch, base)
+            if not np.allclose(np.linalg.norm(batch, axis=1), 1, atol=1e-3):
+                raise BadRequest(
+                    f"{base}: its weights give vectors that are not finite, so they cannot be searched. Name others."
+                )
             parts.add(keys[rows], batch)
             progress.advance(len(rows))
     parts.close()
@@ -130,10 +122,3 @@ def _embed(job: Job, model: Model, base: Path, texts: Mapping[str, str], parts: 
 def _say(**counts: int) -> None:
     tell(**counts)
     print("embed: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()), file=sys.stderr, flush=True)
-
-
-def _refuse_broken(batch: Vectors, folder: Path) -> None:
-    if not np.allclose(np.linalg.norm(batch, axis=1), 1, atol=1e-3):
-        raise BadRequest(
-            f"{folder}: its weights give vectors that are not finite, so they cannot be searched. Name others."
-        )

@@ -16,7 +16,8 @@ import numpy as np
 
 from core.atomic_files import replacing
 from pipelines.search.text.sentences import sentences
-from pipelines.search.vectors.embedder import QUANTISED, Embedder, fingerprint, graph, load
+from pipelines.search.vectors.bert import graph
+from pipelines.search.vectors.embedder import QUANTISED, Embedder, fingerprint, load
 from pipelines.search.vectors.forward import Vectors
 from pipelines.search.vectors.token_reader import load_reader
 

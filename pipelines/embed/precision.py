@@ -17,7 +17,8 @@ from core.manifest import earlier_manifest
 from core.weights.pooling import prompts_of
 from pipelines.bases import Resolved
 from pipelines.embed import int8
-from pipelines.search.vectors.embedder import QUANTISED, Precision, fingerprint, is_bert
+from pipelines.search.vectors.bert import is_bert
+from pipelines.search.vectors.embedder import QUANTISED, Precision, fingerprint
 from pipelines.search.vectors.forward import has_gpu
 from pipelines.search.vectors.vector_table import Keys
 
@@ -25,6 +26,7 @@ METHOD = 2  # how a vector is computed: raise it when the same weights and arith
 METHODS = [METHOD, int8.METHOD]
 _WORTH_IT = 2000  # texts: for fewer, calibrating and judging take longer than int8 saves
 
+Asked = Precision | Literal["auto"]
 Texts = Callable[[Keys], Mapping[str, str]]
 
 
@@ -40,15 +42,7 @@ class Model:
     judged: Mapping[str, Any] | None = None
 
 
-def choose(
-    asked: Literal["fp32", "int8", "bf16", "auto"],
-    base: Resolved,
-    vectors: Path,
-    work: Path,
-    keys: Keys,
-    texts: Texts,
-    threads: int,
-) -> Model:
+def choose(asked: Asked, base: Resolved, vectors: Path, work: Path, keys: Keys, texts: Texts, threads: int) -> Model:
     """vectors: what an earlier run left. work: where an int8 model is made. texts: reads those of some keys.
 
     Raises BadRequest when int8 is asked of a model that has none.
@@ -58,7 +52,15 @@ def choose(
         raise BadRequest(f"embed.precision: int8 is there for BERT models, and {base.folder} is none. Write fp32.")
     before = earlier_manifest(vectors)
     same = all(before.get("embedder", {}).get(name) == value for name, value in _identity(base).items())
-    precision = _precision(asked, before if same else {}, len(keys), bert=bert)
+    precision: Precision
+    if asked != "auto":
+        precision = asked
+    elif same:
+        precision = before["embedder"]["precision"]
+    elif has_gpu():
+        precision = "bf16"
+    else:
+        precision = "int8" if bert and len(keys) >= _WORTH_IT and int8.gains() else "fp32"
     if precision != "int8":
         return Model(_said(base, precision, bert=bert))
     return (_kept(before, base, vectors) if same else None) or _made(base, work, keys, texts, threads)
@@ -72,19 +74,6 @@ def _identity(base: Resolved) -> dict[str, Any]:
 def _said(base: Resolved, precision: Precision, *, bert: bool = True, quantised: str | None = None) -> dict[str, Any]:
     engine = "openvino" if bert and precision != "bf16" else "torch"
     return {**_identity(base), "precision": precision, "engine": engine, "quantised": quantised}
-
-
-def _precision(
-    asked: Literal["fp32", "int8", "bf16", "auto"], before: Mapping[str, Any], texts: int, *, bert: bool
-) -> Precision:
-    if asked != "auto":
-        return asked
-    if before:
-        kept: Precision = before["embedder"]["precision"]
-        return kept
-    if has_gpu():
-        return "bf16"
-    return "int8" if bert and texts >= _WORTH_IT and int8.gains() else "fp32"
 
 
 def _kept(before: Mapping[str, Any], base: Resolved, vectors: Path) -> Model | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from core.errors import BadRequest
 from core.progress import Progress
 from core.schema.evaluation import AGAINST_LIVE
 from core.schema.search import Judging
-from core.tables.statistics import swap_chance
+from core.tables.statistics import Sampled, sample, swap_chance
 from core.workspace import Job
 from pipelines.publish.known_items import known_items, without
-from pipelines.publish.measures import PRIMARY, RESAMPLES, SEED, PerQuery, intervals, means, measure, sampled
 from pipelines.search.ask.judged_queries import Query, read_judged
-from pipelines.search.ask.query import MODES, Asker, Question, asker_of, mode_of
+from pipelines.search.ask.query import MODES, Asker, Question, asker_of
 from pipelines.search.ask.question_vectors import Remembered
 from pipelines.search.engine.engine import DEPTH, Engine, Missing, Mode, Point
 from pipelines.search.engine.releases import Truth, point_id
@@ -33,6 +32,12 @@ from registry.promotion.gate import Evidence, NoRival, Paired
 
 LIVE, RERANKED = "live", "reranked"
 JUDGED, KNOWN = "judged queries", "known items"
+MEASURES: Mapping[str, str] = {"ndcg_at_10": "ndcg_cut_10", "recall_at_10": "recall_10", "mrr": "recip_rank"}
+PRIMARY = "ndcg_at_10"
+RESAMPLES = 2000
+SEED = 7
+
+PerQuery = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]  # measure -> (queries,)
 
 
 @dataclass(frozen=True)
@@ -64,28 +69,24 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
     confidence: of the gate against the live release. Raises BadRequest for judged queries that cannot be read.
     """
     evaluation = job.section("evaluation", Judging)
-    queries, kind = _queries(job, truth, evaluation)
+    if evaluation.queries is not None:
+        queries, kind = read_judged(evaluation, job.workspace.root, job.settings["judged"]), JUDGED
+    else:
+        queries, kind = known_items(job.folder / "chunks" / "chunks.parquet", evaluation.known_items), KNOWN
     if not queries:
-        why = "nothing was judged: " + (
-            "there are no sentences to ask for" if evaluation.known_items else "known_items: 0"
-        )
-        return Judgement(Evidence({}, {AGAINST_LIVE: NoRival(why, in_order=False)}), {}, [], {})
-    own = str(truth.facts["search"]["mode"])
+        why = "there are no sentences to ask for" if evaluation.known_items else "known_items: 0"
+        rival = NoRival(f"nothing was judged: {why}", in_order=False)
+        return Judgement(Evidence({}, {AGAINST_LIVE: rival}), {}, [], {})
+    own: Mode = truth.facts["search"]["mode"]
     with Progress(f"judge {job.name}", total=len(queries) * (len(MODES) + 1), unit="questions") as progress:
-        with _under_test(engine, truth, truth.version, queries, job, remembered) as candidate:
-            ways: dict[str, PerQuery] = {mode: _run(candidate, queries, mode, remembered, progress) for mode in MODES}
+        examiner = _Examiner(job, truth, engine, queries, remembered, progress)
+        with examiner.asker(truth.version) as candidate:
+            ways: dict[str, PerQuery] = {mode: examiner.run(candidate, mode) for mode in MODES}
             if candidate.reranker is not None:
-                ways[RERANKED] = _run(candidate, queries, mode_of(own), remembered, progress, rerank=True)
+                ways[RERANKED] = examiner.run(candidate, own, rerank=True)
         answers = RERANKED if RERANKED in ways else own
-        mine = ways[answers]
-        live = engine.pointers(truth.index).live
-        rival: Paired | NoRival = NoRival("no release is live yet", in_order=True)
-        if live == truth.version:
-            rival = NoRival("this is the live release", in_order=True)
-        elif live is not None:
-            rival, theirs = _against(live, mine, queries, engine, truth, job, remembered, progress, confidence)
-            if theirs is not None:
-                ways[LIVE] = theirs
+        against, theirs = examiner.against_live(ways[answers], confidence)
+    ways |= theirs
     drawn = sampled(ways)
     metrics = {
         **intervals(drawn[answers]),
@@ -93,7 +94,7 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
         "queries": len(queries),
         "kind": kind,
     }
-    evidence = Evidence(means(mine), {AGAINST_LIVE: rival}, f"on {len(queries):,} {kind}")
+    evidence = Evidence(means(ways[answers]), {AGAINST_LIVE: against}, f"on {len(queries):,} {kind}")
     return Judgement(evidence, metrics, queries, ways)
 
 
@@ -115,89 +116,120 @@ def report(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _queries(job: Job, truth: Truth, evaluation: Judging) -> tuple[list[Query], str]:
-    if evaluation.queries is not None:
-        return read_judged(evaluation, job.workspace.root, job.settings["judged"]), JUDGED
-    return known_items(job.folder / "chunks" / "chunks.parquet", evaluation.known_items), KNOWN
+@dataclass(frozen=True)
+class _Examiner:
+    """Asks releases of an index the same queries."""
 
+    job: Job
+    truth: Truth
+    engine: Engine
+    queries: Sequence[Query]
+    remembered: Remembered
+    progress: Progress
 
-@contextmanager
-def _under_test(
-    engine: Engine, truth: Truth, version: str, queries: Sequence[Query], job: Job, remembered: Remembered
-) -> Iterator[Asker]:
-    """A version, without the sentences that are asked for."""
-    with ExitStack() as stack:
-        release = stack.enter_context(engine.reading(truth.index, version))
-        asker = asker_of(release, job.workspace)
-        if any(query.sentence for query in queries):
-            gone, new = _left_out(asker, queries, remembered)
-            scratch = job.workspace.var / "judging" / job.name
-            asker = replace(asker, release=stack.enter_context(release.changed(gone, new, scratch)))
-        yield asker
+    @contextmanager
+    def asker(self, version: str) -> Iterator[Asker]:
+        """A version, without the sentences that are asked for."""
+        with ExitStack() as stack:
+            release = stack.enter_context(self.engine.reading(self.truth.index, version))
+            asker = asker_of(release, self.job.workspace)
+            if any(query.sentence for query in self.queries):
+                gone, new = self._left_out(asker)
+                scratch = self.job.workspace.var / "judging" / self.job.name
+                asker = replace(asker, release=stack.enter_context(release.changed(gone, new, scratch)))
+            yield asker
 
+    def _left_out(self, asker: Asker) -> tuple[set[str], list[Point]]:
+        """The points that hold a sentence that is asked for, and what they are without it."""
+        gone: set[str] = set()
+        kept: list[tuple[Point, str]] = []
+        for query in self.queries:
+            for document in query.relevant:
+                for point in asker.release.points({"document": document}):
+                    if query.sentence in point.payload["text"] and point.id not in gone:
+                        gone.add(point.id)
+                        if text := without(point.payload["text"], query.sentence):
+                            kept.append((point, text))
+        said = [embedded(point.payload["heading"], text) for point, text in kept]
+        vectors = self.remembered.vectors(asker, said)
+        average = float(asker.release.facts["terms"]["average"])
+        return gone, [
+            Point(
+                point_id(f"{point.id} {text}"),
+                vector.tolist(),
+                weigh(asker.analyser, whole, average),
+                {**point.payload, "text": text},
+            )
+            for (point, text), whole, vector in zip(kept, said, vectors, strict=True)
+        ]
 
-def _left_out(asker: Asker, queries: Sequence[Query], remembered: Remembered) -> tuple[set[str], list[Point]]:
-    """The points that hold a sentence that is asked for, and what they are without it."""
-    gone: set[str] = set()
-    kept: list[tuple[Point, str]] = []
-    for query in queries:
-        for document in query.relevant:
-            for point in asker.release.points({"document": document}):
-                if query.sentence in point.payload["text"] and point.id not in gone:
-                    gone.add(point.id)
-                    kept.append((point, without(point.payload["text"], query.sentence)))
-    kept = [(point, text) for point, text in kept if text]
-    vectors = remembered.vectors(asker, [embedded(point.payload["heading"], text) for point, text in kept])
-    average = float(asker.release.facts["terms"]["average"])
-    new = [
-        Point(
-            point_id(f"{point.id} {text}"),
-            vector.tolist(),
-            weigh(asker.analyser, embedded(point.payload["heading"], text), average),
-            {**point.payload, "text": text},
+    def run(self, asker: Asker, mode: Mode, *, rerank: bool = False) -> PerQuery:
+        """Ask every query. A document stands where its best passage stands."""
+        vectors = self.remembered.vectors(asker, [query.text for query in self.queries], asked=True)
+        rankings = []
+        for query, vector in zip(self.queries, vectors, strict=True):
+            asked = Question(query.text, None, DEPTH, mode=mode, rerank=rerank)
+            rankings.append(list(dict.fromkeys(each.document for each in asker.ask(asked, vector.tolist()))))
+            self.progress.advance(1)
+        return measure(self.queries, rankings)
+
+    def against_live(self, mine: PerQuery, confidence: float) -> tuple[Paired | NoRival, dict[str, PerQuery]]:
+        """The candidate's measures against the live release's, and the latter, where it can be asked."""
+        live = self.engine.pointers(self.truth.index).live
+        if live is None:
+            return NoRival("no release is live yet", in_order=True), {}
+        if live == self.truth.version:
+            return NoRival("this is the live release", in_order=True), {}
+        called = f"release {live}"
+        try:
+            with self.asker(live) as asker:
+                theirs = self.run(asker, asker.release.facts["search"]["mode"], rerank=asker.reranker is not None)
+        except (Missing, BadRequest) as error:
+            return NoRival(f"{called} cannot be asked: {error}", in_order=False), {}
+        drawn = sampled({"mine": mine, "theirs": theirs})
+        found = drawn["mine"].better_by(drawn["theirs"], PRIMARY, confidence=confidence, more_is_better=True)
+        rows = {"query": np.arange(len(self.queries))}
+        chance = swap_chance(
+            dict(mine), dict(theirs), rows, means, draws=RESAMPLES, seed=SEED, metric=PRIMARY, more_is_better=True
         )
-        for (point, text), vector in zip(kept, vectors, strict=True)
-    ]
-    return gone, new
+        interval = (found.value, found.low, found.high)
+        paired = Paired(called, PRIMARY, *interval, chance=chance, confidence=confidence, rows=len(self.queries))
+        return paired, {LIVE: theirs}
 
 
-def _run(
-    asker: Asker,
-    queries: Sequence[Query],
-    mode: Mode,
-    remembered: Remembered,
-    progress: Progress,
-    *,
-    rerank: bool = False,
-) -> PerQuery:
-    """Ask every query. A document stands where its best passage stands."""
-    vectors = remembered.vectors(asker, [query.text for query in queries], asked=True)
-    rankings = []
-    for query, vector in zip(queries, vectors, strict=True):
-        asked = Question(query.text, None, DEPTH, mode=mode, rerank=rerank)
-        rankings.append(list(dict.fromkeys(each.document for each in asker.ask(asked, vector.tolist()))))
-        progress.advance(1)
-    return measure(queries, rankings)
+# --- rankings against judgments ---
 
 
-def _against(
-    live: str, mine: PerQuery, queries: Sequence[Query], engine: Engine, truth: Truth, job: Job,
-    remembered: Remembered, progress: Progress, confidence: float,
-) -> tuple[Paired | NoRival, PerQuery | None]:  # fmt: skip
-    """The candidate against the live release, on the same queries."""
-    called = f"release {live}"
-    try:
-        with _under_test(engine, truth, live, queries, job, remembered) as asker:
-            mode = mode_of(asker.release.facts["search"]["mode"])
-            theirs = _run(asker, queries, mode, remembered, progress, rerank=asker.reranker is not None)
-    except (Missing, BadRequest) as error:
-        return NoRival(f"{called} cannot be asked: {error}", in_order=False), None
-    drawn = sampled({"mine": mine, "theirs": theirs})
-    found = drawn["mine"].better_by(drawn["theirs"], PRIMARY, confidence=confidence, more_is_better=True)
-    rows = {"query": np.arange(len(queries))}
-    chance = swap_chance(
-        dict(mine), dict(theirs), rows, means, draws=RESAMPLES, seed=SEED, metric=PRIMARY, more_is_better=True
-    )
-    return Paired(
-        called, PRIMARY, found.value, found.low, found.high, chance=chance, confidence=confidence, rows=len(queries)
-    ), theirs
+def measure(queries: Sequence[Query], rankings: Sequence[Sequence[str]]) -> PerQuery:
+    """Each measure of each query, by trec_eval's own code.
+
+    rankings: documents, the best first; an empty one counts as 0, as any other miss.
+    """
+    import pytrec_eval
+
+    judged = {str(row): dict(query.relevant) for row, query in enumerate(queries)}
+    run = {
+        str(row): {document: float(len(ranking) - rank) for rank, document in enumerate(ranking)}
+        for row, ranking in enumerate(rankings)
+    }
+    found = pytrec_eval.RelevanceEvaluator(judged, set(MEASURES.values())).evaluate(run)
+    return {
+        name: np.array([found.get(str(row), {}).get(key, 0.0) for row in range(len(queries))])
+        for name, key in MEASURES.items()
+    }
+
+
+def sampled(runs: Mapping[str, PerQuery]) -> dict[str, Sampled]:
+    """Means over the queries, and over resamples of them: the same ones for every run."""
+    queries = len(next(iter(next(iter(runs.values())).values())))
+    nothing = {"query": np.arange(queries)}
+    return sample({name: dict(run) for name, run in runs.items()}, nothing, means, resamples=RESAMPLES, seed=SEED)
+
+
+def means(arrays: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(arrays[name].mean()) for name in MEASURES}
+
+
+def intervals(of: Sampled) -> dict[str, dict[str, float]]:
+    """As metrics.json holds them."""
+    return {name: asdict(of.interval(name)) for name in MEASURES}

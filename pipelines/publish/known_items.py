@@ -34,7 +34,6 @@ def known_items(chunks: Path, count: int) -> list[Query]:
 
 
 def without(text: str, sentence: str) -> str:
-    """A passage's text without the sentence."""
     return " ".join(part for part in map(str.strip, text.split(sentence)) if part)
 
 

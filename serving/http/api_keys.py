@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
 import secrets
 import threading
@@ -15,6 +16,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 from ruamel.yaml import YAML
+from starlette.exceptions import HTTPException
 
 from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest, HeadraceError
@@ -60,37 +62,6 @@ OPERATOR = Caller("operator", None, frozenset(RIGHTS))
 ANYBODY = Caller("anybody", frozenset(), frozenset(READING))  # where no key is asked for and other machines reach us
 
 
-class Unknown(Exception):
-    """No key, or one that is not known."""
-
-
-class TooOften(Exception):
-    """wait_s: seconds until the next request is welcome."""
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(f"too many requests with this key. Ask again in {wait_s:.1f} s.")
-        self.wait_s = wait_s
-
-
-@dataclass
-class _Bucket:
-    """A token bucket: `rate` tokens a second, up to `most` of them."""
-
-    rate: float
-    most: float
-    tokens: float
-    at: float
-
-    def wait(self, now: float) -> float:
-        """Take a token: 0, or the seconds until there is one."""
-        self.tokens = min(self.most, self.tokens + (now - self.at) * self.rate)
-        self.at = now
-        if self.tokens < 1:
-            return (1 - self.tokens) / self.rate
-        self.tokens -= 1
-        return 0.0
-
-
 @dataclass
 class Keys:
     """The key file, read again whenever it changes: a key that is taken out opens nothing from then on.
@@ -104,7 +75,7 @@ class Keys:
     session: str | None = None
     clock: Callable[[], float] = time.monotonic
     _read: tuple[tuple[int, int], dict[str, Key]] | None = None
-    _buckets: dict[str, _Bucket] = field(default_factory=dict)
+    _buckets: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # rate, tokens, and when
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -112,7 +83,7 @@ class Keys:
         return self._read is not None or self.file.exists() or self.without is None
 
     def caller(self, key: str | None) -> Caller:
-        """Raises Unknown, TooOften, and HeadraceError for a key file that cannot be read."""
+        """Raises 401 without a known key, 429 for one that asks too often, HeadraceError for a bad key file."""
         if self.session is not None and hmac.compare_digest(self.session, hash_of(key or "")):
             return OPERATOR
         with self._lock:
@@ -121,7 +92,8 @@ class Keys:
                 return self.without
             name = _holder(known or {}, key)
             if known is None or name is None:
-                raise Unknown
+                told = "this server wants a key: send the header `Authorization: Bearer KEY`, with a key that it knows."
+                raise HTTPException(401, told, {"WWW-Authenticate": "Bearer"})
             self._pace(name, known[name])
             said = known[name]
             return Caller(name, None if said.sees_everything else frozenset(said.labels), frozenset(said.rights))
@@ -141,13 +113,16 @@ class Keys:
         return self._read[1]
 
     def _pace(self, name: str, key: Key) -> None:
+        """Take one of the tokens in a bucket that fills at `rate` a second, up to `most`."""
         rate, now = key.requests_per_minute / 60, self.clock()
         most = max(1.0, rate * _BURST_S)
-        bucket = self._buckets.get(name)
-        if bucket is None or bucket.rate != rate:
-            bucket = self._buckets[name] = _Bucket(rate, most, most, now)
-        if wait_s := bucket.wait(now):
-            raise TooOften(wait_s)
+        before, tokens, at = self._buckets.get(name, (rate, most, now))
+        tokens = min(most, tokens + (now - at) * rate) if before == rate else most
+        self._buckets[name] = rate, tokens - 1 if tokens >= 1 else tokens, now
+        if tokens < 1:
+            wait_s = (1 - tokens) / rate
+            told = f"too many requests with this key. Ask again in {wait_s:.1f} s."
+            raise HTTPException(429, told, {"Retry-After": str(math.ceil(wait_s))})
 
 
 def _holder(keys: dict[str, Key], key: str | None) -> str | None:

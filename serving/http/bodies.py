@@ -11,11 +11,11 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +27,18 @@ _BEGINNING = 4 * MAX_STRUCTURE_BYTES
 MAX_KEYS = 16  # of an object; the largest that is known has four
 # Whose bodies may be large; a question's may not. A path that only begins so is refused by the router.
 _LARGE = re.compile(r"/models/|/indexes/[^/]+/documents/")
+
+
+def whole(text: str) -> str:
+    """JSON can say half a character, which no encoding has and every library fails at in its own way."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start + 1} is half of a surrogate pair") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(whole)]
 
 
 class Body(BaseModel):

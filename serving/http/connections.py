@@ -28,7 +28,7 @@ TAKE_S = 30.0
 AT_ONCE = 8  # accepted before the first of them is looked at: as many as uvicorn's backlog is, which is 2,048
 _AT_A_TIME = 16 * 2**10  # bytes taken from a connection before others have their turn: perhaps chunks of a byte each
 _QUEUE = 2048  # that the system keeps until then
-_HEAD = b"\r\n".join((b"content-type: text/plain; charset=utf-8", b": ".join(NOSNIFF), b"connection: close", b"", b""))
+_HEAD = f"content-type: text/plain; charset=utf-8\r\n{': '.join(NOSNIFF)}\r\nconnection: close\r\n\r\n".encode()
 
 _Protocol = cast(type[H11Protocol], AutoHTTPProtocol)  # or httptools', where that is installed: both have what is used
 
@@ -48,8 +48,6 @@ def most() -> int:
 
 
 class Connection(_Protocol):  # type: ignore[valid-type, misc]
-    """One connection of a client."""
-
     arrive_s: ClassVar[float] = ARRIVE_S
     take_s: ClassVar[float] = TAKE_S
 

@@ -8,18 +8,18 @@ a request must be meant for the address at which it arrives, or for a name that 
 from __future__ import annotations
 
 import ipaddress
-import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import HeadraceError
-from serving.http.api_keys import Caller, Keys, Right, TooOften, Unknown
+from serving.http.api_keys import Caller, Keys, Right
 
 OPEN = ("/", "/page.css", "/page.js", "/health", "/openapi.json")  # hold nothing that is anybody's
 _MAY_KNOW = "/ready"  # says more to whoever shows a key
@@ -48,11 +48,8 @@ class Door:
             key = _presented(headers)
             if scope["path"] not in OPEN and not (scope["path"] == _MAY_KNOW and key is None and self._keys.needed):
                 scope["state"]["caller"] = self._keys.caller(key)
-        except Unknown:
-            told = "this server wants a key: send the header `Authorization: Bearer KEY`, with a key that it knows."
-            return _refusal(401, told, {"WWW-Authenticate": "Bearer"})
-        except TooOften as often:
-            return _refusal(429, str(often), {"Retry-After": str(math.ceil(often.wait_s))})
+        except HTTPException as unwanted:
+            return _refusal(unwanted.status_code, unwanted.detail, unwanted.headers)
         except HeadraceError:
             return _refusal(503, "the server's key file cannot be read; until then nobody is let in.")
         return None
@@ -111,5 +108,5 @@ def _presented(headers: Headers) -> str | None:
     return key.strip() if scheme.lower() == "bearer" else None
 
 
-def _refusal(status: int, why: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _refusal(status: int, why: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": why}, status, headers)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import HTTPException
 from pydantic import BaseModel
 
-NOSNIFF = (b"x-content-type-options", b"nosniff")  # on every answer
+from core.errors import BadRequest, HeadraceError
+
+NOSNIFF = ("x-content-type-options", "nosniff")  # on every answer: no browser takes it for another type than it says
 _MEANS = {
     400: "The request is not HTTP that can be read.",
     401: "This server wants a key, and the request has none that it knows.",
@@ -41,5 +46,13 @@ def later(why: str) -> HTTPException:
     return HTTPException(503, why, headers={"Retry-After": "1"})  # seconds
 
 
-class NoIndex(Exception):
-    """No index of this name is published here."""
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Any caller hears what is wrong with the question; what is wrong with the server is for its log."""
+    try:
+        yield
+    except BadRequest as fault:
+        raise HTTPException(422, str(fault)) from None
+    except HeadraceError as fault:
+        print(str(fault), file=sys.stderr, flush=True)
+        raise later("this cannot be answered for now; the server's log says why.") from None

@@ -10,20 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, TypeVar
 
+from fastapi import HTTPException
+
+from serving.http.problems import later
+
 WORKERS = min(os.cpu_count() or 1, 8)  # a core each; with more of them they wait for Python's lock, not for a core
 WAIT_S = 10.0  # seconds a request waits for a free one: longer, and its client has given up, or asks again on top
 WORK_S = 120.0  # seconds that it then has: a small model on two busy cores writes an answer in one
 
 T = TypeVar("T")
 _END: Any = object()
-
-
-class Busy(Exception):
-    """No worker became free in time."""
-
-
-class TooLong(Exception):
-    """The work was not done in time. Its thread is free again when it is."""
 
 
 class Workers:
@@ -35,18 +31,21 @@ class Workers:
         self._wait_s, self._work_s = wait_s, work_s
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Raises Busy when no thread becomes free in time, TooLong when the work takes longer than a request has."""
+        """Raises 503 when no thread becomes free in time, 504 when the work takes longer than a request has.
+
+        A thread whose work was given up is free again when the work is done.
+        """
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._free.acquire()
         except TimeoutError:
-            raise Busy(f"no worker became free in {self._wait_s:g} s. Ask again.") from None
+            raise later(f"no worker became free in {self._wait_s:g} s. Ask again.") from None
         done = asyncio.get_running_loop().run_in_executor(self._pool, work)
         done.add_done_callback(lambda _: self._free.release())
         await asyncio.wait([done], timeout=self._work_s)  # a request that is given up does not free a thread at work
         if not done.done():
             done.add_done_callback(lambda late: late.exception())
-            raise TooLong(f"the answer took longer than {self._work_s:g} s.")
+            raise HTTPException(504, f"the answer took longer than {self._work_s:g} s.")
         return done.result()
 
     async def each(self, work: Callable[[], Generator[T]]) -> AsyncIterator[T]:

@@ -11,13 +11,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from pipelines.search.ask.answer import Answer, replies
-from pipelines.search.ask.citations import Sentence
 from pipelines.search.ask.query import Asker
 from serving.http.api_keys import Caller
 from serving.http.bodies import Route
 from serving.http.door import may
-from serving.http.problems import problems
-from serving.http.refusals import refusals
+from serving.http.problems import problems, refusals
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
 from serving.indexes.request_metrics import Metrics
@@ -60,7 +58,6 @@ Piece = str | Answered  # sentences as they are written, then what they add up t
 
 
 def answering(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
-    """The route of answers."""
     router = APIRouter(tags=["indexes"], route_class=Route)
 
     @router.post(
@@ -80,16 +77,19 @@ def answering(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter
             with indexes.asking(index) as asker:
                 question = asked.of(caller, asker)
                 for piece in replies(asker, question, indexes.job(index)):
-                    yield piece if isinstance(piece, str) else _answered(index, asker, piece)
+                    if isinstance(piece, str):
+                        yield piece
+                    else:
+                        metrics.answers.labels(index, "answered" if piece.answered else "refused").inc()
+                        yield _answered(index, asker, piece)
 
         written = workers.each(work)
         with refusals():
             first = await anext(written)  # what is refused is refused with its status, before anything is sent
         if EVENTS in request.headers.get("accept", ""):
-            return StreamingResponse(_events(_all(first, written, metrics)), media_type=EVENTS, headers=_UNBUFFERED)
+            return StreamingResponse(_events(first, written), media_type=EVENTS, headers=_UNBUFFERED)
         with refusals():
-            pieces = [piece async for piece in _all(first, written, metrics)]
-        return pieces[-1]
+            return [piece async for piece in written][-1]
 
     return router
 
@@ -100,35 +100,19 @@ def _answered(index: str, asker: Asker, answer: Answer) -> Answered:
         release=asker.release.version,
         answered=answer.answered,
         text=answer.text,
-        sentences=[_said(each) for each in answer.sentences],
+        sentences=[Said.model_validate(each, from_attributes=True) for each in answer.sentences],
         passages=[found(each, answer.question, asker) for each in answer.passages],
         reason=answer.reason,
     )
 
 
-def _said(sentence: Sentence) -> Said:
-    cited = [Cited(number=c.number, start=c.start, end=c.end, quote=c.quote) for c in sentence.citations]
-    return Said(text=sentence.text, citations=cited)
-
-
-async def _all(first: Piece, rest: AsyncIterator[Piece], metrics: Metrics) -> AsyncIterator[Piece]:
-    """Every piece; the answer, which is the last, is counted."""
-    piece = first
-    while True:
-        if isinstance(piece, Answered):
-            metrics.answered(piece.index, refused=not piece.answered)
-        yield piece
-        try:
-            piece = await anext(rest)
-        except StopAsyncIteration:
-            return
-
-
-async def _events(pieces: AsyncIterator[Piece]) -> AsyncIterator[str]:
-    """As server-sent events. What fails in the midst is the last of them, in words that are anybody's."""
+async def _events(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[str]:
+    """As server-sent events; the first piece is a sentence. What fails in the midst is the last of them, in words that
+    are anybody's."""
+    yield _event("sentence", {"text": first})
     try:
         with refusals():
-            async for piece in pieces:
+            async for piece in rest:
                 if isinstance(piece, Answered):
                     yield _event("answer", piece.model_dump())
                 else:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from core.file_locks import held
 from serving.http.api_keys import Caller
-from serving.http.bodies import Body, require_text
+from serving.http.bodies import Body, Text, require_text
 from serving.http.door import may
-from serving.http.once import OtherRequest, Repeats
-from serving.http.problems import problems
-from serving.http.refusals import refusals
+from serving.http.once import once as made_once
+from serving.http.problems import problems, refusals
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
-from serving.indexes.searching import Text
-from serving.indexes.source_folder import MAX_ID, BadId, Folder, Full, NoDocument, NotWritable, Unfit, folder_of
+from serving.indexes.source_folder import MAX_ID, folder_of
 
 _BYTES = "application/octet-stream"
 # What a name ends in -> the type that its content must have; of all others, any text.
@@ -90,9 +88,8 @@ class _Text(Body):
 
 
 def documents(indexes: Indexes, workers: Workers) -> APIRouter:
-    """The routes of documents."""
     router = APIRouter(tags=["documents"])
-    repeats = Repeats(indexes.workspace.var / "serving" / "repeats.db")
+    repeats = indexes.workspace.var / "serving" / "repeats.db"
     path = "/indexes/{index}/documents/{id:path}"
 
     async def change(caller: Caller, once: str | None, said: list[str], make: Callable[[], BaseModel]) -> Response:
@@ -103,9 +100,9 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
             return make().model_dump_json()
 
         def text_once() -> str:
-            return repeats.once(indexes.job(said[1]).name, caller.name, once, request, text) if once else text()
+            return made_once(repeats, indexes.job(said[1]).name, caller.name, once, request, text) if once else text()
 
-        with refusals(), _refusals():
+        with refusals():
             answer = await workers.run(text_once)
         return Response(answer, media_type="application/json")
 
@@ -117,9 +114,9 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
         kind, body = request.headers.get("content-type", ""), await request.body()
 
         def make() -> BaseModel:
-            folder = _folder(indexes, index)
+            folder = folder_of(indexes.job(index))
             content = _content(id, kind.partition(";")[0].strip().lower(), body, folder.encoding)
-            with folder.alone():
+            with held(folder.lock):
                 sha256 = folder.write(id, content, caller)
             return Written(index=index, id=id, bytes=len(content), sha256=sha256, searchable=_searchable(index))
 
@@ -130,8 +127,8 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
         """Take a document away. What `headrace forget` does besides, this does not: copies and history stay."""
 
         def make() -> BaseModel:
-            folder = _folder(indexes, index)
-            with folder.alone():
+            folder = folder_of(indexes.job(index))
+            with held(folder.lock):
                 folder.remove(id, caller)
             return Deleted(index=index, id=id, searchable=_searchable(index))
 
@@ -146,16 +143,12 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
     )  # fmt: skip
     async def get(index: str, id: Identity, caller: Annotated[Caller, Depends(may("search"))]) -> Response:
         """A document as it stands in the folder, as a file to keep: a browser shows nothing that somebody uploaded."""
-        with refusals(), _refusals():
-            content = await workers.run(lambda: _folder(indexes, index).read(id, caller))
+        with refusals():
+            content = await workers.run(lambda: folder_of(indexes.job(index)).read(id, caller))
         kind = mimetypes.guess_type(id)[0] or _BYTES
         return Response(content, media_type=kind, headers={"Content-Disposition": "attachment"})
 
     return router
-
-
-def _folder(indexes: Indexes, index: str) -> Folder:
-    return folder_of(indexes.job(index))
 
 
 def _searchable(index: str) -> str:
@@ -179,15 +172,3 @@ def _content(identity: str, kind: str, body: bytes, encoding: str) -> bytes:
         wanted = " or ".join(_TYPES.get(suffix, ("text/...",)))
         raise HTTPException(415, f"{identity[:200]!r} must come as {wanted}, as {_BYTES}, or as JSON if it is text.")
     return body
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except NoDocument as fault:
-        raise HTTPException(404, str(fault)) from None
-    except (NotWritable, Full, Unfit) as fault:
-        raise HTTPException(409, str(fault)) from None
-    except (BadId, OtherRequest) as fault:
-        raise HTTPException(422, str(fault)) from None

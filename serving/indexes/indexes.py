@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from fastapi import HTTPException
 
 from core.errors import BadRequest, HeadraceError
 from core.workspace import Job, Workspace, is_name
 from pipelines.search.ask.query import Asker, asking
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.releases import read_receipt
-from serving.http.problems import NoIndex
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,14 @@ class Indexes:
     def jobs(self) -> Iterator[Job]:
         """Every index that has been published."""
         for file in sorted((self.workspace.root / "indexes").glob("*.yaml")):
-            if is_name(file.stem) and (job := self._published(file)) is not None:
-                yield job
-
-    def _published(self, file: Path) -> Job | None:
-        job = self.workspace.job("index", file.stem)
-        try:
-            read_receipt(job)
-        except BadRequest:
-            return None
-        return job
+            if not is_name(file.stem):
+                continue
+            job = self.workspace.job("index", file.stem)
+            try:
+                read_receipt(job)
+            except BadRequest:
+                continue
+            yield job
 
     def standing(self) -> Standing:
         """Asks the engine; reads no passages."""
@@ -59,19 +57,19 @@ class Indexes:
         return Standing(live, faults)
 
     def job(self, name: str) -> Job:
-        """Raises NoIndex."""
+        """Raises 404 for an index that is not published here."""
         names = []
         for job in self.jobs():
             if job.name == name:
                 return job
             names.append(job.name)
-        raise NoIndex(f"no index {name[:80]!r} is served here. Served: {', '.join(names) or 'none'}.")
+        raise HTTPException(404, f"no index {name[:80]!r} is served here. Served: {', '.join(names) or 'none'}.")
 
     @contextmanager
     def asking(self, name: str) -> Iterator[Asker]:
         """The live release of an index, the same while the block runs.
 
-        Raises NoIndex, and HeadraceError when it cannot be asked.
+        Raises 404, and HeadraceError when it cannot be asked.
         """
         job = self.job(name)
         with ExitStack() as stack:

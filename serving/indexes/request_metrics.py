@@ -16,41 +16,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.api_keys import Caller
 from serving.http.door import may
-from serving.http.problems import problems
-from serving.http.refusals import refusals
+from serving.http.problems import problems, refusals
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
 
 
 class Metrics:
     """Counts of one application, in a registry of its own. No label holds what a caller wrote, but for index names."""
 
-    def __init__(self, indexes: Indexes | None) -> None:
+    def __init__(self, indexes: Indexes) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "headrace_requests", "Requests.", ("route", "method", "status"), registry=self.registry
-        )
-        self._seconds = Histogram(
+        self.requests = Counter("headrace_requests", "Requests.", ("route", "method", "status"), registry=self.registry)
+        self.seconds = Histogram(
             "headrace_request_seconds", "Seconds a request took.", ("route",), buckets=_SECONDS, registry=self.registry
         )
-        self._searches = Counter("headrace_searches", "Searches.", ("index", "mode"), registry=self.registry)
-        self._answers = Counter(
+        self.searches = Counter("headrace_searches", "Searches.", ("index", "mode"), registry=self.registry)
+        self.answers = Counter(
             "headrace_answers", "Answers; refused: not in the documents.", ("index", "outcome"), registry=self.registry
         )
-        if indexes is not None:
-            self.registry.register(_Releases(indexes))
-
-    def answered_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        self._requests.labels(route, method, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
-
-    def searched(self, index: str, mode: str) -> None:
-        self._searches.labels(index, mode).inc()
-
-    def answered(self, index: str, *, refused: bool) -> None:
-        self._answers.labels(index, "refused" if refused else "answered").inc()
+        self.registry.register(_Releases(indexes))
 
 
 class _Releases(Collector):
@@ -60,17 +47,11 @@ class _Releases(Collector):
         self._indexes = indexes
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = _release_info()
+        labels = ("index", "release")
+        family = GaugeMetricFamily("headrace_release_info", "The live release of an index.", labels=labels)
         for index, release in self._indexes.standing().live.items():
             family.add_metric((index, release), 1)
         yield family
-
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        yield _release_info()
-
-
-def _release_info() -> GaugeMetricFamily:
-    return GaugeMetricFamily("headrace_release_info", "The live release of an index.", labels=("index", "release"))
 
 
 class Measured:
@@ -95,15 +76,12 @@ class Measured:
             await self._app(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.answered_request(route, _method(scope["method"]), status, time.perf_counter() - began)
-
-
-def _method(method: str) -> str:
-    return method if method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS") else "other"
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.requests.labels(route, method, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
 
 def exposition(metrics: Metrics, workers: Workers) -> APIRouter:
-    """The route that Prometheus reads."""
     router = APIRouter(tags=["health"])
 
     @router.get(

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from collections.abc import Iterator
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipelines.search.ask.query import Asker, Passage, Question
 from pipelines.search.engine.engine import Filters, Mode
+from pipelines.search.text.terms import Analyser
 from serving.http.api_keys import Caller
-from serving.http.bodies import Body, Route
+from serving.http.bodies import Body, Route, whole
 from serving.http.door import may
-from serving.http.problems import problems
-from serving.http.refusals import refusals
+from serving.http.problems import problems, refusals
 from serving.http.threads import Workers
-from serving.indexes.highlights import marks
 from serving.indexes.indexes import Indexes
 from serving.indexes.request_metrics import Metrics
-from serving.models.predicting import whole
 
 MAX_QUESTION = 2000  # characters: an embedder reads about as many, and a longer text is a document
 MAX_PASSAGES = 100
 _FILTER = 1000  # characters of a filter's value
+_RUN = re.compile(r"\w+")
 
 
 def _integral(number: object) -> object:
@@ -31,7 +32,6 @@ def _integral(number: object) -> object:
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_PASSAGES, strict=True), BeforeValidator(_integral)]
-Text = Annotated[str, AfterValidator(whole)]
 Value = Annotated[str, Field(max_length=_FILTER), AfterValidator(whole)]
 
 
@@ -97,20 +97,38 @@ class Listed(BaseModel):
 
 
 def found(passage: Passage, question: str, asker: Asker) -> Found:
-    return Found(
-        text=passage.text,
-        score=passage.score,
-        document=passage.document,
-        source=passage.source,
-        heading=passage.heading,
-        page=passage.page,
-        position=passage.position,
-        matches=marks(question, passage.text, asker.analyser),
-    )
+    return Found(**vars(passage), matches=marks(question, passage.text, asker.analyser))
+
+
+def marks(question: str, text: str, analyser: Analyser) -> list[tuple[int, int]]:
+    """Start and end of each word (of scripts without spaces: each pair of characters) that the question has too.
+
+    Words are equal where BM25 counts them as one: by their stems.
+    """
+    asked = set(analyser.terms(question).ids)
+    found: list[tuple[int, int]] = []
+    for start, end in _spans(text, asked, analyser):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _spans(text: str, asked: set[int], analyser: Analyser) -> Iterator[tuple[int, int]]:
+    for run in _RUN.finditer(text):
+        terms = set(analyser.terms(run[0]).ids)
+        if not terms & asked:
+            continue
+        if len(terms) == 1:
+            yield run.span()
+            continue
+        for at in range(run.start(), run.end() - 1):
+            if asked & set(analyser.terms(text[at : at + 2]).ids):
+                yield at, at + 2
 
 
 def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
-    """The routes of search."""
     router = APIRouter(tags=["indexes"], route_class=Route)
 
     @router.get("/indexes", responses=problems(503, 504))
@@ -127,12 +145,12 @@ def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter
         def work() -> Results:
             with indexes.asking(index) as asker:
                 question = asked.of(caller, asker, asked.mode)
-                passages: list[Any] = [found(each, question.text, asker) for each in asker.ask(question)]
+                passages = [found(each, question.text, asker) for each in asker.ask(question)]
                 return Results(index=index, release=asker.release.version, mode=question.mode, passages=passages)
 
         with refusals():
             results = await workers.run(work)
-        metrics.searched(index, results.mode)
+        metrics.searches.labels(index, results.mode).inc()
         return results
 
     return router

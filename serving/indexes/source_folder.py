@@ -9,14 +9,14 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastapi import HTTPException
+
 from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest
-from core.file_locks import held
 from core.schema.search import Access
 from core.tables.access import Rules, in_rows
 from core.workspace import Job, inside, leads_out
@@ -32,29 +32,13 @@ _OWN = ("recipes", "indexes", "core", "flows", "pipelines", "registry", "serving
         "data/indexes", "dvc.yaml", "params.yaml")  # fmt: skip
 
 
-class NotWritable(Exception):
-    """The index's documents are not kept in a folder that may be written here."""
-
-
-class NoDocument(Exception):
-    """There is none, or the caller may not see it: the words are the same."""
-
-
-class BadId(Exception):
-    """What cannot be a document's id."""
-
-
-class Full(Exception):
-    """The folder has as many files as it may."""
-
-
-class Unfit(Exception):
-    """The folder would not be one that an index can be made of, or not one in which this can be found."""
-
-
 @dataclass(frozen=True)
 class Folder:
-    """Documents as files; a document's id is its path below `root`. rules: who may see which."""
+    """Documents as files; a document's id is its path below `root`. rules: who may see which.
+
+    lock: for the one who writes. Every method raises BadRequest for what cannot be an id, and 404 for a document that
+    is not there or that the caller may not see: the words are the same.
+    """
 
     index: str
     root: Path
@@ -63,23 +47,27 @@ class Folder:
     lock: Path
 
     def read(self, identity: str, caller: Caller) -> bytes:
-        """Raises BadId, NoDocument."""
         path = self._seen(identity, caller)
         with suppress(OSError):
             return path.read_bytes()
         raise self._none(identity)
 
     def write(self, identity: str, content: bytes, caller: Caller) -> str:
-        """Add or replace, in one step; returns the content's sha256. Raises BadId, NoDocument, Full, Unfit."""
+        """Add or replace, in one step; returns the content's sha256.
+
+        Raises 409 for a folder that is full, and for a document that nobody could find.
+        """
         path = self._seen(identity, caller)
         try:
             self.rules.of(identity, None)
         except BadRequest as fault:
-            raise Unfit(f"nobody could find this document. {fault}") from None
+            raise HTTPException(409, f"nobody could find this document. {fault}") from None
         if path.is_dir() or any(above.is_file() for above in path.parents if above.is_relative_to(self.root)):
             raise self._none(identity)  # which of its names are taken is said to nobody
         if not path.exists() and sum(len(names) for _, _, names in os.walk(self.root)) >= MAX_FILES:
-            raise Full(f"the folder of {self.index} has {MAX_FILES:,} files, which is the most. Delete some first.")
+            raise HTTPException(
+                409, f"the folder of {self.index} has {MAX_FILES:,} files, which is the most. Delete some first."
+            )
         make_folder(path.parent)
         beside = path.with_name(f".{path.name}.new")  # starts with a dot: no reader of the folder takes it
         beside.write_bytes(content)
@@ -87,14 +75,15 @@ class Folder:
         return hashlib.sha256(content).hexdigest()
 
     def remove(self, identity: str, caller: Caller) -> None:
-        """Raises BadId, NoDocument, Unfit."""
+        """Raises 409 for a document without which no index could be made of the folder."""
         path = self._seen(identity, caller)
         if not path.is_file():
             raise self._none(identity)
         if last := self._last_of(identity):
-            raise Unfit(
+            raise HTTPException(
+                409,
                 f"{identity[:200]!r} is the last document of the rule {last!r}. A rule without any may be misspelt and "
-                "stops the index: let it be taken out of `access:` first."
+                "stops the index: let it be taken out of `access:` first.",
             )
         path.unlink()
         for above in path.parents:
@@ -102,12 +91,6 @@ class Folder:
                 break
             with suppress(OSError):  # not empty
                 above.rmdir()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """One writer at a time, of this process and of others."""
-        with held(self.lock):
-            yield
 
     def _seen(self, identity: str, caller: Caller) -> Path:
         """Where a document stands or would stand, if the caller may see it."""
@@ -140,21 +123,22 @@ class Folder:
                     alone.difference_update(self.rules.matching(other))
         return min(alone, default=None)
 
-    def _none(self, identity: str) -> NoDocument:
-        return NoDocument(f"{self.index} has no document {identity[:200]!r} that you may see or write.")
+    def _none(self, identity: str) -> HTTPException:
+        return HTTPException(404, f"{self.index} has no document {identity[:200]!r} that you may see or write.")
 
 
 def folder_of(job: Job) -> Folder:
-    """Raises NotWritable for an index whose documents are somewhere else."""
+    """Raises 409 for an index whose documents are somewhere else."""
     data = job.settings["data"]
     source = data["source"]
     why = f"the documents of {job.name} are read from elsewhere, so they are not written here. "
     if not isinstance(source, str) or "://" in source or data["reader"] != "folders":
-        raise NotWritable(why + "Only a folder of the workspace with `reader: folders` is.")
+        raise HTTPException(409, why + "Only a folder of the workspace with `reader: folders` is.")
     workspace = job.workspace.root.resolve()
     root = (workspace / source).resolve()
-    if not root.is_dir() or not root.is_relative_to(workspace) or _own(root, workspace):
-        raise NotWritable(why + "Only a folder inside the workspace that holds nothing else is.")
+    own = any(each.is_relative_to(root) or root.is_relative_to(each) for each in map(workspace.joinpath, _OWN))
+    if not root.is_dir() or not root.is_relative_to(workspace) or own:
+        raise HTTPException(409, why + "Only a folder inside the workspace that holds nothing else is.")
     access, examples = Access.model_validate(job.settings.get("access", {})), job.folder / "validated/examples.parquet"
     labelled = examples.is_file() and in_rows(examples)
     rules = Rules(access.labels, access.others, f"indexes/{job.name}.yaml", in_rows=labelled)
@@ -162,26 +146,21 @@ def folder_of(job: Job) -> Folder:
 
 
 def _names(folder: Path) -> set[str]:
-    return {unicodedata.normalize("NFC", name) for name in (each.name for each in folder.iterdir())}
-
-
-def _own(root: Path, workspace: Path) -> bool:
-    own = [workspace / name for name in _OWN]
-    return any(each.is_relative_to(root) or root.is_relative_to(each) for each in own)
+    return {unicodedata.normalize("NFC", each.name) for each in folder.iterdir()}
 
 
 def _checked(identity: str) -> str:
     """An id that is a path below the folder, on any file system, in the one spelling that it has."""
     parts = identity.split("/")
     if len(identity) > MAX_ID or not all(parts) or max(len(part.encode()) for part in parts) > MAX_PART:
-        raise BadId(f"an id is a relative path of at most {MAX_ID} characters, {MAX_PART} bytes a part, none empty.")
+        raise BadRequest(f"an id is a relative path: at most {MAX_ID} characters, {MAX_PART} bytes a part, none empty.")
     if any(part.startswith(".") or part != part.strip() or part == "__pycache__" for part in parts):
-        raise BadId("no part of an id may begin with a dot, be __pycache__, or begin or end with white space.")
+        raise BadRequest("no part of an id may begin with a dot, be __pycache__, or begin or end with white space.")
     odd = "\\" in identity or _UNDECODED in identity
     if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or odd:
-        raise BadId("an id is printable text without a backslash, its accents composed (Unicode NFC).")
+        raise BadRequest("an id is printable text without a backslash, its accents composed (Unicode NFC).")
     if is_table(identity):
-        raise BadId("a table is many documents, and none by itself: it can neither be read nor written here.")
+        raise BadRequest("a table is many documents, and none by itself: it can neither be read nor written here.")
     if any(is_table(identity[: mark.start()]) for mark in _ROW.finditer(identity)):
-        raise BadId("an id that begins with a table's name and # or : is that of a row of it: take another.")
+        raise BadRequest("an id that begins with a table's name and # or : is that of a row of it: take another.")
     return identity

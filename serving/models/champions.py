@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,18 +33,6 @@ class Champion:
     since: str
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """Where a model stood when it was last followed; again_at: when to try once more, by time.monotonic()."""
-
-    standing: Standing | None
-    again_at: float | None
-
-    def stands(self, standing: Standing | None) -> bool:
-        """Whether there is nothing new to do."""
-        return self.standing == standing and (self.again_at is None or time.monotonic() < self.again_at)
-
-
 class Champions:
     """names: the models to follow; none: every one that has a champion.
 
@@ -54,7 +43,8 @@ class Champions:
     def __init__(self, var: Path, judge: Judge, names: Sequence[str], say: Say) -> None:
         self.names: Sequence[str] = tuple(dict.fromkeys(names))
         self._var, self._judge, self._say = var, judge, say
-        self._tried: dict[str, _Tried] = {}
+        # Where a model stood when it was last followed, and when to try once more, by time.monotonic().
+        self._tried: dict[str, tuple[Standing | None, float]] = {}
         self._thread: threading.Thread | None = None
         self.serving: Mapping[str, Champion] = {}
         self.faults: Mapping[str, str] = {}
@@ -95,30 +85,29 @@ class Champions:
         if self.away is not None:
             self.away = None
             self._say("the registry is back")
-        followed = self.names or self._all(found)
+        with_champion = {name for name, each in found.items() if each.accepted or each.alias}
+        followed = self.names or sorted(with_champion | self.serving.keys())
         self.faults = {name: why for name, why in self.faults.items() if name in followed}
         for name in followed:
             self._follow(name, found.get(name))
 
-    def _all(self, found: Mapping[str, Standing]) -> list[str]:
-        with_champion = {name for name, each in found.items() if each.accepted or each.alias}
-        return sorted(with_champion | self.serving.keys())
-
     def _follow(self, name: str, standing: Standing | None) -> None:
-        tried = self._tried.get(name)
-        if tried is not None and tried.stands(standing):
+        tried, again_at = self._tried.get(name, (None, 0.0))
+        news = name not in self._tried or tried != standing
+        if not news and time.monotonic() < again_at:
             return
-        news = tried is None or tried.standing != standing
-        again_at = None
+        again_at = math.inf
         try:
             if standing is not None and standing.moved:
                 standing = self._settled(name)
             self._load(name, standing)
-            self._mend(name)
+            if name in self.faults:
+                self.faults = {other: why for other, why in self.faults.items() if other != name}
+                self._say(f"{name}: well again")
         except _LOADING as fault:
             again_at = time.monotonic() + (0.0 if isinstance(fault, Outage) else RETRY_EVERY_S)
             self._fault(name, str(fault) or type(fault).__name__, news=news)
-        self._tried[name] = _Tried(standing, again_at)
+        self._tried[name] = standing, again_at
 
     def _settled(self, name: str) -> Standing | None:
         """Where the model stands once the alias that somebody moved was judged."""
@@ -150,11 +139,6 @@ class Champions:
             goes_on = f"{_version(self.serving[name])} goes on answering" if name in self.serving else "nothing answers"
             self._say(f"{name}: {why} Until then {goes_on}.")
         self.faults = {**self.faults, name: why}
-
-    def _mend(self, name: str) -> None:
-        if name in self.faults:
-            self.faults = {other: why for other, why in self.faults.items() if other != name}
-            self._say(f"{name}: well again")
 
 
 def _version(champion: Champion) -> str:

@@ -5,32 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from registry.version.predict import Answers
 from serving.http.api_keys import Caller
-from serving.http.bodies import Body, Route
+from serving.http.bodies import Body, Route, Text
 from serving.http.door import may
-from serving.http.problems import later, problems
-from serving.http.refusals import refusals
+from serving.http.problems import later, problems, refusals
 from serving.http.threads import Workers
 from serving.models.champions import Champions
 
 MAX_INPUTS = 256  # a request: a batch that takes seconds on two cores, so that others get their turn
 
 
-def whole(text: str) -> str:
-    """JSON can say half a character, which no encoding has and every library fails at in its own way."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"character {error.start + 1} is half of a surrogate pair") from None
-    return text
-
-
 class Inputs(Body):
     inputs: Annotated[
-        list[Annotated[str, AfterValidator(whole)]],
+        list[Text],
         Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths"),
     ]
 
@@ -57,7 +47,6 @@ class Models(BaseModel):
 
 
 def predictions(champions: Champions, workers: Workers) -> APIRouter:
-    """The routes of the models that are served."""
     router = APIRouter(tags=["models"], route_class=Route)
 
     @router.get("/models", responses=problems())

@@ -22,7 +22,6 @@ _HEADERS = {
 
 
 def page() -> APIRouter:
-    """The page's routes."""
     router = APIRouter(include_in_schema=False)
     for path, (name, kind) in _FILES.items():
         content = (Path(__file__).parent / name).read_bytes()

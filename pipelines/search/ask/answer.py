@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _QUOTES = 3  # sentences of an answer without a model
 _WORDS = 0.8  # weight of the question's words beside the cosine, for a sentence; on XQuAD 0.3 to 1.2 are equally good
+_LEVELS: dict[str, float] = {}  # of embedders, by the hash of their weights: kept, for a server
 _WORSE = 0.27  # a further sentence may score this much less than the best one
 
 _TASK = f"""\
@@ -53,43 +54,38 @@ class Answer:
     evidence: Evidence
 
 
-def answer(
-    workspace: Workspace, index: str, question: str, *, access: Access, limit: int | None = None,
-    filters: Mapping[str, str] | None = None,
-) -> Answer:  # fmt: skip
-    """What the documents say to a question, from at most `limit` passages that a caller with these labels may see.
-
-    access: None is the operator of this machine, who sees everything. Raises what `query` raises, BadRequest when the
-    index's answer.model cannot be used, and Outage when it is an endpoint that does not answer.
-    """
-    *_, last = stream(workspace, index, question, access=access, limit=limit, filters=filters)
-    assert isinstance(last, Answer)
-    return last
-
-
 def stream(
     workspace: Workspace, index: str, question: str, *, access: Access, limit: int | None = None,
     filters: Mapping[str, str] | None = None,
 ) -> Iterator[str | Answer]:  # fmt: skip
-    """The same as it is written: pieces of the text, each a whole checked sentence, then the Answer they add up to."""
+    """What the documents say to a question, from at most `limit` passages that a caller with these labels may see.
+
+    As it is written: pieces of the text, each a whole checked sentence, then the Answer they add up to. access: None is
+    the operator of this machine, who sees everything. Raises what `query` raises, BadRequest when the index's
+    answer.model cannot be used, and Outage when it is an endpoint that does not answer.
+    """
     with asking(workspace, index) as asker:
         yield from replies(asker, asker.question(question, access, limit, filters), workspace.job("index", index))
 
 
 def replies(asker: Asker, asked: Question, job: Job) -> Iterator[str | Answer]:
     """The same of a release that the caller holds: serving names it beside the answer."""
-    settings = answer_settings(job)
-    question, found = asked.text, _search(asker, asked)
-    evidence = weigh(question, found.nearest, found.level)
+    settings, question, encode = answer_settings(job), asked.text, asker.embedder.encode
+    vector = asker.embedder.questions([question])[0].tolist()
+    nearest, passages = asker.ask(replace(asked, mode="dense", rerank=False), vector), asker.ask(asked, vector)
+    weights = asker.release.facts["embedder"]["identity"]["sha256"]
+    if weights not in _LEVELS:
+        _LEVELS[weights] = unrelated(encode)
+    evidence = weigh(question, nearest, _LEVELS[weights])
     if not evidence.holds:
         written: Iterable[Sentence | Dropped] = ()
     elif settings.model is None:
-        written = quotes(question, found.passages, found.encode)
+        written = quotes(question, passages, encode)
     else:
         from pipelines.search.ask.writers import writer
 
-        written = generated(writer(settings, job.workspace.root), question, found.passages)
-    yield from tell(question, found.passages, evidence, written, settings.model)
+        written = generated(writer(settings, job.workspace.root), question, passages)
+    yield from tell(question, passages, evidence, written, settings.model)
 
 
 def answer_settings(job: Job) -> Settings:
@@ -197,29 +193,3 @@ def _why(evidence: Evidence, passages: Sequence[Passage]) -> str:
     if not evidence.holds:
         return f"the passages found are about something else (strength {evidence.strength:.2f}, needed {HOLDS})"
     return "nothing that was written is supported by the passages found"
-
-
-@dataclass(frozen=True)
-class _Found:
-    passages: Sequence[Passage]  # what the index's own search finds
-    nearest: Sequence[Passage]  # the nearest by cosine, which is what refusal.py weighs
-    encode: Callable[[Sequence[str]], Vectors]
-    level: float
-
-
-def _search(asker: Asker, asked: Question) -> _Found:
-    encode = asker.embedder.encode
-    vector = asker.embedder.questions([asked.text])[0].tolist()
-    nearest = asker.ask(replace(asked, mode="dense", rerank=False), vector)
-    level = _level(asker.release.facts["embedder"]["identity"]["sha256"], encode)
-    return _Found(asker.ask(asked, vector), nearest, encode, level)
-
-
-def _level(weights: str, encode: Callable[[Sequence[str]], Vectors]) -> float:
-    """weights: their hash. Kept, for a server."""
-    if weights not in _LEVELS:
-        _LEVELS[weights] = unrelated(encode)
-    return _LEVELS[weights]
-
-
-_LEVELS: dict[str, float] = {}

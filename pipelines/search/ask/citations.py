@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pipelines.search.text.sentences import Span, sentences
+from pipelines.search.text.sentences import Span, sentences, word_set
 from pipelines.search.text.terms import SCRIPTS
 
 if TYPE_CHECKING:
@@ -39,16 +39,12 @@ _CONTROL = re.compile(r"[^\S\n]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-
 _SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”»]")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_UNSPACED = re.compile(rf"[{SCRIPTS}]+")
+_UNSPACED = re.compile(rf"([{SCRIPTS}]+)")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
-def _set(*lines: str) -> frozenset[str]:
-    return frozenset(" ".join(lines).split())
-
-
-_DENIALS = _set("not no never none nobody nothing neither nor without cannot")
-_FUNCTION = _set(
+_DENIALS = word_set("not no never none nobody nothing neither nor without cannot")
+_FUNCTION = word_set(
     "a about after all also am an and any are as at be because been before being between both but by can could did do",
     "does doing during each for from further had has have having he her here hers him his how i if in into is it its",
     "itself just may me might more most must my of off on once one only or other our out over own s same she should so",
@@ -131,46 +127,29 @@ def _reason(named: Sequence[int], passages: Sequence[Passage]) -> str:
 
 def cite(number: int, passages: Sequence[Passage], start: int, end: int) -> Citation:
     passage = passages[number - 1]
-    return Citation(
-        number=number,
-        document=passage.document,
-        source=passage.source,
-        heading=passage.heading,
-        page=passage.page,
-        position=passage.position,
-        start=start,
-        end=end,
-        quote=passage.text[start:end],
-    )
+    place = (passage.document, passage.source, passage.heading, passage.page, passage.position)
+    return Citation(number, *place, start, end, passage.text[start:end])
 
 
 def support(text: str, passage: Passage) -> tuple[Span, float] | None:
     """The shortest run of the passage that supports a text best, and the share of its content words that it holds."""
     wanted, facts, denied = set(content(text)), _facts(text), denies(text)
-    best: tuple[float, int, Span] | None = None
+    found: list[tuple[Span, float]] = []
     for run in _runs(passage.text, passage.heading) if wanted else ():
         share = len(wanted & run.content) / len(wanted)
-        if share < SUPPORT or run.denies != denied or not facts.stand_in(run.facts):
-            continue
-        rank = (share, run.span[0] - run.span[1], run.span)
-        best = rank if best is None else max(best, rank, key=lambda each: each[:2])
-    return (best[2], best[0]) if best else None
+        if share >= SUPPORT and run.denies == denied and facts.stand_in(run.facts):
+            found.append((run.span, share))
+    return max(found, key=lambda each: (each[1], each[0][0] - each[0][1]), default=None)
 
 
 def words(text: str) -> list[str]:
     """Words in lower case; of scripts without spaces between words, each pair of neighbouring characters."""
     found: list[str] = []
     for run in _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'")):
-        at = 0
-        for unspaced in _UNSPACED.finditer(run):
-            found += [run[at : unspaced.start()], *_pairs(unspaced.group())]
-            at = unspaced.end()
-        found.append(run[at:])
+        for part in _UNSPACED.split(run):
+            pairs = [one + two for one, two in pairwise(part)] if _UNSPACED.fullmatch(part) else []
+            found += pairs or [part]
     return [word.casefold() for word in found if word]
-
-
-def _pairs(run: str) -> list[str]:
-    return [one + two for one, two in pairwise(run)] or [run]
 
 
 def content(text: str) -> list[str]:
@@ -255,18 +234,13 @@ def _whole_sentences(pieces: Iterable[str]) -> Iterator[str]:
     """Sentences as soon as they are complete: the next one has begun, and it is no mark of this one."""
     held = ""
     for piece in pieces:
-        held = _tidy(held + piece)
+        held = _LATE_MARK.sub(r" \2\1", readable(held + piece))  # late marks stand inside their sentence
         spans = sentences(held)
         if spans and len(held) - spans[-1][0] <= _LONGEST:
             spans = spans[: -2 if held.startswith("[", spans[-1][0]) else -1]
         yield from (held[start:end] for start, end in spans)
         held = held[spans[-1][1] :] if spans else held
     yield from (held[start:end] for start, end in sentences(held))
-
-
-def _tidy(text: str) -> str:
-    """Readable, and with late marks inside their sentence."""
-    return _LATE_MARK.sub(r" \2\1", readable(text))
 
 
 def readable(text: str) -> str:

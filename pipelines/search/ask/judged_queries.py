@@ -15,8 +15,6 @@ from core.atomic_files import sha256_file
 from core.errors import BadRequest
 from core.schema.search import Judging
 
-_FILES = ("queries", "qrels")
-
 
 @dataclass(frozen=True)
 class Query:
@@ -55,7 +53,7 @@ def read_judged(evaluation: Judging, root: Path, identity: Mapping[str, str]) ->
 
 def _paths(evaluation: Judging, root: Path) -> dict[str, Path]:
     found = {}
-    for name in _FILES:
+    for name in ("queries", "qrels"):
         path = root / str(getattr(evaluation, name))
         if not path.is_file():
             raise BadRequest(f"evaluation.{name}: no such file ({path}). A relative path starts at the workspace.")

@@ -14,10 +14,9 @@ from core.errors import BadRequest
 from core.schema.lock import BaseIdentity
 from core.workspace import Workspace
 from pipelines.bases import locked
-from pipelines.search.ask.diversity import collapsed, diversified
-from pipelines.search.ask.rerank import Reranker
+from pipelines.search.ask.rerank import Reranker, collapsed, diversified
 from pipelines.search.ask.rerank import load as load_reranker
-from pipelines.search.engine.choice import choose  # fmt: skip
+from pipelines.search.engine.choice import choose
 from pipelines.search.engine.engine import DEPTH, KEYWORDS, Access, Ask, Filters, Hit, Missing, Mode, Release
 from pipelines.search.engine.releases import ensure, read_receipt
 from pipelines.search.text.terms import Analyser, Sparse
@@ -68,6 +67,8 @@ class Question:
         unknown = sorted(set(self.filters) - set(KEYWORDS))
         if unknown:
             raise BadRequest(f"no filter is named {unknown[0]!r}. Allowed: {', '.join(KEYWORDS)}.")
+        if self.mode not in MODES:
+            raise BadRequest(f"no mode is named {self.mode!r}. Allowed: {', '.join(MODES)}.")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Asker:
         """A question to this release; limit, mode: by default what it was made with. Raises BadRequest."""
         search = self.release.facts["search"]
         limit = int(search["limit"]) if limit is None else limit
-        return Question(text, access, limit, filters or {}, mode_of(mode or search["mode"]))
+        chosen: Any = mode or search["mode"]
+        return Question(text, access, limit, filters or {}, chosen)
 
     def ask(self, question: Question, vector: Sequence[float] | None = None) -> list[Passage]:
         """The best passages, best first; equal scores by document and position. vector: of the question, if known."""
@@ -111,7 +113,7 @@ class Asker:
             limit=wanted + _SPARE,
             access=question.access,
             vector=vector if vector is not None else (),
-            terms=Sparse(terms.ids, [float(count) for count in terms.counts]),
+            terms=Sparse(terms.ids, [float(count) for count in terms.values]),
             filters=question.filters,
             fusion=search["fusion"],
             depth=max(DEPTH, question.limit),
@@ -141,14 +143,6 @@ def query(
         return asker.ask(asker.question(question, access, limit, filters, mode))
 
 
-def mode_of(name: str) -> Mode:
-    """Raises BadRequest for a mode that there is not."""
-    for mode in MODES:
-        if mode == name:
-            return mode
-    raise BadRequest(f"no mode is named {name!r}. Allowed: {', '.join(MODES)}.")
-
-
 @contextmanager
 def asking(workspace: Workspace, index: str) -> Iterator[Asker]:
     """The live release of an index, the same while the block runs."""
@@ -166,15 +160,12 @@ def asking(workspace: Workspace, index: str) -> Iterator[Asker]:
 
 def asker_of(release: Release, workspace: Workspace) -> Asker:
     """Raises BadRequest when the weights that made the release's vectors are not here any more."""
-    embedder, reranker = (
-        json.dumps(release.facts[name], sort_keys=True) if release.facts[name] else None
-        for name in ("embedder", "reranker")
-    )
+    embedder, reranker = (json.dumps(release.facts[name], sort_keys=True) for name in ("embedder", "reranker"))
     return Asker(
         release,
-        _embedder(workspace, str(embedder)),
+        _embedder(workspace, embedder),
         _analyser(release.facts["search"]["language"]),
-        None if reranker is None else _reranker(workspace, reranker),
+        _reranker(workspace, reranker) if release.facts["reranker"] else None,
     )
 
 
@@ -215,14 +206,6 @@ _analyser = lru_cache(maxsize=4)(Analyser)  # which remembers the stems of words
 
 
 def _passage(hit: Hit) -> Passage:
-    said: Mapping[str, Any] = hit.payload
-    return Passage(
-        text=said["text"],
-        score=hit.score,
-        document=said["document"],
-        source=said["source"],
-        heading=said["heading"],
-        position=int(said["position"]),
-        page=said.get("page"),
-        labels=tuple(said.get("labels") or ()),
-    )
+    said, labels = hit.payload, tuple(hit.payload.get("labels") or ())
+    texts = {name: said[name] for name in ("text", "document", "source", "heading")}
+    return Passage(**texts, score=hit.score, position=int(said["position"]), page=said.get("page"), labels=labels)

@@ -137,6 +137,7 @@ class Endpoint:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.place = f"the endpoint {settings.model}"
         self.key = os.environ.get(settings.key_env, "") if settings.key_env else ""
         if settings.key_env and not self.key:
             raise BadRequest(
@@ -166,11 +167,15 @@ class Endpoint:
             raise self._outage(f"sent what is no chat completion ({self._clean(error)})") from None
 
     def _stream(self, messages: Messages) -> Iterator[str]:
-        finished, length = None, 0
-        until = time.monotonic() + self.settings.timeout_s
-        with self._client() as client, client.chat.completions.create(
-            model=self.settings.name, messages=list(messages), stream=True, temperature=0,
-            max_tokens=self.settings.max_tokens,
+        from openai import OpenAI
+
+        settings, finished, length = self.settings, None, 0
+        until = time.monotonic() + settings.timeout_s
+        with OpenAI(
+            base_url=settings.model, api_key=self.key or "none", organization="", project="",
+            timeout=settings.timeout_s, max_retries=_TRIES - 1,
+        ) as client, client.chat.completions.create(
+            model=settings.name, messages=list(messages), stream=True, temperature=0, max_tokens=settings.max_tokens,
         ) as stream:  # fmt: skip
             for chunk in stream:
                 for choice in chunk.choices[:1]:
@@ -179,23 +184,11 @@ class Endpoint:
                     length += len(piece)
                     yield piece
                 if time.monotonic() > until:
-                    raise self._outage(f"was not done within {self.settings.timeout_s:g} s")
-                if length > _BOUND * self.settings.max_tokens:
+                    raise self._outage(f"was not done within {settings.timeout_s:g} s")
+                if length > _BOUND * settings.max_tokens:
                     return
         if finished is None:
             raise self._outage("ended in the middle of its answer")
-
-    def _client(self) -> Any:
-        from openai import OpenAI
-
-        return OpenAI(
-            base_url=self.settings.model, api_key=self.key or "none", organization="", project="",
-            timeout=self.settings.timeout_s, max_retries=_TRIES - 1,
-        )  # fmt: skip
-
-    @property
-    def place(self) -> str:
-        return f"the endpoint {self.settings.model}"
 
     def _outage(self, what: str) -> Outage:
         return Outage(f"{self.place} {what}. Run again when it does, or set answer.model: null for quoted answers.")

@@ -18,4 +18,4 @@ def choose(workspace: Workspace) -> Engine:
         return connect(url, os.environ.get(KEY))
     from pipelines.search.engine.embedded import Edge
 
-    return Edge(Versions(workspace.var / "qdrant"))
+    return Edge(Versions.embedded(workspace))

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import qdrant_edge as qdrant
+
 from core.atomic_files import read_json, write_json
 from pipelines.search.engine.engine import (
     EXACT_UP_TO,
@@ -32,6 +34,8 @@ from pipelines.search.engine.engine import (
     Hit,
     Missing,
     Point,
+    conditions,
+    seen,
 )
 from pipelines.search.engine.release_files import Pointers, Versions
 from pipelines.search.text.terms import Sparse
@@ -44,8 +48,6 @@ _KEPT_SHARE = 0.5  # of the live version's points: with fewer, writing all anew 
 
 @dataclass(frozen=True)
 class Edge:
-    """The embedded engine."""
-
     versions: Versions
     place: str = "embedded"
 
@@ -65,9 +67,7 @@ class Edge:
             done = self.count(index, version)
             if done is not None:
                 return done
-            with ExitStack() as stack:
-                live = stack.enter_context(self.versions.reading(index)) if self.versions.live(index) else None
-                folder = stack.enter_context(self.versions.new(index, version))
+            with self.versions.reading(index) as live, self.versions.new(index, version) as folder:
                 return fill(folder, content, live)
 
     def prune(self, index: str) -> list[str]:
@@ -118,28 +118,16 @@ class Opened:
         return [Hit(float(each.score), dict(each.payload), _dense(each.vector)) for each in found]
 
     def points(self, filters: Filters | None = None) -> Iterator[Point]:
-        import qdrant_edge as qdrant
-
-        offset: Any = None
-        where = qdrant.Filter(must=_conditions(filters or {}))
-        while True:
-            request = qdrant.ScrollRequest(
-                offset=offset, limit=_SCROLL, filter=where, with_payload=True, with_vector=True
-            )
-            records, offset = self.shard.scroll(request)
-            for each in records:
-                terms = each.vector[TERMS]
-                sparse = Sparse(list(terms.indices), list(terms.values))
-                yield Point(str(each.id), _dense(each.vector), sparse, dict(each.payload))
-            if offset is None:
-                return
+        where = qdrant.Filter(must=conditions(qdrant, filters or {}))
+        for each in _scrolled(self.shard, filter=where, with_payload=True, with_vector=True):
+            terms = each.vector[TERMS]
+            sparse = Sparse(list(terms.indices), list(terms.values))
+            yield Point(str(each.id), _dense(each.vector), sparse, dict(each.payload))
 
     @contextmanager
     def changed(self, gone: set[str], new: Sequence[Point], scratch: Path) -> Iterator[Opened]:
         kept = [each for each in _ids_of(self.shard) if each not in gone]
-        content = Content(
-            int(self.facts["dim"]), self.facts, [*kept, *(each.id for each in new)], lambda ids: iter([list(new)])
-        )
+        content = Content(self.facts, [*kept, *(each.id for each in new)], lambda ids: iter([list(new)]))
         with scratch_of(content, scratch, self.folder) as opened:
             yield opened
 
@@ -189,8 +177,6 @@ def scratch_of(content: Content, folder: Path, live: Path | None = None) -> Iter
 
 def fill(folder: Path, content: Content, live: Path | None) -> int:
     """Make an empty folder hold exactly this content; returns its points. live: a version to start from."""
-    import qdrant_edge as qdrant
-
     wanted = set(content.ids)
     shard, there = _begun(folder, content, wanted, live)
     gone: list[Any] = sorted(there - wanted)
@@ -209,7 +195,7 @@ def fill(folder: Path, content: Content, live: Path | None) -> int:
 
 def _begun(folder: Path, content: Content, wanted: set[str], live: Path | None) -> tuple[Any, set[str]]:
     """A shard to go on from, and the ids in it: a copy of the live version where most of it stays, or empty."""
-    if live is not None and read_json(live / _FACTS).get("dim") == content.dim:
+    if live is not None and read_json(live / _FACTS).get("dim") == content.facts["dim"]:
         Versions.copy(live, folder)
         shard = _load(folder)
         there = set(_ids_of(shard)) if shard is not None else set()
@@ -219,19 +205,15 @@ def _begun(folder: Path, content: Content, wanted: set[str], live: Path | None) 
             shard.close()
         shutil.rmtree(folder)
         folder.mkdir()
-    return _created(folder, content.dim), set()
+    return _created(folder, content.facts["dim"]), set()
 
 
 def _point(point: Point) -> Any:
-    import qdrant_edge as qdrant
-
     sparse = qdrant.SparseVector(list(point.terms.ids), list(point.terms.values))
     return qdrant.Point(point.id, {VECTOR: list(point.vector), TERMS: sparse}, dict(point.payload))
 
 
 def _created(folder: Path, dim: int) -> Any:
-    import qdrant_edge as qdrant
-
     # Cold: mapped, and read when they are asked for; else each load brings 32 MB into memory, of a dozen vectors too
     dense = qdrant.EdgeVectorParams(size=dim, distance=qdrant.Distance.Dot, memory=qdrant.Memory.Cold)
     config = qdrant.EdgeConfig(
@@ -246,13 +228,14 @@ def _created(folder: Path, dim: int) -> Any:
 
 
 def _ids_of(shard: Any) -> Iterator[str]:
-    import qdrant_edge as qdrant
+    return (str(each.id) for each in _scrolled(shard, with_payload=False, with_vector=False))
 
+
+def _scrolled(shard: Any, **what: Any) -> Iterator[Any]:
     offset: Any = None
     while True:
-        request = qdrant.ScrollRequest(offset=offset, limit=_SCROLL, with_payload=False, with_vector=False)
-        records, offset = shard.scroll(request)
-        yield from (str(each.id) for each in records)
+        records, offset = shard.scroll(qdrant.ScrollRequest(offset=offset, limit=_SCROLL, **what))
+        yield from records
         if offset is None:
             return
 
@@ -277,17 +260,13 @@ def _count(folder: Path) -> int | None:
 
 
 def _points(shard: Any) -> int:
-    import qdrant_edge as qdrant
-
     return int(shard.count(qdrant.CountRequest(exact=True)))
 
 
 def _load(folder: Path) -> Any:
     """The shard, or None when the engine finds it damaged: it then raises a bare Exception, its only kind."""
-    import qdrant_edge
-
     try:
-        return qdrant_edge.EdgeShard.load(str(folder))
+        return qdrant.EdgeShard.load(str(folder))
     except Exception as error:  # noqa: BLE001
         print(f"{folder}: cannot be opened ({error})", file=sys.stderr, flush=True)
         return None
@@ -297,19 +276,16 @@ def _load(folder: Path) -> Any:
 
 
 def _request(ask: Ask, *, exact: bool) -> Any:
-    import qdrant_edge as qdrant
-
-    seen = _seen(ask)
-    where = qdrant.Filter(must=[*_conditions(ask.filters), *seen])
+    visible = seen(qdrant, ask.access, qdrant.IsEmptyCondition(LABELS))
+    where = qdrant.Filter(must=[*conditions(qdrant, ask.filters), *visible])
     # how rare a term is, is counted over what the caller may see: scores say nothing about the rest
-    corpus = qdrant.IdfParams(corpus=qdrant.Filter(must=seen)) if seen else None
+    corpus = qdrant.IdfParams(corpus=qdrant.Filter(must=visible)) if visible else None
     dense = qdrant.Query.Nearest(list(ask.vector), using=VECTOR)
     sparse = qdrant.Query.Nearest(qdrant.SparseVector(list(ask.terms.ids), list(ask.terms.values)), using=TERMS)
     nearest = qdrant.SearchParams(exact=exact, hnsw_ef=None if exact else GRAPH_EF)
     counted = qdrant.SearchParams(idf=corpus)
-    shown: dict[str, Any] = {
-        "limit": ask.limit, "with_payload": True, "with_vector": [VECTOR] if ask.with_vectors else None,
-    }  # fmt: skip
+    vectors = [VECTOR] if ask.with_vectors else None
+    shown: dict[str, Any] = {"limit": ask.limit, "with_payload": True, "with_vector": vectors}
     if ask.mode != "hybrid":
         query, params = (dense, nearest) if ask.mode == "dense" else (sparse, counted)
         return qdrant.QueryRequest(query=query, filter=where, params=params, **shown)
@@ -319,24 +295,6 @@ def _request(ask: Ask, *, exact: bool) -> Any:
     ]
     fusion: Any = qdrant.Fusion.Dbsf() if ask.fusion == "dbsf" else qdrant.Fusion.Rrf(k=RRF_K)
     return qdrant.QueryRequest(query=fusion, prefetches=halves, **shown)
-
-
-def _conditions(filters: Filters) -> list[Any]:
-    import qdrant_edge as qdrant
-
-    return [qdrant.FieldCondition(key, match=qdrant.MatchValue(value)) for key, value in filters.items()]
-
-
-def _seen(ask: Ask) -> list[Any]:
-    """What keeps the passages that the caller may see."""
-    import qdrant_edge as qdrant
-
-    if ask.access is None:
-        return []
-    either: list[Any] = [qdrant.IsEmptyCondition(LABELS)]
-    if ask.access:
-        either.append(qdrant.FieldCondition(LABELS, match=qdrant.MatchAny(sorted(ask.access))))
-    return [qdrant.Filter(should=either)]
 
 
 def _dense(vectors: Any) -> list[float]:

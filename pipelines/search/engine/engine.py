@@ -71,12 +71,11 @@ class Hit:
 
 @dataclass(frozen=True)
 class Content:
-    """What a version is to hold. facts: JSON, about how it was made; kept with it.
+    """What a version is to hold. facts: JSON, about how it was made, `dim` among it; kept with it.
 
     ids: of all points. points: those whose id is asked for, in batches.
     """
 
-    dim: int
     facts: Mapping[str, Any]
     ids: Sequence[str]
     points: Callable[[set[str]], Iterator[list[Point]]]
@@ -127,3 +126,16 @@ class Engine(Protocol):
 
 class Missing(HeadraceError):
     """The engine has no whole live version of an index."""
+
+
+def conditions(library: Any, filters: Filters) -> list[Any]:
+    """Filters, as a library of Qdrant says them: the server's and the embedded engine's have the same names."""
+    return [library.FieldCondition(key=key, match=library.MatchValue(value=value)) for key, value in filters.items()]
+
+
+def seen(library: Any, access: Access, unlabelled: Any) -> list[Any]:
+    """What keeps the passages that a caller may see. unlabelled: the condition that a passage has no labels."""
+    if access is None:
+        return []
+    labelled = library.FieldCondition(key=LABELS, match=library.MatchAny(any=sorted(access)))
+    return [library.Filter(should=[unlabelled, *([labelled] if access else [])])]

@@ -9,10 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
 from core.errors import BadRequest, Outage
+from pipelines.search.engine.embedded import scratch_of
 from pipelines.search.engine.engine import (
     EXACT_UP_TO,
     GRAPH_EF,
@@ -29,12 +33,11 @@ from pipelines.search.engine.engine import (
     Missing,
     Point,
     Release,
+    conditions,
+    seen,
 )
 from pipelines.search.engine.release_files import VERSION, Pointers
 from pipelines.search.text.terms import Sparse
-
-if TYPE_CHECKING:
-    from qdrant_client import QdrantClient
 
 _TIMEOUT_S = 30
 _SCROLL = 1024
@@ -48,8 +51,6 @@ def connect(url: str, key: str | None) -> Server:
         parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadRequest(f"{URL} is {url.rpartition('@')[2]!r}. Allowed: http://HOST:PORT or https://HOST:PORT.")
-    from qdrant_client import QdrantClient
-
     place = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
     client = QdrantClient(url=url, port=port, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
     return Server(client, place)
@@ -57,8 +58,6 @@ def connect(url: str, key: str | None) -> Server:
 
 @dataclass(frozen=True)
 class Server:
-    """A Qdrant server."""
-
     client: QdrantClient
     place: str
 
@@ -71,8 +70,6 @@ class Server:
         )
 
     def point(self, index: str, pointers: Pointers) -> None:
-        from qdrant_client import models
-
         steps: list[Any] = []
         there = asdict(self.pointers(index))
         for name, version in asdict(pointers).items():
@@ -91,14 +88,14 @@ class Server:
             return self.client.count(name, exact=True).count if self.client.collection_exists(name) else None
 
     def build(self, index: str, version: str, content: Content) -> int:
-        from qdrant_client import models
-
         name = f"{index}-{version}"
         with self._answering():
             if not self.client.collection_exists(name):
                 self.client.create_collection(
                     name,
-                    vectors_config={VECTOR: models.VectorParams(size=content.dim, distance=models.Distance.DOT)},
+                    vectors_config={
+                        VECTOR: models.VectorParams(size=content.facts["dim"], distance=models.Distance.DOT)
+                    },
                     sparse_vectors_config={TERMS: models.SparseVectorParams(modifier=models.Modifier.IDF)},
                     metadata=dict(content.facts),
                 )
@@ -146,8 +143,6 @@ class Server:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """A server that does not answer, or refuses the key, in one message."""
-        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-
         try:
             yield
         except ResponseHandlingException as error:
@@ -176,17 +171,13 @@ class Reading:
         ]
 
     def points(self, filters: Filters | None = None) -> Iterator[Point]:
-        from qdrant_client import models
-
-        where = models.Filter(must=_conditions(filters or {}))
+        where = models.Filter(must=conditions(models, filters or {}))
         for each in self.server._scroll(self.collection, scroll_filter=where, with_payload=True, with_vectors=True):
             terms = each.vector[TERMS]
             yield Point(str(each.id), each.vector[VECTOR], Sparse(terms.indices, terms.values), dict(each.payload))
 
     @contextmanager
     def changed(self, gone: set[str], new: Sequence[Point], scratch: Path) -> Iterator[Release]:
-        from pipelines.search.engine.embedded import scratch_of
-
         def points(ids: set[str]) -> Iterator[list[Point]]:
             for each in self.points():
                 if each.id in ids:
@@ -194,7 +185,7 @@ class Reading:
             yield list(new)
 
         ids = [each for each in self.server._ids(self.collection) if each not in gone]
-        content = Content(int(self.facts["dim"]), self.facts, [*ids, *(each.id for each in new)], points)
+        content = Content(self.facts, [*ids, *(each.id for each in new)], points)
         with scratch_of(content, scratch) as opened:
             yield opened
 
@@ -204,8 +195,6 @@ def _alias(index: str, pointer: str) -> str:
 
 
 def _point(point: Point) -> Any:
-    from qdrant_client import models
-
     sparse = models.SparseVector(indices=list(point.terms.ids), values=list(point.terms.values))
     return models.PointStruct(
         id=point.id, vector={VECTOR: list(point.vector), TERMS: sparse}, payload=dict(point.payload)
@@ -213,54 +202,26 @@ def _point(point: Point) -> Any:
 
 
 def _query(ask: Ask, *, exact: bool) -> dict[str, Any]:
-    from qdrant_client import models
-
-    seen = _seen(ask)
-    where = models.Filter(must=[*_conditions(ask.filters), *seen])
+    visible = seen(models, ask.access, models.IsEmptyCondition(is_empty=models.PayloadField(key=LABELS)))
+    where = models.Filter(must=[*conditions(models, ask.filters), *visible])
     # how rare a term is, is counted over what the caller may see: scores say nothing about the rest
-    corpus = models.IdfCorpusParams(corpus=models.Filter(must=seen)) if seen else None
-    dense: dict[str, Any] = {
-        "query": list(ask.vector),
-        "using": VECTOR,
-        "params": models.SearchParams(exact=exact, hnsw_ef=None if exact else GRAPH_EF),
-    }
-    sparse: dict[str, Any] = {
-        "query": models.SparseVector(indices=list(ask.terms.ids), values=list(ask.terms.values)),
-        "using": TERMS,
-        "params": models.SearchParams(idf=corpus),
+    corpus = models.IdfCorpusParams(corpus=models.Filter(must=visible)) if visible else None
+    halves: dict[str, dict[str, Any]] = {
+        "dense": {
+            "query": list(ask.vector),
+            "using": VECTOR,
+            "params": models.SearchParams(exact=exact, hnsw_ef=None if exact else GRAPH_EF),
+        },
+        "sparse": {
+            "query": models.SparseVector(indices=list(ask.terms.ids), values=list(ask.terms.values)),
+            "using": TERMS,
+            "params": models.SearchParams(idf=corpus),
+        },
     }
     shown = {"limit": ask.limit, "with_payload": True, "with_vectors": [VECTOR] if ask.with_vectors else False}
     if ask.mode != "hybrid":
-        half = dense if ask.mode == "dense" else sparse
-        return {
-            "query": half["query"],
-            "using": half["using"],
-            "search_params": half["params"],
-            "query_filter": where,
-            **shown,
-        }
-    fusion = (
-        models.FusionQuery(fusion=models.Fusion.DBSF)
-        if ask.fusion == "dbsf"
-        else models.RrfQuery(rrf=models.Rrf(k=RRF_K))
-    )
-    halves = [models.Prefetch(limit=ask.depth, filter=where, **half) for half in (dense, sparse)]
-    return {"query": fusion, "prefetch": halves, **shown}
-
-
-def _conditions(filters: Filters) -> list[Any]:
-    from qdrant_client import models
-
-    return [models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in filters.items()]
-
-
-def _seen(ask: Ask) -> list[Any]:
-    """What keeps the passages that the caller may see."""
-    from qdrant_client import models
-
-    if ask.access is None:
-        return []
-    either: list[Any] = [models.IsEmptyCondition(is_empty=models.PayloadField(key=LABELS))]
-    if ask.access:
-        either.append(models.FieldCondition(key=LABELS, match=models.MatchAny(any=sorted(ask.access))))
-    return [models.Filter(should=either)]
+        half = halves[ask.mode]
+        return {"search_params": half.pop("params"), "query_filter": where, **half, **shown}
+    scores, ranks = models.FusionQuery(fusion=models.Fusion.DBSF), models.RrfQuery(rrf=models.Rrf(k=RRF_K))
+    prefetch = [models.Prefetch(limit=ask.depth, filter=where, **half) for half in halves.values()]
+    return {"query": scores if ask.fusion == "dbsf" else ranks, "prefetch": prefetch, **shown}

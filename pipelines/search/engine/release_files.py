@@ -18,7 +18,7 @@ from pathlib import Path
 from core.atomic_files import read_json, replacing, write_json
 from core.errors import BadRequest
 from core.file_locks import lock_file, take
-from core.workspace import inside, is_name
+from core.workspace import Workspace, inside, is_name
 from pipelines.search.engine import sparse_files
 
 VERSION = re.compile(r"[0-9a-f]{16}")
@@ -56,6 +56,10 @@ class Pointers:
 @dataclass(frozen=True)
 class Versions:
     root: Path
+
+    @classmethod
+    def embedded(cls, workspace: Workspace) -> Versions:
+        return cls(workspace.var / "qdrant")
 
     def _of(self, index: str, version: str | None = None) -> Path:
         """The folder of an index, or of a version of it. Raises BadRequest for names that a receipt made up."""
@@ -111,7 +115,9 @@ class Versions:
         """An empty folder that becomes the version when the block ends well, in place of a damaged one."""
         with replacing(self._of(index, version)) as folder:
             yield folder
-            write_json(folder / _RECORD, {"files": _hashes(folder)})
+            paths = sorted(path for path in folder.rglob("*") if path.is_file())
+            hashes = {path.relative_to(folder).as_posix(): sparse_files.digest(path) for path in paths}
+            write_json(folder / _RECORD, {"files": hashes})
 
     @staticmethod
     def copy(version: Path, target: Path) -> None:
@@ -142,30 +148,64 @@ class Versions:
 
     def remove(self, index: str, version: str) -> bool:
         """Remove a version that is not live, unless somebody reads it; within building(). Returns whether it went."""
-        if not _removed(self._of(index, version)):
-            return False
+        folder = self._of(index, version)
+        with lock_file(_lock_of(folder)) as file:
+            if not take(file, wait=False):
+                return False
+            shutil.rmtree(folder)
+            _lock_of(folder).unlink()
         pointers = self.pointers(index)
         if version == pointers.previous:
             self.point(index, Pointers(live=pointers.live, withdrawn=pointers.withdrawn))
         return True
 
 
-def _removed(folder: Path) -> bool:
-    with lock_file(_lock_of(folder)) as file:
-        if not take(file, wait=False):
-            return False
-        shutil.rmtree(folder)
-        _lock_of(folder).unlink()
-    return True
+# --- what the embedded engine holds, live or not, for `headrace gc`; a server's is never touched ---
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A version of an index, as it lies here."""
+
+    index: str
+    version: str
+    folder: Path
+    live: bool
+    previous: bool  # what a rollback goes back to
+    read: bool  # by somebody, now
+
+
+def standing(workspace: Workspace) -> Iterator[Standing]:
+    """Every version of every index that was published here, of retired ones too."""
+    versions = Versions.embedded(workspace)
+    for folder in sorted(versions.root.iterdir()) if versions.root.is_dir() else ():
+        if folder.is_dir() and is_name(folder.name):
+            pointers = versions.pointers(folder.name)
+            for each in sorted(folder.iterdir()):
+                if VERSION.fullmatch(each.name):
+                    read = versions.is_read(folder.name, each.name)
+                    live, previous = each.name == pointers.live, each.name == pointers.previous
+                    yield Standing(folder.name, each.name, each, live, previous, read)
+
+
+def remove(workspace: Workspace, index: str, version: str) -> bool:
+    """Remove a version that is not live, unless somebody reads it. Returns whether it went."""
+    versions = Versions.embedded(workspace)
+    with versions.building(index):
+        return version in versions.superseded(index) and versions.remove(index, version)
+
+
+def take_down(workspace: Workspace, index: str) -> bool:
+    """Remove an index that is not live any more, whole, unless somebody reads it. Returns whether it went."""
+    versions = Versions.embedded(workspace)
+    with versions.building(index):
+        (versions.root / index / "CURRENT").unlink(missing_ok=True)
+        removed = [versions.remove(index, version) for version in versions.superseded(index)]
+        return False not in removed
 
 
 def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
-    return {path.relative_to(folder).as_posix(): sparse_files.digest(path) for path in sorted(paths)}
 
 
 def _whole(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,6 @@ class Truth:
     @property
     def points(self) -> int:
         return int(self.facts["points"])
-
-    @cached_property
-    def content(self) -> Content:
-        """What the engine is to hold."""
-        return Content(int(self.facts["dim"]), self.facts, self.ids, self.batches)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -124,15 +119,15 @@ def build(truth: Truth, engine: Engine) -> None:
     if engine.count(truth.index, truth.version) == truth.points:
         return
     with Progress(f"publish {truth.index}", total=truth.points, unit="passages") as progress:
-        content = truth.content
 
         def watched(ids: set[str]) -> Iterator[list[Point]]:
             progress.advance(truth.points - len(ids))
-            for batch in content.points(ids):
+            for batch in truth.batches(ids):
                 yield batch
                 progress.advance(len(batch))
 
-        count = engine.build(truth.index, truth.version, replace(content, points=watched))
+        content = Content(truth.facts, truth.ids, watched)
+        count = engine.build(truth.index, truth.version, content)
     if count != truth.points:
         raise HeadraceError(
             f"{engine.place} holds {count:,} points of {truth.index} {truth.version} instead of {truth.points:,}. "

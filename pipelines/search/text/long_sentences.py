@@ -8,10 +8,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from itertools import takewhile
-from typing import Protocol
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from pipelines.search.text.sentences import Span
+
+if TYPE_CHECKING:
+    from pipelines.search.vectors.token_reader import Reader
 
 # A token of prose has four or five characters. One that has more than this stands for letters that the embedder does
 # not know (one token for a page of Thai): such text is measured by its characters.
@@ -20,17 +23,6 @@ _LONGEST_CHARS = 10_000  # of a sentence that is tokenised at once
 _CLAUSE = frozenset(",;:，、；：、،؛—")
 _OPENERS, _CLOSERS = frozenset("([{“‘«「『【（《〈"), frozenset(")]}”’»」』】）》〉,.;:!?，。、；：！？…ー々ゝゞ")
 _BEFORE_ITS_CONSONANT = frozenset("เแโใไ")  # Thai vowels, written before what they are spoken after
-
-
-class Reader(Protocol):
-    """The embedder's tokenizer (search/embedder.py)."""
-
-    @property
-    def special(self) -> int: ...
-
-    def lengths(self, texts: list[str], *, special: bool = True) -> list[int]: ...
-
-    def spans(self, text: str) -> list[Span]: ...
 
 
 def weight(tokens: int, chars: int) -> int:

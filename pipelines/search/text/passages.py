@@ -11,9 +11,13 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipelines.search.text.long_sentences import Reader, parts_of, pieces, weight
+from pipelines.search.text.long_sentences import parts_of, pieces, weight
 from pipelines.search.text.sentences import Span, paragraph_ends, sentences
+
+if TYPE_CHECKING:
+    from pipelines.search.vectors.token_reader import Reader
 
 VERSION = 3  # of the rules of this file: other passages from the same text need another number
 _EARLIEST = 2 / 5  # of what fits: a passage is at least that full, unless its section ends
@@ -64,10 +68,8 @@ def passages(
     of whole sentences stand in two neighbours. title: of the document, where it is known; else a first line that
     looks like one. Every letter of the text stands in a passage, headings and titles aside.
     """
-    found: list[Passage] = []
-    for section in sections(text, title=title, markdown=markdown):
-        found.extend(_cut(text, section, reader, tokens, overlap))
-    return found
+    below = sections(text, title=title, markdown=markdown)
+    return [passage for section in below for passage in _cut(text, section, reader, tokens, overlap)]
 
 
 def sections(text: str, *, title: str = "", markdown: bool = False) -> list[Section]:

@@ -32,22 +32,23 @@ _NUMBER = re.compile(r"\s*\d")
 _DOTTED = re.compile(r"^(?:[^\W\d_]\.)+[^\W\d_]?$")  # "U.S", "e.g", "J"
 
 
-def _words(*lines: str) -> frozenset[str]:
+def word_set(*lines: str) -> frozenset[str]:
+    """The words that stand in some lines, with white space between them."""
     return frozenset(" ".join(lines).split())
 
 
 # They stand before a name, so the next word's capital says nothing.
-_BEFORE_A_NAME = _words(
+_BEFORE_A_NAME = word_set(
     "mr mrs ms messrs mme dr prof st sen rep gov gen lt sgt capt cmdr adm maj rev hon pres mt ft",
     "vs cf ca approx eg ie viz",
 )
 # They stand before a number; before anything else they are words ("It is an art. Nobody ...").
-_BEFORE_A_NUMBER = _words(
+_BEFORE_A_NUMBER = word_set(
     "no nos vol vols fig figs eq eqs ch sec pp p art op col al jan feb mar apr jun jul aug sept sep oct nov dec"
 )
 # They may end a sentence: what follows decides.
-_MAY_END = _words("inc ltd co corp plc bros jr sr etc u.s u.k u.n e.u a.m p.m d.c ph.d")
-_SENTENCE_WORDS = _words(
+_MAY_END = word_set("inc ltd co corp plc bros jr sr etc u.s u.k u.n e.u a.m p.m d.c ph.d")
+_SENTENCE_WORDS = word_set(
     "the a an it its he she they we you i this that these those there in on at by for from with after before when",
     "while if as but and or so yet however although because since what who why how where his her their our my all",
     "some no most many one two",
@@ -56,7 +57,8 @@ _SENTENCE_WORDS = _words(
 
 def sentences(text: str) -> list[Span]:
     """Start and end of each sentence, in order, white space between them left out."""
-    borders = sorted({*_breaks(text), *_ends(text), len(text)})
+    breaks = (found.start() for pattern in (_PARAGRAPH, _ITEM) for found in pattern.finditer(text))
+    borders = sorted({*breaks, *_ends(text), len(text)})
     spans, start = [], 0
     for border in borders:
         part = text[start:border]
@@ -71,12 +73,6 @@ def sentences(text: str) -> list[Span]:
 def paragraph_ends(text: str) -> set[int]:
     """Offsets at which an empty line begins: borders that are stronger than a sentence's."""
     return {found.start() for found in _PARAGRAPH.finditer(text)}
-
-
-def _breaks(text: str) -> Iterator[int]:
-    for pattern in (_PARAGRAPH, _ITEM):
-        for found in pattern.finditer(text):
-            yield found.start()
 
 
 def _ends(text: str) -> Iterator[int]:

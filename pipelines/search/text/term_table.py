@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.manifest import as_recorded, earlier_manifest
@@ -36,13 +37,11 @@ def write_terms(folder: Path, keys: Sequence[str], texts: Texts, earlier: Path, 
         {
             "key": pa.array(new, pa.string()),
             "ids": pa.array([each.ids for each in found], SCHEMA.field("ids").type),
-            "counts": pa.array([[min(n, _MOST) for n in each.counts] for each in found], SCHEMA.field("counts").type),
+            "counts": pa.array([[min(n, _MOST) for n in each.values] for each in found], SCHEMA.field("counts").type),
         }
     )
-    rows = [position[key] for key in keys if key in position]
-    table = (
-        pa.concat_tables([known.take(pa.array(rows, pa.int64())), fresh.cast(SCHEMA)]).sort_by("key").combine_chunks()
-    )
+    kept = known.take(pa.array([position[key] for key in keys if key in position], pa.int64()))
+    table = pa.concat_tables([kept, fresh.cast(SCHEMA)]).sort_by("key").combine_chunks()
     pq.write_table(table, folder / FILE, compression="zstd")
     return {**analyser.identity, "average": Postings(table).average}
 
@@ -58,7 +57,7 @@ def _kept(folder: Path, analyser: Analyser) -> pa.Table:
 
 @dataclass(frozen=True)
 class Postings:
-    """The terms of every text, as arrays."""
+    """The terms of every text."""
 
     table: pa.Table
 
@@ -69,44 +68,26 @@ class Postings:
     @cached_property
     def average(self) -> float:
         """The average length of a text in terms, rounded (search/terms.py)."""
-        return average(int(self._counts.sum()), max(self.table.num_rows, 1))
+        terms = pc.sum(pc.list_flatten(self.table["counts"])).as_py() or 0
+        return average(terms, max(self.table.num_rows, 1))
 
     def of(self, key: str) -> Sparse:
         """A text's weights. Raises KeyError for a text that is not there."""
         row = self._rows[key]
-        inside = slice(int(self._starts[row]), int(self._starts[row + 1]))
-        return Sparse(self._ids[inside].tolist(), self._weights[inside].tolist())
+        ids, counts = (self.table[name][row].values.to_numpy() for name in ("ids", "counts"))
+        return _weighed(ids.tolist(), counts, self.average)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {key: row for row, key in enumerate(self.table["key"].to_pylist())}
 
-    @cached_property
-    def _starts(self) -> np.ndarray[Any, Any]:
-        return _list(self.table, "counts").offsets.to_numpy()  # type: ignore[no-any-return]
-
-    @cached_property
-    def _counts(self) -> np.ndarray[Any, Any]:
-        return _list(self.table, "counts").values.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
-
-    @cached_property
-    def _ids(self) -> np.ndarray[Any, Any]:
-        return _list(self.table, "ids").values.to_numpy()  # type: ignore[no-any-return]
-
-    @cached_property
-    def _weights(self) -> np.ndarray[Any, Any]:
-        sizes = np.diff(self._starts)
-        totals = np.add.reduceat(np.append(self._counts, 0), self._starts[:-1]) * (sizes > 0)
-        return weights(self._counts, np.repeat(totals, sizes), self.average)
-
-
-def _list(table: pa.Table, name: str) -> Any:
-    column = table[name].combine_chunks()
-    return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-
 
 def weigh(analyser: Analyser, text: str, average_length: float) -> Sparse:
     """The weights of a text that stands in no table."""
     found = analyser.terms(text)
-    counts = np.array(found.counts, np.int64)
-    return Sparse(found.ids, weights(counts, np.full(len(counts), counts.sum()), average_length).tolist())
+    return _weighed(found.ids, found.values, average_length)
+
+
+def _weighed(ids: Sequence[int], counts: Sequence[float], average_length: float) -> Sparse:
+    counted = np.array(counts, np.int64)
+    return Sparse(ids, weights(counted, np.full(len(counted), counted.sum()), average_length).tolist())

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from core.schema.search import Language
+from pipelines.search.text.sentences import word_set
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]
@@ -31,14 +32,11 @@ _STEP = 1.01  # average lengths are told apart by 1 %: a finer one would give ev
 # Function words that BM25's IDF would give next to nothing anyway, and that would be a third of all terms: the list
 # that Lucene's StandardAnalyzer began with.
 _STOP: Mapping[str, frozenset[str]] = {
-    "english": frozenset(
-        {
-            "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not",
-            "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was",
-            "will", "with",
-        }
+    "english": word_set(
+        "a an and are as at be but by for if in into is it no not of on or such that the their then there these they",
+        "this to was will with",
     )
-}  # fmt: skip
+}
 # Scripts that are written without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han, and Han's rare ones.
 SCRIPTS = (
     "\u0e01-\u0e4e\u0e81-\u0ecd\u1000-\u109f\u1780-\u17d3\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -51,16 +49,8 @@ _LONGEST = 64  # characters of a term; what is longer is no word, and only its b
 
 
 @dataclass(frozen=True)
-class Terms:
-    """Term ids (each once, sorted) and how often each stands in a text."""
-
-    ids: tuple[int, ...]
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Sparse:
-    """Weights of a few terms, as engines want them."""
+    """Term ids, and how often each stands in a text or how much it weighs there."""
 
     ids: Sequence[int] = ()
     values: Sequence[float] = ()
@@ -78,8 +68,8 @@ class Analyser:
         """What decides the terms of a text."""
         return {"rules": VERSION, "language": self.language}
 
-    def terms(self, text: str) -> Terms:
-        """What BM25 counts of a text; of a question too, each repetition included."""
+    def terms(self, text: str) -> Sparse:
+        """What BM25 counts of a text, each term once, sorted by id; of a question too, each repetition included."""
         counts: dict[int, int] = {}
         known = self._ids
         for word, count in Counter(words(text)).items():
@@ -87,16 +77,14 @@ class Analyser:
             if term is not None:
                 counts[term] = counts.get(term, 0) + count
         ids = sorted(counts)
-        return Terms(tuple(ids), tuple(counts[each] for each in ids))
+        return Sparse(ids, [counts[each] for each in ids])
 
     def _id(self, word: str) -> int | None:
         """Of a word that was not met yet; None: a stop word."""
         stopped = word in _STOP.get(self.language, frozenset())
-        found = self._ids[word] = None if stopped else _hash(self._stem(word))
+        stem = self._stemmer.stemWord(word) if self._stemmer and not _UNSPACED.match(word) else word
+        found = self._ids[word] = None if stopped else _hash(stem)
         return found
-
-    def _stem(self, word: str) -> str:
-        return str(self._stemmer.stemWord(word)) if self._stemmer and not _UNSPACED.match(word) else word
 
     @cached_property
     def _stemmer(self) -> Any:
@@ -116,12 +104,10 @@ def words(text: str) -> Iterable[str]:
 
 def _words(text: str) -> Iterator[str]:
     for run in _RUN.findall(text):
-        if not _UNSPACED.match(run):
-            yield run[:_LONGEST]
-        elif len(run) == 1:
-            yield run
+        if _UNSPACED.match(run):
+            yield from [one + two for one, two in pairwise(run)] or [run]
         else:
-            yield from (one + two for one, two in pairwise(run))
+            yield run[:_LONGEST]
 
 
 def _hash(term: str) -> int:

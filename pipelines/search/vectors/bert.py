@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import openvino as ov
 from openvino import Type
 from openvino import opset15 as op
 
+from core.atomic_files import read_json
 from core.errors import BadRequest
+from core.weights.pooling import Pooling, pooling_of
 
 Weights = Mapping[str, np.ndarray[Any, Any]]
 _GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _NORMALISED = 1e-12  # torch's own lower limit of a vector's length
 
 
-def fits(config: Mapping[str, Any]) -> bool:
-    """Whether config.json describes an encoder that this file computes."""
+def is_bert(folder: Path) -> bool:
+    """Whether a model's config.json describes an encoder that this file computes, which int8 needs."""
+    config = read_json(folder / "config.json")
     return (
         config.get("model_type") == "bert"
         and config.get("position_embedding_type", "absolute") == "absolute"
@@ -33,10 +36,10 @@ def fits(config: Mapping[str, Any]) -> bool:
     )
 
 
-def graph(folder: Path, config: Mapping[str, Any], pooling: Literal["mean", "cls"]) -> Any:
-    """The encoder and its pooling: (1, tokens) int32 -> (1, dim) float32. Raises BadRequest when weights are missing.
+def graph(folder: Path) -> Any:
+    """The encoder in fp32 and its pooling: (1, tokens) int32 -> (1, dim) float32.
 
-    One text at its own length has no padding, so there is no mask.
+    Raises BadRequest when weights are missing. One text at its own length has no padding, so there is no mask.
     """
     from safetensors.numpy import load_file
 
@@ -45,7 +48,7 @@ def graph(folder: Path, config: Mapping[str, Any], pooling: Literal["mean", "cls
         raise BadRequest(f"{path}: missing. Headrace reads weights from safetensors only.")
     weights = {name.removeprefix("bert."): array.astype(np.float32) for name, array in load_file(path).items()}
     try:
-        return _Graph(weights, config).model(pooling)
+        return _Graph(weights, read_json(folder / "config.json")).model(pooling_of(folder))
     except KeyError as missing:
         raise BadRequest(f"{path}: has no weights named {missing}, so it is no BERT encoder.") from None
 
@@ -59,7 +62,7 @@ class _Graph:
         self.epsilon = float(config.get("layer_norm_eps", 1e-12))
         self.gelu = _GELU[config.get("hidden_act", "gelu")]
 
-    def model(self, pooling: Literal["mean", "cls"]) -> Any:
+    def model(self, pooling: Pooling) -> Any:
         ids = op.parameter([1, -1], Type.i32, name="ids")
         hidden = self._embedded(ids)
         for layer in range(self.layers):

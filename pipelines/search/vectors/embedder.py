@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from os import sched_getaffinity
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from core.atomic_files import read_json, sha256_file, sha256_json
+from core.atomic_files import sha256_file, sha256_json
 from core.errors import BadRequest
-from core.weights.pooling import Prompts, pooling_of, prompts_of
+from core.weights.pooling import Prompts, prompts_of
+from pipelines.search.vectors.bert import graph, is_bert
 from pipelines.search.vectors.forward import Forward, OpenVino, Vectors, through_transformers
-
-if TYPE_CHECKING:
-    pass
 from pipelines.search.vectors.token_reader import Reader, load_reader
 
 Precision = Literal["fp32", "int8", "bf16"]
@@ -34,17 +33,13 @@ class Embedder:
     forward: Forward
     prompts: Prompts = field(default_factory=Prompts)
 
-    @property
-    def dim(self) -> int:
-        return self.forward.dim
-
     def questions(self, texts: Sequence[str]) -> Vectors:
         """What `encode` returns, of texts that are asked."""
         return replace(self, prompts=Prompts(passage=self.prompts.question)).encode(texts)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, (texts, dim) float32, in the texts' order. A text beyond max_tokens is cut there."""
-        vectors = np.zeros((len(texts), self.dim), np.float32)
+        vectors = np.zeros((len(texts), self.forward.dim), np.float32)
         for rows, batch in self.encode_batches(texts):
             vectors[rows] = batch
         return vectors
@@ -56,17 +51,18 @@ class Embedder:
         """
         texts = [f"{self.prompts.passage}{text}" for text in texts]
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
-        groups = [order[first : first + self.forward.texts] for first in range(0, len(order), self.forward.texts)]
+        size = self.forward.texts
+        groups = [*(order[first : first + size] for first in range(0, len(order), size)), []]
+
+        def ids_of(group: list[int]) -> list[list[int]]:
+            return [one.ids or [0] for one in self.reader.tokenizer.encode_batch_fast([texts[row] for row in group])]
+
         with ThreadPoolExecutor(1) as aside:
-            coming = [aside.submit(self._ids, [texts[row] for row in group]) for group in groups[:1]]
-            for number, group in enumerate(groups):
-                ids = coming.pop().result()
-                coming = [aside.submit(self._ids, [texts[row] for row in next_]) for next_ in groups[number + 1 :][:1]]
+            coming = aside.submit(ids_of, groups[0])
+            for group, after in pairwise(groups):
+                ids, coming = coming.result(), aside.submit(ids_of, after)
                 inner = sorted(range(len(ids)), key=lambda at: len(ids[at]), reverse=True)
                 yield [group[at] for at in inner], self.forward([ids[at] for at in inner])
-
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        return [one.ids or [0] for one in self.reader.tokenizer.encode_batch_fast(texts)]
 
 
 def load(
@@ -82,51 +78,28 @@ def load(
     threads, prompts = threads or len(sched_getaffinity(0)), prompts_of(folder)
     if precision == "int8":
         return Embedder(reader, OpenVino(quantised, threads), prompts)
-    config = read_json(folder / "config.json")
     if precision == "fp32" and is_bert(folder):
         return Embedder(reader, OpenVino(graph(folder), threads), prompts)
-    padding_id = int(config.get("pad_token_id") or 0)
-    forward = through_transformers(
-        folder,
-        pooling=pooling_of(folder),
-        padding_id=padding_id,
-        max_tokens=reader.max_tokens,
-        threads=threads,
-        half=precision == "bf16",
-    )
+    forward = through_transformers(folder, reader.max_tokens, threads, half=precision == "bf16")
     return Embedder(reader, forward, prompts)
 
 
-def load_for(said: Mapping[str, Any], base: Path, vectors: Path, *, threads: int | None = None) -> Embedder:
+def load_for(said: Mapping[str, Any], base: Path, vectors: Path) -> Embedder:
     """What embeds the questions to an index: the model that made its vectors.
 
     said: `embedder` of the vectors' manifest. base: the folder of its weights. vectors: the index's vectors/.
     bf16 is for many texts on a GPU: a question goes through the same weights in fp32, which needs no GPU.
     """
-    path = vectors / QUANTISED
     if said["precision"] != "int8":
-        return load(base, threads=threads)
+        return load(base)
+    path = vectors / QUANTISED
     if not path.is_file() or fingerprint(path.parent) != said["quantised"]:
         raise BadRequest(
             f"{path}: the int8 model that made these vectors is missing. `dvc checkout`, or `headrace index` again."
         )
-    return load(base, threads=threads, precision="int8", quantised=path)
+    return load(base, precision="int8", quantised=path)
 
 
 def fingerprint(folder: Path) -> str:
     """Of an int8 model's files."""
     return sha256_json({path.name: sha256_file(path) for path in sorted(folder.iterdir())})
-
-
-def is_bert(folder: Path) -> bool:
-    """Whether OpenVINO computes this model here, which int8 needs."""
-    from pipelines.search.vectors import bert
-
-    return bert.fits(read_json(folder / "config.json"))
-
-
-def graph(folder: Path) -> Any:
-    """The fp32 model for OpenVINO. Raises BadRequest when its weights are missing."""
-    from pipelines.search.vectors import bert
-
-    return bert.graph(folder, read_json(folder / "config.json"), pooling_of(folder))

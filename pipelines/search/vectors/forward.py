@@ -7,13 +7,14 @@ vector's bits depend on the text and the weights alone, not on what is beside it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.weights.pooling import Pooling, mean_pool
+from core.atomic_files import read_json
+from core.weights.pooling import Pooling, mean_pool, pooling_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,22 +25,10 @@ _GPU_TOKENS = 65_536  # a pass, padding included
 _GPU_PAD_TO = 32
 
 
-class Forward(Protocol):
-    """texts: best handed over at once, so many that all threads have work (OpenVINO) or a pass is full (a GPU)."""
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def texts(self) -> int: ...
-
-    def __call__(self, ids: Ids) -> Vectors: ...
-
-
 class OpenVino:
     """A graph with one text's ids as input: as many texts at a time as there are threads."""
 
-    texts = 128
+    texts = 128  # best handed over at once, so that all threads have work
 
     def __init__(self, graph: Any, threads: int) -> None:
         import openvino as ov
@@ -81,26 +70,24 @@ class Torch:
     dim: int
     padding_id: int
     max_tokens: int
-    device: str
+    device: str = "cpu"
     pass_tokens: int | None = None  # padding included; None: one text a pass
-    texts: int = 128
+    texts: int = 128  # best handed over at once: on a GPU so many that its passes are full
 
     def __call__(self, ids: Ids) -> Vectors:
         found = np.zeros((len(ids), self.dim), np.float32)
         by_length: dict[int, list[int]] = {}
         for row, one in enumerate(ids):
-            by_length.setdefault(self._padded(len(one)), []).append(row)
+            length = len(one)
+            if self.pass_tokens:
+                length = min(-(-length // _GPU_PAD_TO) * _GPU_PAD_TO, self.max_tokens)
+            by_length.setdefault(length, []).append(row)
         for length, rows in by_length.items():
             size = max(1, self.pass_tokens // length) if self.pass_tokens else 1
             for first in range(0, len(rows), size):
                 batch = rows[first : first + size]
                 found[batch] = self._pass([ids[row] for row in batch], length, size)
         return found
-
-    def _padded(self, length: int) -> int:
-        if not self.pass_tokens:
-            return length
-        return min(-(-length // _GPU_PAD_TO) * _GPU_PAD_TO, self.max_tokens)
 
     def _pass(self, ids: Ids, length: int, size: int) -> Vectors:
         import torch
@@ -116,6 +103,9 @@ class Torch:
         return vectors
 
 
+Forward = OpenVino | Torch
+
+
 def has_gpu() -> bool:
     """Whether torch finds one; it is imported only where the driver is."""
     if not Path("/proc/driver/nvidia/version").exists():
@@ -125,9 +115,7 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def through_transformers(
-    folder: Path, *, pooling: Pooling, padding_id: int, max_tokens: int, threads: int, half: bool
-) -> Torch:
+def through_transformers(folder: Path, max_tokens: int, threads: int, *, half: bool) -> Torch:
     """Any encoder that transformers knows; half: in bfloat16."""
     import torch
     from transformers import AutoModel
@@ -148,7 +136,6 @@ def through_transformers(
         states: Tensor = model(input_ids=ids, attention_mask=mask).last_hidden_state
         return states
 
-    size = int(model.config.hidden_size)
-    if gpu:
-        return Torch(hidden, pooling, size, padding_id, max_tokens, "cuda", pass_tokens=_GPU_TOKENS, texts=8192)
-    return Torch(hidden, pooling, size, padding_id, max_tokens, "cpu")
+    padding_id = int(read_json(folder / "config.json").get("pad_token_id") or 0)
+    found = Torch(hidden, pooling_of(folder), int(model.config.hidden_size), padding_id, max_tokens)
+    return replace(found, device="cuda", pass_tokens=_GPU_TOKENS, texts=8192) if gpu else found

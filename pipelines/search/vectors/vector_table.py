@@ -58,10 +58,6 @@ class Filling:
     def missing(self) -> Keys:
         return self.keys[~self.has]
 
-    @property
-    def table(self) -> Table:
-        return Table(self.keys, self.matrix)
-
     def put(self, keys: Keys, vectors: Vectors) -> int:
         """Fill in those that are wanted and still missing; keys in any order. Returns how many."""
         if not len(keys) or not len(self.keys):

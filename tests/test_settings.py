@@ -15,9 +15,8 @@ from core.errors import BadRequest
 from core.schema.reading import BadSettings
 from core.workspace import Job
 from core.workspace import Workspace as Place
-from pipelines.recipes.index import Index
-from pipelines.recipes.json_schema import json_schema
 from pipelines.recipes.read import read_index, read_recipe
+from pipelines.recipes.recipe import Index, json_schema
 from pipelines.settings import settings
 from pipelines.settings.settings import _with_share
 from tests.conftest import ROOT, TINY_INDEX, Workspace

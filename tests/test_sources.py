@@ -18,8 +18,7 @@ import pytest
 from core.errors import BadRequest, Outage
 from core.schema.data import Data, Sql, SqlSource
 from pipelines.sources import Source, find_source, source_file, source_names, watch_path
-from pipelines.sources._files import Files, local
-from pipelines.sources._records import Table
+from pipelines.sources._files import Files, Table, local
 from pipelines.sources.readers import reader_file, reader_names
 from tests.faults.hostile import pickled
 
@@ -472,7 +471,7 @@ def test_no_file_system_of_this_machine_hides_behind_another() -> None:
     from pipelines.sources import remote
 
     here = {"file", "local", "zip", "tar", "libarchive", "reference", "dir", "simplecache", "filecache", "http", "data"}
-    assert not here & set(remote.schemes()) and "s3" in set(remote.schemes())
+    assert not here & set(remote.SCHEMES) and "s3" in remote.SCHEMES
 
 
 def test_a_folder_of_hub_pictures_gives_their_bytes(tmp_path: Path) -> None:

@@ -221,6 +221,11 @@ def test_an_index_with_several_mistakes(tmp_path: Path) -> None:
     assert [mistake.line for mistake in caught.value.mistakes] == [2, 3, 5]
 
 
+def test_a_gate_of_an_index_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"gates\.ndcg: an index has no metric 'ndcg'\. .*Allowed: ndcg_at_10, "):
+        read_index(recipe(tmp_path, TINY_INDEX + "gates: {ndcg: {at_least: 0.5}}\n"))
+
+
 def test_equal_files_give_equal_bytes_and_a_changed_row_does_not(tiny: Workspace) -> None:
     document = tiny.path("data/models/tiny/settings.json")
     settings.run(job(tiny))

@@ -51,7 +51,9 @@ def test_a_source_meets_the_protocol(name: str) -> None:
     import inspect
 
     module = importlib.import_module(f"pipelines.sources.{name}")
-    for method in ("schemes", "identify", "fetch", "watch"):
+    assert module.SCHEMES and all(isinstance(each, str) for each in module.SCHEMES)
+    assert hasattr(module, "watch") == (name in ("files", "hub")), "only these may read this machine's files"
+    for method in ("identify", "fetch"):
         wanted = [key for key in inspect.signature(getattr(Source, method)).parameters if key != "self"]
         assert list(inspect.signature(getattr(module, method)).parameters) == wanted, method
 

@@ -85,9 +85,7 @@ def statistics(rows: pd.DataFrame, *, read: int, label: str | None, split: Split
         "read": read,
         "duplicates_dropped": read - len(rows),
         "rows": {name: int(counts.get(name, 0)) for name in SPLITS},
-        "labels": None
-        if label is None
-        else {name: _counted(rows.loc[rows["split"] == name, label]) for name in SPLITS},
+        "labels": label and {name: _counted(rows.loc[rows["split"] == name, label]) for name in SPLITS},
         "lengths": {
             column: {name: float(np.quantile(np.concatenate(parts), at)) for name, at in _QUANTILES.items()}
             for column, parts in sorted(lengths.items())

@@ -100,7 +100,10 @@ def _continue(url: str, part: Path) -> None:
         if answer.status_code == _UNSATISFIABLE or (answer.status_code == _PARTIAL and not resumed):
             _forget(part)
         else:
-            write_text(note, json.dumps({"url": recorded(url), "validator": _strong(answer)}) + "\n")
+            etag = answer.headers.get("etag", "")
+            strong = "" if etag.startswith("W/") else etag  # If-Range takes one, or a date (RFC 9110, 13.1.5)
+            validator = strong or answer.headers.get("last-modified") or None
+            write_text(note, json.dumps({"url": recorded(url), "validator": validator}) + "\n")
             _save(answer, part, there if resumed else 0)
             return
     _continue(url, part)  # from the beginning: the part is gone
@@ -167,12 +170,6 @@ def _outages(url: str) -> Iterator[None]:
         raise BadRequest(f"{url}: {error}. Check the address.") from None
     except httpx.TransportError as error:
         raise Outage(f"{url}: no answer ({error or type(error).__name__}). Run again later.") from None
-
-
-def _strong(answer: httpx.Response) -> str | None:
-    """What If-Range may carry (RFC 9110, 13.1.5): a strong ETag, or else the date."""
-    etag = answer.headers.get("etag", "")
-    return (etag if not etag.startswith("W/") else "") or answer.headers.get("last-modified") or None
 
 
 def _forget(part: Path) -> None:

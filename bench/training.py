@@ -19,10 +19,8 @@ import transformers
 from bench import stock
 from bench.measure import ratio
 from core.schema.data import SplitName
-from core.schema.lock import BaseIdentity
 from core.schema.model import Compute, Model, Training
 from core.tables.prepared import ENCODER, read_features, read_rows
-from core.tables.task import Base
 from core.weights.determinism import steady
 from core.workspace import Job, find_workspace
 from pipelines.bases import base_of
@@ -76,13 +74,9 @@ def job_of(workspace: Workspace) -> Job:
     return find_workspace(workspace.root).job("recipe", "film-reviews")
 
 
-def _base(job: Job) -> Base:
-    return base_of(job.section("model", Model), job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
-
-
 def ours(job: Job, steps: int, *, seed: int, rows: int | None = None, dropout: float | None = None) -> float:
     """Examples a second of our own training loop, the first steps left out. dropout: in the base."""
-    task, base = find_task("text_classification"), _base(job)
+    task, base = find_task("text_classification"), base_of(job)
     prepared, model = job.folder / "prepared", job.section("model", Model)
     if dropout is not None:
         model = model.model_copy(update={"dropout": dropout})
@@ -115,7 +109,7 @@ def theirs(
     rows: int | None = None,
 ) -> float:
     torch.set_num_threads(job.section("compute", Compute).threads)
-    folder = _base(job).folder
+    folder = base_of(job).folder
     assert folder is not None
     train = _rows(job, "train")
     return stock.train(
@@ -149,7 +143,7 @@ def _accuracy(workspace: Workspace, method: stock.Method) -> None:
     _must(workspace.dvc("repro", "evaluate@film-reviews", timeout=3600))
     job = job_of(workspace)
     ours = json.loads((job.folder / "evaluation/metrics.json").read_text())["accuracy"]
-    folder = _base(job).folder
+    folder = base_of(job).folder
     assert folder is not None
     train = _rows(job, "train")
     epochs = job.section("training", Training).epochs

@@ -6,10 +6,11 @@ is wrong, 3 the content of the data stopped it, 4 a gate refused.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +52,12 @@ class Outage(HeadraceError):
 
 class Unwritable(HeadraceError):
     """The disk is full or the folder read-only; earlier outputs stand as they were."""
+
+
+def near(name: str, allowed: Iterable[str]) -> str:
+    """`Did you mean ...? ` when one of the allowed names is close, else nothing."""
+    matches = difflib.get_close_matches(name, list(allowed), n=1)
+    return f"Did you mean {matches[0]!r}? " if matches else ""
 
 
 def unwritable(error: Exception, folder: Path) -> Unwritable | None:

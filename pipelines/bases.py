@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from core.tables.task import Base
 from core.weights.adapters import whole
 from core.weights.packages import PREFIX, package_path
 from core.weights.safety import check_code, check_weights
-from core.workspace import Workspace, expanded
+from core.workspace import Job, Workspace, expanded
 
 MODELS = "models:/"
 _READ = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, configurations, vocabularies (SentencePiece's too)
@@ -48,9 +47,7 @@ def resolve(reference: str, root: Path, *, version: str | None = None, weights: 
     version: the one that the lock names, of a reference that moves. weights: False for a tokenizer alone.
     Raises BadRequest when there is no such model or its weights are not safetensors, Outage when a server is away.
     """
-    folder, found = _place(reference, root, version)
-    folder = _model_folder(folder, reference)
-    check_code(folder, f"base {reference!r}")
+    folder, found = _without_code(reference, root, version)
     if weights:
         check_weights(folder, f"base {reference!r}")
     return Resolved(folder, _sha256(folder), found)
@@ -62,39 +59,47 @@ def identify(reference: str, root: Path, *, weights: bool = True) -> BaseIdentit
     return BaseIdentity(sha256=found.sha256, version=found.version)
 
 
-def check(found: Resolved, sha256: str, reference: str) -> None:
-    """Raise OtherWeightsError when the weights are not those that the lock names."""
-    if found.sha256 != sha256:
+def locked(reference: str, identity: BaseIdentity, root: Path, *, weights: bool = True) -> Resolved:
+    """What a reference stands for by its lock, found, checked and whole: of a model of adapters, what they make.
+
+    Raises OtherWeightsError when the weights are not those that the lock names.
+    """
+    found = resolve(reference, root, version=identity.version, weights=weights)
+    if found.sha256 != identity.sha256:
         raise OtherWeightsError(
-            f"base {reference}: {found.folder} holds {found.sha256[:12]}, the lock names {sha256[:12]}. "
+            f"base {reference}: {found.folder} holds {found.sha256[:12]}, the lock names {identity.sha256[:12]}. "
             "Bring the old files back, or run `headrace lock`."
         )
-
-
-def locked(reference: str, identity: BaseIdentity, root: Path, *, weights: bool = True) -> Resolved:
-    """What a reference stands for by its lock, found, checked and whole: of a model of adapters, what they make."""
-    found = resolve(reference, root, version=identity.version, weights=weights)
-    check(found, identity.sha256, reference)
     return replace(found, folder=whole(found.folder, Workspace(root).var))
 
 
 def located(reference: str, identity: BaseIdentity, root: Path) -> Path:
     """The folder that `locked` finds, its weights not hashed: for those that read none of them."""
-    folder, _ = _place(reference, root, identity.version)
-    folder = _model_folder(folder, reference)
+    return whole(_without_code(reference, root, identity.version)[0], Workspace(root).var)
+
+
+def base_of(job: Job) -> Base:
+    """What a recipe's training starts from; the folder of an architecture is that of its tokenizer, if it names one."""
+    base, bases = job.section("model", Model).base, job.section("bases", dict[str, BaseIdentity])
+    if isinstance(base, str):
+        found = locked(base, bases[base], job.workspace.root)
+        return Base(base, found.folder, found.sha256)
+    if base.tokenizer is None:
+        return Base(base, None, None)
+    return Base(base, locked(base.tokenizer, bases[base.tokenizer], job.workspace.root, weights=False).folder, None)
+
+
+def _without_code(reference: str, root: Path, version: str | None) -> tuple[Path, str | None]:
+    """The folder that holds config.json (the one found, or the only one below it), and the version that was found."""
+    folder, found = _place(reference, root, version)
+    if not (folder / "config.json").is_file():
+        below = sorted(path.parent for path in folder.glob("*/config.json"))
+        if len(below) != 1:
+            what = f"several models: {', '.join(path.name for path in below)}" if below else "no config.json"
+            raise BadRequest(f"base {reference!r}: {folder} holds {what}. Name a model's own folder.")
+        folder = below[0]
     check_code(folder, f"base {reference!r}")
-    return whole(folder, Workspace(root).var)
-
-
-def base_of(model: Model, bases: Mapping[str, BaseIdentity], root: Path) -> Base:
-    """What training starts from; the folder of an architecture is that of its tokenizer, if it names one."""
-    if isinstance(model.base, str):
-        found = locked(model.base, bases[model.base], root)
-        return Base(model.base, found.folder, found.sha256)
-    tokenizer = model.base.tokenizer
-    if tokenizer is None:
-        return Base(model.base, None, None)
-    return Base(model.base, locked(tokenizer, bases[tokenizer], root, weights=False).folder, None)
+    return folder, found
 
 
 def _place(reference: str, root: Path, version: str | None) -> tuple[Path, str | None]:
@@ -139,17 +144,6 @@ def _from_hub(name: str, revision: str | None, *, tried: Path) -> tuple[Path, st
         said = f"{where} cannot be reached ({type(error).__name__})"
         raise Outage(f"{said}. Run again when it can be, or name a folder or a package://.") from None
     return folder, folder.name  # snapshots/COMMIT
-
-
-def _model_folder(folder: Path, reference: str) -> Path:
-    """The folder itself, or the only one below it, that holds config.json."""
-    if (folder / "config.json").is_file():
-        return folder
-    below = sorted(path.parent for path in folder.glob("*/config.json"))
-    if len(below) == 1:
-        return below[0]
-    what = f"several models: {', '.join(path.name for path in below)}" if below else "no config.json"
-    raise BadRequest(f"base {reference!r}: {folder} holds {what}. Name a model's own folder.")
 
 
 def _sha256(folder: Path) -> str:

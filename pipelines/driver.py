@@ -21,25 +21,18 @@ def end_with_driver() -> None:
 
     A stage that a person started by hand has no driver, and is left alone.
     """
-    driver = _driver() if "DVC_STAGE" in os.environ else None
+    above = psutil.Process().parents() if "DVC_STAGE" in os.environ else []
+    driver = next((each for each in above if each.name() not in _SHELLS), None)  # DVC starts its commands through one
     if driver is not None:
         signal.signal(_END, signal.default_int_handler)
         threading.Thread(target=_watch, args=(driver,), daemon=True).start()
 
 
-def _driver() -> psutil.Process | None:
-    """The nearest ancestor that is no shell: DVC starts its commands through one."""
-    return next((process for process in psutil.Process().parents() if process.name() not in _SHELLS), None)
-
-
 def _watch(driver: psutil.Process) -> None:
     while _lives(driver):
         time.sleep(_LOOK_EVERY_S)
-    print(
-        f"process {driver.pid}, which started this stage, is gone: it ends too. The next run goes on from here.",
-        file=sys.stderr,
-        flush=True,
-    )
+    said = f"process {driver.pid}, which started this stage, is gone: it ends too. The next run goes on from here."
+    print(said, file=sys.stderr, flush=True)
     os.kill(os.getpid(), _END)
     time.sleep(_GRACE_S)
     os._exit(128 + signal.SIGINT)

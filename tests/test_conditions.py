@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.expectations import schema_references
-from pipelines.expectations.row_condition import fault_of
+from pipelines.expectations.unsafe_arguments import fault_of
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 AWAY = "http://127.0.0.1:9/schema"
@@ -24,7 +23,7 @@ AWAY = "http://127.0.0.1:9/schema"
     ],
 )  # fmt: skip
 def test_a_condition_that_compares(condition: str) -> None:
-    assert fault_of(condition) is None
+    assert fault_of({"row_condition": condition}) is None
 
 
 @pytest.mark.parametrize(
@@ -39,7 +38,7 @@ def test_a_condition_that_compares(condition: str) -> None:
     ],
 )  # fmt: skip
 def test_a_condition_that_could_do_more(condition: object) -> None:
-    assert "row_condition" in str(fault_of(condition))
+    assert "row_condition" in str(fault_of({"row_condition": condition}))
 
 
 def test_what_is_a_line_for_pandas_is_one_here() -> None:
@@ -62,7 +61,7 @@ def nested(schema: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_reference_that_leads_out_of_its_schema(arguments: dict[str, Any]) -> None:
-    assert "leads elsewhere" in str(schema_references.fault_of(arguments))
+    assert "leads elsewhere" in str(fault_of(arguments))
 
 
 def test_a_schema_that_refers_to_itself_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +78,7 @@ def test_a_schema_that_refers_to_itself_fetches_nothing(monkeypatch: pytest.Monk
         {"$schema": "http://json-schema.org/draft-04/schema#", "id": AWAY, "definitions": {"a": {"type": "string"}},
          "properties": {"a": {"$ref": "#/definitions/a"}}},
     ):  # fmt: skip
-        assert schema_references.fault_of({"json_schema": schema}) is None
+        assert fault_of({"json_schema": schema}) is None
         jsonschema.validate({"a": "x"}, schema)
         with pytest.raises(jsonschema.ValidationError, match="is not of type"):
             jsonschema.validate({"a": 1}, schema)

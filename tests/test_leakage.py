@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.tables.keys import codes
-from pipelines.validate.duplicates import contradictions, count_repeats, leaks
+from pipelines.validate.row_facts import contradictions, count_repeats, leaks
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2), st.booleans(), st.booleans()), max_size=40)
 

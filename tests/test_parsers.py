@@ -21,9 +21,8 @@ from core.errors import HeadraceError
 from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
 from pipelines.sources import _parsing
-from pipelines.sources._files import Found, local
+from pipelines.sources._files import Found, Record, local
 from pipelines.sources._parsing import Parsers
-from pipelines.sources._records import Record
 from pipelines.sources.parsers import Unreadable, docx, html, kind_of, pdf
 from pipelines.sources.readers import folders
 

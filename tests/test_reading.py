@@ -8,8 +8,7 @@ import pytest
 
 from core.errors import BadRequest
 from core.schema.reading import BadSettings, parse, read_document
-from pipelines.recipes.index import Index
-from pipelines.recipes.recipe import Recipe
+from pipelines.recipes.recipe import Index, Recipe
 
 RECIPE = """\
 task: text_classification

@@ -15,9 +15,8 @@ from core.errors import BadRequest
 from core.schema.reading import BadSettings
 from core.workspace import Job
 from core.workspace import Workspace as Place
-from pipelines.recipes.index import Index
-from pipelines.recipes.json_schema import json_schema
 from pipelines.recipes.read import read_index, read_recipe
+from pipelines.recipes.recipe import Index, json_schema
 from pipelines.settings import settings
 from pipelines.settings.settings import _with_share
 from tests.conftest import ROOT, TINY_INDEX, Workspace
@@ -220,6 +219,11 @@ def test_an_index_with_several_mistakes(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match=r"documents\.columns\.txt") as caught:
         read_index(recipe(tmp_path, text))
     assert [mistake.line for mistake in caught.value.mistakes] == [2, 3, 5]
+
+
+def test_a_gate_of_an_index_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"gates\.ndcg: an index has no metric 'ndcg'\. .*Allowed: ndcg_at_10, "):
+        read_index(recipe(tmp_path, TINY_INDEX + "gates: {ndcg: {at_least: 0.5}}\n"))
 
 
 def test_equal_files_give_equal_bytes_and_a_changed_row_does_not(tiny: Workspace) -> None:

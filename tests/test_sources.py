@@ -18,8 +18,7 @@ import pytest
 from core.errors import BadRequest, Outage
 from core.schema.data import Data, Sql, SqlSource
 from pipelines.sources import Source, find_source, source_file, source_names, watch_path
-from pipelines.sources._files import Files, local
-from pipelines.sources._records import Table
+from pipelines.sources._files import Files, Table, local
 from pipelines.sources.readers import reader_file, reader_names
 from tests.faults.hostile import pickled
 
@@ -52,7 +51,9 @@ def test_a_source_meets_the_protocol(name: str) -> None:
     import inspect
 
     module = importlib.import_module(f"pipelines.sources.{name}")
-    for method in ("schemes", "identify", "fetch", "watch"):
+    assert module.SCHEMES and all(isinstance(each, str) for each in module.SCHEMES)
+    assert hasattr(module, "watch") == (name in ("files", "hub")), "only these may read this machine's files"
+    for method in ("identify", "fetch"):
         wanted = [key for key in inspect.signature(getattr(Source, method)).parameters if key != "self"]
         assert list(inspect.signature(getattr(module, method)).parameters) == wanted, method
 
@@ -472,7 +473,7 @@ def test_no_file_system_of_this_machine_hides_behind_another() -> None:
     from pipelines.sources import remote
 
     here = {"file", "local", "zip", "tar", "libarchive", "reference", "dir", "simplecache", "filecache", "http", "data"}
-    assert not here & set(remote.schemes()) and "s3" in set(remote.schemes())
+    assert not here & set(remote.SCHEMES) and "s3" in remote.SCHEMES
 
 
 def test_a_folder_of_hub_pictures_gives_their_bytes(tmp_path: Path) -> None:

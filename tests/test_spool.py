@@ -40,11 +40,10 @@ def test_a_sample_is_the_lowest_whatever_the_order(size: int) -> None:
 
 
 def write(folder: Path, values: list[object]) -> pa.Table:
-    with Spool(folder / "parts", {"id": "string", "late": None}) as spool:
-        for number, value in enumerate(values):
-            spool.add({"id": str(number), "late": value}, number)
-        assert spool.write(folder / "out.parquet", None, lambda row, media: {}) == len(values)
-    assert [path.name for path in folder.iterdir()] == ["out.parquet"]
+    spool = Spool(folder, {"id": "string", "late": None})
+    for number, value in enumerate(values):
+        spool.add({"id": str(number), "late": value}, number)
+    assert spool.write(folder / "out.parquet", None, lambda row, media: {}) == len(values)
     return pq.read_table(folder / "out.parquet")
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from core.errors import near
+
 Location = tuple[str | int, ...]
-_ALIKE = 0.6  # difflib's ratio from which a key counts as a misspelling of another
 _LONGEST = 60  # characters of a value that a message repeats
 
 _KINDS = {
@@ -34,44 +34,27 @@ _BOUNDS = {
 
 def messages(
     details: Iterable[ErrorDetails], model: type[BaseModel], values: Mapping[str, Any]
-) -> list[tuple[Location, str]]:
+) -> Iterator[tuple[Location, str]]:
     """(place, message) for each finding of one validation of `values` against `model`.
 
     A union reports each of its branches; here it is one message: that of the branch begun, or all kinds allowed.
     """
-    unions: dict[Location, list[ErrorDetails]] = {}
-    found: list[tuple[Location, str]] = []
+    unions: dict[Location, dict[Location, list[ErrorDetails]]] = {}
     for detail in details:
         place, union = _place(detail, values)
         if union is None:
-            found.append((place, _message(detail, model, place)))
+            yield place, _message(detail, model, place)
         else:
-            unions.setdefault(union, []).append(detail)
-    for union, branches in unions.items():
-        found.extend(_of_union(union, branches, model, values))
-    return found
-
-
-def near(name: str, allowed: Iterable[str]) -> str:
-    """`Did you mean ...? ` when one of the allowed names is close, else nothing."""
-    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=_ALIKE)
-    return f"Did you mean {matches[0]!r}? " if matches else ""
-
-
-def _of_union(
-    union: Location, branches: Sequence[ErrorDetails], model: type[BaseModel], values: Mapping[str, Any]
-) -> Iterator[tuple[Location, str]]:
-    places: dict[Location, list[ErrorDetails]] = {}
-    for detail in branches:
-        places.setdefault(_place(detail, values)[0], []).append(detail)
-    if len(places) > 1:
-        places.pop(union, None)  # those that do not even begin like the value
-    for place, details in places.items():
-        other = [detail for detail in details if detail["type"] not in _KINDS]
-        if other or len(details) == 1:
-            yield place, _message((other or details)[0], model, place)
-        else:
-            yield place, _neither(details, _keys(model, place))
+            unions.setdefault(union, {}).setdefault(place, []).append(detail)
+    for union, places in unions.items():
+        if len(places) > 1:
+            places.pop(union, None)  # those that do not even begin like the value
+        for place, branches in places.items():
+            other = [detail for detail in branches if detail["type"] not in _KINDS]
+            if other or len(branches) == 1:
+                yield place, _message((other or branches)[0], model, place)
+            else:
+                yield place, _neither(branches, _keys(model, place))
 
 
 def _neither(details: Sequence[ErrorDetails], keys: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,9 +75,13 @@ def read_document(path: Path) -> Document:
         raise BadSettings(path, secrets)
     try:
         tree = YAML(typ="rt").load(text)
-        lines = dict(_lines(tree, (), _Budget(path, max(len(text), _FEW))))
+        values = _Values(path, max(len(text), _FEW))
+        lines = dict(values.lines(tree))
         if isinstance(tree, CommentedMap):
-            return _without_secrets(Document(path, _plain(tree), lines))
+            document = Document(path, _plain(tree), lines)
+            if values.secrets:  # that YAML's escapes or folded lines hid in the text
+                raise BadSettings(path, [Mistake(document.line(at), _IN_AN_ADDRESS) for at in values.secrets])
+            return document
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadSettings(path, [Mistake(line, f"not YAML: {error.problem or error.context}")]) from None
@@ -125,58 +129,44 @@ def _text(path: Path) -> str:
         raise BadRequest(f"{shown(path)}: cannot be read ({error.strerror}).") from None
 
 
-def _without_secrets(document: Document) -> Document:
-    """The same document. Raises BadSettings for secrets that YAML's escapes or folded lines hid in the text."""
-    secrets = [place for place, text in _texts(document.values, ()) if holds_secret(text)]
-    if secrets:
-        raise BadSettings(document.path, [Mistake(document.line(place), _IN_AN_ADDRESS) for place in secrets])
-    return document
-
-
-def _texts(node: Any, location: Location) -> Iterator[tuple[Location, str]]:
-    """Each text of a document, keys included, and where it stands."""
-    if isinstance(node, str):
-        yield location, node
-    elif isinstance(node, Mapping):
-        for key, value in node.items():
-            yield (*location, key), key
-            yield from _texts(value, (*location, key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _texts(value, (*location, index))
-
-
 @dataclass
-class _Budget:
-    """Of values: no text holds more of them than characters, unless aliases multiply them."""
+class _Values:
+    """A walk over what a file says, that looks at each value and each key.
+
+    left: how many may still come. No text holds more of them than characters, unless aliases multiply them.
+    """
 
     path: Path
     left: int
+    secrets: list[Location] = field(default_factory=list)
 
-    def spend(self, node: Any, line: int) -> None:
-        """Count one value. Raises BadSettings when there are too many, or when it has a tag of its own."""
+    def lines(self, node: Any, location: Location = (), line: int = 1) -> Iterator[tuple[Location, int]]:
+        """Where each key of a mapping and each item of a list stands; keys merged from an anchor stand nowhere.
+
+        Raises BadSettings when there are too many values, or one has a tag of its own.
+        """
         self.left -= 1
         if self.left < 0:
             raise BadSettings(self.path, [Mistake(line, "its aliases multiply to more values than it has characters")])
         tag = str(getattr(getattr(node, "tag", None), "value", None) or "")
         if tag.startswith("!") or "python" in tag:
             raise BadSettings(self.path, [Mistake(line, f"the tag {tag[:60]!r}: tags are not read, only plain YAML")])
-
-
-def _lines(node: Any, location: Location, budget: _Budget, line: int = 1) -> Iterator[tuple[Location, int]]:
-    """Where each key of a mapping and each item of a list stands; keys merged from an anchor stand nowhere."""
-    budget.spend(node, line)
-    if isinstance(node, CommentedMap):
-        for key, value in node.items():
-            inside = (*location, str(key))
-            if key in (node.lc.data or {}):
-                line = node.lc.data[key][0] + 1
-                yield inside, line
-            yield from _lines(value, inside, budget, line)
-    elif isinstance(node, CommentedSeq):
-        for index, value in enumerate(node):
-            yield (*location, index), node.lc.data[index][0] + 1
-            yield from _lines(value, (*location, index), budget, node.lc.data[index][0] + 1)
+        if isinstance(node, CommentedMap):
+            for key, value in node.items():
+                inside = (*location, str(key))
+                if key in (node.lc.data or {}):
+                    line = node.lc.data[key][0] + 1
+                    yield inside, line
+                if holds_secret(str(key)):
+                    self.secrets.append(inside)
+                yield from self.lines(value, inside, line)
+        elif isinstance(node, CommentedSeq):
+            for index, value in enumerate(node):
+                line = node.lc.data[index][0] + 1
+                yield (*location, index), line
+                yield from self.lines(value, (*location, index), line)
+        elif holds_secret(str(node)):
+            self.secrets.append(location)
 
 
 def _plain(node: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
+from zoneinfo import available_timezones
 
+from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
-from core.schema.messages import near
+from core.errors import near
 from core.schema.section import Section
 
 _FIELDS = 5  # minute, hour, day of month, month, day of week
@@ -21,10 +24,6 @@ class Schedule(Section):
     @field_validator("cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        from datetime import UTC, datetime
-
-        from cronsim import CronSim, CronSimError
-
         if len(value.split()) != _FIELDS:
             raise ValueError(f"must have five fields (minute hour day month weekday), got {value!r}")
         try:
@@ -36,8 +35,6 @@ class Schedule(Section):
     @field_validator("timezone")
     @classmethod
     def _is_timezone(cls, value: str) -> str:
-        from zoneinfo import available_timezones
-
         if value not in available_timezones():
             hint = near(value, available_timezones())
             raise ValueError(f"no time zone {value!r}. {hint}Allowed: IANA names, such as Europe/Berlin")

@@ -6,16 +6,13 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    Numbers = np.ndarray[Any, np.dtype[np.int64]]
-    Mask = np.ndarray[Any, np.dtype[np.bool_]]
-
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _HEX_DIGITS = 15  # 60 bits: among ten million different contents, two share a code once in 20,000 tables
-
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -35,6 +32,4 @@ def _sha256(text: str) -> str:
 
 def codes(keys: Iterable[str]) -> Numbers:
     """The head of each hexadecimal hash as an integer."""
-    import numpy as np
-
     return np.array([int(key[:_HEX_DIGITS], 16) for key in keys], dtype=np.int64)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from core.schema.columns import ROW_ID
 from core.tables.task import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 _KEY = b"headrace"
 _TRUE = "true."
@@ -51,9 +52,6 @@ def write_predictions(
     axes: names along an array's second axis. readable: columns for people, by the prefix of their names.
     answers: what a served model calls its answers -> the readable column that has them.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns: dict[str, Any] = {ROW_ID: pa.array(answered.row_ids, pa.string())}
     for prefix, frame in readable.items():
         columns |= {f"{prefix}{name}": pa.array(frame[name].to_numpy()) for name in frame.columns}
@@ -69,8 +67,6 @@ def write_predictions(
 
 def read_predictions(path: Path) -> Answered:
     """What write_predictions() was given."""
-    import pyarrow.parquet as pq
-
     table = pq.read_table(path)
     layout = json.loads(table.schema.metadata[_KEY])
     return Answered(
@@ -94,7 +90,6 @@ def covers(kept: Answered, asked: Answered) -> bool:
 def read_answers(path: Path, rows: int) -> pd.DataFrame:
     """row_id, and what a served model should answer for the first rows, under its own names."""
     import pandas as pd
-    import pyarrow.parquet as pq
 
     names = json.loads(pq.read_schema(path).metadata[_KEY])["answers"]
     table = pq.read_table(path, columns=[ROW_ID, *names.values()]).slice(0, rows)
@@ -103,8 +98,6 @@ def read_answers(path: Path, rows: int) -> pd.DataFrame:
 
 def axis_names(path: Path) -> dict[str, list[str]]:
     """Names along the second axis of the model's two-dimensional arrays, as write_predictions() was given them."""
-    import pyarrow.parquet as pq
-
     model = json.loads(pq.read_schema(path).metadata[_KEY])["model"]
     return {
         name: [column.removeprefix(f"{name}.") for column in columns]
@@ -122,8 +115,6 @@ def _true_rows(answered: Answered) -> Iterator[str]:
 
 def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], columns: dict[str, Any]) -> Columns:
     """Add the arrays to `columns`. Returns which column or columns each one became."""
-    import pyarrow as pa
-
     layout: Columns = {}
     for name, array in arrays.items():
         if array.ndim == 1:

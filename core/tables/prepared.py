@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from core.schema.data import SplitName
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 ENCODER = "encoder"
 ROWS = "rows.parquet"
@@ -22,8 +21,6 @@ STATISTICS = "statistics.json"
 
 def write_features(prepared: Path, split: SplitName, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
     """Write a split's features part by part, so that no more than one is in memory."""
-    import pyarrow as pa
-
     with pa.OSFile(str(_features(prepared, split)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for part in parts:
             writer.write_table(part.cast(schema))
@@ -31,15 +28,11 @@ def write_features(prepared: Path, split: SplitName, schema: pa.Schema, parts: I
 
 def read_features(prepared: Path, split: SplitName) -> pa.Table:
     """row_id and the features of a split, in the order of row_id; mapped into memory, not read."""
-    import pyarrow as pa
-
     return pa.ipc.open_file(pa.memory_map(str(_features(prepared, split)))).read_all()
 
 
 def read_rows(prepared: Path, split: SplitName | None = None) -> pd.DataFrame:
     """The rows of a split (None: all), in the order of read_features: row_id, split, key and all source columns."""
-    import pyarrow.parquet as pq
-
     wanted = None if split is None else [("split", "=", split)]
     rows: pd.DataFrame = pq.read_table(prepared / ROWS, filters=wanted).to_pandas()
     return rows

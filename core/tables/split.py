@@ -5,17 +5,15 @@ So a new row never moves an old one, and equal content is never on two sides.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from core.errors import BadRequest
+import pandas as pd
+
+from core.errors import BadRequest, near
 from core.schema.data import SPLITS, Split, SplitName
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def fraction(key: str, seed: int) -> float:
@@ -34,18 +32,8 @@ def side(key: str, split: Split) -> SplitName:
 
 def sides(rows: pd.DataFrame, split: Split) -> pd.Series[str]:
     """The split of each row, by its `key` column, or by the value of `group_by` where it has one."""
-    import pandas as pd
-
-    names = rows["key"]
-    if split.group_by is not None:
-        names = pd.Series(
-            [
-                key if (group := group_name(value)) is None else f"group:{group}"
-                for key, value in zip(rows["key"], rows[split.group_by], strict=True)
-            ],
-            index=rows.index,
-            dtype="str",
-        )
+    groups = [None] * len(rows) if split.group_by is None else map(group_name, rows[split.group_by])
+    names = (key if group is None else f"group:{group}" for key, group in zip(rows["key"], groups, strict=True))
     return pd.Series([side(name, split) for name in names], index=rows.index, dtype="str")
 
 
@@ -54,8 +42,6 @@ def group_name(value: Any) -> str | None:
 
     A column of whole numbers turns into floats as soon as one value is missing: 7 and 7.0 are one group.
     """
-    import pandas as pd
-
     if pd.isna(value):
         return None
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
@@ -68,11 +54,9 @@ def check_columns(split: Split, columns: Collection[str], settings_file: str) ->
     for key in ("stratify", "group_by"):
         name = getattr(split, key)
         if name is not None and name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise BadRequest(
-                f"{settings_file}: data.split.{key}: the data has no column {name!r}.{hint} "
-                f"Columns: {', '.join(sorted(columns))}"
+                f"{settings_file}: data.split.{key}: the data has no column {name!r}. "
+                f"{near(name, columns)}Columns: {', '.join(sorted(columns))}"
             )
 
 

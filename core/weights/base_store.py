@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,7 +70,8 @@ def base_folder(model: Path) -> Path | None:
     if named is None:
         return None
     others = []
-    for place in _places(model, named):
+    above = (folder / STORE / named.files for folder in model.resolve().parents)
+    for place in filter(Path.is_dir, (model.parent / FOLDER, *above, cached(named.files))):
         if (fault := unlike(place, named.files)) is None:
             return place
         others.append(f"{place}: {fault}")
@@ -93,10 +93,3 @@ def cached(files: str) -> Path:
     """Where the base of that hash lies, or will, for models that lie in no workspace: MLflow's temporary copies."""
     home = os.environ.get("HOME", tempfile.gettempdir())  # a container's number may have none
     return Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "headrace" / STORE / files
-
-
-def _places(model: Path, named: NamedBase) -> Iterator[Path]:
-    above = (folder / STORE / named.files for folder in model.resolve().parents)
-    for place in (model.parent / FOLDER, *above, cached(named.files)):
-        if place.is_dir():
-            yield place

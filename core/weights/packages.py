@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import BadRequest
@@ -13,7 +14,11 @@ PREFIX = "package://"
 def package_path(reference: str) -> Path:
     """Where package://PACKAGE/inner/path lies. Raises BadRequest when it is not installed or has no such path."""
     name, inner = package_parts(reference)
-    places = _places(name)
+    try:
+        spec = find_spec(name) if name.isidentifier() else None
+    except ValueError:  # __main__ and its like
+        spec = None
+    places = list(spec.submodule_search_locations or []) if spec else []  # none: there is no such package, or no folder
     if not places:
         raise BadRequest(
             f"{reference}: no Python package {name!r} is installed. `pip install {name.replace('_', '-')}` "
@@ -25,17 +30,6 @@ def package_path(reference: str) -> Path:
             return found
     holds = sorted(path.name for path in Path(places[0]).iterdir() if not path.name.startswith("_"))
     raise BadRequest(f"{reference}: {places[0]} has no {inner!r}. It holds: {', '.join(holds[:20])}")
-
-
-def _places(name: str) -> list[str]:
-    """The package's folders; none when there is no such package, or it is no folder."""
-    from importlib.util import find_spec
-
-    try:
-        spec = find_spec(name) if name.isidentifier() else None
-    except ValueError:  # __main__ and its like
-        return []
-    return list(spec.submodule_search_locations or []) if spec else []
 
 
 def package_parts(reference: str) -> tuple[str, str]:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.atomic_files import write_text
-from core.errors import BadRequest
+from core.errors import BadRequest, near
 from core.schema.data import Data
-from core.schema.messages import near
 from core.schema.reading import read_document, shown
 from core.workspace import Job, Kind, Workspace
 from flows.catalog.params import SECTIONS, put, read_entries, remove

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import BadRequest
+from core.errors import BadRequest, near
 from core.schema.columns import ADDED, DOCUMENTS, Contract
 from core.schema.data import Data
 from core.schema.expectations import DataContract
-from core.schema.messages import near
 from core.schema.reading import Document, Location, read_document
 from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace

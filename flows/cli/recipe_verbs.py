@@ -125,7 +125,7 @@ def check(
     from flows.terminal.output import show
 
     if schema is not None:
-        from pipelines.recipes.json_schema import json_schema
+        from pipelines.recipes.recipe import json_schema
 
         show(json_schema(schema.value), [], as_json=True)
         return

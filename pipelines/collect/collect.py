@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from core.addresses import recorded
-from core.atomic_files import replacing, sha256_file
+from core.atomic_files import replacing
 from core.errors import BadData, BadRequest
-from core.manifest import read_manifest, write_manifest
+from core.manifest import damage, earlier_manifest, read_manifest, write_manifest
 from core.progress import Progress
 from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
 from core.schema.data import Data
@@ -25,8 +28,7 @@ from pipelines.collect.spool import Sample, Seen, Spool
 from pipelines.media.pictures import keep
 from pipelines.sources import Identity, find_source
 from pipelines.sources._examples import Example, Shape
-from pipelines.sources._files import Files
-from pipelines.sources._records import Record, Table
+from pipelines.sources._files import Files, Record, Table
 from pipelines.sources.readers import find_reader, reader_file
 
 EXAMPLES = "examples.parquet"
@@ -62,10 +64,9 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten
 
     Raises BadRequest for a missing column, BadData when no row is left.
     """
-    found = Collected()
-    sample, work = Sample(shape.data.sample), folder / ".parts"
-    with Spool(work, _columns(shape)) as spool:
-        seen = Seen(work / "seen.sqlite")
+    found, sample = Collected(), Sample(shape.data.sample)
+    with TemporaryDirectory(dir=folder, prefix=".parts", ignore_cleanup_errors=True) as work:
+        spool, seen = Spool(Path(work), _columns(shape)), Seen(Path(work, "seen.sqlite"))
         for sequence, example in enumerate(_examples(tables, shape, found)):
             if gone is not None and gone.any_of(_names(example, shape)):
                 found.forgotten += 1
@@ -149,8 +150,6 @@ def _names(example: Example, shape: Shape) -> list[str | None]:
 
 
 def _faults(examples: Path) -> int:
-    import pyarrow.parquet as pq
-
     batches = pq.ParquetFile(examples).iter_batches(columns=[FAULT])
     return sum(len(batch) - batch.column(0).null_count for batch in batches)
 
@@ -170,10 +169,7 @@ def run(job: Job) -> None:
             assert reader is not None  # of a source that fetches files
             tables: Iterable[Table] = find_reader(reader).read(fetched, data=data, contract=contract)
             sha256, count = fetched.checksum()
-            facts: dict[str, Any] = {
-                "reader": reader.stem,
-                "checksums": {"files": count, "sha256": sha256},
-            }
+            facts: dict[str, Any] = {"reader": reader.stem, "checksums": {"files": count, "sha256": sha256}}
             shape = Shape(contract, data, fetched.folder)
         else:
             tables, facts, shape = [fetched], {"reader": None, "checksums": {}}, Shape(contract, data, root)
@@ -191,7 +187,7 @@ def run(job: Job) -> None:
                 **({"forgotten": found.forgotten} if gone.marks else {}),
             },
         )
-        if _equal(job.folder / "raw", folder):
+        if earlier_manifest(job.folder / "raw") == read_manifest(folder) and damage(job.folder / "raw") is None:
             raise _Unchanged
 
 
@@ -201,13 +197,3 @@ def _same_source(found: Identity, locked: Identity, job: Job) -> None:
     if moved:
         changes = "; ".join(f"{key} was {locked.get(key)}, is {found.get(key)}" for key in moved)
         raise BadRequest(f"{job.settings_file}: the source moved ({changes}). Run `headrace lock {job.name}`.")
-
-
-def _equal(old: Path, new: Path) -> bool:
-    """Whether the old folder is whole and says the same as the new one."""
-    if not (old / "manifest.json").exists():
-        return False
-    manifest = read_manifest(new)
-    return read_manifest(old) == manifest and all(
-        (old / name).is_file() and sha256_file(old / name) == sha256 for name, sha256 in manifest["files"].items()
-    )

@@ -10,15 +10,13 @@ import errno
 import heapq
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 PART_ROWS = 5000
 _DEEPEST = 32  # lists and mappings in one another; Parquet files with more than 60 are written and not read back
@@ -79,15 +77,12 @@ class Sample:
 
 
 class Spool:
-    """Collects rows in parts below `folder`, which goes in the end.
+    """Collects rows in parts below `folder`.
 
     columns: those that stand first, each with its type ("string", "double", "int64") or None for that of its values.
     """
 
     def __init__(self, folder: Path, columns: Mapping[str, str | None]) -> None:
-        import pyarrow as pa
-
-        folder.mkdir(parents=True)
         self._folder = folder
         self._fixed = {name: pa.type_for_alias(kind) for name, kind in columns.items() if kind}
         self._fixed |= {_SEQUENCE: pa.int64(), _BYTES: pa.binary(), _FILE: pa.binary()}
@@ -95,14 +90,6 @@ class Spool:
         self._rows: list[dict[str, Any]] = []
         self._size = 0
         self._parts: list[pa.Schema] = []
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, row: Mapping[str, Any], sequence: int, media: Path | bytes | None = None) -> None:
         """Take a row; media: its content, settled when the row is written."""
@@ -119,9 +106,6 @@ class Spool:
 
         settle: given a row with media, and the media, the columns that say what became of it.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         self._flush()
         schema = pa.schema([(name, self._type(name)) for name in self._columns])
         written = 0
@@ -132,9 +116,6 @@ class Spool:
         return written
 
     def _flush(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         if not self._rows:
             return
         names = [*self._columns, _SEQUENCE, _BYTES, _FILE]
@@ -149,8 +130,6 @@ class Spool:
 
     def _type(self, name: str) -> pa.DataType:
         """One type for the parts' types; text when they have nothing in common."""
-        import pyarrow as pa
-
         if name in self._fixed:
             return self._fixed[name]
         fields = [pa.schema([part.field(name)]) for part in dict.fromkeys(self._parts) if name in part.names]
@@ -162,9 +141,6 @@ class Spool:
 
     def _batches(self, schema: pa.Schema, kept: set[int] | None, settle: Settle) -> Iterator[pa.Table]:
         """The parts under the common schema; small ones (of a sample) joined to row groups of full size."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         waiting: list[pa.Table] = []
         for number in range(len(self._parts)):
             part = pq.read_table(self._part(number))
@@ -181,8 +157,6 @@ class Spool:
 
 def _settled(part: pa.Table, settle: Settle) -> pa.Table:
     """The part with what became of its media."""
-    import pyarrow as pa
-
     if part[_BYTES].null_count == part[_FILE].null_count == part.num_rows:
         return part
     rows = part.to_pylist()
@@ -194,8 +168,6 @@ def _settled(part: pa.Table, settle: Settle) -> pa.Table:
 
 
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    import pyarrow as pa
-
     try:
         array = pa.array(values, type=kind)
         if _depth(array.type) <= _DEEPEST:
@@ -214,8 +186,6 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def _column(part: pa.Table, field: pa.Field) -> pa.Array:
-    import pyarrow as pa
-
     if field.name not in part.schema.names:
         return pa.nulls(part.num_rows, field.type)
     column = part[field.name]

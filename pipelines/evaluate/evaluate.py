@@ -8,19 +8,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from core.atomic_files import replacing, write_json, write_text
 from core.errors import BadRequest
 from core.manifest import require_whole, write_manifest
 from core.schema.columns import ROW_ID, Contract
 from core.schema.evaluation import Evaluation
-from core.schema.lock import BaseIdentity
-from core.schema.model import Compute, Model
+from core.schema.model import Compute
 from core.tables.predictions import Answered, write_predictions
 from core.tables.prepared import ENCODER, read_rows
 from core.tables.statistics import Sampled, sample
@@ -31,19 +30,10 @@ from pipelines.bases import base_of
 from pipelines.evaluate.report import Findings, markdown, summary
 from pipelines.tasks import find_task
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 MODEL = "model"  # its name beside the baselines'
 _MANY_SLICES = 50  # values of one column; the rarer ones are left out
 _TIMED_ROWS, _TIMED_ROUNDS = 32, 2
 _BYTES_A_MB = 1e6
-
-
-@dataclass(frozen=True)
-class Timed:
-    answered: Answered
-    rows_a_second: float
 
 
 def run(job: Job) -> None:
@@ -59,20 +49,17 @@ def run(job: Job) -> None:
     train, test = read_rows(prepared, "train"), read_rows(prepared, "test")
     columns = _slice_columns(test, evaluation.slices, job)
     predictor = task.load(model)
-    base = base_of(job.section("model", Model), job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
-    timed = _answer(task, predictor, train, test, media=media, prepared=prepared, base=base)
-    findings = measure(task, timed.answered, evaluation, columns)
+    encoder = prepared / ENCODER
+    answered, rate = _answer(task, predictor, train, test, media=media, encoder=encoder, base=base_of(job))
+    findings = measure(task, answered, evaluation, columns)
     with replacing(job.folder / "evaluation") as folder:
-        _write_predictions(task, predictor, timed.answered, test, examples, prepared, folder)
+        _write_predictions(task, predictor, answered, test, encoder, folder / "predictions.parquet")
         write_json(folder / "metrics.json", findings.metrics())
         write_json(folder / "report.json", summary(findings))
         write_text(folder / "report.md", markdown(findings, job.name))
-        write_json(
-            folder / "serving.json", _serving(predictor, test[[examples.content]], media, model, timed.rows_a_second)
-        )
+        write_json(folder / "serving.json", _serving(predictor, test[[examples.content]], media, model, rate))
         (folder / "plots").mkdir()
-        joined = {**timed.answered.model, **timed.answered.truth}
-        task.plots(joined, folder=folder / "plots", prepared=prepared / ENCODER)
+        task.plots({**answered.model, **answered.truth}, folder=folder / "plots", prepared=encoder)
         write_manifest(folder, {"rows": len(test), "primary": findings.primary})
     print(findings.first_lines()[0], file=sys.stderr, flush=True)
 
@@ -109,21 +96,14 @@ def _sampled(
 
 
 def _answer(
-    task: Task,
-    predictor: Predictor,
-    train: pd.DataFrame,
-    test: pd.DataFrame,
-    *,
-    media: Path,
-    prepared: Path,
-    base: Base,
-) -> Timed:
+    task: Task, predictor: Predictor, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, encoder: Path, base: Base
+) -> tuple[Answered, float]:
+    """What the model and the baselines say about the test rows, and how many rows a second the model answers."""
     started = time.perf_counter()
     said = predictor.predict(test, media)
     rate = len(test) / (time.perf_counter() - started)
-    baselines = task.baselines(train, test, media=media, folder=prepared / ENCODER, base=base)
-    truth = task.truth(test, folder=prepared / ENCODER)
-    return Timed(Answered(test[ROW_ID].tolist(), truth, said, baselines), rate)
+    baselines = task.baselines(train, test, media=media, folder=encoder, base=base)
+    return Answered(test[ROW_ID].tolist(), task.truth(test, folder=encoder), said, baselines), rate
 
 
 def _slice_columns(test: pd.DataFrame, names: Sequence[str], job: Job) -> dict[str, list[str]]:
@@ -148,24 +128,17 @@ def _take(predictions: Predictions, rows: np.ndarray[Any, Any]) -> Predictions:
 
 
 def _write_predictions(
-    task: Task,
-    predictor: Predictor,
-    answered: Answered,
-    test: pd.DataFrame,
-    contract: Contract,
-    prepared: Path,
-    folder: Path,
+    task: Task, predictor: Predictor, answered: Answered, test: pd.DataFrame, encoder: Path, file: Path
 ) -> None:
+    label = task.contract.label
     readable = {
-        prefix: predictor.answers(said).rename(columns={contract.label: "predicted"})
+        prefix: predictor.answers(said).rename(columns={label: "predicted"})
         for prefix, said in (("", answered.model), *((f"{name}.", b) for name, b in answered.baselines.items()))
     }
-    answers = {(str(contract.label) if name == "predicted" else name): name for name in readable[""].columns}
-    if contract.label is not None:
-        readable[""].insert(0, contract.label, test[contract.label].to_numpy())
-    axes = task.axes(prepared / ENCODER)
-    file = folder / "predictions.parquet"
-    write_predictions(answered, file, axes=axes, readable=readable, answers=answers)
+    answers = {(str(label) if name == "predicted" else name): name for name in readable[""].columns}
+    if label is not None:
+        readable[""].insert(0, label, test[label].to_numpy())
+    write_predictions(answered, file, axes=task.axes(encoder), readable=readable, answers=answers)
 
 
 def _serving(predictor: Predictor, asked: pd.DataFrame, media: Path, model: Path, rate: float) -> dict[str, float]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.tables.predictions import Answered, axis_names, read_predictions
+from core.tables.predictions import axis_names, read_predictions
 from core.tables.statistics import sample, swap_chance
 from core.tables.task import Predictions, Task
 from registry.promotion.gate import NoRival, Paired, corrected
@@ -66,11 +65,15 @@ def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick
         return NoRival(f"{name} predicts something else ({', '.join(theirs.model)})", in_order=False)
     if not (_all_numbers(mine.model) and _all_numbers(theirs.model)):
         return NoRival(f"not every prediction of the model or of {name} is a number", in_order=False)
-    here, there = _common(mine.row_ids, theirs.row_ids)
+    _, here, there = np.intersect1d(mine.row_ids, theirs.row_ids, return_indices=True)
     share = len(here) / len(mine.row_ids) if mine.row_ids else 0.0
     if not len(here):
         return Paired(name, by.metric, math.nan, math.nan, rows=0, common=share)
-    aligned = _rows(_aligned(theirs, axis_names(champion), axis_names(predictions)), there)
+    names, wanted = axis_names(champion), axis_names(predictions)
+    aligned = {
+        key: _columns(array, names[key], wanted[key]) if key in names else array
+        for key, array in _rows(theirs.model, there).items()
+    }
     model, truth = _widened(_rows(mine.model, here), aligned), _rows(mine.truth, here)
     if not math.isfinite(_value(aligned, truth, by)):
         return NoRival(f"{by.metric} of {name} on these rows is no number: it was asked about others", in_order=False)
@@ -101,22 +104,8 @@ def _value(said: Predictions, truth: Predictions, by: Yardstick) -> float:
     return by.task.score({**said, **truth})[by.metric]
 
 
-def _common(mine: Sequence[str], theirs: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Positions of the rows that both have, in the same order."""
-    _, here, there = np.intersect1d(np.asarray(mine), np.asarray(theirs), return_indices=True)
-    return here, there
-
-
 def _rows(arrays: Predictions, positions: np.ndarray[Any, Any]) -> Predictions:
     return {name: array[positions] for name, array in arrays.items()}
-
-
-def _aligned(theirs: Answered, their_names: Mapping[str, list[str]], my_names: Mapping[str, list[str]]) -> Predictions:
-    """The champion's arrays with the candidate's columns: its own extra ones last, those it does not know 0."""
-    return {
-        name: _columns(array, their_names[name], my_names[name]) if name in their_names else array
-        for name, array in theirs.model.items()
-    }
 
 
 def _widened(mine: Predictions, theirs: Predictions) -> Predictions:
@@ -128,6 +117,7 @@ def _widened(mine: Predictions, theirs: Predictions) -> Predictions:
 
 
 def _columns(array: np.ndarray[Any, Any], names: list[str], wanted: list[str]) -> np.ndarray[Any, Any]:
+    """The champion's columns as the candidate has them: its own extra ones last, those it does not know 0."""
     order = [*wanted, *(name for name in names if name not in wanted)]
     nothing = np.zeros(len(array), dtype=array.dtype)
     return np.stack([array[:, names.index(name)] if name in names else nothing for name in order], axis=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,9 @@ class Rival:
 
 def weigh(claim: Claim, champion: Rival | None) -> Evidence:
     """The claim's metrics, and the comparisons that its gates ask for."""
-    return Evidence(claim.metrics, {AGAINST_BASELINE: _baseline(claim), AGAINST_CHAMPION: _champion(claim, champion)})
+    by = _yardstick(claim, AGAINST_BASELINE)
+    baseline = against_baseline(claim.predictions, by) if by else NoRival("no gate asks", in_order=True)
+    return Evidence(claim.metrics, {AGAINST_BASELINE: baseline, AGAINST_CHAMPION: _champion(claim, champion)})
 
 
 def flat_metrics(metrics: Mapping[str, Any], task: Task, figures: Mapping[str, float]) -> dict[str, float]:
@@ -101,9 +104,7 @@ def bundle(
             "baseline": _told(evidence.rivals[AGAINST_BASELINE]),
             "champion": _told(evidence.rivals[AGAINST_CHAMPION]),
         },
-        "champion": asdict(rival) | {"predictions": rival.predictions and sha256_file(rival.predictions)}
-        if rival
-        else None,
+        "champion": rival and asdict(rival) | {"predictions": rival.predictions and sha256_file(rival.predictions)},
         "verdict": verdict.as_json(),
         "origin": dict(origin),
     }
@@ -124,18 +125,16 @@ def review(candidate: Version, champion: Version | None, var: Path) -> Verdict:
 
 def as_registered(version: Version, var: Path) -> Mapping[str, Any] | None:
     """A version's bundle; None where it has none, or another than was registered."""
-    try:
+    with suppress(evidence_files.Altered):
         return evidence_files.read(version, var).told
-    except evidence_files.Altered:
-        return None
+    return None
 
 
 def predictions_of(version: Version, var: Path) -> Path | None:
     """A version's predictions; None where it has none, or others than were judged."""
-    try:
+    with suppress(evidence_files.Altered):
         return evidence_files.recorded(version, versions.PREDICTIONS, var)
-    except evidence_files.Altered:
-        return None
+    return None
 
 
 def asked(name: str, test_hash: str, model_hash: str, var: Path) -> int:
@@ -220,11 +219,6 @@ def _rival(version: Version, told: Mapping[str, Any], champion: Version | None, 
 
 def called(champion: Version) -> str:
     return f"champion {champion.name}/{champion.version}"
-
-
-def _baseline(claim: Claim) -> Paired | NoRival:
-    by = _yardstick(claim, AGAINST_BASELINE)
-    return against_baseline(claim.predictions, by) if by else NoRival("no gate asks", in_order=True)
 
 
 def _champion(claim: Claim, rival: Rival | None) -> Paired | NoRival:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-from core.errors import BadRequest
+from core.errors import BadRequest, near
 from core.schema.columns import Contract
 from core.schema.expectations import DataContract
-from pipelines.expectations import row_condition, schema_references
 from pipelines.expectations.outcome import Outcome
-from pipelines.expectations.rules import Rule, built_in_rules, fault_rule
-
-if TYPE_CHECKING:
-    pass
+from pipelines.expectations.rules import FAULT_RULE, Rule, built_in_rules
+from pipelines.expectations.unsafe_arguments import fault_of
 
 # Judged row by row, but against the other rows: they need their columns whole.
 _AGAINST_OTHERS = {
@@ -33,56 +30,45 @@ def plan(examples: Contract, contract: DataContract, columns: Sequence[str], set
 
     Raises BadRequest with every expectation that is unknown, has wrong arguments or names no column of the data.
     """
-    rules = [fault_rule(), *built_in_rules(examples, contract.labels)]
+    rules = [FAULT_RULE, *built_in_rules(examples, contract.labels)]
     mistakes = []
     for at, entry in enumerate(contract.expectations):
         ((name, arguments),) = entry.items()
         rule = Rule(name, arguments, "")
-        mistake = _mistake(rule, columns)
-        if mistake:
+        if mistake := _mistake(rule, columns):
             mistakes.append(f"{settings_file}: contract.expectations[{at}]: {name}: {mistake}")
-        rules.append(
-            Rule(name, arguments, f"{rule.columns[0]} {{}} breaks {rule.title}" if rule.columns else rule.title)
-        )
+        words = f"{rule.columns[0]} {{}} breaks {rule.title}" if rule.columns else rule.title
+        rules.append(replace(rule, words=words))
     if mistakes:
         raise BadRequest("\n".join(mistakes))
     return [_outcome(rule) for rule in rules]
 
 
 def _outcome(rule: Rule) -> Outcome:
-    from great_expectations.expectations.expectation import (
-        ColumnMapExpectation,
-        ColumnPairMapExpectation,
-        MulticolumnMapExpectation,
-    )
+    from great_expectations.expectations import expectation as kinds
     from great_expectations.expectations.registry import get_expectation_impl
 
     made = get_expectation_impl(rule.name)
-    row_by_row = issubclass(made, ColumnMapExpectation | ColumnPairMapExpectation | MulticolumnMapExpectation)
-    whole = not row_by_row or rule.name in _AGAINST_OTHERS
-    return Outcome(rule, made(**rule.arguments), row_by_row, whole)
+    over_rows = kinds.ColumnMapExpectation | kinds.ColumnPairMapExpectation | kinds.MulticolumnMapExpectation
+    row_by_row = issubclass(made, over_rows)
+    return Outcome(rule, made(**rule.arguments), row_by_row, whole=not row_by_row or rule.name in _AGAINST_OTHERS)
 
 
 def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
     """What is wrong with an expectation of the settings file, or None."""
     from great_expectations.compatibility.pydantic import ValidationError
-    from great_expectations.expectations.registry import (
-        get_expectation_impl,
-        list_registered_expectation_implementations,
-    )
+    from great_expectations.expectations import registry
 
-    known = sorted(list_registered_expectation_implementations())
+    known = sorted(registry.list_registered_expectation_implementations())
     if rule.name not in known:
-        near = difflib.get_close_matches(rule.name, known, n=3)
-        return f"Great Expectations has no such expectation. Near: {', '.join(near) or 'none; its gallery lists them'}"
-    made = get_expectation_impl(rule.name)
+        alike = difflib.get_close_matches(rule.name, known, n=3)
+        return f"Great Expectations has no such expectation. Near: {', '.join(alike) or 'none; its gallery lists them'}"
+    made = registry.get_expectation_impl(rule.name)
     allowed = sorted(set(made.__fields__) - _NOT_A_USERS)
     unknown = sorted(set(rule.arguments) - set(allowed))
     if unknown:
         return f"unknown argument {', '.join(map(repr, unknown))}. Allowed: {', '.join(allowed)}"
-    condition = rule.arguments.get("row_condition")
-    fault = schema_references.fault_of(rule.arguments) or (condition is not None and row_condition.fault_of(condition))
-    if fault:
+    if fault := fault_of(rule.arguments):
         return fault
     try:
         made(**rule.arguments)
@@ -91,7 +77,5 @@ def _mistake(rule: Rule, columns: Sequence[str]) -> str | None:
         return "; ".join(f"{at}: {message}".removeprefix("__root__: ") for at, message in sorted(where.items()))
     absent = [name for name in rule.columns if name not in columns]
     if absent and not rule.name.startswith(("expect_column_to_exist", "expect_table_column")):
-        near = difflib.get_close_matches(absent[0], columns, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"the data has no column {absent[0]!r}.{hint} Columns: {', '.join(columns)}"
+        return f"the data has no column {absent[0]!r}. {near(absent[0], columns)}Columns: {', '.join(columns)}"
     return None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from core.errors import BadRequest
 from pipelines.expectations.rules import Check, Rule, shown
 
@@ -63,8 +65,6 @@ class Outcome:
         }
 
     def check(self) -> Check:
-        import numpy as np
-
         keeps = self.expectation.severity != "critical" or (self.passed and bool(self.rows))
         words = self.rule.words
         if not self.row_by_row:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.schema.columns import FAULT, PLACE, ROW_ID, Contract
-
-if TYPE_CHECKING:
-    from core.tables.keys import Numbers
+from core.tables.keys import Numbers
 
 _SHOWN_CHARS = 120
 _SHOWN_ROWS = 5
@@ -68,9 +66,8 @@ class Check:
         return self.reason(row) if self.by_value else self.words.replace(" {}", "").rstrip(":")
 
 
-def fault_rule() -> Rule:
-    """What `collect` could not read; every other rule looks at the other rows only."""
-    return Rule("expect_column_values_to_be_null", {"column": FAULT}, "cannot be read: {}")
+# What `collect` could not read; every other rule looks at the other rows only.
+FAULT_RULE = Rule("expect_column_values_to_be_null", {"column": FAULT}, "cannot be read: {}")
 
 
 def built_in_rules(contract: Contract, labels: Sequence[str] | None) -> list[Rule]:

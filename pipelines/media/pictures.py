@@ -20,15 +20,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 64 * 2**20  # of one picture: 192 MB once decoded; more is a fault
 _MAX_BYTES = 256 * 2**20
-_SUFFIXES = {
-    "PNG": ".png",
-    "JPEG": ".jpg",
-    "GIF": ".gif",
-    "BMP": ".bmp",
-    "TIFF": ".tif",
-    "WEBP": ".webp",
-    "PPM": ".ppm",
-}
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}  # of the others, their names
 _UNKNOWN = ".bin"
 _SHOWN = 200  # characters of a cell that names no file of the source
 
@@ -42,7 +35,15 @@ def keep(media: Path | bytes, sha256: str, folder: Path) -> tuple[str, dict[str,
 
     Returns its path there ("media/ab/ab12...png"), its measures, and what is wrong with it or None.
     """
-    measures, suffix, fault = measure(media)
+    measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": _size(media)}
+    suffix, fault = _UNKNOWN, None
+    try:
+        with opened(media) as picture:
+            suffix = _SUFFIXES.get(str(picture.format), f".{str(picture.format).lower()}")
+            measures |= {"width": picture.width, "height": picture.height, "mode": picture.mode}
+            decode(picture)
+    except NoPicture as reason:
+        fault = str(reason)
     name = f"media/{sha256[:2]}/{sha256}{suffix}"
     target = folder / name
     if not target.exists():
@@ -54,21 +55,6 @@ def keep(media: Path | bytes, sha256: str, folder: Path) -> tuple[str, dict[str,
     return name, measures, fault
 
 
-def measure(media: Path | bytes) -> tuple[dict[str, Any], str, str | None]:
-    """Decode a picture. Returns measures, the suffix of its format, and what is wrong with it or None."""
-    size = len(media) if isinstance(media, bytes) else media.stat().st_size
-    measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": size}
-    suffix = _UNKNOWN
-    try:
-        with opened(media) as picture:
-            suffix = _SUFFIXES[str(picture.format)]
-            measures |= {"width": picture.width, "height": picture.height, "mode": picture.mode}
-            decode(picture)
-    except NoPicture as fault:
-        return measures, suffix, str(fault)
-    return measures, suffix, None
-
-
 @contextmanager
 def opened(media: Path | bytes) -> Iterator[Image.Image]:
     """A picture, its head read: the one way to open what came from elsewhere.
@@ -78,14 +64,13 @@ def opened(media: Path | bytes) -> Iterator[Image.Image]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    size = len(media) if isinstance(media, bytes) else media.stat().st_size
-    if size > _MAX_BYTES:
+    if (size := _size(media)) > _MAX_BYTES:
         raise NoPicture(f"a file of {size:,} bytes; at most {_MAX_BYTES:,} are read")
     try:
-        with Image.open(BytesIO(media) if isinstance(media, bytes) else media, formats=list(_SUFFIXES)) as picture:
+        with Image.open(BytesIO(media) if isinstance(media, bytes) else media, formats=_FORMATS) as picture:
             yield picture
     except UnidentifiedImageError:
-        raise NoPicture(f"not a picture ({', '.join(_SUFFIXES)} are read)") from None
+        raise NoPicture(f"not a picture ({', '.join(_FORMATS)} are read)") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise NoPicture(f"a picture that cannot be decoded ({error})") from None
 
@@ -96,6 +81,10 @@ def decode(picture: Image.Image) -> None:
     if pixels > MAX_PIXELS:
         raise NoPicture(f"a picture of {pixels:,} pixels; at most {MAX_PIXELS:,} are read")
     picture.load()
+
+
+def _size(media: Path | bytes) -> int:
+    return len(media) if isinstance(media, bytes) else media.stat().st_size
 
 
 def sha256_of(media: Path | bytes) -> str:

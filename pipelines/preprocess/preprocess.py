@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from core.atomic_files import replacing, write_json
 from core.errors import BadData
@@ -14,22 +19,16 @@ from core.manifest import require_whole, write_manifest
 from core.progress import Progress
 from core.schema.columns import CONTENT_HASH, ROW_ID, Contract
 from core.schema.data import SPLITS, Split, SplitName
-from core.schema.lock import BaseIdentity
-from core.schema.model import Model
 from core.tables.prepared import ENCODER, ROWS, STATISTICS, write_features
 from core.tables.split import check_columns, missing_values, sides
-from core.tables.task import Base, Task
+from core.tables.task import Task
 from core.workspace import Job
 from pipelines.bases import base_of
 from pipelines.tasks import find_task
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-
 _TEXTS_AT_ONCE = 2048
 _MEDIA_AT_ONCE = 64  # decoded pictures are some MB each
+_FIRST = (ROW_ID, "split", "key")  # columns of rows.parquet
 _QUANTILES = {"least": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "most": 1.0}
 
 
@@ -80,17 +79,13 @@ def encode(
 
 def statistics(rows: pd.DataFrame, *, read: int, label: str | None, split: Split, lengths: Any) -> dict[str, Any]:
     """statistics.json: what the splits hold."""
-    import numpy as np
-
     counts = rows["split"].value_counts()
     absent = missing_values(rows, split)
     return {
         "read": read,
         "duplicates_dropped": read - len(rows),
         "rows": {name: int(counts.get(name, 0)) for name in SPLITS},
-        "labels": None
-        if label is None
-        else {name: _counted(rows.loc[rows["split"] == name, label]) for name in SPLITS},
+        "labels": label and {name: _counted(rows.loc[rows["split"] == name, label]) for name in SPLITS},
         "lengths": {
             column: {name: float(np.quantile(np.concatenate(parts), at)) for name, at in _QUANTILES.items()}
             for column, parts in sorted(lengths.items())
@@ -101,11 +96,9 @@ def statistics(rows: pd.DataFrame, *, read: int, label: str | None, split: Split
 
 def run(job: Job) -> None:
     """Make the training, validation and test data of a recipe."""
-    import pyarrow.parquet as pq
-
     examples, split = job.section("examples", Contract), job.section("split", Split)
-    task, base = find_task(job.settings["task"]), _base(job)
-    options = task.Preprocess.model_validate_json(json.dumps(job.settings["preprocess"]))
+    task, base = find_task(job.settings["task"]), base_of(job)
+    options = job.section("preprocess", task.Preprocess)
     settings_file = job.settings_file.relative_to(job.workspace.root).as_posix()
     media = job.folder / "raw"
     require_whole(job.folder / "validated")
@@ -120,43 +113,25 @@ def run(job: Job) -> None:
         task.prepare(train, media=media, options=options, base=base, folder=folder / ENCODER)
         lengths: dict[str, list[np.ndarray[Any, Any]]] = {}
         encode(rows, task, media=media, prepared=folder, lengths=lengths)
-        _write_rows(rows, folder / ROWS)
+        ordered = rows[[*_FIRST, *(name for name in rows.columns if name not in _FIRST)]]
+        table = pa.Table.from_pandas(ordered, preserve_index=False).replace_schema_metadata(None)
+        pq.write_table(table, folder / ROWS)
         facts = statistics(rows, read=len(clean), label=examples.label, split=split, lengths=lengths)
         write_json(folder / STATISTICS, facts)
         write_manifest(folder, {"rows": facts["rows"], "duplicates_dropped": facts["duplicates_dropped"]})
     _tell(facts)
 
 
-def _base(job: Job) -> Base:
-    """Of the recipe's `model:`, only the base decides how rows are encoded."""
-    model = Model.model_validate_json(json.dumps({"base": job.settings["model"]["base"]}))
-    return base_of(model, job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
-
-
 def _encoded(rows: pd.DataFrame, task: Task, media: Path, encoder: Path) -> pa.Table:
-    import pyarrow as pa
-
     features = task.encode(rows, media=media, folder=encoder)
     return features.add_column(0, pa.field(ROW_ID, pa.string()), pa.array(rows[ROW_ID], pa.string()))
 
 
 def _measure(table: pa.Table, lengths: dict[str, list[np.ndarray[Any, Any]]]) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     for field in table.schema:
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
             found = pc.list_value_length(table[field.name]).combine_chunks()
             lengths.setdefault(field.name, []).append(found.to_numpy(zero_copy_only=False))
-
-
-def _write_rows(rows: pd.DataFrame, path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    first = [ROW_ID, "split", "key"]
-    ordered = rows[[*first, *(name for name in rows.columns if name not in first)]]
-    pq.write_table(pa.Table.from_pandas(ordered, preserve_index=False).replace_schema_metadata(None), path)
 
 
 def _counted(values: pd.Series[str]) -> dict[str, int]:

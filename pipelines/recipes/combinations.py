@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core.errors import near
 from core.schema.columns import ADDED, DOCUMENTS, Contract
 from core.schema.evaluation import AGAINST_LIVE, RETRIEVAL, SERVING
-from core.schema.messages import near
 from core.schema.reading import Document, Location, Mistake
 
 if TYPE_CHECKING:
@@ -27,13 +27,14 @@ def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task 
     found = [*_source(values, "data"), *_model(values)]
     if task is not None:
         found += [*_columns(values, "data", task.contract), *_method(values, task)]
-        found += [*_metrics(values, task), *_gates(values, task)]
+        found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING)]
     return [document.mistake(at, message) for at, message in found]
 
 
 def impossible_index(document: Document, values: Mapping[str, Any]) -> list[Mistake]:
     """The same for an index."""
-    found = [*_source(values, "documents"), *_columns(values, "documents", DOCUMENTS), *_index_gates(values)]
+    gates = _gates(values, RETRIEVAL, [AGAINST_LIVE])
+    found = [*_source(values, "documents"), *_columns(values, "documents", DOCUMENTS), *gates]
     return [document.mistake(at, message) for at, message in found]
 
 
@@ -81,41 +82,27 @@ def _metrics(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, 
         yield ("evaluation", "primary"), _not_one(values, "metric", primary, list(task.metrics))
 
 
-def _index_gates(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
-    gates = _at(values, "gates")
+def _gates(
+    values: Mapping[str, Any], metrics: Sequence[str], paired: Sequence[str], costs: Sequence[str] = ()
+) -> Iterator[tuple[Location, str]]:
+    """A gate is of a metric, of a slice METRIC[COLUMN=VALUE] of one, of a comparison (paired) or of a cost."""
+    gates, slices = _at(values, "gates"), _at(values, "evaluation", "slices")
     for name, gate in gates.items() if isinstance(gates, Mapping) else ():
-        if name not in (*RETRIEVAL, AGAINST_LIVE):
-            yield ("gates", name), _not_one(values, "metric", name, [*RETRIEVAL, AGAINST_LIVE])
-        if name != AGAINST_LIVE and isinstance(gate, Mapping) and gate.get("confidence") is not None:
-            yield ("gates", name, "confidence"), f"belongs to {AGAINST_LIVE} only"
-        if name == AGAINST_LIVE and isinstance(gate, Mapping) and gate.get("at_most") is not None:
-            yield ("gates", name, "at_most"), "a paired gate bounds the lower end of the difference: use at_least"
-
-
-def _gates(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:
-    gates = _at(values, "gates")
-    for name, gate in gates.items() if isinstance(gates, Mapping) else ():
-        if not _can_be_gated(name, values, task):
-            yield ("gates", name), _not_one(values, "metric", name, [*task.metrics, *PAIRED_GATES, *SERVING])
-        if name not in PAIRED_GATES and _at(gate, "confidence") is not None:
-            yield ("gates", name, "confidence"), f"belongs to {' and '.join(PAIRED_GATES)} only"
-        if name != PAIRED_GATES[0] and _at(gate, "baseline") is not None:
+        of_slice = _SLICE.fullmatch(name) if isinstance(slices, list) else None
+        is_slice = of_slice is not None and of_slice["metric"] in metrics and of_slice["column"] in slices
+        if not is_slice and name not in (allowed := [*metrics, *paired, *costs]):
+            yield ("gates", name), _not_one(values, "metric", name, allowed)
+        if name not in paired and _at(gate, "confidence") is not None:
+            yield ("gates", name, "confidence"), f"belongs to {' and '.join(paired)} only"
+        if PAIRED_GATES[0] in paired and name != PAIRED_GATES[0] and _at(gate, "baseline") is not None:
             yield ("gates", name, "baseline"), f"belongs to {PAIRED_GATES[0]} only"
-        if name in PAIRED_GATES and _at(gate, "at_most") is not None:
+        if name in paired and _at(gate, "at_most") is not None:
             yield ("gates", name, "at_most"), "a paired gate bounds the lower end of the difference: use at_least"
-
-
-def _can_be_gated(name: str, values: Mapping[str, Any], task: Task) -> bool:
-    """A metric, a paired gate, a cost of serving, or METRIC[COLUMN=VALUE] of a column in evaluation.slices."""
-    of_slice = _SLICE.fullmatch(name)
-    if of_slice is None:
-        return name in (*task.metrics, *PAIRED_GATES, *SERVING)
-    slices = _at(values, "evaluation", "slices")
-    return of_slice["metric"] in task.metrics and isinstance(slices, list) and of_slice["column"] in slices
 
 
 def _not_one(values: Mapping[str, Any], kind: str, name: str, allowed: Sequence[str]) -> str:
-    return f"{values['task']} has no {kind} {name!r}. {near(name, allowed)}Allowed: {', '.join(allowed)}"
+    whose = values.get("task", "an index")
+    return f"{whose} has no {kind} {name!r}. {near(name, allowed)}Allowed: {', '.join(allowed)}"
 
 
 def _at(values: Any, *keys: str) -> Any:

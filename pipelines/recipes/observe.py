@@ -5,8 +5,6 @@ from __future__ import annotations
 from io import StringIO
 
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import RoundTripRepresenter
 
 from core.atomic_files import write_text
 from core.schema.lock import Lock
@@ -47,19 +45,11 @@ def write_lock(job: Job, lock: Lock) -> bool:
     """Write NAME.lock, unless it says this already. Returns whether it was written."""
     if job.lock_file.exists() and read_lock(job) == lock:
         return False
-    write_text(job.lock_file, _to_yaml(lock))
-    return True
-
-
-def _to_yaml(lock: Lock) -> str:
-    yaml = YAML()
+    yaml, out = YAML(), StringIO()
     yaml.width = 4096  # one line a value
-    yaml.representer.add_representer(type(None), _null)
-    out = StringIO()
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     yaml.dump(lock.model_dump(mode="json"), out)
-    return _HEAD + out.getvalue()
-
-
-def _null(representer: RoundTripRepresenter, _: None) -> ScalarNode:
-    node: ScalarNode = representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    return node
+    write_text(job.lock_file, _HEAD + out.getvalue())
+    return True

@@ -14,8 +14,7 @@ from core.schema.reading import BadSettings, Document, Mistake, mistakes_of, par
 from core.tables.task import Task
 from core.workspace import Job
 from pipelines.recipes.combinations import PAIRED_GATES, impossible_index, impossible_recipe
-from pipelines.recipes.index import Index
-from pipelines.recipes.recipe import Recipe
+from pipelines.recipes.recipe import Index, Recipe
 from pipelines.sources import find_source, source_file, watch_path
 from pipelines.sources._files import Files, local
 from pipelines.sources.readers import reader_file
@@ -139,12 +138,11 @@ def _unknown_source(document: Document, section: str) -> list[Mistake]:
     source, reader = (data.get("source"), data.get("reader")) if isinstance(data, Mapping) else (None, None)
     if not isinstance(source, str) or not source or not isinstance(reader, str | None):
         return []  # the schema says so
+    place = "source"
     try:
         source_file(source)
-    except BadRequest as error:
-        return [document.mistake((section, "source"), str(error))]
-    try:
+        place = "reader" if reader else "source"
         reader_file(source, reader)
     except BadRequest as error:
-        return [document.mistake((section, "reader") if reader else (section, "source"), str(error))]
+        return [document.mistake((section, place), str(error))]
     return []

@@ -1,4 +1,4 @@
-"""A recipe: the settings of one model, composed of its sections."""
+"""A recipe, the settings of one model, and an index, those of one searchable collection, composed of their sections."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from core.schema.data import RecipeData
+from core.schema.data import Data, RecipeData
 from core.schema.evaluation import Evaluation, Gate, Registry
 from core.schema.expectations import DataContract
 from core.schema.model import Compute, Model, Training
 from core.schema.schedule import Schedule
+from core.schema.search import Access, Answer, Chunk, Embed, Judging, Search
 from core.schema.section import Section
+from core.workspace import Kind
 
 
 class Recipe(Section):
@@ -29,3 +31,24 @@ class Recipe(Section):
     registry: Registry = Registry()
     compute: Compute = Compute()
     schedule: Schedule | None = None
+
+
+class Index(Section):
+    title: str = ""
+    documents: Data
+    access: Access = Access()
+    contract: DataContract = DataContract()
+    chunk: Chunk = Chunk()
+    embed: Embed
+    search: Search = Search()
+    evaluation: Judging = Judging()
+    gates: dict[str, Gate] = {}
+    answer: Answer = Answer()
+    compute: Compute = Compute()
+    schedule: Schedule | None = None
+
+
+def json_schema(kind: Kind) -> dict[str, Any]:
+    """What editors complete and check by (docs/*.schema.json). A task checks its own `preprocess:`."""
+    model = Recipe if kind == "recipe" else Index
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}

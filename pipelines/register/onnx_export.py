@@ -18,7 +18,10 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from core.atomic_files import read_json, sha256_file, write_json
 from core.schema.columns import ROW_ID
@@ -28,13 +31,9 @@ from core.tables.task import Exportable, Predictions, Predictor
 from pipelines.evidence.evidence import as_registered
 from pipelines.tasks import find_task
 from registry.store import versions
+from registry.store.versions import Version
 from registry.version.onnx_choice import GRAPH, SECTION, Timing, exchanged, unfit
 from registry.version.trial import environment
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from registry.store.versions import Version
 
 _TOLD = "evidence.json"  # in the folder of the graph; what counts is the copy in the version's bundle
 _LIBRARIES = ("torch", "onnxruntime")  # another version of these: exported and timed anew
@@ -75,8 +74,6 @@ def kept(known: Version, var: Path) -> dict[str, Any] | None:
 
 def compared(one: Predictor, said: Predictions, expected: Predictions) -> dict[str, Any]:
     """How far two engines' predictions for the same rows lie apart, and how many rows they answer differently."""
-    import numpy as np
-
     scores = [name for name in expected if expected[name].dtype.kind == "f"]
     apart = max((float(np.abs(said[name] - expected[name]).max()) for name in scores), default=0.0)
     answers, others = one.answers(said), one.answers(expected)
@@ -147,10 +144,6 @@ def _found(task: str, recipe: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def main(task: str, recipe: str, out: str) -> None:
-    """Export and try the model of a recipe."""
-    write_json(Path(out) / _TOLD, _found(task, Path(recipe), Path(out)))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    _, name, recipe_folder, out_folder = sys.argv
+    write_json(Path(out_folder) / _TOLD, _found(name, Path(recipe_folder), Path(out_folder)))

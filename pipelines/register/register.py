@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from pydantic import TypeAdapter
 
 from core.atomic_files import read_json, sha256_file, sha256_json, write_json
@@ -49,17 +50,13 @@ from registry.promotion.card import Facts, baseline_line, card, with_signer
 from registry.promotion.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
 from registry.store import signing, versions
 from registry.store.connection import exclusive, server_name
+from registry.store.versions import Version
 from registry.version import register_version
 from registry.version.evidence_files import CODE, FILES, LOCK, PATCH, RECIPE, RECIPE_LOCK, SETTINGS, hashes_of
 from registry.version.onnx_choice import SECTION, described
 from registry.version.packing import Contents
 from registry.version.runs import CARD, Candidate, Draft
 from registry.version.trial import difference, rehearse
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from registry.store.versions import Version
 
 _KEPT = ("predictions.parquet", "metrics.json", "report.md", "report.json", "serving.json", "plots")
 _EXAMPLES = 2  # inputs kept with a version
@@ -262,11 +259,7 @@ def _candidate(
     onnx = {} if tried.variant is None else {SECTION: tried.variant}
     serving = {"figures": tried.figures, "differs": tried.differs}
     write_json(folder / BUNDLE, {**told, "serving": serving, **onnx, FILES: hashes_of(kept_files)})
-    tags = {
-        **origin,
-        versions.EVIDENCE_HASH: sha256_file(folder / BUNDLE),
-        versions.TEST_HASH: told["test"]["hash"],
-    }
+    tags = {**origin, versions.EVIDENCE_HASH: sha256_file(folder / BUNDLE), versions.TEST_HASH: told["test"]["hash"]}
     return Candidate(
         **{field: getattr(draft, field) for field in Draft.__dataclass_fields__},
         verdict=judged.verdict,

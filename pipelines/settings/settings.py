@@ -16,8 +16,8 @@ from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
 from core.schema.reading import shown
 from core.workspace import Job, sealed
-from pipelines.recipes.index import Index
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
+from pipelines.recipes.recipe import Index
 from pipelines.sources import scheme, source_file
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.tasks import find_task

@@ -2,35 +2,34 @@
 
 A source says what identifies its content (NAME.lock keeps that) and fetches it: as local files, which a reader of
 readers/ turns into rows, or as rows. A file whose name starts with an underscore holds what several share. Importing
-a source is cheap: what it stands on (fsspec, SQLAlchemy ...) is imported when it is used.
+a source is cheap: what it stands on (SQLAlchemy, datasets ...) is imported when it is used; `remote`, which asks fsspec
+what it can open, is itself imported last.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from core.errors import BadRequest
 from core.schema.data import Data, SqlSource
-from pipelines.sources._files import Files
-from pipelines.sources._records import Table
+from pipelines.sources._files import Files, Table
 
 SOURCES = Path(__file__).parent
 Identity = dict[str, str | int | None]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_LAST = "remote"  # asks fsspec what it can open, so it is asked last
+_LAST = "remote"
 _STORES = ("s3", "gs", "az", "sftp")  # of those, what a message names
 
 
 class Source(Protocol):
-    """One kind of source."""
+    """One kind of source. Where it may lie on this machine, `watch(data)` says which file or folder is read, if any."""
 
-    def schemes(self) -> Iterable[str]:
-        """What may stand before `://`; "" is a bare path, "sql" a query."""
+    SCHEMES: Sequence[str]  # what may stand before `://`; "" is a bare path, "sql" a query
 
     def identify(self, data: Data, root: Path) -> Identity:
         """What the content is now: kind, and checksum, ETag or version. Reads no more than it must.
@@ -40,9 +39,6 @@ class Source(Protocol):
 
     def fetch(self, data: Data, root: Path, *, downloads: Path, identity: Identity) -> Files | Table:
         """Local files for a reader, or rows; downloads: where copies of remote files are kept."""
-
-    def watch(self, data: Data) -> str | None:
-        """The local file or folder that is read, as it was written; None for a source elsewhere."""
 
 
 def scheme(source: str | SqlSource) -> str:
@@ -64,7 +60,7 @@ def source_file(source: str | SqlSource) -> Path:
     wanted = scheme(source)
     known: list[str] = []
     for name in source_names():
-        offered = list(_load(name).schemes())
+        offered = _load(name).SCHEMES
         if wanted in offered:
             return SOURCES / f"{name}.py"
         known += offered if name != _LAST else _STORES
@@ -81,7 +77,8 @@ def find_source(source: str | SqlSource) -> Source:
 
 def watch_path(data: Data) -> str | None:
     """The local file or folder that a local source reads (of a glob: the folder above its first `*`), else None."""
-    return find_source(data.source).watch(data)
+    watch: Callable[[Data], str | None] | None = getattr(find_source(data.source), "watch", None)
+    return watch(data) if watch else None
 
 
 def _load(name: str) -> Source:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
@@ -11,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadRequest
+from core.errors import BadRequest, near
 from core.schema.columns import ADDED, MEASURED, Column, Contract
 from core.schema.data import Data, Scalar
 from core.tables import access
 from pipelines.media.pictures import media_of, sha256_of
-from pipelines.sources._records import Record
+from pipelines.sources._files import Record, spelt
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,9 @@ class Shape:
         }
         for column, use in needed.items():
             if column not in columns:
-                near = difflib.get_close_matches(column, columns, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
                 has = ", ".join(map(str, columns)) or "none"
                 raise BadRequest(
-                    f"{name}: no column {column!r} (needed for {use!r}).{hint} Columns there: {has}. "
+                    f"{name}: no column {column!r} (needed for {use!r}). {near(column, columns)}Columns there: {has}. "
                     "Say under `columns:` which one it is."
                 )
 
@@ -172,13 +169,5 @@ def _clean(value: Any) -> tuple[Any, str | None]:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        return _spelt(value), "holds half a character (a lone surrogate)"
+        return spelt(value), "holds half a character (a lone surrogate)"
     return value, None
-
-
-def _spelt(text: str) -> str:
-    """Bytes that did not decode as "\\xe9", other halves of characters as "\\ud800"."""
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")

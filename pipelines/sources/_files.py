@@ -1,12 +1,13 @@
-"""Local files of a source, in a fixed order, and one checksum over all of them."""
+"""What a source or a reader hands on: files on this machine, in a fixed order and with one checksum, or rows."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from core.atomic_files import sha256_file
 from core.errors import BadRequest
@@ -45,7 +46,7 @@ class Files:
     def __iter__(self) -> Iterator[Found]:
         for path in self.listed if self.listed is not None else (self.folder,):
             for file in _walk(path, self.folder, ()):
-                yield Found(_text(file.relative_to(self.folder).as_posix()), file)
+                yield Found(spelt(file.relative_to(self.folder).as_posix()), file)
 
     def checksum(self) -> tuple[str, int]:
         """sha256 and count of the files. Of one file: its own; of several: of `sha256sum`'s lines about them."""
@@ -56,6 +57,29 @@ class Files:
             digest.update(f"{sha256_file(found.path)}  {found.name}\n".encode())
             count += 1
         return digest.hexdigest(), count
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row.
+
+    values: by the source's own names; a picture is a Path or bytes. place: "reviews.csv:17".
+    fault: why (a part of) it could not be read. raw: what stood there, where values do not say it.
+    """
+
+    values: Mapping[str, Any]
+    place: str
+    fault: str | None = None
+    raw: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one file, folder or query. columns: its names, or None when only the rows can tell."""
+
+    name: str
+    columns: Sequence[str] | None
+    records: Iterator[Record] = field(repr=False)
 
 
 def local(path: Path, *, named: str) -> Files:
@@ -85,7 +109,7 @@ def _walk(path: Path, top: Path, above: tuple[tuple[int, int], ...]) -> Iterator
         yield path
     elif path.is_dir() and here not in above:
         try:
-            names = sorted(child.name for child in path.iterdir() if _counts(child.name))
+            names = sorted(child.name for child in path.iterdir() if child.name[0] != "." and child.name != _CACHE)
         except OSError as error:
             raise BadRequest(f"{path} cannot be read ({error.strerror}).") from None
         for name in names:
@@ -105,10 +129,9 @@ def refuse_way_out(path: Path, top: Path) -> None:
         )
 
 
-def _counts(name: str) -> bool:
-    return not name.startswith(".") and name != _CACHE
-
-
-def _text(name: str) -> str:
-    """A file name as text: bytes that are not UTF-8 are spelt out."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def spelt(text: str) -> str:
+    """Bytes that did not decode as "\\xe9", other halves of characters as "\\ud800"."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

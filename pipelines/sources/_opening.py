@@ -1,17 +1,19 @@
-"""Opening files of rows: which ones there are, packed or not, capped lines, and what is refused at once."""
+"""Opening files of rows, or of one text: which there are, packed or not, capped lines, and what is refused at once."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from core.errors import BadData, BadRequest
-from pipelines.sources._files import Files, Found
+from core.schema.columns import Contract
+from core.schema.data import Data
+from pipelines.sources._files import Files, Found, Record
 
 _PACKED = (".gz",)
 
@@ -71,34 +73,21 @@ def _unpacked(found: Found) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Unpacking(found), _BUFFER_BYTES))
 
 
-class _Unpacking(io.RawIOBase):
+class _Unpacking(gzip.GzipFile):
     """A gzip's content, as long as it is in proportion. Raises BadRequest for a bomb."""
 
     def __init__(self, found: Found) -> None:
-        self._found, self._file = found, gzip.open(found.path)  # noqa: SIM115  closed with this
-        self._most = most_unpacked(found.path)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        super().__init__(found.path)
+        self._found, self._most = found, most_unpacked(found.path)
 
     def readinto(self, buffer: Any) -> int:
-        size = self._file.readinto(buffer)
-        if self._file.tell() > self._most:
+        size = super().readinto(buffer)
+        if self.tell() > self._most:
             raise BadRequest(
                 f"{self._found.name}: a gzip that unpacks to more than {MOST_TIMES} times its size "
                 f"({self._found.path}). It looks like a bomb: unpack it by hand if it is none."
             )
         return size
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 @contextmanager
@@ -130,15 +119,12 @@ class TooLong(Exception):
     """A line beyond MAX_CHARS; the rest of it has been skipped."""
 
 
-class Lines:
+class Lines(Iterator[str]):
     """Lines with their ends, numbered from 1; reading goes on after a TooLong."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self.number = 0
-
-    def __iter__(self) -> Lines:
-        return self
 
     def __next__(self) -> str:
         line = self._file.readline(MAX_CHARS + 1)
@@ -169,6 +155,30 @@ def undecoded(text: str, encoding: str) -> str | None:
             pass
         return f"not {encoding.upper()}"
     return None
+
+
+def document(path: Path, encoding: str) -> tuple[str | None, str | None]:
+    """A whole file as one text, and what is wrong with it or None. Line ends become "\\n", a byte order mark goes."""
+    try:
+        with path.open(encoding=encoding, errors="surrogateescape") as file:
+            text = file.read(MAX_CHARS + 1).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        return None, f"not {encoding.upper()} (byte {error.start})"
+    except LookupError:
+        raise BadRequest(f"encoding {encoding!r} is not known to Python. Examples: utf-8, latin-1, cp1252.") from None
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
+    if len(text) > MAX_CHARS:
+        return None, f"longer than {MAX_CHARS:,} characters"
+    return text, undecoded(text, encoding)
+
+
+def one_file(found: Found, data: Data, contract: Contract, values: Mapping[str, Any]) -> Record:
+    """A file that is one example: its text, or its path where its content is media."""
+    if contract.media:
+        return Record({**values, "path": found.path}, found.name)
+    text, fault = document(found.path, data.encoding)
+    return Record({**values, "path": found.name, "text": text}, found.name, fault=fault)
 
 
 def suffix_of(name: str) -> str:

@@ -16,13 +16,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from core.errors import BadData, BadRequest, HeadraceError
-from pipelines.sources._files import Files, Found
+from pipelines.sources._files import Files, Found, Record
 from pipelines.sources._opening import MAX_CHARS, MOST_TIMES, most_unpacked
-from pipelines.sources._records import Record
 from pipelines.sources.parsers import Parsed, Unreadable
 
 MAX_SECONDS = 60  # of processor time, for one document, or some rows of a table
@@ -46,11 +44,9 @@ class Parsers:
     def __enter__(self) -> Parsers:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None and self._process is not None:  # nobody wants what it has yet to say
-            self._process.kill()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._kill()
         self._end()
 
     def parse(self, name: str, path: Path, encoding: str) -> Parsed:
@@ -61,25 +57,25 @@ class Parsers:
     def rows(self, found: Found, folder: Path, encoding: str) -> Iterator[Record]:
         """The rows of a table of a folder. Raises Unreadable, perhaps behind some of them."""
         self._ask(found.name, str(found.path.absolute()), encoding, str(folder.absolute()))
-        whole = False
         try:
             while rows := self._answer()["rows"]:
                 yield from (Record(**row) for row in rows)
-            whole = True
         except Unreadable:
-            whole = True
             raise
-        finally:
-            if not whole and self._process is not None:  # nobody wants the rest
-                self._process.kill()
-                self._end()
+        except BaseException:
+            self._kill()
+            raise
 
     def _ask(self, *said: str) -> None:
-        process = self._process or self._start()
-        assert process.stdin is not None
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "pipelines.sources._parsing", str(self._seconds)],
+                cwd=_CODE, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_LEAN},
+            )  # fmt: skip
+        assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # of one that has ended
-            process.stdin.write(json.dumps(said) + "\n")
-            process.stdin.flush()
+            self._process.stdin.write(json.dumps(said) + "\n")
+            self._process.stdin.flush()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process is not None
@@ -92,12 +88,11 @@ class Parsers:
             raise Unreadable(said["fault"])
         return said
 
-    def _start(self) -> subprocess.Popen[str]:
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "pipelines.sources._parsing", str(self._seconds)],
-            cwd=_CODE, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_LEAN},
-        )  # fmt: skip
-        return self._process
+    def _kill(self) -> None:
+        """End it: nobody wants what it has yet to say."""
+        if self._process is not None:
+            self._process.kill()
+            self._end()
 
     def _end(self) -> int:
         process, self._process = self._process, None
@@ -117,8 +112,6 @@ class Parsers:
 
 def parse(name: str, path: Path, encoding: str) -> Parsed:
     """One document, in this process. Raises Unreadable."""
-    from pipelines.sources.parsers import docx, html, pdf
-
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise Unreadable(f"a file of {size:,} bytes; at most {MAX_FILE_BYTES:,} are parsed")
@@ -126,9 +119,17 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
         raise Unreadable("the file is empty")
     content = path.read_bytes()
     if name == "html":
+        from pipelines.sources.parsers import html
+
         found = html.parse(content, encoding)
+    elif name == "docx":
+        from pipelines.sources.parsers import docx
+
+        found = docx.parse(content)
     else:
-        found = docx.parse(content) if name == "docx" else pdf.parse(content)
+        from pipelines.sources.parsers import pdf
+
+        found = pdf.parse(content)
     if len(found.text) > MAX_CHARS:
         raise Unreadable(f"longer than {MAX_CHARS:,} characters")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,11 +12,8 @@ from core.workspace import expanded
 from pipelines.sources import Identity
 from pipelines.sources._files import Files, local, refuse_way_out
 
+SCHEMES = ("", "file")
 _MAGIC = re.compile(r"[*?[]")
-
-
-def schemes() -> Iterable[str]:
-    return ("", "file")
 
 
 def identify(data: Data, root: Path) -> Identity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from pipelines.sources._opening import is_html
 if TYPE_CHECKING:
     import httpx
 
+SCHEMES = ("http", "https")
 _TIMEOUT_S = 30.0  # without a byte
 _HEAD_BYTES = 1024
 _RETRYABLE = (408, 425, 429)  # and all from 500
@@ -36,15 +37,17 @@ _NOT_IN_NAMES = re.compile(r"[^\w.+ ()@=,-]")  # a slash that came as %2F, NUL, 
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 
 
-def schemes() -> Iterable[str]:
-    return ("http", "https")
-
-
 def identify(data: Data, root: Path) -> Identity:
     if data.sha256:
         return {"kind": "http", "sha256": data.sha256}
     with _get(str(data.source), {}) as answer:
-        return {"kind": "http", **_validators(answer)}
+        length = answer.headers.get("content-length")
+        return {
+            "kind": "http",
+            "etag": answer.headers.get("etag"),
+            "last_modified": answer.headers.get("last-modified"),
+            "length": int(length) if length else None,
+        }
 
 
 def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Files:
@@ -56,10 +59,6 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
         if data.sha256 or not known or not target.is_file():
             _download(url, downloads / f"{key}.part", target, data.sha256)
     return Files(target.parent, (target,))
-
-
-def watch(data: Data) -> None:
-    return None
 
 
 def download_name(url: str) -> str:
@@ -96,11 +95,15 @@ def _continue(url: str, part: Path) -> None:
     validator = json.loads(note.read_text(encoding="utf-8"))["validator"] if there else None
     headers = {"Range": f"bytes={there}-", "If-Range": validator} if validator else {}
     with _get(url, headers) as answer:
-        resumed = answer.status_code == _PARTIAL and _starts_at(answer) == there
+        start = answer.headers.get("content-range", "")
+        resumed = answer.status_code == _PARTIAL and start.startswith(f"bytes {there}-")
         if answer.status_code == _UNSATISFIABLE or (answer.status_code == _PARTIAL and not resumed):
             _forget(part)
         else:
-            write_text(note, json.dumps({"url": recorded(url), "validator": _strong(answer)}) + "\n")
+            etag = answer.headers.get("etag", "")
+            strong = "" if etag.startswith("W/") else etag  # If-Range takes one, or a date (RFC 9110, 13.1.5)
+            validator = strong or answer.headers.get("last-modified") or None
+            write_text(note, json.dumps({"url": recorded(url), "validator": validator}) + "\n")
             _save(answer, part, there if resumed else 0)
             return
     _continue(url, part)  # from the beginning: the part is gone
@@ -167,29 +170,6 @@ def _outages(url: str) -> Iterator[None]:
         raise BadRequest(f"{url}: {error}. Check the address.") from None
     except httpx.TransportError as error:
         raise Outage(f"{url}: no answer ({error or type(error).__name__}). Run again later.") from None
-
-
-def _validators(answer: httpx.Response) -> Identity:
-    length = answer.headers.get("content-length")
-    return {
-        "etag": answer.headers.get("etag"),
-        "last_modified": answer.headers.get("last-modified"),
-        "length": int(length) if length else None,
-    }
-
-
-def _strong(answer: httpx.Response) -> str | None:
-    """What If-Range may carry (RFC 9110, 13.1.5): a strong ETag, or else the date."""
-    etag = answer.headers.get("etag")
-    if etag and not etag.startswith("W/"):
-        return str(etag)
-    date = answer.headers.get("last-modified")
-    return str(date) if date else None
-
-
-def _starts_at(answer: httpx.Response) -> int | None:
-    start = answer.headers.get("content-range", "").removeprefix("bytes ").split("-")[0]
-    return int(start) if start.isdigit() else None
 
 
 def _forget(part: Path) -> None:

@@ -6,7 +6,7 @@ options: name, split (default: train), revision, data_files, data_dir, as `datas
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,17 +16,14 @@ from core.errors import BadRequest, Outage
 from core.schema.data import Data
 from core.workspace import expanded, leads_out
 from pipelines.sources import Identity
-from pipelines.sources._records import Record, Table
+from pipelines.sources._files import Record, Table
 
+SCHEMES = ("hub",)
 PREFIX = "hub://"
 OPTIONS = ("name", "split", "revision", "data_files", "data_dir")
 # Whose own faults come through `datasets` as they are: what it reads a file or a member of an archive with.
 _DECODERS = {"_pickle", "cbor2", "msgpack.exceptions", "struct", "tarfile", "zipfile", "zlib"}
 _SAID_CHARS = 200  # of a message of `datasets`: some list every suffix there is
-
-
-def schemes() -> Iterable[str]:
-    return ("hub",)
 
 
 def identify(data: Data, root: Path) -> Identity:
@@ -48,11 +45,9 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Tab
 
         rows = datasets.load_dataset(
             _name(data) if folder is None else str(folder),
-            name=options.get("name"),
+            **{key: options.get(key) for key in ("name", "data_files", "data_dir")},
             split=split,
             revision=identity.get("revision"),
-            data_files=options.get("data_files"),
-            data_dir=options.get("data_dir"),
             cache_dir=str(downloads / "hub"),
             streaming=True,
         )
@@ -86,26 +81,18 @@ def _cell(value: Any, feature: Any, folder: Path | None) -> tuple[Any, str | Non
     """A cell as the other sources have it, and what is wrong with it or None."""
     import datasets
 
+    if value is None:
+        return None, None
     if isinstance(feature, datasets.ClassLabel):
-        return _label(feature, value), None
+        return (None if value < 0 else str(feature.int2str(value))), None  # -1: there is none
     if not isinstance(feature, datasets.Image | datasets.Audio):
         return value, None
-    content = _content(value)
-    if isinstance(content, Path) and (folder is None or leads_out(content, folder)):
-        return None, f"{str(content)!r} lies outside the source's folder"
-    return content, None
-
-
-def _label(feature: Any, value: int | None) -> str | None:
-    """The class's name; -1 is the hub's way to say that there is none."""
-    return None if value is None or value < 0 else str(feature.int2str(value))
-
-
-def _content(value: Mapping[str, Any] | None) -> bytes | Path | None:
-    """What stands for a picture that is not decoded: its bytes, or its file here."""
-    if value is None:
-        return None
-    return value["bytes"] if value["bytes"] is not None else Path(value["path"])
+    if value["bytes"] is not None:
+        return value["bytes"], None
+    file = Path(value["path"])
+    if folder is None or leads_out(file, folder):
+        return None, f"{str(file)!r} lies outside the source's folder"
+    return file, None
 
 
 def _name(data: Data) -> str:
@@ -152,14 +139,9 @@ def _faults(data: Data) -> Iterator[None]:
     except (HTTPError, ConnectionError, TimeoutError) as error:
         said = type(error).__name__
         raise Outage(f"source {data.source}: the hub cannot be reached ({said}). Run again later.") from None
-    except (DatasetsError, ValueError, FileNotFoundError, RuntimeError, EOFError) as error:
-        raise _unreadable(data, error) from None
     except Exception as error:
-        if type(error).__module__ not in _DECODERS:
+        of_data = isinstance(error, DatasetsError | ValueError | FileNotFoundError | RuntimeError | EOFError)
+        if not of_data and type(error).__module__ not in _DECODERS:
             raise
-        raise _unreadable(data, error) from None
-
-
-def _unreadable(data: Data, error: Exception) -> BadRequest:
-    said = (str(error) or type(error).__name__).splitlines()[0][:_SAID_CHARS]
-    return BadRequest(f"source {data.source}: it cannot be read with {data.options}: {said}")
+        said = (str(error) or type(error).__name__).splitlines()[0][:_SAID_CHARS]
+        raise BadRequest(f"source {data.source}: it cannot be read with {data.options}: {said}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 from core.schema.data import Data
@@ -10,9 +10,7 @@ from core.weights.packages import package_parts, package_path
 from pipelines.sources import Identity
 from pipelines.sources._files import Files, local
 
-
-def schemes() -> Iterable[str]:
-    return ("package",)
+SCHEMES = ("package",)
 
 
 def identify(data: Data, root: Path) -> Identity:
@@ -25,14 +23,8 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
     return _files(data)
 
 
-def watch(data: Data) -> None:
-    return None
-
-
 def package_version(name: str) -> str | None:
     """The version of the distribution that an importable package came with, where one says so."""
-    from importlib.metadata import PackageNotFoundError, packages_distributions, version
-
     try:
         return version(name)
     except PackageNotFoundError:

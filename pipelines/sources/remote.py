@@ -8,11 +8,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import fsspec
 
 from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest, Outage
@@ -27,21 +29,11 @@ _NOT_STORES = {
     "file", "local", "http", "https", "data", "async_wrapper", "asyncwrapper", "asynclocal", "blockcache", "cached",
     "filecache", "simplecache", "dir", "generic", "reference", "root", "tar", "zip", "libarchive", "dvc",
 }  # fmt: skip
-# What stores call the checksum, version or date of a file, best first.
-_MARKS = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "content_md5",
-    "VersionId",
-    "sha",
-    "LastModified",
-    "last_modified",
-    "mtime",
-    "created",
-)
+SCHEMES = sorted(set(fsspec.available_protocols()) - _NOT_STORES)
+# What stores call the checksum or version of a file, best first; else its date.
+_MARKS = ("ETag", "etag", "md5Hash", "content_md5", "VersionId", "sha")
+_DATES = ("LastModified", "last_modified", "mtime", "created")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of this machine, not of the store
-_DENIED = ("NoCredentialsError", "CredentialsError", "DefaultCredentialsError")
 
 
 @dataclass(frozen=True)
@@ -52,12 +44,6 @@ class Remote:
     name: str
     mark: str
     size: int
-
-
-def schemes() -> Iterable[str]:
-    import fsspec
-
-    return sorted(set(fsspec.available_protocols()) - _NOT_STORES)
 
 
 def identify(data: Data, root: Path) -> Identity:
@@ -83,10 +69,6 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
             if not (target.is_file() and target.stat().st_size == file.size):
                 _copy(store, file, target)
     return Files(folder, tuple(folder / file.name for file in files) if len(files) == 1 else None)
-
-
-def watch(data: Data) -> None:
-    return None
 
 
 def _copy(store: Any, file: Remote, target: Path) -> None:
@@ -118,7 +100,7 @@ def _listing(store: Any, path: str, source: str) -> list[Remote]:
 
 
 def _mark(info: Mapping[str, Any]) -> str:
-    return next((str(info[key]).strip('"') for key in _MARKS if info.get(key)), "")
+    return next((str(info[key]).strip('"') for key in (*_MARKS, *_DATES) if info.get(key)), "")
 
 
 @contextmanager
@@ -127,8 +109,6 @@ def _store(source: str) -> Iterator[tuple[Any, str]]:
 
     Raises BadRequest for a chain ("zip://a::s3://b"): another file system may hide in it, that of this machine for one.
     """
-    import fsspec
-
     if "::" in source:
         raise BadRequest(f"source {source}: a chain of file systems ('::') is not read. Name the file itself.")
 
@@ -144,16 +124,9 @@ def _store(source: str) -> Iterator[tuple[Any, str]]:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise
         raise Outage(f"source {source}: no answer ({error or type(error).__name__}). Run again later.") from None
-    except _library_faults() as error:
-        if type(error).__name__ in _DENIED:
+    except Exception as error:
+        if not any(kind.__module__ == "botocore.exceptions" for kind in type(error).__mro__):  # of what s3fs stands on
+            raise
+        if type(error).__name__ == "NoCredentialsError":
             raise BadRequest(f"source {source}: {error}. Set the store's own variables.") from None
         raise Outage(f"source {source}: no answer ({error}). Run again later.") from None
-
-
-def _library_faults() -> tuple[type[Exception], ...]:
-    """What the libraries below fsspec raise of their own, as far as they are installed."""
-    try:
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-    except ImportError:
-        return ()
-    return (BotoCoreError, ClientError)

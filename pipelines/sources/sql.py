@@ -8,19 +8,22 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadRequest, Outage
 from core.schema.data import Data, SqlSource
 from pipelines.sources import Identity
-from pipelines.sources._records import Record, Table
+from pipelines.sources._files import Record, Table
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, CursorResult, Engine
+    from sqlalchemy import CursorResult, Engine
 
+SCHEMES = ("sql",)
 _BATCH_ROWS = 1000
 _MODULUS = 2**256
 _READS = (
@@ -29,14 +32,10 @@ _READS = (
 )  # fmt: skip
 
 
-def schemes() -> Iterable[str]:
-    return ("sql",)
-
-
 def identify(data: Data, root: Path) -> Identity:
     """A sum of hashes of the rows: it does not depend on their order, and sees every changed cell."""
     total = count = 0
-    with _faults(data), _rows(data) as result:
+    with _rows(data) as result:
         for row in result:
             total += int.from_bytes(hashlib.sha256(repr(tuple(row)).encode("utf-8", "surrogatepass")).digest())
             count += 1
@@ -44,26 +43,19 @@ def identify(data: Data, root: Path) -> Identity:
 
 
 def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Table:
-    with _faults(data), _rows(data) as result:
+    with _rows(data) as result:
         columns = list(result.keys())
     return Table(f"query of {_source(data).sql.url_env}", columns, _records(data, columns))
 
 
-def watch(data: Data) -> None:
-    return None
-
-
 def _records(data: Data, columns: list[str]) -> Iterator[Record]:
-    with _faults(data), _rows(data) as result:
+    with _rows(data) as result:
         for number, row in enumerate(result, start=1):
             yield Record(dict(zip(columns, map(_plain, row), strict=True)), f"row {number} of the query")
 
 
 def _plain(value: Any) -> Any:
     """A cell as Parquet takes it: what a driver returns of its own types is spelt out."""
-    from datetime import date, datetime
-    from decimal import Decimal
-
     if isinstance(value, Decimal):
         return float(value)
     if value is None or isinstance(value, str | bool | int | float | bytes | datetime | date):
@@ -73,23 +65,33 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def _rows(data: Data) -> Iterator[CursorResult[Any]]:
-    """The result of the query, fetched a batch at a time, in a transaction that is rolled back."""
-    from sqlalchemy import text
+    """The result of the query, fetched a batch at a time, in a transaction that is rolled back.
 
-    engine = _engine(data)
+    The database's faults become messages that carry neither the URL nor a password.
+    """
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+    query, engine = _source(data).sql, _engine(data)
     try:
         with engine.connect() as connection:
-            if engine.dialect.name == "sqlite":
-                _only_read(connection)
-            yield connection.execution_options(yield_per=_BATCH_ROWS).execute(text(_source(data).sql.query))
+            if engine.dialect.name == "sqlite":  # a query could else write files anywhere (VACUUM INTO, ATTACH)
+                raw: Any = connection.connection.dbapi_connection
+                raw.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY)
+            yield connection.execution_options(yield_per=_BATCH_ROWS).execute(text(query.query))
+    except DBAPIError as error:
+        if isinstance(error, OperationalError | InterfaceError) and (
+            error.statement is None or error.connection_invalidated
+        ):
+            said = f"does not answer ({type(error.orig).__name__})"
+            raise Outage(f"sql: the database of {query.url_env} {said}.") from None
+        said = str(error.orig).splitlines()[0].rstrip(".")  # the database's own first line, which is about the query
+        raise BadRequest(f"sql: the query of {query.url_env} fails: {said}.") from None
+    except SQLAlchemyError as error:
+        said = f"cannot be run ({type(error).__name__}). It must return rows."
+        raise BadRequest(f"sql: the query of {query.url_env} {said}") from None
     finally:
         engine.dispose()
-
-
-def _only_read(connection: Connection) -> None:
-    """SQLite works with this user's rights: a query could else write files (VACUUM INTO, ATTACH) anywhere."""
-    raw: Any = connection.connection.dbapi_connection
-    raw.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY)
 
 
 def _engine(data: Data) -> Engine:
@@ -109,31 +111,6 @@ def _engine(data: Data) -> Engine:
         raise BadRequest(f"sql: {name} holds no URL that SQLAlchemy knows (dialect+driver://user@host/db).") from None
     except (NoSuchModuleError, ImportError) as error:
         raise BadRequest(f"sql: {name} needs a driver that is not installed ({error}).") from None
-
-
-@contextmanager
-def _faults(data: Data) -> Iterator[None]:
-    """Faults of the database as messages that carry neither the URL nor a password."""
-    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-
-    name = _source(data).sql.url_env
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        if error.statement is None or error.connection_invalidated:
-            raise Outage(f"sql: the database of {name} does not answer ({type(error.orig).__name__}).") from None
-        raise BadRequest(f"sql: the query of {name} fails: {_said(error)}.") from None
-    except DBAPIError as error:
-        raise BadRequest(f"sql: the query of {name} fails: {_said(error)}.") from None
-    except SQLAlchemyError as error:
-        raise BadRequest(
-            f"sql: the query of {name} cannot be run ({type(error).__name__}). It must return rows."
-        ) from None
-
-
-def _said(error: Any) -> str:
-    """The database's own first line, which is about the query."""
-    return str(error.orig).splitlines()[0].rstrip(".")
 
 
 def _source(data: Data) -> SqlSource:

@@ -49,21 +49,17 @@ class LikeLengths(Sampler[int]):
     def __init__(self, lengths: Sequence[int], batch: int) -> None:
         self.lengths, self.batch = torch.tensor(lengths), batch
         self.drawn_from: Tensor | None = None  # state of torch's generator when the last order was drawn
-        self._replay: Tensor | None = None
-
-    def replay(self, drawn_from: Tensor) -> None:
-        """Draw the next order again as it was drawn from that state, leaving torch's own generator alone."""
-        self._replay = drawn_from
+        self.replay: Tensor | None = None  # draw the next order from that state, and leave torch's own generator alone
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.default_generator
-        if self._replay is not None:
+        if self.replay is not None:
             generator = torch.Generator()
-            generator.set_state(self._replay)
-            self._replay = None
+            generator.set_state(self.replay)
+            self.replay = None
         self.drawn_from = generator.get_state()
         batches: list[Tensor] = []
         shuffled = torch.randperm(len(self.lengths), generator=generator)

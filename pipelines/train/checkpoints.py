@@ -41,7 +41,7 @@ class Checkpoints:
         """Write one beside and swap it in, synced; then the oldest go. Raises OSError when the disk is full."""
         from safetensors.torch import save_file
 
-        with replacing(self._place(checkpoint.step)) as place:
+        with replacing(self.folder / f"step-{checkpoint.step:08d}") as place:
             for name, tensors in checkpoint.tensors.items():
                 save_file({key: value.contiguous() for key, value in tensors.items()}, place / f"{name}.safetensors")
             write_json(place / _STATE, checkpoint.state)
@@ -64,9 +64,6 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove them all: the training has ended and its model is in place."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _place(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}"
 
     def _places(self) -> list[Path]:
         """Newest first; what a killed save left under another name is not among them."""

@@ -16,11 +16,11 @@ from core.atomic_files import replacing, sha256_json, write_json
 from core.closure import BOUNDARY, closure, code_hash
 from core.errors import BadData, BadRequest
 from core.manifest import read_manifest, require_whole, write_manifest
-from core.schema.lock import BaseIdentity
 from core.schema.model import Compute, Model, Training
 from core.tables.prepared import ENCODER, read_features
 from core.tables.task import Base, Task
 from core.weights.base_store import FOLDER, seal
+from core.weights.determinism import steady
 from core.workspace import Job
 from pipelines.bases import base_of
 from pipelines.tasks import find_task, task_file
@@ -45,7 +45,7 @@ def run(job: Job) -> None:
     digest = sha256_json(require_whole(prepared)["files"])
     model, training = job.section("model", Model), job.section("training", Training)
     task = find_task(settings["task"])
-    base = base_of(model, job.section("bases", dict[str, BaseIdentity]), job.workspace.root)
+    base = base_of(job)
     module = start(job, task, base)
     key = training_key(job, data=digest, base=base)
     checkpoints = Checkpoints(job.workspace.var / "checkpoints" / job.name / key[:_KEY_CHARACTERS])
@@ -94,8 +94,6 @@ def training_key(job: Job, *, data: str, base: Base) -> str:
 
 def start(job: Job, task: Task, base: Base) -> nn.Module:
     """The module before training, in a process that computes the same from the same from now on."""
-    from core.weights.determinism import steady
-
     steady(threads=job.section("compute", Compute).threads)
     seed = job.section("training", Training).seed
     return task.build(job.section("model", Model), base=base, folder=job.folder / "prepared" / ENCODER, seed=seed)

@@ -26,16 +26,9 @@ from core.atomic_files import write_text
 from core.errors import HeadraceError
 from core.progress import Progress
 from core.schema.model import Training
+from pipelines.train import training_state
 from pipelines.train.batches import EncodedRows, LikeLengths, Row, by_length
 from pipelines.train.checkpoints import Checkpoint, Checkpoints
-from pipelines.train.training_state import (
-    learnt,
-    optimizer_parts,
-    put_back,
-    random_parts,
-    restore_optimizer,
-    restore_random,
-)
 
 CHECKPOINT_EVERY_S = 300.0  # and at the end of every epoch
 _LOGS = 100  # lines of the history beside the epochs' ends
@@ -91,7 +84,9 @@ def fit(
             print(f"train: going on after step {newest.step} of {steps}", file=sys.stderr, flush=True)
             progress.advance(newest.step)
             trainer.go_on(newest)
-    _require_finite(module, trainer)
+    for name, value in module.named_parameters():  # the last update is followed by no loss
+        if not bool(torch.isfinite(value).all()):
+            raise _not_finite(f"the weights {name} are no numbers", trainer)
     return trainer.history.lines
 
 
@@ -135,7 +130,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
             return super()._get_train_sampler(rows)
         self.order = LikeLengths(rows.lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
         if self._from is not None and "order" in self._from.tensors["random"]:
-            self.order.replay(self._from.tensors["random"]["order"])
+            self.order.replay = self._from.tensors["random"]["order"]
         return self.order
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
@@ -147,15 +142,15 @@ class _Trainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.checkpoints is None or self.control.should_training_stop:
             return  # the last one: training would go on past its end from there
-        optimizer, optimizer_rest = optimizer_parts(self.optimizer)
-        generators, generators_rest = random_parts()
+        optimizer, optimizer_rest = training_state.optimizer_parts(self.optimizer)
+        generators, generators_rest = training_state.random_parts()
         if self.order is not None and self.order.drawn_from is not None and not _at_epoch_end(self.state):
             generators["order"] = self.order.drawn_from
-        tensors = {"weights": learnt(self.model), "optimizer": optimizer, "random": generators}
+        tensors = {"weights": training_state.learnt(self.model), "optimizer": optimizer, "random": generators}
         if self.best is not None:
             tensors["best"] = self.best.weights
         state = {
-            "trainer": _as_json(self.state),
+            "trainer": {**dataclasses.asdict(self.state), "log_history": []},  # the history stands once, below
             "schedule": self.lr_scheduler.state_dict(),
             "optimizer": optimizer_rest,
             "random": generators_rest,
@@ -167,19 +162,21 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         assert self._from is not None
-        put_back(self.model, self._from.tensors["weights"])
+        training_state.put_back(self.model, self._from.tensors["weights"])
         if self.best is not None:
             self.best.restore(self._from.state["best"], self._from.tensors.get("best", {}))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if self._from is not None:
-            restore_optimizer(self.optimizer, self._from.tensors["optimizer"], self._from.state["optimizer"])
+            training_state.restore_optimizer(
+                self.optimizer, self._from.tensors["optimizer"], self._from.state["optimizer"]
+            )
             self.lr_scheduler.load_state_dict(self._from.state["schedule"])
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Called when the batches before the checkpoint have been passed over."""
         assert self._from is not None
-        restore_random(self._from.tensors["random"], self._from.state["random"])
+        training_state.restore_random(self._from.tensors["random"], self._from.state["random"])
         loss, self._globalstep_last_logged = self._from.state["loss_since_line"]
         self._tr_loss += loss
 
@@ -202,12 +199,10 @@ class _History(TrainerCallback):  # type: ignore[misc]
         for line in self.lines:
             self.listen(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.progress.advance(1, loss=round(self.loss, 4))
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, *, logs: dict[str, float], **_: Any) -> None:
         metrics = {name: float(value) for name, value in logs.items() if not name.endswith(_WALL_TIME)}
         metrics.pop("train_loss", None)
         self.loss = metrics.get("loss", self.loss)
@@ -223,28 +218,18 @@ class _Best(TrainerCallback):  # type: ignore[misc]
         self.patience, self.waited, self.lowest = patience, 0, math.inf
         self.weights: dict[str, Tensor] = {}
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        model: nn.Module,
-        metrics: dict[str, float],
-        **_: Any,
-    ) -> None:
-        if metrics["eval_loss"] < self.lowest:
-            self.lowest, self.waited = metrics["eval_loss"], 0
-            self.weights = {name: value.detach().clone() for name, value in learnt(model).items()}
+    def on_evaluate(self, args: Any, state: Any, control: TrainerControl, **told: Any) -> None:
+        if (loss := told["metrics"]["eval_loss"]) < self.lowest:
+            self.lowest, self.waited = loss, 0
+            learnt = training_state.learnt(told["model"])
+            self.weights = {name: value.detach().clone() for name, value in learnt.items()}
         else:
             self.waited += 1
             control.should_training_stop = self.waited >= self.patience
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: nn.Module, **_: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, *, model: nn.Module, **_: Any) -> None:
         if self.weights:
-            put_back(model, self.weights)
+            training_state.put_back(model, self.weights)
 
     def as_json(self) -> dict[str, Any]:
         return {"waited": self.waited, "lowest": None if math.isinf(self.lowest) else self.lowest}
@@ -260,23 +245,18 @@ class _Checkpointing(TrainerCallback):  # type: ignore[misc]
     def __init__(self) -> None:
         self.last = time.monotonic()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         control.should_save = time.monotonic() - self.last >= CHECKPOINT_EVERY_S and not _at_epoch_end(state)
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         control.should_save = True
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.last = time.monotonic()
 
 
 def _at_epoch_end(state: TrainerState) -> bool:
     return bool(state.epoch == int(state.epoch))
-
-
-def _as_json(state: TrainerState) -> dict[str, Any]:
-    """The state as Trainer would write it, but for the history, which stands once."""
-    return {**dataclasses.asdict(state), "log_history": []}
 
 
 def _arguments(plan: Plan, *, log_every: int, validates: bool) -> TrainingArguments:
@@ -302,13 +282,6 @@ def _arguments(plan: Plan, *, log_every: int, validates: bool) -> TrainingArgume
         remove_unused_columns=False,  # or every column that forward() does not name is dropped
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-
-
-def _require_finite(module: nn.Module, trainer: Trainer) -> None:
-    """The last update is followed by no loss, so the weights themselves are looked at."""
-    for name, value in module.named_parameters():
-        if not bool(torch.isfinite(value).all()):
-            raise _not_finite(f"the weights {name} are no numbers", trainer)
 
 
 def _not_finite(what: str, trainer: Trainer) -> HeadraceError:

@@ -55,10 +55,7 @@ def random_parts() -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64))}
     if torch.cuda.is_available():
         tensors |= {f"{_CUDA}{at}": state for at, state in enumerate(torch.cuda.get_rng_state_all())}
-    rest = {
-        "numpy": [kind, int(position), int(has_gauss), float(gauss)],
-        "python": [version, list(numbers), following],
-    }
+    rest = {"numpy": [kind, int(position), int(has_gauss), float(gauss)], "python": [version, list(numbers), following]}
     return tensors, rest
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 MOST_EDGES = 65  # at most 1/64 of the rows between two neighbours bounds the error; the lock stays readable
 Profile = Mapping[str, Any]
@@ -32,8 +31,6 @@ def histogram(values: np.ndarray[Any, Any]) -> dict[str, list[float]]:
     values: any length above 0, any order; not finite ones are left out. All distinct values are edges when there
     are few, quantiles when there are many.
     """
-    import numpy as np
-
     ordered = np.sort(values[np.isfinite(values)].astype(np.float64))
     if not len(ordered):
         return {"edges": [], "cumulative": []}
@@ -87,8 +84,6 @@ def _total_variation(now: Mapping[str, float], reference: Mapping[str, float]) -
 
 def _kolmogorov_smirnov(name: str, now: Mapping[str, Any], reference: Mapping[str, Any]) -> Distance:
     """The largest difference between the shares of values up to x, over every edge x of either histogram."""
-    import numpy as np
-
     edges = np.union1d(now["edges"], reference["edges"])
     gaps = np.abs(_share_up_to(edges, now) - _share_up_to(edges, reference))
     at = int(np.argmax(gaps))
@@ -101,8 +96,6 @@ def _kolmogorov_smirnov(name: str, now: Mapping[str, Any], reference: Mapping[st
 
 
 def _share_up_to(points: np.ndarray[Any, Any], histogram: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    import numpy as np
-
     cumulative = np.concatenate([[0.0], histogram["cumulative"]])
     shares: np.ndarray[Any, Any] = cumulative[np.searchsorted(histogram["edges"], points, side="right")]
     return shares

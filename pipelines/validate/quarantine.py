@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from core.errors import BadData
 from core.schema.columns import ADDED, PLACE, Contract
+from core.tables.keys import Mask
 from pipelines.expectations.rules import Check, Tally
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from pipelines.validate.duplicates import Mask
 
 BATCH_ROWS = 20_000  # some tens of MB of texts at a time
 
 
 def batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Batches of rows, each with the position of its first."""
-    import pyarrow.parquet as pq
-
     start = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
@@ -34,9 +31,6 @@ def check_schema(path: Path, examples: Contract) -> list[str]:
 
     Raises BadData when one that the contract requires is missing, or any of them has another type.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schema = pq.read_schema(path)
     if not pq.read_metadata(path).num_rows:
         raise BadData(f"{path}: the table of examples has no rows. Widen the source, or `data.where`.")
@@ -64,9 +58,6 @@ def write_screened(
 
     Returns what was seen of the bad rows, and the places of the wanted positions.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     reasons = _by_row(checks)
     tally, places = Tally(), {}
     schema = pq.read_schema(raw).remove_metadata()

@@ -1,22 +1,20 @@
-"""What is remembered of every row while a table of examples is read: a few numbers each."""
+"""What is remembered of every row while a table of examples is read, a few numbers each, and what they show together:
+the same content twice, under two labels, or on both sides of the split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from core.schema.columns import CONTENT_HASH, MEASURED, Contract
 from core.schema.data import Split
-from core.tables.keys import codes, loose_key
+from core.tables.keys import Mask, Numbers, codes, loose_key
 from core.tables.split import sides
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from pipelines.validate.duplicates import Mask, Numbers
 
 _WORDLESS = loose_key("")  # texts of signs and emoji alone are not all the same text
 
@@ -33,19 +31,14 @@ class Facts:
     measures: dict[str, np.ndarray[Any, Any]]  # what drift compares: lengths and numbers
 
 
-def content_column(contract: Contract) -> str:
-    """The column that a task's key is made from: the text itself, or for media the hash of the file."""
-    return CONTENT_HASH if contract.media else contract.content
-
-
 def facts_of(rows: pd.DataFrame, contract: Contract, *, key: Callable[[str], str], split: Split | None) -> Facts:
     """The facts of some rows. split: None when nothing is split."""
-    import numpy as np
-    import pandas as pd
-
-    contents = rows[content_column(contract)].fillna("").astype(str)
+    contents = rows[CONTENT_HASH if contract.media else contract.content].fillna("").astype(str)
     keys = [key(content) for content in contents]
-    loose = keys if contract.media else [_loose(content, own) for content, own in zip(contents, keys, strict=True)]
+    loose = keys
+    if not contract.media:
+        pairs = zip(map(loose_key, contents), keys, strict=True)
+        loose = [own if found == _WORDLESS else found for found, own in pairs]
     in_test = np.zeros(len(rows), dtype=bool)
     if split is not None:
         in_test = (sides(rows.assign(key=pd.Series(keys, rows.index, dtype="str")), split) == "test").to_numpy(bool)
@@ -63,34 +56,47 @@ def facts_of(rows: pd.DataFrame, contract: Contract, *, key: Callable[[str], str
 
 def joined(parts: Sequence[Facts]) -> Facts:
     """The facts of consecutive parts of a table as those of the whole."""
-    import numpy as np
-
-    def together(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
+    names = ("keys", "loose", "labels", "in_test")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return Facts(
-        keys=together("keys"),
-        loose=together("loose"),
-        labels=together("labels"),
+        **arrays,
         label_names={code: name for part in parts for code, name in part.label_names.items()},
-        in_test=together("in_test"),
         measures={name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
     )
 
 
-def label_counts(facts: Facts, rows: Iterable[int] | Numbers) -> dict[str, int]:
+def label_counts(facts: Facts, rows: Numbers) -> dict[str, int]:
     """How many of these rows carry each label."""
-    import numpy as np
-
-    values, counts = np.unique(facts.labels[np.asarray(rows, dtype=np.int64)], return_counts=True)
+    values, counts = np.unique(facts.labels[rows], return_counts=True)
     named = {facts.label_names[int(value)]: int(count) for value, count in zip(values, counts, strict=True)}
     return dict(sorted(named.items()))
 
 
-def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[Any, Any]]:
-    import numpy as np
-    import pandas as pd
+def count_repeats(keys: Numbers, kept: Mask) -> int:
+    """How many of the kept rows repeat the key of another one: what removing duplicates will remove."""
+    return int(kept.sum()) - len(np.unique(keys[kept]))
 
+
+def contradictions(keys: Numbers, labels: Numbers, kept: Mask) -> Numbers:
+    """The kept rows whose key stands under more than one label, all of them; ascending."""
+    rows = np.flatnonzero(kept)
+    if not len(rows):
+        return rows
+    order = rows[np.lexsort((labels[rows], keys[rows]))]
+    new_key = np.r_[True, keys[order][1:] != keys[order][:-1]]
+    new_label = new_key | np.r_[True, labels[order][1:] != labels[order][:-1]]
+    group = np.cumsum(new_key) - 1
+    per_group = np.bincount(group, weights=new_label)
+    return np.sort(order[per_group[group] > 1])
+
+
+def leaks(keys: Numbers, in_test: Mask, kept: Mask) -> Numbers:
+    """The kept rows outside the test split whose key a kept row of the test split has as well; ascending."""
+    tested = np.unique(keys[kept & in_test])
+    return np.flatnonzero(kept & ~in_test & np.isin(keys, tested))
+
+
+def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[Any, Any]]:
     found = {}
     for name, column in contract.columns.items():
         if name in rows and column.kind == "text":
@@ -102,11 +108,6 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
             if name in rows and pd.api.types.is_numeric_dtype(rows[name]):
                 found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)
     return found
-
-
-def _loose(content: str, key: str) -> str:
-    loose = loose_key(content)
-    return key if loose == _WORDLESS else loose
 
 
 def _code(name: str) -> int:

@@ -13,7 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
 
 from core.atomic_files import replacing, write_json, write_text
 from core.errors import BadData
@@ -25,6 +28,7 @@ from core.schema.expectations import DataContract
 from core.tables.keys import text_key
 from core.tables.split import check_columns
 from core.workspace import Job
+from pipelines.expectations.expectation_plan import plan
 from pipelines.expectations.outcome import Outcome, refuse_exceptions
 from pipelines.expectations.rules import Tally
 from pipelines.tasks import find_task
@@ -32,10 +36,6 @@ from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
 from pipelines.validate.quarantine import batches, check_schema, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
 from pipelines.validate.verdict import judge, problems, report, summary
-
-if TYPE_CHECKING:
-    import pandas as pd
-from pipelines.expectations.expectation_plan import plan
 
 _LONG = {"unexpected_list", "unexpected_index_query", "partial_unexpected_index_list", "partial_unexpected_counts"}
 _RUN = {"run_name": "validate", "run_time": "1970-01-01T00:00:00Z"}
@@ -77,9 +77,6 @@ def scan(
     raw: Path, engine: Engine, outcomes: Sequence[Outcome], facts_of_rows: Callable[[pd.DataFrame], Facts]
 ) -> Facts:
     """Read the table once: every rule over its rows, and the facts of each row."""
-    import pandas as pd
-    import pyarrow.parquet as pq
-
     fault, *others = outcomes
     by_batch = [outcome for outcome in others if not outcome.whole]
     parts = []
@@ -111,22 +108,14 @@ def _its_columns(table: Any, outcome: Outcome) -> pd.DataFrame:
 def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
     """Great Expectations' own pages: index.html says what came of the contract, expectations.html what it is."""
     import great_expectations as gx
-    from great_expectations.core.expectation_validation_result import (
-        ExpectationSuiteValidationResult,
-        ExpectationValidationResult,
-    )
-    from great_expectations.render.renderer.page_renderer import (
-        ExpectationSuitePageRenderer,
-        ValidationResultsPageRenderer,
-    )
+    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+    from great_expectations.render.renderer import ExpectationSuitePageRenderer, ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
     shown = [worded(outcome.expectation) for outcome in outcomes]
     results = [
         ExpectationValidationResult(
-            success=outcome.passed,
-            expectation_config=expectation.configuration,
-            result=escaped(outcome.result()),
+            success=outcome.passed, expectation_config=expectation.configuration, result=escaped(outcome.result())
         )
         for outcome, expectation in zip(outcomes, shown, strict=True)
     ]

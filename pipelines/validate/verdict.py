@@ -5,22 +5,19 @@ Pure: facts and checks in, a Judgement out; the words for a person are made once
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from core.errors import near
 from core.schema.columns import Contract
 from core.schema.expectations import DataContract
+from core.tables.keys import Mask
 from pipelines.expectations.rules import Check, Tally
 from pipelines.validate.drift import Distance, Profile, distances, make_profile
-from pipelines.validate.duplicates import contradictions, count_repeats, leaks
-from pipelines.validate.row_facts import Facts, label_counts
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from pipelines.validate.duplicates import Mask
+from pipelines.validate.row_facts import Facts, contradictions, count_repeats, label_counts, leaks
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,6 @@ def judge(
     reference: Profile | None,
 ) -> Judgement:
     """Add what stands between rows to what was found in each of them."""
-    import numpy as np
-
     found = list(checks)
     clean = np.ones(len(facts.keys), dtype=bool)
     for check in found:
@@ -89,12 +84,10 @@ def problems(judgement: Judgement, tally: Tally, places: Mapping[int, str], cont
         yield f"{bad:,} of {total:,} rows ({share}) are bad, `at_most` allows {contract.at_most:.1%}:{reasons}"
     others = sorted(set(judgement.labels or ()) - set(judgement.scarce))
     for label, (count, first) in judgement.scarce.items():
-        near = difflib.get_close_matches(label, others, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         yield (
             f"label {label!r} on {count:,} of {total:,} rows (first: {places.get(first, '')}), "
-            f"`min_rows_per_label` asks for {contract.min_rows_per_label}.{hint} "
-            f"Labels with enough rows: {', '.join(others) or 'none'}"
+            f"`min_rows_per_label` asks for {contract.min_rows_per_label}. "
+            f"{near(label, others)}Labels with enough rows: {', '.join(others) or 'none'}"
         )
     for distance in judgement.drift or ():
         if distance.value > contract.drift:
@@ -161,8 +154,6 @@ def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: bool)
 
 def _scarce(facts: Facts, clean: Mask, least: int) -> dict[str, tuple[int, int]]:
     """Labels that fewer than `least` different contents carry."""
-    import numpy as np
-
     rows: np.ndarray[Any, np.dtype[np.int64]] = np.flatnonzero(clean)
     _, first_of_key = np.unique(facts.keys[rows], return_index=True)
     counts = label_counts(facts, rows[first_of_key])

@@ -1,6 +1,6 @@
 """How documents become text, a file a format. HTML and DOCX become Markdown, so that headings stay headings.
 
-What people wrote elsewhere is parsed in a process of its own (_process.py), within limits. The libraries are imported
+What people wrote elsewhere is parsed in a process of its own (_parsing.py), within limits. The libraries are imported
 there, when a document needs them. Raise a format's version when the same file gives other text: it is part of a
 chunk's id.
 """

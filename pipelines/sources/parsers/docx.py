@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from io import BytesIO
-from typing import Any
+
+import mammoth
+from lxml import etree
 
 from pipelines.sources.parsers import Parsed, Unreadable, html
 
@@ -17,15 +19,13 @@ _CORE, _TITLE = "docProps/core.xml", "{http://purl.org/dc/elements/1.1/}title"
 
 def parse(content: bytes) -> Parsed:
     """Raises Unreadable."""
-    import mammoth
-
     if content.startswith(_OLE):
         raise Unreadable("encrypted, or of Word 97: save it as DOCX without a password")
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             _refuse_bomb(archive)
             title = _title(archive)
-        made = mammoth.convert_to_html(BytesIO(content), style_map=_TITLES, convert_image=_nothing)
+        made = mammoth.convert_to_html(BytesIO(content), style_map=_TITLES, convert_image=lambda _: [])
     except (zipfile.BadZipFile, EOFError, KeyError, OSError) as error:
         raise Unreadable(f"no DOCX, or one that was cut off ({error})") from None
     found = html.of_text(made.value)
@@ -44,8 +44,6 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
 
 
 def _title(archive: zipfile.ZipFile) -> str:
-    from lxml import etree
-
     if _CORE not in archive.namelist():
         return ""
     plain = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
@@ -54,7 +52,3 @@ def _title(archive: zipfile.ZipFile) -> str:
     except etree.XMLSyntaxError:
         return ""
     return " ".join((found or "").split())
-
-
-def _nothing(image: Any) -> list[Any]:
-    return []

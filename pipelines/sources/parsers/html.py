@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+
+from bs4 import BeautifulSoup, Tag
+from markdownify import ATX, MarkdownConverter
 
 from pipelines.sources._opening import MAX_CHARS
 from pipelines.sources.parsers import Parsed, Unreadable
-
-if TYPE_CHECKING:
-    from bs4 import BeautifulSoup, Tag
 
 _NOT_TEXT = frozenset(
     [
@@ -33,8 +32,6 @@ def parse(content: bytes, encoding: str) -> Parsed:
 
 
 def of_text(page: str) -> Parsed:
-    from bs4 import BeautifulSoup
-
     if len(page) > MAX_CHARS:
         raise Unreadable(f"longer than {MAX_CHARS:,} characters")
     soup = BeautifulSoup(page, "lxml")
@@ -53,8 +50,6 @@ def _is_no_text(tag: Tag) -> bool:
 
 
 def _markdown(tag: Tag | BeautifulSoup) -> str:
-    from markdownify import ATX, MarkdownConverter
-
     made = MarkdownConverter(
         heading_style=ATX, bullets="-", strip=_MARKS, escape_asterisks=False, escape_underscores=False
     ).convert_soup(tag)

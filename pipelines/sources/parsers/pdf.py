@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pypdfium2
+
 from pipelines.sources._opening import MAX_CHARS
 from pipelines.sources.parsers import Parsed, Unreadable
 
@@ -14,8 +16,6 @@ _NO_TITLE = re.compile(r"^(microsoft \w+ - .*|untitled.*|.*\.(docx?|pdf|indd|tex
 
 def parse(content: bytes) -> Parsed:
     """Raises Unreadable."""
-    import pypdfium2
-
     try:
         document = pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:
@@ -35,8 +35,6 @@ def parse(content: bytes) -> Parsed:
 
 
 def _page(document: Any, number: int) -> str:
-    import pypdfium2
-
     try:
         page = document[number - 1]
         text = page.get_textpage().get_text_bounded()

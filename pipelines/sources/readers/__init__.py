@@ -16,9 +16,8 @@ from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data, SqlSource
 from pipelines.sources import scheme
-from pipelines.sources._files import Files
+from pipelines.sources._files import Files, Table
 from pipelines.sources._opening import suffix_of
-from pipelines.sources._records import Table
 
 READERS = Path(__file__).parent
 _ROWS_BY_THEMSELVES = ("sql", "hub")

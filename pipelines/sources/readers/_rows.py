@@ -1,4 +1,4 @@
-"""A table among documents: each of its rows is a document. Read in the parsers' process (parsers/_process.py)."""
+"""A table among documents: each of its rows is a document. Read in the parsers' process (_parsing.py)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
 from core.tables import access
-from pipelines.sources._files import Files, Found
+from pipelines.sources._files import Files, Found, Record
 from pipelines.sources._opening import MAX_CHARS, too_long
-from pipelines.sources._records import Record
 from pipelines.sources.readers import table_reader
 
 PARSER, FORMAT = "rows 1", "text"

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
-from pipelines.sources._files import Files, Found
+from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import MAX_CHARS, Lines, TooLong, files_of, open_text, readable, suffix_of, undecoded
-from pipelines.sources._records import Record, Table
 
 SUFFIXES = (".csv", ".tsv")
 _BYTE_ORDER_MARK = "\ufeff"
@@ -63,12 +62,6 @@ def _records(
             fault = f"{len(fields)} fields where the header has {len(header)}"
             yield Record({}, place, fault=fault, raw="\x1f".join(fields))
             continue
-        yield Record(dict(zip(header, fields, strict=True)), place, fault=_fault(header, fields, encoding))
-
-
-def _fault(header: list[str], fields: list[str], encoding: str) -> str | None:
-    for name, value in zip(header, fields, strict=True):
-        fault = undecoded(value, encoding)
-        if fault:
-            return f"{name}: {fault}"
-    return None
+        values = dict(zip(header, fields, strict=True))
+        faults = (f"{name}: {said}" for name, value in values.items() if (said := undecoded(value, encoding)))
+        yield Record(values, place, fault=next(faults, None))

@@ -12,12 +12,11 @@ from typing import Any
 
 from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
-from pipelines.sources._files import Files, Found
+from pipelines.sources._files import Files, Found, Record, Table
+from pipelines.sources._opening import document, one_file
 from pipelines.sources._parsing import Parsers
-from pipelines.sources._records import Record, Table
 from pipelines.sources.parsers import Unreadable, kind_of
 from pipelines.sources.readers import is_table
-from pipelines.sources.readers._document import document
 from pipelines.sources.readers._rows import unread
 
 SUFFIXES = ()
@@ -30,30 +29,18 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
             yield Table(str(data.source), _OF_DOCUMENTS, _documents(files, data, parsers))
         return
     columns = ("id", "path") if contract.media else ("id", "path", "text")
-    yield Table(str(data.source), columns, (_record(found, data, contract) for found in files))
-
-
-def _record(found: Found, data: Data, contract: Contract) -> Record:
-    values: dict[str, Any] = {"id": found.name}
-    if contract.media:
-        return Record({**values, "path": found.path}, found.name)
-    text, fault = document(found.path, data.encoding)
-    return Record({**values, "path": found.name, "text": text}, found.name, fault=fault)
+    yield Table(str(data.source), columns, (one_file(found, data, contract, {"id": found.name}) for found in files))
 
 
 def _documents(files: Files, data: Data, parsers: Parsers) -> Iterator[Record]:
     for found in files:
-        if is_table(found.name):
-            yield from _rows(found, files, data, parsers)
-        else:
+        if not is_table(found.name):
             yield _parsed(found, data, parsers)
-
-
-def _rows(found: Found, files: Files, data: Data, parsers: Parsers) -> Iterator[Record]:
-    try:
-        yield from parsers.rows(found, files.folder, data.encoding)
-    except Unreadable as reason:
-        yield unread(found, str(reason))
+            continue
+        try:
+            yield from parsers.rows(found, files.folder, data.encoding)
+        except Unreadable as reason:
+            yield unread(found, str(reason))
 
 
 def _parsed(found: Found, data: Data, parsers: Parsers) -> Record:

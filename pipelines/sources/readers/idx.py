@@ -15,9 +15,8 @@ from typing import IO
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
-from pipelines.sources._files import Files, Found
+from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import open_binary
-from pipelines.sources._records import Record, Table
 
 SUFFIXES = ()
 COLUMNS = ("path", "label", "part")

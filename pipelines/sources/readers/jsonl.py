@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from core.schema.columns import Contract
 from core.schema.data import Data
-from pipelines.sources._files import Files, Found
+from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import Lines, TooLong, files_of, open_text, readable, undecoded
-from pipelines.sources._records import Record, Table
 
 SUFFIXES = (".jsonl", ".ndjson")
 
@@ -37,16 +35,13 @@ def _records(lines: Lines, found: Found, encoding: str) -> Iterator[Record]:
 
 def _record(line: str, place: str, encoding: str) -> Record:
     fault = undecoded(line, encoding)
-    values: Any = None
-    if fault is None:
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            fault = f"not JSON ({error.msg}, column {error.colno})"
-        except (ValueError, RecursionError) as error:
-            fault = f"not JSON that can be read ({error})"
-    if fault is None and not isinstance(values, dict):
-        fault = f"not a JSON object but {type(values).__name__}"
-    if fault is None:
-        return Record(values, place)
+    try:
+        values = None if fault else json.loads(line)
+        if isinstance(values, dict):
+            return Record(values, place)
+        fault = fault or f"not a JSON object but {type(values).__name__}"
+    except json.JSONDecodeError as error:
+        fault = f"not JSON ({error.msg}, column {error.colno})"
+    except (ValueError, RecursionError) as error:
+        fault = f"not JSON that can be read ({error})"
     return Record({}, place, fault=fault, raw=line)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 from core.schema.columns import Contract
 from core.schema.data import Data
-from pipelines.sources._files import Files, Found
-from pipelines.sources._records import Record, Table
-from pipelines.sources.readers._document import document
+from pipelines.sources._files import Files, Found, Record, Table
+from pipelines.sources._opening import one_file
 
 SUFFIXES = ()
 
@@ -21,9 +20,5 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
 
 def _record(found: Found, data: Data, contract: Contract) -> Record:
     label, inside, _ = found.name.partition("/")
-    values: dict[str, Any] = {"label": label if inside else None, "path": found.name}
-    fault = None if inside else "lies in no labelled folder"
-    if contract.media:
-        return Record({**values, "path": found.path}, found.name, fault=fault)
-    text, unread = document(found.path, data.encoding)
-    return Record({**values, "text": text}, found.name, fault=fault or unread)
+    made = one_file(found, data, contract, {"label": label if inside else None})
+    return made if inside else replace(made, fault="lies in no labelled folder")

@@ -8,9 +8,8 @@ from typing import Any
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
-from pipelines.sources._files import Files, Found
+from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import files_of, open_binary, too_long
-from pipelines.sources._records import Record, Table
 
 SUFFIXES = (".parquet", ".pq")
 # Beside Arrow's own: text that is not UTF-8, times beyond the year 9999, types that Python lacks.
@@ -36,18 +35,14 @@ def _records(table: Any, found: Found) -> Iterator[Record]:
     import pyarrow as pa
 
     number = 0
-    batches = table.iter_batches(batch_size=_BATCH_ROWS)
-    while True:
-        try:
-            rows = next(batches).to_pylist()
-        except StopIteration:
-            return
-        except (pa.ArrowException, *_FAULTS) as error:
-            raise _broken(found, error) from None
-        for row in rows:
-            number += 1
-            fault = next(filter(None, (too_long(name, cell) for name, cell in row.items())), None)
-            yield Record({} if fault else row, f"{found.name}:{number}", fault=fault)
+    try:
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                fault = next(filter(None, (too_long(name, cell) for name, cell in row.items())), None)
+                yield Record({} if fault else row, f"{found.name}:{number}", fault=fault)
+    except (pa.ArrowException, *_FAULTS) as error:
+        raise _broken(found, error) from None
 
 
 def _broken(found: Found, error: Exception) -> BadRequest:

@@ -8,9 +8,8 @@ from typing import Any
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
-from pipelines.sources._files import Files, Found
-from pipelines.sources._records import Record, Table
-from pipelines.sources.readers._document import document
+from pipelines.sources._files import Files, Found, Record, Table
+from pipelines.sources._opening import document
 
 SUFFIXES = ()
 

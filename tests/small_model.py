@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +15,11 @@ from core.weights.base_store import FOLDER, seal
 from pipelines.tasks import find_task
 from pipelines.tasks.parts import tokens
 from registry.promotion.gate import Outcome, Reason, Verdict
+from registry.promotion.promotion import Judge
+from registry.store import versions
 from registry.store.versions import Version
 from registry.version.packing import Contents
+from registry.version.predict import Answers, load
 from registry.version.runs import Candidate
 from tests.conftest import film_rows
 
@@ -25,6 +28,16 @@ def trusting(version: Version, champion: Version | None) -> Verdict:
     """A judge for tests of what follows from a verdict: what its gates said when it was registered."""
     outcome: Outcome = "passed" if version.passed else "failed"
     return Verdict(version.passed, [Reason("accuracy", 0.9, "at least 0.8", outcome, "as it was registered")])
+
+
+def aliases(name: str, var: Path) -> dict[str, str]:
+    """Alias -> version, as they count."""
+    return {alias: version.version for version in versions.versions(name, var) for alias in version.aliases}
+
+
+def ask(name: str, inputs: Sequence[str], var: Path, judge: Judge, which: str = "champion") -> Answers:
+    """What a version says to inputs, as `headrace predict` asks it."""
+    return load(name, which, var, judge).answer(inputs, local_files=True)
 
 
 TEXTS = ["a brilliant and moving film", "dull and clumsy from start to end"]

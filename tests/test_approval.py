@@ -18,12 +18,11 @@ from core.workspace import Workspace
 from flows.promotion import watcher
 from flows.servers import servers
 from registry.promotion import journal, promotion
-from registry.promotion.approval import close, decline
-from registry.promotion.question import Question, questions
+from registry.promotion.question import Question, close, decline, questions
 from registry.store import versions
 from registry.store.connection import connect
 from tests.prefect_server import prefect_server
-from tests.small_model import make_small_model, trusting
+from tests.small_model import aliases, make_small_model, trusting
 from tests.test_evidence import evident, register
 from tests.tiny_graph import until
 
@@ -151,7 +150,7 @@ def test_evidence_has_the_last_word_and_other_answers_close_the_request(
     (refused, *_) = (e for e in journal.read(connect(place.var), "films").entries if e.action == "refused")
     assert refused.who == "Ada, in Prefect"
     assert "TIE  against_champion" in refused.why[0]
-    assert versions.aliases("films", place.var)["champion"] == "3"
+    assert aliases("films", place.var)["champion"] == "3"
     assert not [line for line in said if "does not answer" in line]
 
 
@@ -203,7 +202,7 @@ def test_a_request_outlives_its_scheduler_is_rejected_and_the_next_one_approved(
         until(lambda: (state("3"), state("4")) == ("CANCELLED Cancelled", "PAUSED Paused"))
         assert answer("4", decision="approve", reason="reads well") == "ACCEPT"
         until(lambda: state("4") == "COMPLETED Approved")
-    assert versions.aliases("films", place.var)["champion"] == "4"
+    assert aliases("films", place.var)["champion"] == "4"
     moves = [e for e in journal.read(connect(place.var), "films").entries if e.action != "registered"]
     assert [(e.action, e.to) for e in moves] == [("promoted", "1"), ("refused", "2"), ("promoted", "4")]
     assert (moves[1].who, moves[1].why[0]) == ("Ada, in Prefect", "rejected by Ada, in Prefect: too slow")

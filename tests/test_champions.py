@@ -12,7 +12,6 @@ import pytest
 from pipelines.tasks import find_task
 from registry.promotion import promotion
 from registry.promotion.gate import Verdict
-from registry.store import versions
 from registry.store.connection import connect, exclusive
 from registry.store.versions import Version
 from registry.version import register_version
@@ -20,7 +19,7 @@ from serving.health import readiness
 from serving.indexes.indexes import Standing
 from serving.models import champions as subject
 from serving.models.champions import Champions
-from tests.small_model import TEXTS, candidate, make_small_model, trusting
+from tests.small_model import TEXTS, aliases, candidate, make_small_model, trusting
 from tests.tiny_graph import until
 
 Register = Callable[..., Version]
@@ -71,7 +70,7 @@ def test_an_alias_moved_in_mlflow_is_judged_accepted_and_answers(register: Regis
     connect(var).set_registered_model_alias("films", "champion", "2")
     champions.look()
     assert versions_of(champions) == {"films": "2"}
-    assert versions.aliases("films", var)["champion"] == "2"
+    assert aliases("films", var)["champion"] == "2"
     assert first["films"].loaded.version.version == "1"  # who holds the old one is answered by it
     now = champions.serving["films"]
     champions.look()

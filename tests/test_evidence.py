@@ -22,7 +22,7 @@ from registry.store import versions
 from registry.store.connection import connect, exclusive
 from registry.version import register_version
 from registry.version.runs import Candidate
-from tests.small_model import candidate, make_small_model
+from tests.small_model import aliases, candidate, make_small_model
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +92,7 @@ def test_sound_evidence_promotes(models: list[Path], tmp_path: Path, var: Path, 
     register(evident(models[1], tmp_path / "2", var, name, right=190, gates=BETTER, promote=False), var)
     promotion.promote(name, "1", var, judge_in(var))
     promotion.promote(name, "2", var, judge_in(var))
-    assert versions.aliases(name, var)["champion"] == "2"
+    assert aliases(name, var)["champion"] == "2"
     last = journal.read(connect(var), name).last
     assert last is not None
     assert "passed  against_champion" in last.why[0]
@@ -117,7 +117,7 @@ def test_a_claim_that_its_own_evidence_does_not_bear_out(
     register(evident(models[1], tmp_path / "2", var, champion, right=right, gates=gates, promote=False), var)
     with pytest.raises(promotion.Refused, match=reason):
         promotion.promote(champion, "2", var, judge_in(var))
-    assert versions.aliases(champion, var)["champion"] == "1"
+    assert aliases(champion, var)["champion"] == "1"
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_a_bundle_that_was_edited_later_is_not_believed(
     act(version, var)
     with pytest.raises(promotion.Refused, match=reason):
         promotion.promote(name, "1", var, judge_in(var))
-    assert "champion" not in versions.aliases(name, var)
+    assert "champion" not in aliases(name, var)
 
 
 def test_evidence_of_another_version_put_in_its_place(models: list[Path], tmp_path: Path, var: Path, name: str) -> None:

@@ -35,9 +35,8 @@ from pipelines.search.engine.choice import choose
 from pipelines.search.engine.releases import read_receipt
 from registry.store import versions
 from registry.store.versions import Version
-from registry.version import predict
 from tests.conftest import TINY_INDEX, Workspace, film_rows, make_tiny
-from tests.small_model import trusting
+from tests.small_model import ask, trusting
 
 LETTERS = "abcdefghijklmnop"
 KILLS = int(os.environ.get("FORGET_KILLS", "1"))
@@ -166,7 +165,7 @@ def test_a_search_finds_what_the_report_names_and_nothing_else(
     assert report["versions"][0]["splits"] == ["test"]
     assert json.loads(example.read_text())["data"][0] == ["(forgotten)"]
     assert review(versions.resolve("tiny", "1", var), None, var) == before, "its evidence holds as it did"
-    answers = predict.predict("tiny", ["a moving film"], var, trusting)
+    answers = ask("tiny", ["a moving film"], var, trusting)
     assert answers.version.version == "1"
 
 
@@ -264,7 +263,7 @@ def test_versions_that_were_trained_from_a_marked_one_are_marked_too() -> None:
         (version("other"), [("mother", "2")]), (version("another"), [("judged", "1")]),
     ]  # fmt: skip
     found = list(heirs([mother, judged], bases))
-    assert [(each.called, sorted(each.splits), each.tags) for each in found] == [
+    assert [(each.version.called, sorted(each.splits), each.tags) for each in found] == [
         ("child/1", ["its base, mother/1"], ["trained_on_forgotten"]),
         ("grandchild/1", ["its base, child/1"], ["trained_on_forgotten"]),
     ]

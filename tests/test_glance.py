@@ -30,7 +30,7 @@ def test_the_file_says_what_mlflow_says(tmp_path: Path) -> None:
     client.delete_model_version("m", "3")
     seen = glance("m", tmp_path)
     assert seen == Glance("2", {"champion": "1"}, {"torch": "1.2", "mlflow": version("mlflow")})
-    assert seen == subject._ask_server("m", tmp_path)
+    assert seen == subject._glance_at_server("m", tmp_path)
     assert seen.moved == {"torch": ("1.2", version("torch"))}
     assert glance("other", tmp_path) == Glance(None, {}, {})
 

@@ -110,7 +110,7 @@ def test_there_and_back(job: Any) -> None:
     second = receipt(job)["version"]
     assert query(job.workspace, "small", "Was there a comet?", access=None)[0].document == "news/comet.txt"
     moved = move_release.rollback(job.workspace, "small")
-    assert (moved.before, moved.live) == (second, first)
+    assert (moved.previous, moved.live) == (second, first)
     assert query(job.workspace, "small", "Was there a comet?", access=None)[0].document != "news/comet.txt"
     assert receipt_holds(receipt(job), job.workspace) is None, "what a person took out of service stays out"
     publish.run(job)

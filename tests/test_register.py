@@ -27,12 +27,13 @@ from pipelines.register.onnx_export import kept
 from pipelines.register.register import run
 from pipelines.tasks import find_task
 from registry.promotion import promotion
-from registry.promotion.receipts import receipt_holds
 from registry.store import signing, versions
 from registry.store.connection import connect
-from registry.version import evidence_files, predict
+from registry.store.overview import receipt_holds
+from registry.version import evidence_files
 from registry.version.onnx_choice import CLOSE, GRAPH, unfit
 from tests.conftest import TINY_RECIPE, film_rows, make_workspace
+from tests.small_model import aliases, ask
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +150,7 @@ def test_predict_answers_as_the_evaluation_did(job: Job) -> None:
     rows = pd.read_parquet(job.folder / "evaluation" / "predictions.parquet")
     texts = pd.read_parquet(job.folder / "prepared" / "rows.parquet").set_index("row_id")["text"]
     inputs = [texts[row_id] for row_id in rows["row_id"][:8]]
-    answers = predict.predict("tiny", inputs, job.workspace.var, judge_of(job)).rows
+    answers = ask("tiny", inputs, job.workspace.var, judge_of(job)).rows
     assert [answer["label"] for answer in answers] == rows["predicted"][:8].tolist()
     assert [a["confidence"] for a in answers] == pytest.approx(rows["confidence"][:8].tolist(), abs=1e-5)
 
@@ -194,7 +195,7 @@ def test_a_gate_that_refuses_keeps_the_version_and_lowered_lets_it_through(
     said = capsys.readouterr().out
     assert "gate REFUSED (failed): accuracy" in said
     assert said.splitlines()[-1] == "tiny version 2: gates refused"
-    assert versions.aliases("tiny", job.workspace.var)["champion"] == "1"
+    assert aliases("tiny", job.workspace.var)["champion"] == "1"
 
     change(gates=gates)
     run(job)
@@ -211,11 +212,11 @@ def test_pictures_are_registered_with_an_example_that_can_be_asked(tmp_path: Pat
     run(job)
     assert receipt(job)["version"] == "1"
     picture = folder / "raw" / "media" / "0.png"
-    [answer] = predict.predict("shapes", [str(picture)], job.workspace.var, judge_of(job)).rows
+    [answer] = ask("shapes", [str(picture)], job.workspace.var, judge_of(job)).rows
     assert answer["label"] in ("dark", "light")
     version = versions.resolve("shapes", "champion", job.workspace.var)
     example = json.loads((versions.packed_folder(version, job.workspace.var) / "input_example.json").read_text())
-    [again] = predict.predict("shapes", [example["data"][0][0]], job.workspace.var, judge_of(job)).rows
+    [again] = ask("shapes", [example["data"][0][0]], job.workspace.var, judge_of(job)).rows
     assert again["confidence"] == pytest.approx(answer["confidence"])
 
     bundle, graph = (versions.evidence(version, name, job.workspace.var) for name in ("evidence.json", GRAPH))
@@ -233,7 +234,7 @@ def test_pictures_are_registered_with_an_example_that_can_be_asked(tmp_path: Pat
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(BadData, match=r"shapes/1 is not used: model\.safetensors is not what its manifest says"):
-        predict.predict("shapes", [str(picture)], job.workspace.var, judge_of(job))
+        ask("shapes", [str(picture)], job.workspace.var, judge_of(job))
 
 
 def _picture_job(root: Path, folder: Path) -> Job:

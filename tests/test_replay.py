@@ -17,7 +17,7 @@ from registry.promotion.ledger import champion
 from registry.store import versions
 from registry.store.connection import connect, exclusive
 from registry.version import register_version
-from tests.small_model import candidate, make_small_model, trusting
+from tests.small_model import aliases, candidate, make_small_model, trusting
 
 pytestmark = pytest.mark.slow
 
@@ -92,8 +92,7 @@ def test_the_ledger_replayed_is_the_registry(var: Path) -> None:
     for _ in range(MOVES):
         done.append(step(var, draw, expected))
         asked = versions.raw_champion(client, NAME)
-        aliases = versions.read_aliases(client, NAME)
-        assert aliases.get("champion") == expected.champion, done  # what is served, whatever the alias says
+        assert aliases(NAME, var).get("champion") == expected.champion, done  # what is served, whatever the alias says
         expected.told.append((datetime.now(UTC), expected.champion))
         if draw.random() < 0.5 and asked != expected.champion:  # the watcher comes by later
             promotion.settle(NAME, var, trusting)

@@ -19,15 +19,15 @@ from flows.forget.redact import redact
 from flows.forget.row_copies import Traces
 from registry.cleanup.forgotten_rows import scrub_served
 from registry.promotion import journal, promotion
-from registry.promotion.receipts import receipt_holds
 from registry.store import versions
 from registry.store.connection import connect, database, exclusive
+from registry.store.overview import receipt_holds
 from registry.store.tracking import Dataset, training_run
-from registry.version import evidence_files, predict, register_version
+from registry.version import evidence_files, register_version
 from registry.version.runs import Candidate
 from tests.conftest import ROOT
 from tests.faults.mlflow_server import Server
-from tests.small_model import TEXTS, candidate, make_small_model, trusting
+from tests.small_model import TEXTS, aliases, ask, candidate, make_small_model, trusting
 
 Make = Callable[..., Candidate]
 
@@ -102,7 +102,6 @@ def test_a_version_says_what_it_is(make: Make, var: Path, models: list[Path]) ->
     done = register(subject, var)
     found = versions.versions(subject.name, var)
     assert found == [done.version]
-    assert done.fresh
     assert done.version.aliases == ("challenger", "champion")
     assert done.version.tags["raw_hash"] == "r" * 64
     assert done.version.tags["gate"] == "passed"
@@ -122,7 +121,6 @@ def test_the_same_model_again_is_the_same_version(make: Make, var: Path, models:
     before = len(copies(var, models[0]))
     second = register(make(0, tags={"raw_hash": "other"}), var)
     assert second.version.version == first.version.version == "1"
-    assert not second.fresh
     assert second.version.tags["raw_hash"] == "other"
     assert len(copies(var, models[0])) == before
     assert connect(var).get_run(first.version.run_id).data.metrics["test.accuracy"] == 0.9
@@ -159,14 +157,14 @@ def test_gates_that_fail_keep_the_version_and_move_nothing(make: Make, var: Path
     assert refused.version.version == "2"
     assert refused.version.aliases == ()
     assert refused.version.tags["gate"] == "failed"
-    assert versions.aliases(make(0).name, var) == {"champion": "1", "challenger": "1"}
+    assert aliases(make(0).name, var) == {"champion": "1", "challenger": "1"}
 
 
 def test_gates_lowered_later_let_the_same_version_through(make: Make, var: Path) -> None:
     register(make(0), var)
     register(make(1, passed=False, rival="1"), var)
     again = register(make(1, rival="1"), var)
-    assert not again.fresh
+    assert again.version.version == "2"
     assert again.version.aliases == ("challenger", "champion")
 
 
@@ -184,13 +182,13 @@ def test_registering_again_does_not_undo_what_a_person_chose(make: Make, var: Pa
     name = make(0).name
     register(make(0), var)
     register(make(1, rival="1"), var)
-    assert versions.aliases(name, var)["champion"] == "2"
+    assert aliases(name, var)["champion"] == "2"
     person_moves_champion(name, "1", var)
     assert promotion.settle(name, var, trusting) is not None
     register(make(1, rival="1"), var)
-    assert versions.aliases(name, var) == {"champion": "1", "challenger": "2"}
+    assert aliases(name, var) == {"champion": "1", "challenger": "2"}
     register(make(0, rival="1"), var)
-    assert versions.aliases(name, var)["champion"] == "1"
+    assert aliases(name, var)["champion"] == "1"
 
 
 def test_an_older_model_registered_again_does_not_take_over(make: Make, var: Path) -> None:
@@ -198,7 +196,7 @@ def test_an_older_model_registered_again_does_not_take_over(make: Make, var: Pat
     register(make(0, passed=False), var)
     register(make(1), var)
     register(make(0, rival="2"), var)
-    assert versions.aliases(name, var) == {"champion": "2", "challenger": "2"}
+    assert aliases(name, var) == {"champion": "2", "challenger": "2"}
 
 
 def test_a_champion_that_moved_meanwhile_asks_for_another_judgement(make: Make, var: Path) -> None:
@@ -206,9 +204,9 @@ def test_a_champion_that_moved_meanwhile_asks_for_another_judgement(make: Make, 
     register(make(0), var)
     stale = register(make(1, rival=None), var)
     assert stale.outdated
-    assert versions.aliases(name, var)["champion"] == "1"
+    assert aliases(name, var)["champion"] == "1"
     assert not register(make(1, rival="1"), var).outdated
-    assert versions.aliases(name, var)["champion"] == "2"
+    assert aliases(name, var)["champion"] == "2"
 
 
 def test_killed_before_the_alias_the_next_registration_moves_it(
@@ -221,7 +219,7 @@ def test_killed_before_the_alias_the_next_registration_moves_it(
         with pytest.raises(KeyboardInterrupt, match="as Ctrl-C"):
             register(make(1, rival="1"), var)
     assert raw_champion(name, var) == "1"
-    assert versions.aliases(name, var)["champion"] == "2"  # it was accepted, and is what is served
+    assert aliases(name, var)["champion"] == "2"  # it was accepted, and is what is served
     register(make(1, rival="1"), var)
     assert raw_champion(name, var) == "2"
     assert [entry.action for entry in journal.read(connect(var), name).entries] == [
@@ -279,7 +277,7 @@ def test_promote_moves_champion_and_says_from_where(make: Make, var: Path) -> No
     assert promotion.promote(name, "1", var, trusting).before is None
     moved = promotion.promote(name, "2", var, trusting)
     assert (moved.before, moved.version.version) == ("1", "2")
-    assert versions.aliases(name, var)["champion"] == "2"
+    assert aliases(name, var)["champion"] == "2"
     with pytest.raises(BadRequest, match="no version '5'"):
         promotion.promote(name, "5", var, trusting)
     assert promotion.rollback(name, var).version.version == "1"
@@ -295,7 +293,7 @@ def test_without_evidence_only_force_promotes_and_that_shows_for_ever(make: Make
         promotion.promote(name, "2", var, trusting)
     assert raised.value.exit_code == 4
     promotion.promote(name, "2", var, trusting, forced="the old one leaks names")
-    assert versions.aliases(name, var)["champion"] == "2"
+    assert aliases(name, var)["champion"] == "2"
     register(make(1, passed=False, rival="1"), var)  # writes the card again
     card = connect(var).get_model_version(name, "2").description or ""
     assert card.startswith("> **Promoted without evidence** on ")
@@ -309,14 +307,14 @@ def test_predict_serves_whom_people_made_champion(make: Make, var: Path) -> None
     name = make(0).name
     register(make(0), var)
     register(make(1, rival="1"), var)
-    before = predict.predict(name, TEXTS, var, trusting)
+    before = ask(name, TEXTS, var, trusting)
     person_moves_champion(name, "1", var)
-    after = predict.predict(name, TEXTS, var, trusting)
+    after = ask(name, TEXTS, var, trusting)
     assert (before.version.version, after.version.version) == ("2", "1")
     assert [row["confidence"] for row in before.rows] != [row["confidence"] for row in after.rows]
-    assert predict.predict(name, TEXTS, var, trusting, "2").rows == before.rows
+    assert ask(name, TEXTS, var, trusting, "2").rows == before.rows
     assert set(after.rows[0]) == {"label", "confidence"}
-    assert predict.predict(name, [], var, trusting).rows == []
+    assert ask(name, [], var, trusting).rows == []
 
 
 def test_an_alias_moved_without_evidence_goes_back(make: Make, var: Path) -> None:
@@ -324,8 +322,8 @@ def test_an_alias_moved_without_evidence_goes_back(make: Make, var: Path) -> Non
     register(make(0), var)
     register(make(1, passed=False, rival="1"), var)
     person_moves_champion(name, "2", var)
-    assert versions.aliases(name, var)["champion"] == "1"  # until it is judged, what was accepted counts
-    assert predict.predict(name, TEXTS, var, trusting).version.version == "1"
+    assert aliases(name, var)["champion"] == "1"  # until it is judged, what was accepted counts
+    assert ask(name, TEXTS, var, trusting).version.version == "1"
     client = connect(var)
     assert raw_champion(name, var) == "1"
     assert "FAILED  accuracy" in client.get_model_version(name, "2").tags[promotion.REFUSED]
@@ -408,7 +406,7 @@ def test_registering_from_several_processes_makes_one_version(tmp_path: Path, mo
         "model, evidence, var = map(Path, sys.argv[1:])\n"
         "with exclusive(var):\n"
         "    done = register_version.register(candidate(model, evidence), var)\n"
-        "print(done.version.version, done.fresh)"
+        "print(done.version.version)"
     )
     (tmp_path / "evidence").mkdir()
     command = [sys.executable, "-c", code, str(models[0]), str(tmp_path / "evidence"), str(tmp_path / "var")]
@@ -416,7 +414,7 @@ def test_registering_from_several_processes_makes_one_version(tmp_path: Path, mo
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
     ]
     said = [process.communicate(timeout=300) for process in started]
-    assert sorted(out for out, _ in said) == ["1 False\n", "1 False\n", "1 True\n"], said
+    assert [out for out, _ in said] == ["1\n"] * 3, said
     assert len(versions.versions("films", tmp_path / "var")) == 1
 
 
@@ -435,7 +433,7 @@ def test_a_server_holds_the_same(make: Make, tmp_path: Path, server: str, models
     first = register(make(0), var)
     second = register(make(1, rival="1"), var)
     assert register(make(1, rival="2"), var).version.version == second.version.version == "2"
-    assert versions.aliases(make(0).name, var) == {"champion": "2", "challenger": "2"}
+    assert aliases(make(0).name, var) == {"champion": "2", "challenger": "2"}
     folder, _ = versions.model_folder(make(0).name, "1", var)
     assert (folder / "model.safetensors").read_bytes() == (models[0] / "model.safetensors").read_bytes()
     assert versions.model_folder(make(0).name, "1", var)[0] == folder
@@ -443,7 +441,7 @@ def test_a_server_holds_the_same(make: Make, tmp_path: Path, server: str, models
     assert versions.evidence(first.version, "nothing.json", var) is None
     assert not (var / "mlflow" / "mlflow.db").exists()
     assert receipt_holds({**receipt(make(0), first), "server": server}, var) is None
-    assert versions.page_link(None, version=first.version) == f"{server}/#/models/{make(0).name}/versions/1"
+    assert versions.page_link(None, first.version) == f"{server}/#/models/{make(0).name}/versions/1"
 
     row = Traces(texts=frozenset({TEXTS[0]}))  # as `headrace forget` takes one out of it
     both = [versions.resolve(make(0).name, version, var) for version in ("1", "2")]

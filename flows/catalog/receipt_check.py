@@ -50,7 +50,7 @@ def _untrue(job: Job, receipt: dict[str, Any]) -> str | None:
             from pipelines.search.engine.releases import receipt_holds as index_receipt_holds
 
             return index_receipt_holds(receipt, job.workspace)
-        from registry.promotion.receipts import receipt_holds
+        from registry.store.overview import receipt_holds
 
         return receipt_holds(receipt, job.workspace.var)
     except KeyError as key:

@@ -16,11 +16,11 @@ from typing import Any
 
 from core.atomic_files import said_in, sync
 from core.progress import tracked
-from core.workspace import Kind, Workspace
+from core.workspace import Workspace
 from flows.cleanup import unused_files
 from flows.cleanup.unused_files import Age
 from flows.cleanup.var_folders import INDEXES, VERSIONS
-from flows.graph.git_refs import LockText, bases, lock_texts, oids
+from flows.graph.git_refs import bases, lock_texts, oids
 from flows.graph.graph import Graph
 from flows.servers.turns import alone, no_stage
 from flows.terminal.output import say
@@ -28,6 +28,7 @@ from pipelines.search.engine import release_files
 from registry.cleanup import held_versions, needed
 from registry.cleanup.needed import SPARED_S, Base, Held, Thing
 from registry.store.connection import exclusive, is_embedded, shown_server
+from registry.store.versions import every_version
 
 ORPHANS = "models without a version"
 _LOOK_EVERY_S = 1.0
@@ -65,22 +66,28 @@ def gc(workspace: Workspace, *, dry_run: bool, command: str = "headrace gc", spa
 def survey(workspace: Workspace, graph: Graph, age: Age) -> Survey:
     """Everything that takes space here, with what it is for."""
     texts = lock_texts(workspace.root)
-    named = _named(texts)
+    named = {oid: each.where for each in reversed(texts) if each.of_dvc for oid in oids(each.text)}
     held = held_versions.holdings(workspace.var) if is_embedded() else []
-    based = {**_published_bases(workspace), **bases(texts)}
+    receipts = _receipts(workspace)
+    based = {**_published_bases(receipts), **bases(texts)}
     reasons = needed.needed(held, named=named, based=based, now=age.now, spared_s=age.spared_s)
-    locks = [each.lock for each in held if each.called in reasons] if is_embedded() else _locks_elsewhere(workspace)
+    kept = [each for each in held if each.called in reasons]
+    locks = [each.lock for each in kept] if is_embedded() else held_versions.locks_elsewhere(workspace.var)
     named |= {oid: "a needed version" for lock in locks for oid in oids(lock) if oid not in named}
     things = [*_versions(held, reasons), *_orphans(workspace, held, age)]
     things += _in_cache(workspace, graph, named, age)
-    things += unused_files.of_engine(workspace, _published(workspace), age)
-    known = held_versions.copied_ids(workspace.var)
-    things += unused_files.of_var(workspace, unused_files.in_use(graph, _unfinished(graph), known), age)
-    going = {path for thing in things if thing.free for path in thing.paths}
+    published = {index: str(said["version"]) for index, said in receipts.items() if "version" in said}
+    things += unused_files.of_engine(workspace, published, age)
+    served = [] if is_embedded() else every_version(workspace.var)
+    known = {each for version in served for each in (version.run_id, version.model_id)}  # a download may be of these
+    stale = graph.stale([node.address for node in graph.nodes], say=say)
+    unfinished = {(node.kind, node.name) for node in graph.nodes if node.address in stale and node.kind is not None}
+    things += unused_files.of_var(workspace, unused_files.in_use(graph, unfinished, known), age)
+    going = {thing.path for thing in things if thing.free}
     things += unused_files.of_var(workspace, {"base of a model": unused_files.bases(workspace, going)}, age)
     things += unused_files.strays(workspace, age)
     free = [each for each in held if each.called not in reasons]
-    return Survey(things, list(_notes(workspace, graph)), free, [each for each in held if each.called in reasons])
+    return Survey(things, list(_notes(workspace, graph)), free, kept)
 
 
 def document(found: Survey, *, dry_run: bool) -> dict[str, Any]:
@@ -88,8 +95,8 @@ def document(found: Survey, *, dry_run: bool) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "bytes": found.bytes,
-        "freed": [needed.as_json(row) for row in needed.rows(found.things, free=True)],
-        "kept": [needed.as_json(row) for row in needed.rows(found.things, free=False)],
+        "freed": needed.rows(found.things, free=True),
+        "kept": needed.rows(found.things, free=False),
         "versions": [thing.name for thing in found.things if thing.free and thing.what == VERSIONS.what],
         "notes": found.notes,
     }
@@ -107,7 +114,7 @@ def lines(found: Survey, *, dry_run: bool) -> Iterator[str]:
         return
     yield "would be freed" if dry_run else "freed"
     yield from needed.table(free)
-    count = sum(row.count for row in free)
+    count = sum(row["count"] for row in free)
     yield f"{needed.size(found.bytes)} in {count:,} things" + (
         " could be freed: `headrace gc`" if dry_run else " freed"
     )
@@ -141,8 +148,7 @@ def _free(workspace: Workspace, found: Survey) -> None:
         if thing.what == INDEXES.what:
             release_files.remove(workspace, *thing.name.split("/"))
         else:
-            for path in thing.paths:
-                discard(path)
+            discard(thing.path)
 
 
 def discard(path: Path) -> None:
@@ -162,18 +168,17 @@ def _versions(held: list[Held], reasons: Mapping[str, str]) -> Iterator[Thing]:
     """The versions whose files are there; what several versions share counts once."""
     seen: set[Path] = set()
     for each in held:
-        if each.folder is None or not each.folder.is_dir() or each.folder in seen:
-            continue
-        seen.add(each.folder)
-        free, why = each.called not in reasons, reasons.get(each.called, VERSIONS.because)
-        yield Thing(VERSIONS.what, each.called, [each.folder], unused_files.size_of(each.folder), free, why)
+        if each.folder is not None and each.folder.is_dir() and each.folder not in seen:
+            seen.add(each.folder)
+            free, why = each.called not in reasons, reasons.get(each.called, VERSIONS.because)
+            yield Thing(VERSIONS.what, each.called, each.folder, unused_files.size_of(each.folder), free, why)
 
 
 def _orphans(workspace: Workspace, held: list[Held], age: Age) -> Iterator[Thing]:
-    for each in held_versions.orphans(workspace.var, held) if is_embedded() else ():
-        free = not age.young(each.made)
+    for called, folder, made in held_versions.orphans(workspace.var, held) if is_embedded() else ():
+        free = not age.young(made)
         why = "its version was deleted, or never made" if free else needed.YOUNG
-        yield Thing(ORPHANS, each.called, [each.folder], unused_files.size_of(each.folder), free, why)
+        yield Thing(ORPHANS, called, folder, unused_files.size_of(folder), free, why)
 
 
 def _in_cache(workspace: Workspace, graph: Graph, named: Mapping[str, str], age: Age) -> list[Thing]:
@@ -183,12 +188,6 @@ def _in_cache(workspace: Workspace, graph: Graph, named: Mapping[str, str], age:
     found = list(tracked(looked_at, "look at DVC's cache", total=None, unit="objects"))
     gone = [thing.name for thing in found if thing.free]
     return [*found, *unused_files.run_cache(graph.cache, gone, age)]
-
-
-def _locks_elsewhere(workspace: Workspace) -> Iterator[bytes]:
-    """What made the versions of the server in charge, and those of the store in var/: none of them goes."""
-    yield from held_versions.stored_locks(workspace.var)
-    yield from held_versions.served_locks()
 
 
 def _own_cache(workspace: Workspace, graph: Graph) -> bool:
@@ -203,31 +202,10 @@ def _notes(workspace: Workspace, graph: Graph) -> Iterator[str]:
         yield f"left alone: DVC's cache in {graph.cache}, which other clones may share"
 
 
-def _named(texts: list[LockText]) -> dict[str, str]:
-    """DVC's hash -> where a lock file names it."""
-    found: dict[str, str] = {}
-    for each in texts:
-        if each.of_dvc:
-            for oid in oids(each.text):
-                found.setdefault(oid, each.where)
-    return found
-
-
-def _unfinished(graph: Graph) -> set[tuple[Kind, str]]:
-    """The live recipes and indexes that are not up to date."""
-    stale = graph.stale([node.address for node in graph.nodes], say=say)
-    return {(node.kind, node.name) for node in graph.nodes if node.address in stale and node.kind is not None}
-
-
-def _published(workspace: Workspace) -> dict[str, str]:
-    """Index -> the version that its published.json names."""
-    return {index: str(said["version"]) for index, said in _receipts(workspace).items() if "version" in said}
-
-
-def _published_bases(workspace: Workspace) -> dict[Base, str]:
+def _published_bases(receipts: Mapping[str, Mapping[str, Any]]) -> dict[Base, str]:
     """The registered versions that published indexes embed questions with -> which index."""
     found: dict[Base, str] = {}
-    for index, said in _receipts(workspace).items():
+    for index, said in receipts.items():
         embedder = said.get("embedder") or {}
         base = held_versions.base_of(str(embedder.get("reference")), embedder.get("identity") or {})
         if base is not None:

@@ -39,12 +39,6 @@ class Age:
         return self.now - written < self.spared_s
 
 
-@dataclass(frozen=True)
-class _Measured:
-    bytes: int
-    written: float
-
-
 def objects(cache: Path, named: Mapping[str, str], age: Age) -> Iterator[Thing]:
     """DVC's objects, lists of files before what they list.
 
@@ -55,11 +49,8 @@ def objects(cache: Path, named: Mapping[str, str], age: Age) -> Iterator[Thing]:
     for oid in [oid for oid in named if oid.endswith(".dir") and oid in found]:
         wanted |= {entry: named[oid] for entry in oids(found[oid].read_bytes()) if entry not in wanted}
     for oid in sorted(found, key=lambda oid: (not oid.endswith(".dir"), oid)):
-        file = found[oid]
-        if oid in wanted:
-            yield Thing(OBJECTS, oid, [file], size_of(file), False, "a dvc.lock, here, in git or of a needed version")
-        else:
-            yield _judged(OBJECTS, oid, file, age, "nothing names it")
+        needed = "a dvc.lock, here, in git or of a needed version" if oid in wanted else None
+        yield _judged(OBJECTS, oid, found[oid], age, "nothing names it", stays=needed)
 
 
 def run_cache(cache: Path, gone: Collection[str], age: Age) -> Iterator[Thing]:
@@ -87,10 +78,7 @@ def of_engine(workspace: Workspace, published: Mapping[str, str], age: Age) -> I
             (each.read, "it is being read"),
         )
         why = next((words for holds, words in reasons if holds), None)
-        if why is not None:
-            yield Thing(INDEXES.what, name, [each.folder], size_of(each.folder), False, why)
-        else:
-            yield _judged(INDEXES.what, name, each.folder, age, INDEXES.because)
+        yield _judged(INDEXES.what, name, each.folder, age, INDEXES.because, stays=why)
 
 
 def in_use(graph: Graph, unfinished: Collection[tuple[Kind, str]], known: Collection[str]) -> dict[Unless, Stays]:
@@ -100,20 +88,18 @@ def in_use(graph: Graph, unfinished: Collection[tuple[Kind, str]], known: Collec
     """
     live = {f"{node.kind}-{node.name}" for node in graph.nodes}
     stages = {f"{node.address}.log" for node in graph.nodes}
-    read = "a recipe is not up to date: it may read them" if any(kind == "recipe" for kind, _ in unfinished) else None
-
-    def goes_on(kind: Kind) -> Stays:
-        return lambda name: f"{name} is not up to date: it goes on from there" if (kind, name) in unfinished else None
-
+    recipes, others = ({name for each, name in unfinished if each == kind} for kind in ("recipe", "index"))
+    goes_on = "{} is not up to date: it goes on from there"
+    read = "a recipe is not up to date: it may read them" if recipes else None
     return {
-        "unfinished recipe": goes_on("recipe"), "unfinished index": goes_on("index"),
+        "unfinished recipe": _among(recipes, goes_on), "unfinished index": _among(others, goes_on),
         "any unfinished recipe": lambda _: read, "live": _among(live), "stage": _among(stages),
         "on server": _among(known), "never": lambda _: None,
     }  # fmt: skip
 
 
 def _among(names: Collection[str], why: str = "") -> Stays:
-    return lambda name: why if name in names else None
+    return lambda name: why.format(name) if name in names else None
 
 
 def of_var(workspace: Workspace, stays: Mapping[Unless, Stays], age: Age) -> Iterator[Thing]:
@@ -121,11 +107,8 @@ def of_var(workspace: Workspace, stays: Mapping[Unless, Stays], age: Age) -> Ite
     for place in PLACES:
         if place.gc is not None and place.gc.unless in stays:
             for path in _entries(workspace.var / place.name):
-                why = stays[place.gc.unless](path.name)
-                if why is None:
-                    yield _judged(place.gc.what, path.name, path, age, place.gc.because)
-                elif why:
-                    yield _kept(place.gc.what, path, why)
+                if (why := stays[place.gc.unless](path.name)) != "":
+                    yield _judged(place.gc.what, path.name, path, age, place.gc.because, stays=why)
 
 
 def bases(workspace: Workspace, going: Collection[Path]) -> Stays:
@@ -137,12 +120,11 @@ def bases(workspace: Workspace, going: Collection[Path]) -> Stays:
 
 def strays(workspace: Workspace, age: Age) -> Iterator[Thing]:
     """What a kill left under a temporary name, in var/ and beside the outputs of stages."""
+    why = "a process was killed while it wrote it"
     for path in _strays(workspace):
         name, place = path.name, path.with_name(path.name[1:].removesuffix(".old"))
-        if not (name.endswith(".old") and not place.exists()):  # else it is the only one: `replacing` puts it back
-            yield _judged(
-                "leftovers", name, path, age, "a process was killed while it wrote it", spare=FREED not in name
-            )
+        if place.exists() or not name.endswith(".old"):  # else it is the only one: `replacing` puts it back
+            yield _judged("leftovers", name, path, age, why, spare=FREED not in name)
 
 
 def _strays(workspace: Workspace) -> Iterator[Path]:
@@ -162,25 +144,23 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
 
 
-def _kept(what: str, place: Path, because: str) -> Thing:
-    return Thing(what, place.name, [place], _measure(place).bytes, False, because)
-
-
-def _judged(what: str, name: str, place: Path, age: Age, because: str, *, spare: bool = True) -> Thing:
-    """Nothing needs it: it goes, unless it is young."""
-    measured = _measure(place)
-    young = spare and age.young(measured.written)
-    return Thing(what, name, [place], measured.bytes, not young, YOUNG if young else because)
+def _judged(
+    what: str, name: str, place: Path, age: Age, because: str, *, stays: str | None = None, spare: bool = True
+) -> Thing:
+    """It goes, unless something is why it stays, or it is young. because: why it can go."""
+    size, written = _measured(place)
+    why = stays or (YOUNG if spare and age.young(written) else None)
+    return Thing(what, name, place, size, why is None, why or because)
 
 
 def size_of(place: Path) -> int:
     """Bytes of a file, or of all files below a folder; 0 when it is not there."""
-    return _measure(place).bytes
+    return _measured(place)[0]
 
 
-def _measure(place: Path) -> _Measured:
+def _measured(place: Path) -> tuple[int, float]:
     """Bytes, and when a file in it was written last. What goes meanwhile counts nothing: a dry run holds no lock."""
     found = list(files(place))
     if not found:
-        return _Measured(0, place.lstat().st_mtime if place.exists() else 0.0)
-    return _Measured(sum(each.st_blocks for each in found) * BLOCK, max(each.st_mtime for each in found))
+        return 0, place.lstat().st_mtime if place.exists() else 0.0
+    return sum(each.st_blocks for each in found) * BLOCK, max(each.st_mtime for each in found)

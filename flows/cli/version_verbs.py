@@ -50,8 +50,8 @@ def rollback(
 
     if move_release.is_index(here(), model):
         turned = move_release.rollback(here(), model)
-        said = f"{model}: release {turned.live} is live again, {turned.before} before"
-        show({"index": model, "from": turned.before, "to": turned.live}, [said], as_json=as_json)
+        said = f"{model}: release {turned.live} is live again, {turned.previous} before"
+        show({"index": model, "from": turned.previous, "to": turned.live}, [said], as_json=as_json)
         return
     from flows.promotion.move_champion import rollback as back
 

@@ -7,8 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -21,27 +24,22 @@ from flows.graph.objects import Objects
 from registry.cleanup.forgotten_rows import KEPT_ROWS
 from registry.version.version_lineage import rows_hash
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _OUTPUT = re.compile(r"data/(models|indexes)/([^/]+)/([^/]+)")
 _KINDS: Mapping[str, Kind] = {"models": "recipe", "indexes": "index"}
 _TABLES = {
     "raw": ("examples.parquet",), "validated": ("examples.parquet", "quarantine.parquet"),
     "prepared": ("rows.parquet",), "chunks": ("chunks.parquet",),
 }  # fmt: skip
-_COPY = re.compile(r"-\d+")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a recipe or an index: here, or as DVC keeps it. files: of the same output, name -> where."""
+    """A table of a recipe or an index: here, or as DVC keeps it. files: of the same output, name -> path or object."""
 
     job: Job
     output: str
     path: Path
     files: Mapping[str, Path | str]
-    where: str
 
 
 @dataclass
@@ -60,11 +58,10 @@ def find(workspace: Workspace, objects: Objects, locks: Iterable[tuple[str, byte
     """All that is known of the row or document called `name`. locks: (where, text) of every dvc.lock that counts."""
     found, analysed = Found(), set[str]()
     tables = [*_here(workspace), *_kept(workspace, objects, outputs(locks))]
-    for table in tables:
+    for table in sorted(tables, key=lambda table: table.output == "chunks"):  # those know documents, not rows
         if table.output != "chunks":
             _add_rows(found, table, name, objects, analysed)
-    for table in tables:
-        if table.output == "chunks" and table.job in found.jobs:
+        elif table.job in found.jobs:
             found.traces |= Traces(keys=_keys(table.path, found.traces.documents))
     return found
 
@@ -78,26 +75,22 @@ def rows_of(objects: Objects, lock: Mapping[str, Any]) -> Path | None:
 
 def splits(rows: Path, ids: Iterable[str]) -> set[str]:
     """In which splits of a version's rows these are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(rows, columns=[ROW_ID, "split"])
-    mine = table.filter(pc.is_in(table[ROW_ID], value_set=pa.array(sorted(ids), pa.string())))
-    return set(mine["split"].to_pylist())
+    table, mine = _ids(rows, ids)
+    return set(table.filter(mine)["split"].to_pylist())
 
 
 def ids_only(rows: Path, ids: Iterable[str], folder: Path) -> Path:
     """Of a version's rows the ids and splits, those that are forgotten aside: what says later what it was made of."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(rows, columns=[ROW_ID, "split"])
-    rest = table.filter(pc.invert(pc.is_in(table[ROW_ID], value_set=pa.array(sorted(ids), pa.string()))))
-    file = folder / KEPT_ROWS
-    pq.write_table(rest.replace_schema_metadata({row_copies.NO_TEXT: b"{}"}), file)
+    table, mine = _ids(rows, ids)
+    rest = table.filter(pc.invert(mine)).replace_schema_metadata({row_copies.NO_TEXT: b"{}"})
+    pq.write_table(rest, file := folder / KEPT_ROWS)
     return file
+
+
+def _ids(rows: Path, ids: Iterable[str]) -> tuple[pa.Table, pa.Array]:
+    """The ids and splits of a version's rows, and which of them are these."""
+    table = pq.read_table(rows, columns=[ROW_ID, "split"])
+    return table, pc.is_in(table[ROW_ID], value_set=pa.array(sorted(ids), pa.string()))
 
 
 def outputs(locks: Iterable[tuple[str, bytes]]) -> dict[str, tuple[str, str]]:
@@ -129,33 +122,27 @@ def _here(workspace: Workspace) -> Iterator[Table]:
                 files = {path.relative_to(place / output).as_posix(): path for path in (place / output).rglob("*.*")}
                 for name in names:
                     if name in files:
-                        path = files[name]
-                        yield Table(workspace.job(kind, place.name), output, path, files, f"{kind} {place.name}")
+                        yield Table(workspace.job(kind, place.name), output, files[name], files)
 
 
 def _kept(workspace: Workspace, objects: Objects, named: Mapping[str, tuple[str, str]]) -> Iterator[Table]:
     """The tables of the outputs that lock files name, from the cache or the remote."""
-    for oid, (path, where) in named.items():
+    for oid, (path, _) in named.items():
         match = _OUTPUT.fullmatch(path)
         if match is None or match[3] not in _TABLES or not is_name(match[2]):
             continue
         job, listing = workspace.job(_KINDS[match[1]], match[2]), objects.listing(oid)
         for name in _TABLES[match[3]]:
             if (file := objects.get(listing[name]) if name in listing else None) is not None:
-                yield Table(job, match[3], file, listing, f"{where}: {job.kind} {job.name}")
+                yield Table(job, match[3], file, listing)
 
 
 def _add_rows(found: Found, table: Table, name: str, objects: Objects, analysed: set[str]) -> None:
-    import pyarrow.compute as pc
-
     parquet = row_copies.read_table(table.path)
     if parquet is None or ROW_ID not in parquet.schema_arrow.names:
         return
-    known = [
-        column for column in (*DOCUMENT_NAMES, ROW_ID, CONTENT_HASH, PLACE) if column in parquet.schema_arrow.names
-    ]
-    ids = parquet.read(columns=known)
-    mine = _matching(ids, name, table.job.kind)
+    known = {*DOCUMENT_NAMES, ROW_ID, CONTENT_HASH, PLACE} & set(parquet.schema_arrow.names)
+    mine = _matching(parquet.read(columns=sorted(known)), name, table.job.kind)
     if not pc.any(mine).as_py():
         return
     whole = parquet.read()
@@ -176,9 +163,6 @@ def _add_rows(found: Found, table: Table, name: str, objects: Objects, analysed:
 
 def _matching(ids: pa.Table, name: str, kind: Kind) -> pa.Array:
     """Which rows are called so; of those that are named by their content, all copies."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     columns = [ROW_ID, *(DOCUMENT_NAMES if kind == "index" else ())]
     mine = pa.array([False] * len(ids), pa.bool_())
     for column in columns:
@@ -195,7 +179,8 @@ def _matching(ids: pa.Table, name: str, kind: Kind) -> pa.Array:
 def _is_content(row: Mapping[str, Any]) -> bool:
     """Whether a row's id is its content's hash, or that of a copy (HASH-2)."""
     row_id, content = str(row[ROW_ID]), str(row[CONTENT_HASH])
-    return row_id == content or (row_id.startswith(content) and _COPY.fullmatch(row_id[len(content) :]) is not None)
+    first, _, copy = row_id.rpartition("-")
+    return row_id == content or (first == content and copy.isdecimal())
 
 
 def _document(row: Mapping[str, Any], kind: Kind) -> frozenset[str]:
@@ -213,8 +198,6 @@ def _media(row: Mapping[str, Any], table: Table, objects: Objects) -> Path | Non
 
 def _keys(chunks: Path, documents: Iterable[str]) -> frozenset[str]:
     """The vectors that only these documents' passages have."""
-    import pyarrow.parquet as pq
-
     rows = pq.read_table(chunks, columns=["document", "key"]).to_pylist()
     documents = frozenset(documents)
     others = {row["key"] for row in rows if row["document"] not in documents}

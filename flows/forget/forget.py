@@ -24,20 +24,10 @@ from core.workspace import Job, Workspace
 from flows.catalog.live import live
 from flows.cleanup.gc import undisturbed
 from flows.cleanup.unused_files import Age, run_cache
-from flows.forget import find
+from flows.forget import find, places
 from flows.forget.find import Found
-from flows.forget.forget_report import Report, begun, name_kept
-from flows.forget.places import (
-    Locks,
-    broken,
-    every_lock,
-    indexes,
-    mark,
-    objects_with,
-    scrub_served,
-    take_from_engines,
-    touched,
-)
+from flows.forget.forget_report import Report, begun
+from flows.forget.places import Locks
 from flows.forget.row_copies import Traces
 from flows.forget.swept_files import Fate, Sweep, settle
 from flows.graph.graph import Graph, on_command, select
@@ -73,10 +63,9 @@ def forget(workspace: Workspace, name: str, *, dry_run: bool, command: str = "he
     earlier = (folder / "traces.json").exists()
     try:
         objects = _objects(graph, folder)
-        locks = every_lock(workspace)
-        found = _find(workspace, objects, locks, name, folder)
         if dry_run:
-            return _survey(workspace, objects, locks, found)
+            return _remove(workspace, objects, name, folder, dry_run=True)
+        found = _find(workspace, objects, places.every_lock(workspace), name, folder)
         _begin(folder, found)
         for job, names in found.jobs.items():
             _bury(job, names)
@@ -84,7 +73,7 @@ def forget(workspace: Workspace, name: str, *, dry_run: bool, command: str = "he
             _bring(workspace, job, command)
         graph = Graph(workspace.root)
         with undisturbed(workspace, graph, command):
-            return _remove(workspace, _objects(graph, folder), name, folder)
+            return _remove(workspace, _objects(graph, folder), name, folder, dry_run=False)
     finally:
         if (dry_run and not earlier) or not (folder / "traces.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -101,9 +90,9 @@ def _find(workspace: Workspace, objects: Objects, locks: Locks, name: str, folde
     if (folder / "traces.json").exists():  # an earlier one was stopped
         before = read_json(folder / "traces.json")
         found.traces |= Traces.from_json(before["traces"])
-        for kind, each, names, places in before["jobs"]:
+        for kind, each, names, at in before["jobs"]:
             found.jobs.setdefault(workspace.job(kind, each), set()).update(names)
-            found.places.setdefault(workspace.job(kind, each), set()).update(places)
+            found.places.setdefault(workspace.job(kind, each), set()).update(at)
     if not found.jobs:
         buried = [job for job in _jobs(workspace) if tombstones.read(job).any_of([name])]
         if not buried:
@@ -150,27 +139,31 @@ def _bring(workspace: Workspace, job: Job, command: str) -> None:
                     raise HeadraceError(f"{fault}\n{_NOT_YET.format(job.name)}") from fault
 
 
-def _remove(workspace: Workspace, objects: Objects, name: str, folder: Path) -> Report:
+def _remove(workspace: Workspace, objects: Objects, name: str, folder: Path, *, dry_run: bool) -> Report:
     """All that holds the row, the tables that tell what to look for included; those are in the journal."""
-    locks = every_lock(workspace)
+    locks = places.every_lock(workspace)
     found = _find(workspace, objects, locks, name, folder)
-    _begin(folder, found)
-    report = begun(workspace, found)
-    report.versions, report.notes = touched(workspace, objects, found.traces)
-    for each in report.versions:
-        mark(each, found.traces, objects, workspace)
-    take_from_engines(workspace, found, report)
-    sweep = Sweep(workspace, objects.cache)
-    with signed_again([each.version for each in report.versions], workspace.var) as unsigned:
-        _rewrite(workspace, sweep, found, report)
-    report.notes += [_UNSIGNED.format(called) for called in unsigned]
-    going = objects_with(objects, found.traces, locks, report)
-    report.broken = broken(going, locks)
-    report.count("DVC objects", objects.delete(going))
-    for entry in run_cache(objects.cache.parent.parent, going, Age(0, 0)):
-        settle(Fate("DVC run cache", "remove", entry.paths[0]), found.traces)
-    name_kept(workspace, sweep, objects, found, report)
-    (folder / "traces.json").unlink()
+    report, sweep = begun(workspace, found), Sweep(workspace, objects.cache)
+    report.versions, report.notes = places.touched(workspace, objects, found.traces)
+    if dry_run:
+        _count(workspace, sweep, found, report)
+    else:
+        _begin(folder, found)
+        for each in report.versions:
+            places.mark(each, found.traces, objects, workspace)
+        places.take_from_engines(workspace, found, report)
+        with signed_again([each.version for each in report.versions], workspace.var) as unsigned:
+            _rewrite(workspace, sweep, found, report)
+        report.notes += [_UNSIGNED.format(called) for called in unsigned]
+    going = places.objects_with(objects, found.traces, locks, report)
+    report.broken = places.broken(going, locks)
+    report.count("DVC objects", len(going) if dry_run else objects.delete(going))
+    if not dry_run:
+        for entry in run_cache(objects.cache.parent.parent, going, Age(0, 0)):
+            settle(Fate("DVC run cache", "remove", entry.path), found.traces)
+    places.name_kept(workspace, sweep, objects, found, report, dry_run=dry_run)
+    if not dry_run:
+        (folder / "traces.json").unlink()
     return report
 
 
@@ -180,23 +173,16 @@ def _rewrite(workspace: Workspace, sweep: Sweep, found: Found, report: Report) -
         if path.parent.name == EVIDENCE and path.name in (BUNDLE, PREDICTIONS) and fate.action != "keep":
             report.notes.append(f"{path}: it was judged by this; `promote` refuses that version from now on")
     if not is_embedded():
-        scrub_served(workspace, found.traces, report)
+        places.scrub_served(workspace, found.traces, report)
 
 
-def _survey(workspace: Workspace, objects: Objects, locks: Locks, found: Found) -> Report:
-    """What _remove would do."""
-    report = begun(workspace, found)
-    report.versions, report.notes = touched(workspace, objects, found.traces)
-    sweep = Sweep(workspace, objects.cache)
+def _count(workspace: Workspace, sweep: Sweep, found: Found, report: Report) -> None:
+    """What would be removed of engines and files."""
     targets = {(fate.what, fate.target) for _, fate in sweep.look(found.traces) if fate.action != "keep"}
     for what, _ in sorted(targets):
         report.count(what)
-    report.count("versions of indexes", sum(each.index in indexes(found) for each in release_files.standing(workspace)))
-    going = objects_with(objects, found.traces, locks, report)
-    report.broken = broken(going, locks)
-    report.count("DVC objects", len(going))
-    name_kept(workspace, Sweep(workspace, objects.cache), objects, found, report, dry_run=True)
-    return report
+    indexes = {job.name for job in found.jobs if job.kind == "index"}
+    report.count("versions of indexes", sum(each.index in indexes for each in release_files.standing(workspace)))
 
 
 def _jobs(workspace: Workspace) -> Iterator[Job]:

@@ -54,7 +54,9 @@ def _without(text: str, traces: Traces) -> str:
     try:
         return json.dumps(_cleaned(json.loads(text), {*traces.texts, *traces.encoded}), ensure_ascii=False)
     except ValueError:
-        return "".join(_line(line, traces.spellings) for line in text.splitlines(keepends=True))
+        pieces = traces.spellings
+        lines = text.splitlines(keepends=True)
+        return "".join(f"{PLACEHOLDER}\n" if any(each in line for each in pieces) else line for line in lines)
 
 
 def _quoted(name: str) -> str:
@@ -69,7 +71,3 @@ def _cleaned(value: Any, texts: Iterable[str]) -> Any:
     if isinstance(value, str) and any(text in value for text in texts):
         return PLACEHOLDER
     return value
-
-
-def _line(line: str, texts: Iterable[str]) -> str:
-    return f"{PLACEHOLDER}\n" if any(text in line for text in texts) else line

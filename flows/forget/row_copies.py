@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from core.atomic_files import sha256_file
 from core.schema.columns import ADDED, ROW_ID
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # row: a table has the row. said: what a model answered about it, no text. text: a piece of its text stands there.
 # other: only rows of other names have the text.
@@ -120,9 +121,6 @@ def of_row(row: Mapping[str, Any], rest: pa.Table, *, media: Path | None) -> Tra
 
 def read_table(path: Path) -> pa.ParquetFile | None:
     """A Parquet file, whatever it is called; None for any other."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
             return None
@@ -132,8 +130,6 @@ def read_table(path: Path) -> pa.ParquetFile | None:
 
 
 def _table(path: Path, head: bytes) -> tuple[pa.Schema, Iterator[pa.RecordBatch]] | None:
-    import pyarrow as pa
-
     if head.startswith(b"PAR1") and (parquet := read_table(path)) is not None:
         return parquet.schema_arrow, parquet.iter_batches()
     if head == b"ARROW1":
@@ -144,25 +140,18 @@ def _table(path: Path, head: bytes) -> tuple[pa.Schema, Iterator[pa.RecordBatch]
 
 
 def _has(column: pa.Array, values: frozenset[str]) -> bool:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not values or not _is_text(column.type):
+    if not _is_text(column.type):
         return False
     return bool(pc.any(pc.is_in(column, value_set=pa.array(sorted(values), column.type))).as_py())
 
 
 def _mentions(column: pa.Array, texts: Iterable[str], *, ignore_case: bool = False) -> bool:
-    import pyarrow.compute as pc
-
     return _is_text(column.type) and any(
         pc.any(pc.match_substring(column, text, ignore_case=ignore_case)).as_py() for text in texts
     )
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 

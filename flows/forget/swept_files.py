@@ -48,7 +48,7 @@ class Sweep:
 
     def look(self, traces: Traces) -> Iterator[tuple[Path, Fate]]:
         """Every file that holds the row, DVC's cache and git's objects aside."""
-        for path in self._files():
+        for path in self.files():
             try:
                 status = path.stat()
                 seen = (status.st_mtime_ns, status.st_size)
@@ -63,20 +63,13 @@ class Sweep:
             else:
                 yield path, self.fate(path, held)
 
-    def vocabularies(self) -> Iterator[Path]:
-        """What a model knows of words."""
-        yield from (path for path in self._files() if is_vocabulary(path.name))
-
-    def _files(self) -> Iterator[Path]:
+    def files(self) -> Iterator[Path]:
+        """Every file, links aside."""
+        own = [self.workspace.var / place.name for place in PLACES if place.forget == "not looked at"]
         for top, folders, files in os.walk(self.workspace.root):
-            here = Path(top)
-            folders[:] = [name for name in folders if name not in _NOT_WALKED and here / name not in self._apart]
+            here, apart = Path(top), (self.cache.parent.parent, *own)
+            folders[:] = [name for name in folders if name not in _NOT_WALKED and here / name not in apart]
             yield from (path for name in files if (path := here / name).is_file() and not path.is_symlink())
-
-    @property
-    def _apart(self) -> tuple[Path, ...]:
-        own = (self.workspace.var / place.name for place in PLACES if place.forget == "not looked at")
-        return self.cache.parent.parent, *own
 
     def fate(self, path: Path, held: Held) -> Fate:
         """What becomes of a file that holds the row."""
@@ -84,18 +77,15 @@ class Sweep:
             return Fate("tables", "keep", path, STAYS[held])
         parts = path.relative_to(self.workspace.root).parts
         if parts[:2] in (("data", "models"), ("data", "indexes")) and len(parts) > 3:
-            return self._output(path, parts)
+            if parts[3] in _WEIGHTS:
+                return Fate("models", "keep", path, MODEL)
+            folder = self.workspace.root.joinpath(*parts[:4])
+            return Fate("outputs of stages", "remove", path if parts[3] == "evaluation" else folder)
         if parts[0] == "var":
             return self._of_service(path, Path(*parts[1:]))
         if parts[:2] == (".dvc", "tmp"):
             return Fate("leftovers of DVC", "remove", path)
         return Fate("files", "keep", path, _YOURS)
-
-    def _output(self, path: Path, parts: tuple[str, ...]) -> Fate:
-        folder = self.workspace.root.joinpath(*parts[:4])
-        if parts[3] in _WEIGHTS:
-            return Fate("models", "keep", path, MODEL)
-        return Fate("outputs of stages", "remove", path if parts[3] == "evaluation" else folder)
 
     def _of_service(self, path: Path, below: Path) -> Fate:
         if match := _DATABASE.fullmatch(path.name):

@@ -78,7 +78,7 @@ def commit_of(version: versions.Version, told: Mapping[str, Any] | None) -> str:
 
     Raises Altered where the two differ, BadRequest where there is none.
     """
-    called, tag = f"{version.name}/{version.version}", version.tags.get("code_commit")
+    called, tag = version.called, version.tags.get("code_commit")
     named = (told or {}).get("origin", {}).get("code_commit", tag)
     if named != tag:
         raise Altered(f"{called}: its evidence names the commit {named}, its tag {tag}. Register the model again.")
@@ -97,11 +97,14 @@ def bring_bases(workspace: Workspace, origin: Origin, root: Path) -> dict[str, s
     bases = [base for each in named.items() if (base := base_of(*each)) is not None]
     if not bases or not is_embedded():
         return {}
-    _copy_store(workspace.var, Workspace(root).var)
+    var, copy = workspace.var, Workspace(root).var
+    _copy_store(var, copy)
     for name, number in bases:
         if number is not None:
-            _copy_base(versions.resolve(name, number, workspace.var), workspace.var, Workspace(root).var)
-    return {"MLFLOW_TRACKING_URI": f"sqlite:///{database(Workspace(root).var).resolve()}"}
+            packed = versions.packed_folder(versions.resolve(name, number, var), var)
+            if (added_to := base_folder(packed / versions.MODEL_FILES)) is not None:  # by the version's adapters
+                shutil.copytree(added_to, copy / STORE / added_to.name, dirs_exist_ok=True)
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{database(copy).resolve()}"}
 
 
 def _copy_store(var: Path, copy: Path) -> None:
@@ -116,13 +119,6 @@ def _copy_store(var: Path, copy: Path) -> None:
         new.commit()
 
 
-def _copy_base(version: versions.Version, var: Path, copy: Path) -> None:
-    """What the version's adapters add to, where it is one of adapters."""
-    base = base_folder(versions.packed_folder(version, var) / versions.MODEL_FILES)
-    if base is not None:
-        shutil.copytree(base, copy / STORE / base.name, dirs_exist_ok=True)
-
-
 def _names(patch: Path, root: Path) -> Iterator[str]:
     """Every path that a patch names, what it moves or copies from too."""
     listed = git(root, "apply", "--numstat", "-z", str(patch))
@@ -135,8 +131,6 @@ def _unquoted(name: str) -> str:
     """A name as git writes it, which quotes those with other than plain letters."""
     if not name.startswith('"'):
         return name
-    return _ESCAPED.sub(lambda each: _BY_LETTER.get(each[1]) or _octal(each[1]), name.strip('"'))
-
-
-def _octal(digits: str) -> str:
-    return chr(int(digits, 8)) if len(digits) == 3 else digits
+    return _ESCAPED.sub(
+        lambda each: chr(int(each[1], 8)) if len(each[1]) == 3 else _BY_LETTER.get(each[1], each[1]), name.strip('"')
+    )

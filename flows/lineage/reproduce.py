@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from core.atomic_files import read_json, sha256_json
+from core.atomic_files import make_folder, read_json, sha256_json
 from core.errors import BadRequest
 from core.manifest import read_manifest
 from core.workspace import Job, Workspace
@@ -28,10 +28,8 @@ from pipelines.code import CODE
 from registry.cleanup.forgotten_rows import forgotten
 from registry.store import versions
 from registry.store.overview import libraries_moved
+from registry.store.versions import Version
 from registry.version.evidence_files import LOCK, METRICS, PATCH, RECIPE, RECIPE_LOCK, SETTINGS, Kept, read
-
-if TYPE_CHECKING:
-    from registry.store.versions import Version
 
 _STAGES = ("validate", "preprocess", "train", "evaluate")
 _KEPT = (RECIPE, RECIPE_LOCK, SETTINGS, LOCK, METRICS)
@@ -72,8 +70,10 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="headrace-") as own:
         kept = read(version, workspace.var, trusted=True, into=Path(own))
         origin = _origin(kept, apply_patch=apply_patch)
-        with working(workspace, say=say), _folder(keep) as folder:  # it reads and fills DVC's cache
-            job = lay_out(workspace, origin, folder / "workspace")
+        scratch = tempfile.TemporaryDirectory(prefix="headrace-reproduce-") if keep is None else nullcontext(keep)
+        with working(workspace, say=say), scratch as folder:  # it reads and fills DVC's cache
+            make_folder(Path(folder))
+            job = lay_out(workspace, origin, Path(folder).resolve() / "workspace")
             _run_stages(job, bring_bases(workspace, origin, job.workspace.root))
             return Reproduction(
                 model, version.version, str(version.model_hash),
@@ -83,53 +83,39 @@ def reproduce(
 
 
 def lines(done: Reproduction) -> Iterator[str]:
-    called = f"{done.model}/{done.version}"
     yield from done.differences
     for library, (then, now) in done.libraries.items():
         yield f"{library} was {then} then, and is {now} now"
     word = "equal, weights and metrics" if done.equal else "NOT equal"
-    yield f"{called} was made again: {word} ({done.model_hash[:12]})"
-
-
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="headrace-reproduce-") as folder:
-        yield Path(folder)
+    yield f"{done.model}/{done.version} was made again: {word} ({done.model_hash[:12]})"
 
 
 def _origin(kept: Kept, *, apply_patch: bool) -> Origin:
     """What the version is made of, every file of it compared; and of the patch, whether it may be run."""
     version = kept.version
-    files = {name: _file(kept, name) for name in _KEPT}
+    files = {}
+    for name in _KEPT:
+        if (file := kept.file(name)) is None:
+            raise BadRequest(f"{version.called} has no {name} with it. Register it again.")
+        files[name] = file
     if old := kept.lacking:
-        say(f"{version.name}/{version.version}: {old}")
+        say(f"{version.called}: {old}")
     patch = kept.file(PATCH)
     if patch is not None and not (kept.signed and kept.whole) and not apply_patch:
         _refuse(version, patch)
     return Origin(str(version.tags.get(versions.RECIPE)), commit_of(version, kept.told), files, patch)
 
 
-def _file(kept: Kept, name: str) -> Path:
-    file = kept.file(name)
-    if file is None:
-        raise BadRequest(f"{kept.version.name}/{kept.version.version} has no {name} with it. Register it again.")
-    return file
-
-
 def _refuse(version: Version, patch: Path) -> None:
     """Show a patch, and say what to do with it. Raises BadRequest."""
-    called, text = f"{version.name}/{version.version}", patch.read_text(encoding="utf-8", errors="replace")
+    text = patch.read_text(encoding="utf-8", errors="replace")
     shown = "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
     first, more = shown.splitlines()[:_SHOWN], shown.count("\n") - _SHOWN
     say("\n".join([*first, *([f"... {more:,} more lines of evidence/{patch.name}"] if more > 0 else [])]))
     raise BadRequest(
-        f"{called} was made with changes that its commit lacks, shown above, and no trusted key signed them: they "
-        f"would run as you. Nothing was run. Read them; then `headrace reproduce {called} --apply-patch` runs them. "
-        "With HEADRACE_TRUSTED_KEY set, what its key signed is run without asking."
+        f"{version.called} was made with changes that its commit lacks, shown above, and no trusted key signed them: "
+        f"they would run as you. Nothing was run. Read them; then `headrace reproduce {version.called} --apply-patch` "
+        "runs them. With HEADRACE_TRUSTED_KEY set, what its key signed is run without asking."
     )
 
 

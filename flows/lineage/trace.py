@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core import addresses
 from core.atomic_files import read_json, sha256_file, write_text
@@ -15,8 +17,9 @@ from core.git import git_says
 from core.manifest import damage
 from core.schema.lock import BaseIdentity
 from core.weights.base_store import named_base
-from core.workspace import Job, Workspace
+from core.workspace import Workspace
 from flows.catalog.live import live
+from flows.catalog.params import read_entries
 from flows.graph.git_refs import read_objects
 from flows.graph.graph import Graph
 from flows.graph.rot import md5_file
@@ -28,14 +31,11 @@ from pipelines.evidence.provenance import is_commit
 from pipelines.recipes.read import read_lock
 from registry.cleanup.forgotten_rows import forgotten, kept_rows
 from registry.store import versions
+from registry.store.versions import Version
 from registry.version import evidence_files, version_lineage
 from registry.version.evidence_files import CODE, LOCK, SETTINGS
 from registry.version.onnx_choice import graph_fault
 from registry.version.version_lineage import Lineage, Node, State
-
-if TYPE_CHECKING:
-    from registry.store.versions import Version
-
 
 Found = tuple[State, str]
 
@@ -47,9 +47,7 @@ def trace(workspace: Workspace, model: str, which: str) -> Lineage:
     """
     version = versions.resolve(model, which, workspace.var)
     kept = _Kept(workspace, version)
-    graph = version_lineage.recorded(
-        version.name, version.version, run_id=version.run_id, tags=version.tags, lock=kept.lock, settings=kept.settings
-    )
+    graph = version_lineage.recorded(version, kept.lock, kept.settings)
     graph = graph.settled({node.id: found for node in graph.nodes if (found := kept.look(node)) is not None})
     return graph.joined(*_indexes(workspace, version))
 
@@ -96,10 +94,8 @@ class _Kept:
             return {}
         file = versions.evidence(self.version, name, self.workspace.var)
         if file is None:
-            called = f"{self.version.name}/{self.version.version}"
-            raise BadRequest(
-                f"{called} has no {name} with it: it was registered by an older Headrace. Register it again."
-            )
+            why = "it was registered by an older Headrace. Register it again."
+            raise BadRequest(f"{self.version.called} has no {name} with it: {why}")
         found: dict[str, Any] = read_json(file)
         return found
 
@@ -135,8 +131,8 @@ class _Kept:
         if found[0] == "missing" and (lost := forgotten(self.version)):
             return "missing", lost
         here = self.workspace.root / node.label
-        own = found[0] != "mismatch" and self._is_current(node) and self._has_manifest(node.hash, here)
-        if own and (fault := damage(here)):
+        current = found[0] != "mismatch" and self.graph.output_hash(node.label) == node.hash
+        if current and self._has_manifest(node.hash, here) and (fault := damage(here)):
             return "mismatch", f"{node.label}: {fault}"
         return found
 
@@ -144,10 +140,6 @@ class _Kept:
         """Whether an output is a folder with a manifest of its own, or was one: plots have none."""
         here = folder / "manifest.json"
         return folder.is_dir() and (here.exists() or self.graph.object_of(oid, here.name) is not None)
-
-    def _is_current(self, node: Node) -> bool:
-        """Whether the workspace's dvc.lock says the same of this path."""
-        return self.graph.output_hash(node.label) == node.hash
 
     def _base(self, node: Node) -> Found:
         identity = BaseIdentity.model_validate(self.settings["bases"][node.where])
@@ -185,40 +177,38 @@ class _Kept:
 
     def _source(self, node: Node) -> Found:
         """A source goes on; what was read of it is in raw/, whose hashes count. Here: is it still the same?"""
-        settings = self.lock.get(f"settings@{self._recipe}", {})
-        for dep in settings.get("deps", ()):
+        recipe = str(self.version.tags.get(versions.RECIPE))
+        watched = read_entries(self.workspace)["recipe"].get(recipe, {}).get("watch")
+        for dep in self.lock.get(f"settings@{recipe}", {}).get("deps", ()):
             path = self.workspace.root / dep["path"]
-            if dep["path"] == self._watched and path.is_file() and "md5" in dep:
+            if dep["path"] == watched and path.is_file() and "md5" in dep:
                 same = md5_file(path) == dep["md5"]
                 return ("verified", "") if same else ("moved", f"{dep['path']} has changed since")
         return "recorded", "read again by `headrace lock`; what was read is in raw/"
 
-    @cached_property
-    def _recipe(self) -> str:
-        return str(self.version.tags.get(versions.RECIPE))
-
-    @cached_property
-    def _watched(self) -> str | None:
-        from flows.catalog.params import read_entries
-
-        entry = read_entries(self.workspace)["recipe"].get(self._recipe, {})
-        return entry.get("watch")
+    def row_ids(self) -> set[str]:
+        """The rows that the version was trained and tested on, from DVC's copy of them."""
+        oid = version_lineage.rows_hash(self.lock)
+        rows = self.graph.object_of(oid, "rows.parquet") if oid else None
+        return _ids_in(rows or kept_rows(self.version, self.workspace.var))
 
 
 def forward(workspace: Workspace, *, source: str | None = None, row: str | None = None, base: str | None = None
             ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The versions and indexes that came from a source, a row (by id) or a base."""
-    from registry.store.connection import answering, connect
-
-    with answering():
-        names = sorted(model.name for model in connect(workspace.var).search_registered_models())
-    for name in names:
-        for version in versions.versions(name, workspace.var):
-            kept = _Kept(workspace, version)
-            if _came_from(kept, source=source, row=row, base=base):
-                yield {"kind": "version", "name": name, "version": version.version, "aliases": list(version.aliases)}
+    for version in versions.every_version(workspace.var):
+        for name in (LOCK, SETTINGS):
+            evidence_files.recorded(version, name, workspace.var)  # raises Altered: else nothing would be an answer
+        kept, came = _Kept(workspace, version), False
+        with suppress(BadRequest):  # registered without what this asks
+            came = _names(kept.settings, source, base) and (row is None or row in kept.row_ids())
+        if came:
+            yield {"kind": "version", "name": version.name, "version": version.version,
+                   "aliases": list(version.aliases)}  # fmt: skip
     for job in live(workspace, "index"):
-        if _index_came_from(job, source=source, row=row, base=base):
+        table = job.folder / "validated" / "examples.parquet"
+        named = (job.folder / SETTINGS).exists() and _names(job.settings, source, base)
+        if named and (row is None or row in _ids_in(table)):
             yield {"kind": "index", "name": job.name, "version": None, "aliases": []}
 
 
@@ -227,7 +217,7 @@ def show_backward(workspace: Workspace, model: str, *, svg: Path | None, as_json
     graph = trace(workspace, *parse_model(model))
     if svg is not None:
         write_text(svg, version_lineage.svg(graph))
-    document = {**graph.as_json(), "faults": [node.id for node in graph.faults]}
+    document = {**asdict(graph), "faults": [node.id for node in graph.faults]}
     show(document, version_lineage.lines(graph), as_json=as_json)
     return HeadraceError.exit_code if graph.faults else 0
 
@@ -249,17 +239,6 @@ def _came(each: Mapping[str, Any]) -> str:
     return f"model {each['name']} version {each['version']}{named}"
 
 
-def _came_from(kept: _Kept, *, source: str | None, row: str | None, base: str | None) -> bool:
-    for name in (LOCK, SETTINGS):
-        evidence_files.recorded(
-            kept.version, name, kept.workspace.var
-        )  # raises Altered: else nothing would be an answer
-    try:
-        return _names(kept.settings, source, base) and (row is None or row in _row_ids(kept))
-    except BadRequest:
-        return False  # registered without what this asks
-
-
 def _names(settings: Mapping[str, Any], source: str | None, base: str | None) -> bool:
     """Whether they name the source and the base that are asked for."""
     if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
@@ -267,38 +246,23 @@ def _names(settings: Mapping[str, Any], source: str | None, base: str | None) ->
     return base is None or base in settings["bases"]
 
 
-def _row_ids(kept: _Kept) -> set[str]:
-    """The rows that a version was trained and tested on, from DVC's copy of them."""
+def _ids_in(table: Path | None) -> set[str]:
+    """The ids of a table's rows; none of one that is nowhere."""
     import pyarrow.parquet as pq
 
-    oid = version_lineage.rows_hash(kept.lock)
-    file = kept.graph.object_of(oid, "rows.parquet") if oid else None
-    file = file or kept_rows(kept.version, kept.workspace.var)
-    return set(pq.read_table(file, columns=["row_id"])["row_id"].to_pylist()) if file else set()
-
-
-def _index_came_from(job: Job, *, source: str | None, row: str | None, base: str | None) -> bool:
-    import pyarrow.parquet as pq
-
-    if not (job.folder / SETTINGS).exists():
-        return False
-    if not _names(job.settings, source, base):
-        return False
-    table = job.folder / "validated" / "examples.parquet"
-    return row is None or (table.exists() and row in pq.read_table(table, columns=["row_id"])["row_id"].to_pylist())
+    return set(pq.read_table(table, columns=["row_id"])["row_id"].to_pylist()) if table and table.exists() else set()
 
 
 def _indexes(workspace: Workspace, version: Version) -> tuple[list[Node], list[tuple[str, str]]]:
     """The live indexes whose lock names this version as their embedder."""
-    nodes = []
-    for job in live(workspace, "index"):
-        bases: Mapping[str, BaseIdentity] = read_lock(job).bases if job.lock_file.exists() else {}
-        for reference, identity in bases.items():
-            if reference.startswith(f"models:/{version.name}") and identity.version == version.version:
-                nodes.append(
-                    Node(f"index {job.name}", "index", job.name, None, reference, "recorded", "it embeds with it")
-                )
-    return nodes, [(node.id, f"{version.name}/{version.version}") for node in nodes]
+    nodes = [
+        Node(f"index {job.name}", "index", job.name, None, reference, "recorded", "it embeds with it")
+        for job in live(workspace, "index")
+        if job.lock_file.exists()
+        for reference, identity in read_lock(job).bases.items()
+        if reference.startswith(f"models:/{version.name}") and identity.version == version.version
+    ]
+    return nodes, [(node.id, version.called) for node in nodes]
 
 
 def _blobs(root: Path, commit: str, paths: list[str]) -> dict[str, tuple[str, str]] | None:

@@ -2,7 +2,7 @@
 
 The run has no process: it is made, paused and ended over Prefect's API, so that it holds no slot while somebody thinks
 for days, and nothing is lost when `headrace schedule` is killed in between. What waits stands in the registry
-(registry/promotion/approval.py), what was answered at Prefect; each look brings the two together. Imports Prefect.
+(registry/promotion/question.py), what was answered at Prefect; each look brings the two together. Imports Prefect.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,9 +31,9 @@ from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
 from flows.reporting.prefect_once import no_answer
 from flows.servers import servers
-from registry.promotion.approval import close, decline
+from registry.promotion.card import table
 from registry.promotion.promotion import Refused
-from registry.promotion.question import Question, page
+from registry.promotion.question import Question, close, decline
 from registry.store import versions
 from registry.store.connection import EMBEDDED, server_name
 from registry.version import evidence_files
@@ -99,11 +99,10 @@ class _Desk:
         return _digest(json.dumps([self.registry, question.name, question.version, question.evidence]))
 
     def open_runs(self) -> list[FlowRun]:
+        mine = {"tags": {"all_": [self.registry]}, "state": {"type": {"any_": _OPEN}}}
         return self.client.read_flow_runs(
             flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
-            flow_run_filter=FlowRunFilter.model_validate(
-                {"tags": {"all_": [self.registry]}, "state": {"type": {"any_": _OPEN}}}
-            ),
+            flow_run_filter=FlowRunFilter.model_validate(mine),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=200,
         )
@@ -186,11 +185,33 @@ def _pages(workspace: Workspace, question: Question) -> tuple[str, str]:
         edited, told = f"{edited} {fault}", None
     if told is None or version.tags.get(versions.EVIDENCE_HASH) != question.evidence:
         return edited, edited
-    link = versions.page_link(servers.pages(workspace).get("mlflow"), version=version)
+    link = versions.page_link(servers.pages(workspace).get("mlflow"), version)
     champion = versions.champion(question.name, workspace.var)
-    lines = page(question, told, champion.version if champion else None, link)
+    lines = _evidence(question, told, champion.version if champion else None, link)
     text = card.read_text(encoding="utf-8") if card else ""
     return "\n".join(lines), f"{text}\n\n## Evidence\n\n```json\n{to_json(told)}\n```\n"
+
+
+def _evidence(question: Question, told: Mapping[str, Any], champion: str | None, link: str | None) -> Iterator[str]:
+    """The evidence bundle for a person, as lines of Markdown. told: evidence.json; champion: of this moment."""
+    test, rival = told["test"], told["comparisons"]["champion"]
+    instead = f" in place of version {champion}" if champion else ""
+    yield f"**May {question} be champion{instead}?** Approved, its evidence is judged again before it is.\n"
+    columns = ("gate", "value", "bound", "outcome", "why")
+    reasons = [{**reason, "value": _number(reason["value"])} for reason in told["verdict"]["reasons"]]
+    gates = table(columns, [[reason[column] for column in columns] for reason in reasons])
+    yield "\n".join([*gates, ""]) if reasons else "Its recipe has no gates.\n"
+    if "better_by" in rival:
+        interval = f"[{_number(rival['lower'])}, {_number(rival['upper'])}]"
+        yield f"{rival['metric']}, difference to {rival['other']}: {_number(rival['better_by'])} {interval}\n"
+    metrics = [(name, _number(value)) for name, value in told["metrics"].items()]
+    yield "\n".join([*table(("metric on the test split", "value"), metrics), ""])
+    yield f"{test['rows']:,} test rows, `{test['hash'][:12]}`; this is model {test['asked']} that they judge."
+    yield f"Evidence `{(question.evidence or 'none')[:12]}`." + (f" [{question} in MLflow]({link})" if link else "")
+
+
+def _number(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.4f}"
 
 
 def _name(given: str) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import BadRequest
 from core.workspace import Workspace
-
-if TYPE_CHECKING:
-    from registry.promotion.gate import Verdict
-    from registry.promotion.ledger import Chain, Entry
-    from registry.promotion.promotion import Judge, Promotion
-    from registry.store.versions import Version
+from flows.servers import servers
+from registry.promotion import journal, promotion
+from registry.promotion.gate import Verdict
+from registry.promotion.ledger import Chain, Entry, champion, champion_entry
+from registry.promotion.promotion import Judge, Promotion
+from registry.store.connection import asking
+from registry.store.versions import Version
 
 EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployments and automations can follow
 
@@ -43,8 +44,6 @@ def promote(
 
     who, why: for the history; by default the user of this process.
     """
-    from registry.promotion import promotion
-
     if forced is not None and not forced.strip():
         raise BadRequest("--force needs the reason, which stays in the history: --force 'the old one leaks names'.")
     moved = promotion.promote(model, version, workspace.var, judge_of(workspace), forced=forced, who=who, why=why)
@@ -54,8 +53,6 @@ def promote(
 
 def rollback(workspace: Workspace, model: str) -> Promotion:
     """Return to the champion before the present one."""
-    from registry.promotion import promotion
-
     moved = promotion.rollback(model, workspace.var)
     announce(workspace, model, moved.version.version, "promoted")
     return moved
@@ -63,11 +60,8 @@ def rollback(workspace: Workspace, model: str) -> Promotion:
 
 def history(workspace: Workspace, model: str) -> Chain:
     """The ledger of a model. Raises BadRequest for a model that never had an entry."""
-    from registry.promotion.journal import read
-    from registry.store.connection import answering, connect
-
-    with answering():
-        chain = read(connect(workspace.var), model)
+    with asking(workspace.var) as client:
+        chain = journal.read(client, model)
     if not chain.entries and not chain.faults:
         raise BadRequest(f"no model {model!r} has a history here. `headrace status` names the models.")
     return chain
@@ -75,8 +69,6 @@ def history(workspace: Workspace, model: str) -> Chain:
 
 def history_lines(chain: Chain, at: datetime | None) -> Iterator[str]:
     """The ledger for a person; with a time, who was champion then and why."""
-    from registry.promotion.ledger import champion_entry
-
     if at is not None:
         entry = champion_entry(chain.entries, at)
         yield f"champion at {at.isoformat(timespec='seconds')}: {_version(entry.to) if entry else 'none'}"
@@ -92,8 +84,6 @@ def history_lines(chain: Chain, at: datetime | None) -> Iterator[str]:
 
 def history_document(chain: Chain, at: datetime | None) -> dict[str, Any]:
     """The same for scripts."""
-    from registry.promotion.ledger import champion
-
     return {
         "champion": champion(chain.entries, at),
         "at": at.isoformat() if at else None,
@@ -112,8 +102,6 @@ def parse_time(text: str) -> datetime:
 
 def announce(workspace: Workspace, model: str, version: str, what: str, why: str = "") -> None:
     """A Prefect event, where a Prefect server of this workspace is up; nothing hangs on it."""
-    from flows.servers import servers
-
     api = servers.prefect_running(workspace)
     if api is None:
         return

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from core.errors import BadRequest
 from core.workspace import Workspace
 from pipelines.search.engine.choice import choose
+from pipelines.search.engine.release_files import Pointers
 from pipelines.search.engine.release_log import entries, record
-
-
-@dataclass(frozen=True)
-class Moved:
-    """before, live: versions of the index."""
-
-    before: str | None
-    live: str
 
 
 def is_index(workspace: Workspace, name: str) -> bool:
@@ -25,8 +17,8 @@ def is_index(workspace: Workspace, name: str) -> bool:
     return name in {path.stem for path in (workspace.root / "indexes").glob("*.yaml")}
 
 
-def rollback(workspace: Workspace, index: str) -> Moved:
-    """Make the release before the live one live again; a second time, the other way round.
+def rollback(workspace: Workspace, index: str) -> Pointers:
+    """Make the release before the live one live again; a second time, the other way round. Returns what is so now.
 
     Raises BadRequest when there is none, or it is damaged: then the live one stays.
     """
@@ -40,7 +32,7 @@ def rollback(workspace: Workspace, index: str) -> Moved:
         raise BadRequest(f"{index}: release {back.live} is missing or damaged, so {before.live} stays live.")
     engine.point(index, back)
     record(workspace, index, "rolled back", before.live, back.live)
-    return Moved(before.live, back.live)
+    return back
 
 
 def history(workspace: Workspace, index: str) -> list[dict[str, Any]]:

@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from core.errors import HeadraceError, Outage
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, judge_of
 from flows.servers import servers
 from flows.terminal import output
-
-if TYPE_CHECKING:
-    from registry.promotion.promotion import Settled
+from registry.promotion import journal
+from registry.promotion.promotion import Settled, settle
+from registry.promotion.question import questions
+from registry.store.connection import asking
+from registry.store.overview import standings
 
 LOOK_EVERY_S = 2.0
 VERIFY_EVERY_S = 60.0
@@ -62,10 +63,7 @@ class _Watch:
 
     def look(self) -> None:
         """Judge the aliases that somebody moved."""
-        from registry.promotion.promotion import settle
-        from registry.store.overview import moved
-
-        for name in moved(self.workspace.var):
+        for name in [each.name for each in standings(self.workspace.var) if each.moved]:
             try:
                 done = settle(name, self.workspace.var, judge_of(self.workspace))
             except Outage:
@@ -80,8 +78,6 @@ class _Watch:
 
     def ask(self) -> None:
         """Bring the questions that wait for a person and the answers on Prefect's page together."""
-        from registry.promotion.question import questions
-
         waiting = questions(self.workspace.var)
         if (waiting or self._asking) and (api := servers.prefect_running(self.workspace)) is not None:
             from flows.promotion.approval_run import bring_together
@@ -92,25 +88,17 @@ class _Watch:
         """Read every ledger, now and then."""
         if time.monotonic() >= self._verify_at:
             self._verify_at = time.monotonic() + VERIFY_EVERY_S
-            for fault in _broken(self.workspace):
-                self.say_once(fault)
+            for name in [each.name for each in standings(self.workspace.var) if each.head is not None]:
+                with asking(self.workspace.var) as client:
+                    faults = journal.read(client, name).faults
+                for fault in faults:
+                    more = f"`headrace history {name} --verify` says more."
+                    self.say_once(f"the ledger of {name} is not whole: {fault}. {more}")
 
     def say_once(self, words: str) -> None:
         if words not in self._told:
             self._told.add(words)
             self.say(words)
-
-
-def _broken(workspace: Workspace) -> Iterator[str]:
-    from registry.promotion.journal import read
-    from registry.store.connection import answering, connect
-    from registry.store.overview import with_ledger
-
-    for name in with_ledger(workspace.var):
-        with answering():
-            faults = read(connect(workspace.var), name).faults
-        for fault in faults:
-            yield f"the ledger of {name} is not whole: {fault}. `headrace history {name} --verify` says more."
 
 
 def _settled(done: Settled) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.atomic_files import sha256_file
-from registry.cleanup.held_versions import bases_in, names
+from registry.cleanup.held_versions import bases_in
 from registry.cleanup.needed import Base
 from registry.promotion.journal import now
 from registry.store import signing
-from registry.store.connection import answering, connect, database, is_embedded
+from registry.store.connection import asking
 from registry.store.names import local_folder
-from registry.store.versions import EVIDENCE, GONE, Version, evidence, freed, local_copy, read_versions
-from registry.version.evidence_files import LOCK, SETTINGS, recorded
+from registry.store.versions import EVIDENCE, GONE, Version, evidence, freed, local_copy
+from registry.version.evidence_files import SETTINGS, recorded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,21 +24,6 @@ if TYPE_CHECKING:
 TRAINED = "trained_on_forgotten"  # when; the row was among those that it was trained on: its weights stay
 KEPT_ROWS = "rows.parquet"  # of the evidence: which rows a version was made of, once its data are gone
 _PICTURES = (".png", ".svg")
-
-
-def every_version(var: Path) -> list[Version]:
-    """Every version of every model of the server in charge; none when there is no store yet."""
-    if is_embedded() and not database(var).is_file():
-        return []
-    with answering():
-        client = connect(var)
-        return [version for name in names(client) for version in read_versions(client, name)]
-
-
-def lock_of(version: Version, var: Path) -> bytes | None:
-    """The dvc.lock entries that made a version; None when none were kept with it."""
-    file = recorded(version, LOCK, var) if version.run_id else None
-    return file.read_bytes() if file is not None else None
 
 
 def bases_of(version: Version, var: Path) -> frozenset[Base]:
@@ -49,8 +34,7 @@ def bases_of(version: Version, var: Path) -> frozenset[Base]:
 
 def mark(version: Version, tags: Iterable[str], var: Path) -> None:
     """Tag a version; what is tagged keeps its date."""
-    with answering():
-        client = connect(var)
+    with asking(var) as client:
         for tag in tags:
             if tag not in version.tags:
                 client.set_model_version_tag(version.name, version.version, tag, now())
@@ -61,10 +45,10 @@ def kept_rows(version: Version, var: Path) -> Path | None:
     return evidence(version, KEPT_ROWS, var) if version.run_id and GONE in version.tags else None
 
 
-def keep_rows(version: Version, file: Path, var: Path) -> None:
-    """Keep them; before the version is marked: who finds the mark finds them."""
-    with answering():
-        connect(var).log_artifact(version.run_id, str(file), EVIDENCE)
+def keep(version: Version, file: Path, var: Path) -> None:
+    """Keep a file with a version."""
+    with asking(var) as client:
+        client.log_artifact(version.run_id, str(file), EVIDENCE)
 
 
 def forgotten(version: Version) -> str | None:
@@ -87,20 +71,20 @@ def signed_again(found: Iterable[Version], var: Path) -> Iterator[list[str]]:
         if folder is None or _examples(folder) == was:
             continue
         if not ours:
-            lost.append(f"{version.name}/{version.version}")
+            lost.append(version.called)
             continue
-        with tempfile.TemporaryDirectory(prefix="headrace-") as scratch, answering():
+        with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
             signing.sign(folder, Path(scratch) / signing.MODEL)
-            connect(var).log_artifact(version.run_id, str(Path(scratch) / signing.MODEL), EVIDENCE)
+            keep(version, Path(scratch) / signing.MODEL, var)
 
 
 def _signed(version: Version, var: Path) -> tuple[Path | None, bool]:
     """The folder that a signature is over (None: its files were freed), and whether the configured key made it."""
     if freed(version) is not None:
         return None, False
-    with answering():
-        client = connect(var)
-    folder, key = local_copy(client, version.model_id, version.model_hash, var), signing.signing_key()
+    with asking(var) as client:
+        folder = local_copy(client, version.model_id, version.model_hash, var)
+    key = signing.signing_key()
     return folder, key is not None and signing.fault(folder, evidence(version, signing.MODEL, var), [key]) is None
 
 
@@ -115,8 +99,7 @@ def scrub_served(
 
     Artifacts on this machine are not looked at here: they are files like any other.
     """
-    with answering():
-        client = connect(var)
+    with asking(var) as client:
         for version in found:
             for name, get, put in _artifacts(client, version, var):
                 with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
@@ -125,7 +108,7 @@ def scrub_served(
                         done = redact(file)
                         if done:
                             put(file)
-                        yield f"{version.name}/{version.version}: {name}", done
+                        yield f"{version.called}: {name}", done
 
 
 def _artifacts(client: MlflowClient, version: Version, var: Path) -> Iterator[tuple[str, Any, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,97 +12,66 @@ from core.atomic_files import read_json
 from core.errors import BadRequest, HeadraceError
 from registry.cleanup.needed import Base, Held
 from registry.promotion import journal
-from registry.promotion.ledger import MOVES, Chain
-from registry.store.connection import answering, artifacts, connect, database, is_embedded
+from registry.promotion.ledger import MOVES
+from registry.store import versions
+from registry.store.connection import answering, artifacts, asking, database, every_page, if_there
 from registry.store.names import local_folder
 from registry.store.signing import BUNDLE
-from registry.store.versions import (
-    CHAMPION,
-    EVIDENCE,
-    FREED,
-    MODEL_HASH,
-    Version,
-    local_copy,
-    raw_champion,
-    read_versions,
-)
+from registry.store.versions import Version
 from registry.version.evidence_files import LOCK, SETTINGS, recorded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-_PAGE = 1000
-
-
-@dataclass(frozen=True)
-class Orphan:
-    """Files of a model that no version holds: its registration was cut short, or somebody deleted the version."""
-
-    called: str
-    folder: Path
-    made: float
 
 
 def holdings(var: Path) -> list[Held]:
     """Every version of every model in the embedded store; none when there is no store yet."""
     if not database(var).is_file():
         return []
-    with answering():
-        client = connect(var)
-        return [held for name in names(client) for held in _of_model(client, name, var)]
+    with asking(var) as client:
+        return [held for name in versions.model_names(client) for held in _of_model(client, name, var)]
 
 
-def orphans(var: Path, held: Iterable[Held]) -> list[Orphan]:
-    """The models of ours in the embedded store that no version holds, as far as their files are there."""
+def orphans(var: Path, held: Iterable[Held]) -> Iterator[tuple[str, Path, float]]:
+    """The models of ours in the embedded store that no version holds, as far as their files are there: what to call
+    one, its folder, and when it was made, in seconds since the epoch. Its registration was cut short, or somebody
+    deleted the version.
+    """
     if not database(var).is_file():
-        return []
+        return
     known = {each.model_id for each in held}
-    with answering():
-        found = [model for model in _logged_models(connect(var)) if model.model_id not in known]
-    places = [(model, _folder(model.artifact_location, var)) for model in found if MODEL_HASH in model.tags]
-    return [
-        Orphan(f"{model.name} ({model.model_id})", folder, model.creation_timestamp / 1000)
-        for model, folder in places
-        if folder is not None and folder.is_dir()
-    ]
+    with asking(var) as client:
+        experiments = [experiment.experiment_id for experiment in every_page(client.search_experiments)]
+        found = every_page(client.search_logged_models, experiments) if experiments else []
+    for model in found:
+        if model.model_id not in known and versions.MODEL_HASH in model.tags:
+            folder = _folder(model.artifact_location, var)
+            if folder is not None and folder.is_dir():
+                yield f"{model.name} ({model.model_id})", folder, model.creation_timestamp / 1000
 
 
-def copied_ids(var: Path) -> set[str]:
-    """The ids of runs and models of a server's versions: what a download may be a copy of. Raises Outage."""
-    if is_embedded():
-        return set()
-    with answering():
-        client = connect(var)
-        found = [version for name in names(client) for version in read_versions(client, name)]
-    return {identity for version in found for identity in (version.run_id, version.model_id)}
+def lock_of(version: Version, var: Path) -> bytes | None:
+    """The dvc.lock entries that made a version; None when none were kept with it."""
+    file = recorded(version, LOCK, var) if version.run_id else None
+    return file.read_bytes() if file is not None else None
 
 
-def stored_locks(var: Path) -> Iterator[bytes]:
-    """The dvc.lock entries that made the versions of the embedded store, read as files: another store is in charge."""
-    for file in artifacts(var).glob(f"*/*/artifacts/{EVIDENCE}/{LOCK}"):
+def locks_elsewhere(var: Path) -> Iterator[bytes]:
+    """While a server is in charge: the dvc.lock entries that made its versions, and those of the embedded store, which
+    are read as files. Raises Outage.
+    """
+    for file in artifacts(var).glob(f"*/*/artifacts/{versions.EVIDENCE}/{LOCK}"):
         yield file.read_bytes()
-
-
-def served_locks() -> Iterator[bytes]:
-    """The dvc.lock entries that made the versions of the server in charge. Raises Outage."""
-    with tempfile.TemporaryDirectory(prefix="headrace-") as scratch, answering():
-        var = Path(scratch)
-        client = connect(var)
-        for name in names(client):
-            for version in read_versions(client, name):
-                if (file := recorded(version, LOCK, var)) is not None:
-                    yield file.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+        yield from filter(None, (lock_of(version, Path(scratch)) for version in versions.every_version(Path(scratch))))
 
 
 def mark(held: Iterable[Held], var: Path) -> None:
     """Say of versions that their files are freed from now on: before the first of them goes."""
-    new = [each for each in held if not each.freed]
-    if not new:
-        return
-    with answering():
-        client = connect(var)
-        for each in new:
-            client.set_model_version_tag(each.name, each.version, FREED, journal.now())
+    for each in held:
+        if not each.freed:
+            with asking(var) as client:
+                client.set_model_version_tag(each.name, each.version, versions.FREED, journal.now())
 
 
 def unmark(held: Iterable[Held], var: Path) -> None:
@@ -111,49 +79,45 @@ def unmark(held: Iterable[Held], var: Path) -> None:
     for each in held:
         if not each.freed or each.folder is None or not each.folder.is_dir():
             continue
-        with answering():
-            client = connect(var)
+        with asking(var) as client:
             tags = client.get_model_version(each.name, each.version).tags
             try:
-                local_copy(client, each.model_id, tags.get(MODEL_HASH), var)
+                with answering():
+                    versions.local_copy(client, each.model_id, tags.get(versions.MODEL_HASH), var)
             except HeadraceError:  # some of them went: it stays marked until it is registered again
                 continue
-            client.delete_model_version_tag(each.name, each.version, FREED)
+            client.delete_model_version_tag(each.name, each.version, versions.FREED)
 
 
 def _of_model(client: MlflowClient, name: str, var: Path) -> Iterator[Held]:
     chain = journal.read(client, name)
-    standing = raw_champion(client, name)  # a moved alias is judged later; until then both are kept
-    found = read_versions(client, name)
+    champions = {each for entry in chain.entries if entry.action in MOVES for each in (entry.to, entry.before)}
+    standing = versions.raw_champion(client, name)  # a moved alias is judged later; until then both are kept
+    found = versions.read_versions(client, name)
     for version in found:
-        aliases = {*version.aliases, *([CHAMPION] if version.version == standing else [])}
-        yield _held(client, version, sorted(aliases), chain, newest=version == found[0], var=var)
-
-
-def _held(client: MlflowClient, version: Version, aliases: list[str], chain: Chain, *, newest: bool, var: Path) -> Held:
-    kept = _evidence(client, version, var)
-    if kept is not None and (kept / BUNDLE).is_file():
-        for name in (LOCK, SETTINGS):
-            recorded(version, name, var)  # raises Altered for such a one: what is needed cannot be known
-    text = (kept / LOCK).read_bytes() if kept is not None and (kept / LOCK).is_file() else None
-    folder = _files(client, version, var)
-    moves = [entry for entry in chain.entries if entry.action in MOVES]
-    return Held(
-        name=version.name,
-        version=version.version,
-        model_id=version.model_id,
-        made=max(version.created_ms / 1000, folder.stat().st_mtime if folder and folder.is_dir() else 0.0),
-        ours=version.model_hash is not None,
-        aliases=aliases,
-        was_champion=any(version.version in (entry.to, entry.before) for entry in moves),
-        ledger_whole=not chain.faults,
-        newest=newest,
-        models=_models(text) if text is not None else None,
-        bases=bases_in(kept / SETTINGS) if kept is not None else frozenset(),
-        lock=text or b"",
-        freed=FREED in version.tags,
-        folder=folder,
-    )
+        run, model = if_there(client.get_run, version.run_id), if_there(client.get_logged_model, version.model_id)
+        folder = _folder(model.artifact_location, var) if model is not None else None
+        kept = _folder(f"{run.info.artifact_uri}/{versions.EVIDENCE}", var) if run is not None else None
+        if kept is not None and (kept / BUNDLE).is_file():
+            for file in (LOCK, SETTINGS):
+                recorded(version, file, var)  # raises Altered for such a one: what is needed cannot be known
+        lock = (kept / LOCK).read_bytes() if kept is not None and (kept / LOCK).is_file() else None
+        yield Held(
+            name=name,
+            version=version.version,
+            model_id=version.model_id,
+            made=max(version.created_ms / 1000, folder.stat().st_mtime if folder and folder.is_dir() else 0.0),
+            ours=version.model_hash is not None,
+            aliases=sorted({*version.aliases, *([versions.CHAMPION] if version.version == standing else [])}),
+            was_champion=version.version in champions,
+            ledger_whole=not chain.faults,
+            newest=version == found[0],
+            models=_models(lock) if lock is not None else None,
+            bases=bases_in(kept / SETTINGS) if kept is not None else frozenset(),
+            lock=lock or b"",
+            freed=versions.FREED in version.tags,
+            folder=folder,
+        )
 
 
 def _models(lock: bytes) -> frozenset[str] | None:
@@ -180,52 +144,6 @@ def base_of(reference: str, identity: dict[str, Any]) -> Base | None:
         return None
     name, _, number = rest.partition("@")[0].partition("/")
     return name, identity.get("version") or number or None
-
-
-def names(client: MlflowClient) -> list[str]:
-    """The registered models."""
-    found: list[str] = []
-    token = None
-    while True:
-        page = client.search_registered_models(max_results=_PAGE, page_token=token)
-        found += [model.name for model in page]
-        token = page.token
-        if not token:
-            return sorted(found)
-
-
-def _logged_models(client: MlflowClient) -> Iterator[Any]:
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=_PAGE)]
-    token = None
-    while experiments:
-        page = client.search_logged_models(experiments, max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _files(client: MlflowClient, version: Version, var: Path) -> Path | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return _folder(client.get_logged_model(version.model_id).artifact_location, var)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-
-
-def _evidence(client: MlflowClient, version: Version, var: Path) -> Path | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        folder = _folder(client.get_run(version.run_id).info.artifact_uri, var)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-    return folder / EVIDENCE if folder is not None else None
 
 
 def _folder(place: str, var: Path) -> Path | None:

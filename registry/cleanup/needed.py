@@ -38,7 +38,6 @@ class Held:
     lock: bytes = b""
     freed: bool = False
     folder: Path | None = None
-    bytes: int = 0
 
     @property
     def called(self) -> str:
@@ -51,19 +50,9 @@ class Thing:
 
     what: str
     name: str
-    paths: Sequence[Path]
+    path: Path
     bytes: int
     free: bool
-    because: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """Things of one kind with one fate."""
-
-    what: str
-    count: int
-    bytes: int
     because: str
 
 
@@ -89,22 +78,23 @@ def needed(
     return reasons
 
 
-def rows(things: Iterable[Thing], *, free: bool) -> list[Row]:
-    """One row for each kind and reason, as they came, of what can go or of what stays."""
-    found: dict[tuple[str, str], Row] = {}
+def rows(things: Iterable[Thing], *, free: bool) -> list[dict[str, Any]]:
+    """One row for each kind and reason, as they came, of what can go or of what stays: what, count, bytes, because."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for thing in things:
         if thing.free == free:
-            key = (thing.what, thing.because)
-            before = found.get(key, Row(thing.what, 0, 0, thing.because))
-            found[key] = Row(thing.what, before.count + 1, before.bytes + thing.bytes, thing.because)
+            new = {"what": thing.what, "count": 0, "bytes": 0, "because": thing.because}
+            row = found.setdefault((thing.what, thing.because), new)
+            row["count"] += 1
+            row["bytes"] += thing.bytes
     return list(found.values())
 
 
-def table(found: Sequence[Row]) -> Iterator[str]:
+def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The rows for a person, in columns."""
-    width = max((len(row.what) for row in found), default=0)
+    width = max((len(row["what"]) for row in found), default=0)
     for row in found:
-        yield f"  {row.what:<{width}}  {row.count:>7,}  {size(row.bytes):>9}  {row.because}"
+        yield f"  {row['what']:<{width}}  {row['count']:>7,}  {size(row['bytes']):>9}  {row['because']}"
 
 
 def size(count: float) -> str:
@@ -113,10 +103,6 @@ def size(count: float) -> str:
     while count >= 1000 and unit < len(_UNITS) - 1:
         count, unit = count / 1000, unit + 1
     return f"{count:,.1f} {_UNITS[unit]}" if unit else f"{count:,.0f} B"
-
-
-def as_json(row: Row) -> dict[str, Any]:
-    return {"what": row.what, "count": row.count, "bytes": row.bytes, "because": row.because}
 
 
 def _reason(each: Held, named: Mapping[str, str], based: Mapping[Base, str], now: float, spared_s: float) -> str | None:

@@ -13,6 +13,13 @@ from registry.promotion.ledger import Entry
 _HASH_CHARACTERS = 12
 _MANY_SLICES = 40
 _LONGEST = 4900  # characters: MLflow's column holds 5,000; the whole card is an artifact
+_USE = """## Use
+
+```python
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/{name}@champion")
+model.predict(pandas.DataFrame({{"{content}": [...]}}))
+```"""
 _DATA_HASHES = ("raw_hash", "validated_hash", "prepared_hash")
 
 
@@ -39,10 +46,11 @@ class Facts:
 def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> list[str]:
     """Baselines whose primary metric is better than the model's, the best one first."""
     own = metrics.get(primary, {}).get("value")
+    sign = 1 if more_is_better else -1
     found = [
         (values[primary]["value"], name)
         for name, values in metrics.get("baselines", {}).items()
-        if own is not None and primary in values and _beats(values[primary]["value"], own, more_is_better)
+        if own is not None and primary in values and sign * values[primary]["value"] > sign * own
     ]
     return [name for _, name in sorted(found, reverse=more_is_better)]
 
@@ -61,18 +69,27 @@ def card(facts: Facts) -> str:
     """The model card."""
     more = facts.better.get(facts.primary, True)
     first = baseline_line(facts.metrics, facts.primary, more_is_better=more)
+    base = facts.model["base"]
+    start = base if isinstance(base, str) else f"a new {base['architecture']} (no pretrained weights)"
+    data = [
+        f"- source: `{recorded(str(facts.data['source']))}`",
+        f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
+        *_hash_lines(facts.hashes, _DATA_HASHES),
+    ]
+    others = [name for name in facts.hashes if name not in _DATA_HASHES]
+    made = [f"- recipe: `{facts.recipe}`", *_hash_lines(facts.hashes, others)]
     parts = [
         f"# {facts.name}",
         f"> **{first}**" if first else "",
-        _what(facts),
+        f"A model for {facts.task.replace('_', ' ')}, method `{facts.model['method']}`, from {start}.",
         _gates(facts.verdict),
         _metrics(facts),
         _slices(facts.metrics.get("slices", {}), facts.primary),
         _wear(facts.asked),
         _serving(facts),
-        _data(facts),
-        _training(facts),
-        _use(facts),
+        "\n".join(["## Data", "", *data]),
+        "\n".join(["## How it was made", "", *made]),
+        _USE.format(name=facts.name, content=facts.content),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -105,16 +122,10 @@ def _wear(asked: int) -> str:
 
 
 def _serving(facts: Facts) -> str:
-    rows = [_row([name, f"{value:g}"]) for name, value in facts.serving.items()]
-    figures = "\n".join([_row(["what", "value"]), _rule(2), *rows]) if rows else ""
+    rows = [[name, f"{value:g}"] for name, value in facts.serving.items()]
+    figures = "\n".join(table(["what", "value"], rows)) if rows else ""
     said = [part for part in (figures, f"ONNX: {facts.variant}." if facts.variant else "") if part]
     return "\n\n".join(["## Serving, on the machine that registered it", *said]) if said else ""
-
-
-def _what(facts: Facts) -> str:
-    base = facts.model["base"]
-    start = base if isinstance(base, str) else f"a new {base['architecture']} (no pretrained weights)"
-    return f"A model for {facts.task.replace('_', ' ')}, method `{facts.model['method']}`, from {start}."
 
 
 def _gates(verdict: Verdict) -> str:
@@ -127,18 +138,16 @@ def _gates(verdict: Verdict) -> str:
 def _metrics(facts: Facts) -> str:
     names = [name for name in facts.better if name in facts.metrics]
     baselines: Mapping[str, Any] = facts.metrics.get("baselines", {})
-    head = _row(["metric", "this model", *baselines])
     rows = [
-        _row(
-            [_label(name, facts), _interval(facts.metrics[name]), *(_interval(b.get(name)) for b in baselines.values())]
-        )
+        [_label(name, facts), *(_interval(each.get(name)) for each in (facts.metrics, *baselines.values()))]
         for name in names
     ]
-    table = ["## Test split", "", head, _rule(2 + len(baselines)), *rows, "", "In brackets: 95 % bootstrap intervals."]
+    measured = table(["metric", "this model", *baselines], rows)
+    lines = ["## Test split", "", *measured, "", "In brackets: 95 % bootstrap intervals."]
     for name, differences in facts.metrics.get("differences", {}).items():
         shown = "; ".join(f"{metric} {_interval(value)}" for metric, value in sorted(differences.items()))
-        table.append(f"Paired difference to {name}: {shown}.")
-    return "\n".join(table)
+        lines.append(f"Paired difference to {name}: {shown}.")
+    return "\n".join(lines)
 
 
 def _slices(slices: Mapping[str, Any], primary: str) -> str:
@@ -146,33 +155,12 @@ def _slices(slices: Mapping[str, Any], primary: str) -> str:
     for column, values in sorted(slices.items()):
         for value, metrics in sorted(values.items()):
             count = metrics.get("rows")
-            rows.append(_row([column, value, "" if count is None else str(count), _interval(metrics.get(primary))]))
+            rows.append([column, value, "" if count is None else str(count), _interval(metrics.get(primary))])
     if not rows:
         return ""
     shown, left = rows[:_MANY_SLICES], len(rows) - _MANY_SLICES
     more = [f"{left} more in evaluation/metrics.json."] if left > 0 else []
-    return "\n".join(["## Slices", "", _row(["column", "value", "rows", primary]), _rule(4), *shown, *more])
-
-
-def _data(facts: Facts) -> str:
-    lines = [
-        f"- source: `{recorded(str(facts.data['source']))}`",
-        f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
-    ]
-    return "\n".join(["## Data", "", *lines, *_hash_lines(facts.hashes, _DATA_HASHES)])
-
-
-def _training(facts: Facts) -> str:
-    others = [name for name in facts.hashes if name not in _DATA_HASHES]
-    return "\n".join(["## How it was made", "", f"- recipe: `{facts.recipe}`", *_hash_lines(facts.hashes, others)])
-
-
-def _use(facts: Facts) -> str:
-    return (
-        "## Use\n\n```python\nimport mlflow, pandas\n"
-        f'model = mlflow.pyfunc.load_model("models:/{facts.name}@champion")\n'
-        f'model.predict(pandas.DataFrame({{"{facts.content}": [...]}}))\n```'
-    )
+    return "\n".join(["## Slices", "", *table(["column", "value", "rows", primary], shown), *more])
 
 
 def _hash_lines(hashes: Mapping[str, str], names: Sequence[str]) -> list[str]:
@@ -191,13 +179,10 @@ def _interval(value: Any) -> str:
     return f"{value['value']:.4f}" + (f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")
 
 
-def _beats(other: float, own: float, more_is_better: bool) -> bool:
-    return other > own if more_is_better else other < own
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of Markdown."""
+    return [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def _rule(columns: int) -> str:
-    return "|" + "---|" * columns

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal
 
 from core.atomic_files import to_json
@@ -54,7 +55,8 @@ class Entry:
 
     def same_decision(self, other: Entry) -> bool:
         """Whether the two say the same but for the time: a repeat after a lost reply."""
-        return _decision(self) == _decision(other)
+        said = attrgetter("action", "before", "to", "model_hash", "evidence", "forced")
+        return bool(said(self) == said(other))
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def read_chain(model: str, kept: Sequence[Kept], head: Head | None) -> Chain:
         if entry is not None:
             entries.append(entry)
         expected, previous = max(expected, each.number + 1), hash_of(each.text)
-    faults += _head_faults(kept, head)
+    faults += _head_faults(kept, entries, head)
     known = {fault for entry in entries for fault in entry.acknowledged}
     return Chain(entries, [fault for fault in faults if fault not in known], head, kept)
 
@@ -155,7 +157,7 @@ def _parsed(kept: Kept, model: str) -> Entry | None:
     return entry if (entry.model, entry.number) == (model, kept.number) else None
 
 
-def _head_faults(kept: Sequence[Kept], head: Head | None) -> list[str]:
+def _head_faults(kept: Sequence[Kept], entries: Sequence[Entry], head: Head | None) -> list[str]:
     last = kept[-1] if kept else None
     if head is None:
         return ["the model does not name its last entry"] if last is not None and last.number > 1 else []
@@ -166,17 +168,6 @@ def _head_faults(kept: Sequence[Kept], head: Head | None) -> list[str]:
         return [f"entry {head.number} is not the one that the model names"]
     if last.number > head.number + 1:
         return [f"the model names entry {head.number} as its last, and there are {last.number}"]
-    if last.number == head.number and head.champion != champion([e for k in kept if (e := _parsed_any(k))]):
+    if last.number == head.number and head.champion != champion(entries):
         return [f"the model names {head.champion or 'nobody'} as champion, and the entries do not"]
     return []
-
-
-def _parsed_any(kept: Kept) -> Entry | None:
-    try:
-        return _parsed(kept, json.loads(kept.text)["model"])
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _decision(entry: Entry) -> tuple[object, ...]:
-    return entry.action, entry.before, entry.to, entry.model_hash, entry.evidence, entry.forced

@@ -16,19 +16,9 @@ from registry.promotion import journal
 from registry.promotion.card import shortened, with_forced
 from registry.promotion.gate import Verdict
 from registry.promotion.ledger import Action, Chain, Entry, champion_before
-from registry.store.connection import answering, connect, exclusive
-from registry.store.versions import (
-    CHAMPION,
-    EVIDENCE_HASH,
-    Version,
-    choose,
-    distrusted,
-    freed,
-    raw_champion,
-    read_versions,
-    require_files,
-    require_signed,
-)
+from registry.store import versions
+from registry.store.connection import asking, exclusive
+from registry.store.versions import Version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,7 +27,7 @@ _LONGEST_TAG = 1000  # characters
 _SOMEBODY = "somebody, in MLflow"  # which has no users of its own
 _REMOVED = Verdict.refused("alias", "it was removed; a model that has a champion keeps one")
 REFUSED = "promotion_refused"  # tag of a version: why the alias was taken back from it
-# Tag of a version that a person decides over (registry/promotion/approval.py): ASKED, or what came of it.
+# Tag of a version that a person decides over (registry/promotion/question.py): ASKED, or what came of it.
 APPROVAL = "approval"
 ASKED = "asked"
 
@@ -52,6 +42,18 @@ class Refused(HeadraceError):
 
 class BrokenLedger(BadData):
     """Somebody altered or removed entries: what is champion cannot be known."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What the history says of an entry. who: by default the user of this process. forced: why without evidence."""
+
+    why: Sequence[str] = ()
+    who: str | None = None
+    forced: str | None = None
+
+
+_NONE = Grounds()
 
 
 @dataclass(frozen=True)
@@ -90,39 +92,37 @@ def promote(
     does not allow it, BadData when it is forced and no trusted key signed it, BrokenLedger when the ledger is not whole
     and nothing is forced.
     """
-    with exclusive(var), answering():
-        client = connect(var)
+    with exclusive(var), asking(var) as client:
         chain = whole(client, name, broken_is_fine=forced is not None)
-        found = read_versions(client, name)
-        chosen = choose(name, which, found, client)
-        require_files(chosen)
+        found = versions.read_versions(client, name)
+        chosen = versions.choose(name, which, found, client)
+        versions.require_files(chosen)
         if chosen.version == chain.champion and not chain.faults:
             _move(client, name, chosen.version)
             answered(client, chosen, "promoted")
             return Promotion(chosen, chain.champion)
         if forced is not None:
-            require_signed(chosen, var)
+            versions.require_signed(chosen, var)
         verdict = None if forced is not None else _judged(chosen, chain, found, judge, var)
         if verdict is not None and not verdict.passed:
-            record(client, var, chosen, chain, "refused", why=[*_reasons(verdict), *why], who=who)
+            record(client, var, chosen, chain, "refused", Grounds([*_reasons(verdict), *why], who))
             raise Refused(_refusal(chosen, verdict))
         reasons = [*why, *(_reasons(verdict) if verdict else ())]
-        accept(client, var, chosen, chain, forced=forced, why=reasons, who=who)
+        accept(client, var, chosen, chain, Grounds(reasons, who, forced))
         return Promotion(chosen, chain.champion)
 
 
 def rollback(name: str, var: Path) -> Promotion:
     """Return to the champion before the present one. Raises BadRequest when there was none, or it was deleted."""
-    with exclusive(var), answering():
-        client = connect(var)
+    with exclusive(var), asking(var) as client:
         chain = whole(client, name)
         before = champion_before(chain.entries)
-        found = {version.version: version for version in read_versions(client, name)}
+        found = {version.version: version for version in versions.read_versions(client, name)}
         if before is None or before not in found:
             what = f"version {before}, which is no more" if before else "none"
             raise BadRequest(f"{name}: the champion before {chain.champion or 'nobody'} was {what}.")
-        require_files(found[before])
-        require_signed(found[before], var)
+        versions.require_files(found[before])
+        versions.require_signed(found[before], var)
         record(client, var, found[before], chain, "rolled back")
         _move(client, name, before)
         return Promotion(found[before], chain.champion)
@@ -133,35 +133,25 @@ def settle(name: str, var: Path, judge: Judge) -> Settled | None:
 
     Raises BrokenLedger when the ledger is not whole.
     """
-    with exclusive(var), answering():
-        client = connect(var)
+    with exclusive(var), asking(var) as client:
         chain = whole(client, name)
-        asked = raw_champion(client, name)
-        found = {version.version: version for version in read_versions(client, name)}
+        asked = versions.raw_champion(client, name)
+        found = {version.version: version for version in versions.read_versions(client, name)}
         if asked == chain.champion or (asked is None and chain.champion not in found):
             return None
         verdict = _judged(found[asked], chain, list(found.values()), judge, var) if asked is not None else _REMOVED
         why = _reasons(verdict)
         if asked is not None and verdict.passed:
-            accept(client, var, found[asked], chain, why=why, who=_SOMEBODY)
+            accept(client, var, found[asked], chain, Grounds(why, _SOMEBODY))
         else:
             _put_back(client, var, chain, found, asked, why)
         return Settled(name, asked, asked if verdict.passed else chain.champion, verdict.passed, why)
 
 
-def accept(
-    client: MlflowClient,
-    var: Path,
-    version: Version,
-    chain: Chain,
-    *,
-    forced: str | None = None,
-    why: Sequence[str] = (),
-    who: str | None = None,
-) -> None:
+def accept(client: MlflowClient, var: Path, version: Version, chain: Chain, grounds: Grounds) -> None:
     """Record a promotion and move the alias. Call it inside exclusive()."""
-    entry = record(client, var, version, chain, "promoted", forced=forced, why=why, who=who)
-    if forced is not None:
+    entry = record(client, var, version, chain, "promoted", grounds)
+    if grounds.forced is not None:
         described = client.get_model_version(version.name, version.version).description or ""
         client.update_model_version(version.name, version.version, shortened(with_forced(described, [entry])))
     _move(client, version.name, version.version)
@@ -176,12 +166,8 @@ def answered(client: MlflowClient, version: Version, words: str) -> None:
 
 def anchor(client: MlflowClient, var: Path, version: Version, chain: Chain) -> None:
     """Record a version with the hash of its evidence, once: later it can be told whether that was edited."""
-    evidence = version.tags.get(EVIDENCE_HASH)
-    if not any(
-        (entry.action, entry.to, entry.evidence, entry.model_hash)
-        == ("registered", version.version, evidence, version.model_hash)
-        for entry in chain.entries
-    ):
+    mine = ("registered", version.version, version.tags.get(versions.EVIDENCE_HASH), version.model_hash)
+    if mine not in [(entry.action, entry.to, entry.evidence, entry.model_hash) for entry in chain.entries]:
         record(client, var, version, chain, "registered")
 
 
@@ -201,43 +187,35 @@ def whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> C
 
 def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Judge, var: Path) -> Verdict:
     """The verdict over the evidence as it was registered."""
-    if (gone := freed(version)) is not None:
+    if (gone := versions.freed(version)) is not None:
         return Verdict.refused("files", gone)
     known = [entry for entry in chain.entries if entry.action == "registered" and entry.to == version.version]
-    evidence = version.tags.get(EVIDENCE_HASH)
+    evidence = version.tags.get(versions.EVIDENCE_HASH)
     if not known or (known[-1].evidence, known[-1].model_hash) != (evidence, version.model_hash):
         why = "the ledger knows other evidence of it" if known else "the ledger does not know it: register it again"
         return Verdict.refused("evidence", why)
-    if (fault := distrusted(version, var)) is not None:
+    if (fault := versions.distrusted(version, var)) is not None:
         return Verdict.refused("signature", fault)
     holder = next((each for each in found if each.version == chain.champion and each != version), None)
     return judge(version, holder)
 
 
 def record(
-    client: MlflowClient,
-    var: Path,
-    version: Version,
-    chain: Chain,
-    action: Action,
-    *,
-    forced: str | None = None,
-    why: Sequence[str] = (),
-    who: str | None = None,
+    client: MlflowClient, var: Path, version: Version, chain: Chain, action: Action, grounds: Grounds = _NONE
 ) -> Entry:
     """Add an entry about a version to the ledger. Call it inside exclusive()."""
     entry = Entry(
-        model=version.name, number=0, at=journal.now(), who=who or journal.somebody(), action=action,
+        model=version.name, number=0, at=journal.now(), who=grounds.who or journal.somebody(), action=action,
         before=chain.champion, to=version.version, model_hash=version.model_hash,
-        evidence=version.tags.get(EVIDENCE_HASH), forced=forced, why=journal.short(why),
+        evidence=version.tags.get(versions.EVIDENCE_HASH), forced=grounds.forced, why=journal.short(grounds.why),
         acknowledged=journal.short(chain.faults),
     )  # fmt: skip
     return journal.append(client, var, entry)
 
 
 def _move(client: MlflowClient, name: str, version: str) -> None:
-    if raw_champion(client, name) != version:
-        client.set_registered_model_alias(name, CHAMPION, version)
+    if versions.raw_champion(client, name) != version:
+        client.set_registered_model_alias(name, versions.CHAMPION, version)
     journal.settled(client, name)
 
 
@@ -245,13 +223,13 @@ def _put_back(
     client: MlflowClient, var: Path, chain: Chain, found: dict[str, Version], asked: str | None, why: Sequence[str]
 ) -> None:
     subject = found[asked] if asked is not None else found[str(chain.champion)]
-    record(client, var, subject, chain, "refused", why=why, who=_SOMEBODY)
+    record(client, var, subject, chain, "refused", Grounds(why, _SOMEBODY))
     if asked is not None:
         client.set_model_version_tag(subject.name, asked, REFUSED, f"{journal.now()}\n" + "\n".join(why))
     if chain.champion in found:
-        client.set_registered_model_alias(subject.name, CHAMPION, chain.champion)
+        client.set_registered_model_alias(subject.name, versions.CHAMPION, chain.champion)
     else:
-        client.delete_registered_model_alias(subject.name, CHAMPION)
+        client.delete_registered_model_alias(subject.name, versions.CHAMPION)
 
 
 def _reasons(verdict: Verdict) -> tuple[str, ...]:
@@ -260,8 +238,7 @@ def _reasons(verdict: Verdict) -> tuple[str, ...]:
 
 def _refusal(version: Version, verdict: Verdict) -> str:
     reasons = "".join(f"\n  {reason}" for reason in verdict.reasons if not reason.passed)
-    called = f"{version.name}/{version.version}"
     return (
-        f"{called} is not promoted:{reasons}\n"
+        f"{version.called} is not promoted:{reasons}\n"
         f"`headrace promote {version.name} {version.version} --force REASON` promotes it all the same, on the record."
     )

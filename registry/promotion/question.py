@@ -1,17 +1,25 @@
-"""Questions that wait for a person (registry/promotion/approval.py), and what is to be read before answering one."""
+"""Versions that a person decides over: what asks is a tag, so that everyone on a shared server sees one question.
+
+A version whose recipe says `promote: approval` is asked about once, when its gates first pass.
+flows/promotion/approval_run.py puts the question on Prefect's page; promoting the version by hand answers it too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from registry.promotion.promotion import APPROVAL, ASKED
-from registry.store.connection import answering, connect, database, is_embedded
-from registry.store.overview import opened
-from registry.store.versions import EVIDENCE_HASH
+from registry.promotion.ledger import Chain
+from registry.promotion.promotion import APPROVAL, ASKED, Grounds, answered, record, whole
+from registry.store.connection import asking, exclusive, is_embedded
+from registry.store.overview import ask_file
+from registry.store.versions import EVIDENCE_HASH, Version, read_versions
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_VOID = "withdrawn"  # what an answer begins with that lets the version be asked about again
 _WAITING = (  # MLflow keeps a deleted version's row and marks it
     "SELECT v.name, v.version, e.value FROM model_versions v"
     " JOIN model_version_tags t ON t.name = v.name AND t.version = v.version AND t.workspace = v.workspace"
@@ -34,41 +42,52 @@ class Question:
 
 def questions(var: Path) -> list[Question]:
     """Every question that nobody answered yet; the embedded store is read without MLflow. Raises Outage."""
-    if not is_embedded():
-        with answering():
-            found = connect(var).search_model_versions(f"tags.{APPROVAL} = '{ASKED}'", max_results=1000)
-            return [Question(v.name, str(v.version), v.tags.get(EVIDENCE_HASH)) for v in found]
-    if not database(var).is_file():
-        return []
-    with opened(database(var)) as store:
-        rows = store.execute(_WAITING, (EVIDENCE_HASH, APPROVAL, ASKED)).fetchall()
-    return [Question(name, str(version), evidence) for name, version, evidence in rows]
+    if is_embedded():
+        rows = ask_file(var, _WAITING, EVIDENCE_HASH, APPROVAL, ASKED)
+        return [Question(name, str(version), evidence) for name, version, evidence in rows]
+    with asking(var) as client:
+        found = client.search_model_versions(f"tags.{APPROVAL} = '{ASKED}'", max_results=1000)
+        return [Question(v.name, str(v.version), v.tags.get(EVIDENCE_HASH)) for v in found]
 
 
-def page(question: Question, told: Mapping[str, Any], champion: str | None, link: str | None) -> Iterator[str]:
-    """The evidence bundle for a person, as lines of Markdown. told: evidence.json; champion: of this moment."""
-    test, rival = told["test"], told["comparisons"]["champion"]
-    instead = f" in place of version {champion}" if champion else ""
-    yield f"**May {question} be champion{instead}?** Approved, its evidence is judged again before it is.\n"
-    gates = [
-        (reason["gate"], _number(reason["value"]), reason["bound"], reason["outcome"], reason["why"])
-        for reason in told["verdict"]["reasons"]
-    ]
-    yield from _table(("gate", "value", "bound", "outcome", "why"), gates) if gates else ["Its recipe has no gates.\n"]
-    if "better_by" in rival:
-        interval = f"[{_number(rival['lower'])}, {_number(rival['upper'])}]"
-        yield f"{rival['metric']}, difference to {rival['other']}: {_number(rival['better_by'])} {interval}\n"
-    metrics = [(name, _number(value)) for name, value in told["metrics"].items()]
-    yield from _table(("metric on the test split", "value"), metrics)
-    yield f"{test['rows']:,} test rows, `{test['hash'][:12]}`; this is model {test['asked']} that they judge."
-    yield f"Evidence `{(question.evidence or 'none')[:12]}`." + (f" [{question} in MLflow]({link})" if link else "")
+def ask(client: MlflowClient, mine: Version, chain: Chain, *, wanted: bool) -> None:
+    """Ask about a version that was just registered, once; the questions about older versions are void then.
+
+    wanted: whether its recipe asks for approval. A question whose gates do not pass any more is withdrawn.
+    Call it inside exclusive().
+    """
+    if not (wanted and mine.passed):
+        answered(client, mine, f"{_VOID}: its gates refuse it now" if wanted else f"{_VOID}: its recipe asks nobody")
+        return
+    told = mine.tags.get(APPROVAL)
+    promoted = any(entry.to == mine.version and entry.action == "promoted" for entry in chain.entries)
+    if promoted or not (told is None or told.startswith(_VOID)):
+        return
+    others = read_versions(client, mine.name)
+    newer = [other for other in others if other.number > mine.number]
+    if any(other.version == chain.champion or other.tags.get(APPROVAL) == ASKED for other in newer):
+        return
+    for other in others:
+        answered(client, other, f"superseded by version {mine.version}")
+    client.set_model_version_tag(mine.name, mine.version, APPROVAL, ASKED)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for cells in (head, ["---"] * len(head), *rows):
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    yield ""
+def decline(name: str, number: str, var: Path, *, who: str, reason: str) -> None:
+    """Record that a person said no. Nothing when the question was answered otherwise. Raises BrokenLedger."""
+    with exclusive(var), asking(var) as client:
+        if (version := _asked(client, name, number)) is not None:
+            words = f"rejected by {who}: {reason}"
+            record(client, var, version, whole(client, name), "refused", Grounds([words], who))
+            answered(client, version, words)
 
 
-def _number(value: float | None) -> str:
-    return "no value" if value is None else f"{value:.4f}"
+def close(name: str, number: str, var: Path, words: str) -> None:
+    """Say what came of a question, unless it was answered."""
+    with exclusive(var), asking(var) as client:
+        if (version := _asked(client, name, number)) is not None:
+            answered(client, version, words)
+
+
+def _asked(client: MlflowClient, name: str, number: str) -> Version | None:
+    found = read_versions(client, name)
+    return next((v for v in found if v.version == number and v.tags.get(APPROVAL) == ASKED), None)

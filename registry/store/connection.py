@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from core.addresses import without_secrets
@@ -16,6 +17,8 @@ from core.file_locks import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+T = TypeVar("T")
 
 EMBEDDED = "embedded"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -78,11 +81,9 @@ def shown_server() -> str:
     return "the store in var/mlflow" if is_embedded() else server_name()
 
 
-@contextmanager
-def exclusive(var: Path) -> Iterator[None]:
+def exclusive(var: Path) -> AbstractContextManager[None]:
     """Judge, register and promote under this: one at a time in a workspace, so that a model gets one version."""
-    with locked(var, "registry"):
-        yield
+    return locked(var, "registry")
 
 
 def quiet() -> None:
@@ -119,8 +120,6 @@ def _inode(file: Path) -> tuple[int, int] | None:
 def connect(var: Path) -> MlflowClient:
     """A client of the server that is in charge. Raises Outage when it does not answer."""
     quiet()
-    import logging
-
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
@@ -130,6 +129,36 @@ def connect(var: Path) -> MlflowClient:
 
     uri = prepare_embedded(var) if is_embedded() else tracking_uri(var)
     return MlflowClient(uri, registry_uri=uri)
+
+
+@contextmanager
+def asking(var: Path) -> Iterator[MlflowClient]:
+    """A client of the server that is in charge, whose exceptions become ours while the block runs."""
+    with answering():
+        yield connect(var)
+
+
+def if_there(ask: Callable[..., T], *about: str) -> T | None:
+    """What MLflow answers; None when it asks for something that is not there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask(*about)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def every_page(search: Callable[..., Any], *about: Any) -> list[Any]:
+    """What a search of MLflow's finds, all pages of it."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(*about, max_results=1000, page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
 
 
 def sent_once() -> AbstractContextManager[None]:

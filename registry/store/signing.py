@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,33 +115,6 @@ def fault(target: Path, signature: Path | None, keys: Sequence[PublicKey]) -> st
         return f"it is signed with the key {str(hint)[:12]}; trusted: {trusted}"
     said = _refusal(target, signature, key)
     return None if said is None else f"{signature.name}, of the trusted key {key}, is not over {target.name}: {said}"
-
-
-def unsigned(
-    folder: Path,
-    kept: Callable[[str], Path | None],
-    keys: Sequence[PublicKey],
-    *,
-    about: Mapping[str, Any],
-    model_id: str,
-) -> str | None:
-    """Why none of the keys vouches for a version; None: one does.
-
-    folder: what MLflow loads. kept: a file of its evidence by name. about: the model that its evidence must be of.
-    model_id: of MLflow's model, which stands in the signed folder: another version's is no substitute.
-    """
-    from mlflow.models import Model
-
-    bundle = kept(BUNDLE)
-    if bundle is None:
-        return "it has no evidence"
-    said = fault(folder, kept(MODEL), keys) or fault(bundle, kept(EVIDENCE), keys)
-    if said is not None:
-        return said
-    told, found = json.loads(bundle.read_bytes())["model"], Model.load(str(folder)).model_id
-    if told != about or found != model_id:
-        return f"what is signed is another version: {told['name']}, {str(told['model_hash'])[:12]}, {found}"
-    return None
 
 
 def _refusal(target: Path, signature: Path, key: PublicKey) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import sys
@@ -75,7 +76,7 @@ class TrainingRun:
         new = [key for key in metrics if (key, step) not in self._said]
         self._said |= {(key, step) for key in new}
         self._waiting += [Metric(key, float(metrics[key]), now, step) for key in new]
-        self._try(lambda: self._hand_over(watch=True))
+        self._try(self._hand_over)
 
     def finish(self, model_hash: str) -> None:
         """Say which model came out: `register` finds the run by it. Called inside the block, last."""
@@ -84,31 +85,28 @@ class TrainingRun:
 
     def start(self) -> None:
         """Make the run, so that it stands on the page from the first step on."""
-        self._try(lambda: self._hand_over(watch=True))
+        self._try(self._hand_over)
 
     def end(self, status: str) -> None:
         """Hand over what is left and close the run as FINISHED, FAILED or KILLED."""
-        self._stop_watching()
+        if self._monitor is not None:
+            self._monitor.finish()
         self._next_try = 0.0
-        self._try(lambda: self._close(status))
+        self._try(lambda: self._hand_over(status))
 
-    def _close(self, status: str) -> None:
-        client, run_id = self._hand_over()
-        client.set_terminated(run_id, status)
-
-    def _hand_over(self, *, watch: bool = False) -> tuple[MlflowClient, str]:
-        client = self._client or connect(self.var)
-        self._client = client
+    def _hand_over(self, end_as: str | None = None) -> None:
+        client = self._client = self._client or connect(self.var)
         self.run_id = self.run_id or self._create(client)
         if not self._described:
             self._describe(client, self.run_id)
-        if watch:
+        if end_as is None:
             self._watch_system(client, self.run_id)
         while self._waiting:
             batch = self._waiting[:_BATCH]
             client.log_batch(self.run_id, metrics=batch)
             del self._waiting[: len(batch)]
-        return client, self.run_id
+        if end_as is not None:
+            client.set_terminated(self.run_id, end_as)
 
     def _create(self, client: MlflowClient) -> str:
         experiment = experiment_id(client, self.recipe, self.var)
@@ -146,7 +144,7 @@ class TrainingRun:
             name=self.dataset.name,
             digest=self.dataset.digest[:_DIGEST_CHARACTERS],
             source_type="headrace",
-            source=to_source(self.dataset),
+            source=json.dumps({"uri": self.dataset.source, "sha256": self.dataset.digest}),
         )
         client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
         params = [Param(key, str(value)) for key, value in self.params.items()]
@@ -157,12 +155,9 @@ class TrainingRun:
         """MLflow's sampling thread ends for good when one request fails: after an outage, start another."""
         if self._monitor is None or self._failed:
             resumed = self._monitor is not None or self._resumed
-            self._stop_watching()
+            if self._monitor is not None:
+                self._monitor.finish()
             self._monitor = _system_metrics(client, run_id, resume=resumed)
-
-    def _stop_watching(self) -> None:
-        if self._monitor is not None:
-            self._monitor.finish()
 
     def _try(self, action: Callable[[], object]) -> None:
         """Do it, or keep everything for the next call and warn once."""
@@ -200,10 +195,9 @@ def training_run(
     """
     quiet()
     name = os.environ.get("DVC_EXP_NAME", "experiment") if experiment else ""
-    marks = {EXPERIMENT: name} if experiment else {}
     all_tags = {
         **tags,
-        **marks,
+        **({EXPERIMENT: name} if experiment else {}),
         RECIPE: recipe,
         TRAINING_KEY: _here(key, var),
         "mlflow.source.name": "pipelines.train",
@@ -238,15 +232,8 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def to_source(dataset: Dataset) -> str:
-    """A data set's source as MLflow's page shows it: JSON with the whole digest."""
-    return json.dumps({"uri": dataset.source, "sha256": dataset.digest})
-
-
 def _system_metrics(client: MlflowClient, run_id: str, *, resume: bool) -> Any:
     """Start sampling CPU, memory, disk and network in a thread of MLflow's."""
-    import logging
-
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from core.atomic_files import replacing, sha256_json
+from core.atomic_files import read_json, replacing, sha256_json
 from core.errors import BadData, BadRequest
 from core.manifest import damage, read_manifest
 from core.weights.base_store import STORE, base_folder, named_base, unlike
 from core.workspace import leads_out
 from registry.store import signing
-from registry.store.connection import answering, connect, is_embedded, server_name, shown_server
+from registry.store.connection import asking, database, every_page, if_there, is_embedded, server_name, shown_server
 from registry.store.ledger_head import HEAD_TAG, parse_head
 from registry.store.names import downloads, local_folder, require_id, require_name
 from registry.store.server_bases import fetch, kept_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -53,6 +54,10 @@ class Version:
     aliases: tuple[str, ...]
 
     @property
+    def called(self) -> str:
+        return f"{self.name}/{self.version}"
+
+    @property
     def number(self) -> int:
         return int(self.version)
 
@@ -68,14 +73,21 @@ class Version:
 
 def versions(name: str, var: Path) -> list[Version]:
     """Every version of a model, the newest first; none when the model is unknown."""
-    with answering():
-        return read_versions(connect(var), name)
+    with asking(var) as client:
+        return read_versions(client, name)
 
 
-def aliases(name: str, var: Path) -> dict[str, str]:
-    """Alias -> version; empty when the model is unknown."""
-    with answering():
-        return read_aliases(connect(var), name)
+def every_version(var: Path) -> list[Version]:
+    """Every version of every model of the server in charge; none when there is no store yet."""
+    if is_embedded() and not database(var).is_file():
+        return []
+    with asking(var) as client:
+        return [version for name in model_names(client) for version in read_versions(client, name)]
+
+
+def model_names(client: MlflowClient) -> list[str]:
+    """The registered models, sorted."""
+    return sorted(model.name for model in every_page(client.search_registered_models))
 
 
 def champion(name: str, var: Path) -> Version | None:
@@ -89,8 +101,7 @@ def resolve(name: str, version_or_alias: str, var: Path) -> Version:
     Raises BadRequest that lists what there is.
     """
     require_name(name)
-    with answering():
-        client = connect(var)
+    with asking(var) as client:
         return choose(name, version_or_alias, read_versions(client, name), client)
 
 
@@ -98,7 +109,9 @@ def choose(name: str, version_or_alias: str, found: Sequence[Version], client: M
     """As resolve(), among versions at hand."""
     wanted = version_or_alias.removeprefix("@")
     if not found:
-        raise BadRequest(_unknown_model(client, name))
+        names = sorted(model.name for model in client.search_registered_models(max_results=_SHOWN))
+        known = f"Registered: {', '.join(names)}" if names else "Nothing is registered yet: `headrace run` does it"
+        raise BadRequest(f"no model {name!r} with a version in {shown_server()}. {known}.")
     for version in found:
         if wanted == version.version or wanted in version.aliases:
             return version
@@ -123,26 +136,36 @@ def packed_folder(version: Version, var: Path) -> Path:
     A damaged download is fetched again, once. Raises BadRequest when the files are gone, BadData when they are not
     those that were registered, or when a trusted key is configured and did not sign them.
     """
-    called = f"{version.name}/{version.version}"
-    require_id(version.model_id, of=called)
+    require_id(version.model_id, of=version.called)
     require_files(version)
     keys = signing.trusted_keys()
-    with answering():
-        client = connect(var)
-    folder = local_copy(client, version.model_id, version.model_hash, var, called=called)
+    with asking(var) as client:
+        folder = local_copy(client, version.model_id, version.model_hash, var, called=version.called)
     if keys and (fault := _unsigned(version, folder, keys, var)):
         raise BadData(
-            f"{called} is not used: {fault} ({signing.TRUSTED}). Register the same model again with "
+            f"{version.called} is not used: {fault} ({signing.TRUSTED}). Register the same model again with "
             f"{signing.KEY} set, which signs it, or promote a version that is signed."
         )
     return folder
 
 
 def _unsigned(version: Version, folder: Path, keys: Sequence[signing.PublicKey], var: Path) -> str | None:
-    about = {"name": version.name, "model_hash": version.model_hash}
-    return signing.unsigned(
-        folder, lambda name: evidence(version, name, var), keys, about=about, model_id=version.model_id
-    )
+    """Why none of the keys vouches for a version; None: one does.
+
+    The id of its MLflow model stands in the signed folder: another version's is no substitute.
+    """
+    from mlflow.models import Model
+
+    bundle = evidence(version, signing.BUNDLE, var)
+    if bundle is None:
+        return "it has no evidence"
+    of_model, of_bundle = (evidence(version, name, var) for name in (signing.MODEL, signing.EVIDENCE))
+    if fault := signing.fault(folder, of_model, keys) or signing.fault(bundle, of_bundle, keys):
+        return fault
+    told, found = read_json(bundle)["model"], Model.load(str(folder)).model_id
+    if told != {"name": version.name, "model_hash": version.model_hash} or found != version.model_id:
+        return f"what is signed is another version: {told['name']}, {str(told['model_hash'])[:12]}, {found}"
+    return None
 
 
 def require_signed(version: Version, var: Path) -> None:
@@ -167,10 +190,9 @@ def freed(version: Version) -> str | None:
     when = version.tags.get(FREED)
     if when is None:
         return None
-    called = f"{version.name}/{version.version}"
     return (
-        f"the files of {called} were freed by `headrace gc` on {when[:10]}: nothing needed them. `headrace reproduce "
-        f"{called} --keep FOLDER` makes it again; registering the same model again brings them back."
+        f"the files of {version.called} were freed by `headrace gc` on {when[:10]}: nothing needed them. `headrace "
+        f"reproduce {version.called} --keep FOLDER` makes it again; registering the same model again brings them back."
     )
 
 
@@ -184,9 +206,7 @@ def local_copy(
     client: MlflowClient, model_id: str, model_hash: str | None, var: Path, *, called: str = "the model"
 ) -> Path:
     """As packed_folder(), of MLflow's model with that id. called: its name in messages."""
-    with answering():
-        place = client.get_logged_model(model_id).artifact_location
-    folder = local_folder(place, var)
+    folder = local_folder(client.get_logged_model(model_id).artifact_location, var)
     if folder is None or (named_base(folder / MODEL_FILES) and leads_out(folder, var)):  # a base is found in var/
         folder = downloads(model_id, var)
         if not folder.is_dir() or _altered(folder / MODEL_FILES, model_hash):
@@ -209,10 +229,9 @@ def _require_base(client: MlflowClient, model: Path, var: Path) -> None:
     """
     named = named_base(model)
     if named is not None and not is_embedded() and unlike(var / STORE / named.files, named.files):
-        with answering():
-            if run := kept_run(client, named):
-                local_folder(run.info.artifact_uri, var)  # where MLflow will read
-            fetch(client, run, named, var / STORE / named.files)
+        if run := kept_run(client, named):
+            local_folder(run.info.artifact_uri, var)  # where MLflow will read
+        fetch(client, run, named, var / STORE / named.files)
     base_folder(model)
 
 
@@ -227,17 +246,11 @@ def _altered(model: Path, model_hash: str | None) -> str | None:
 
 def evidence(version: Version, file: str, var: Path) -> Path | None:
     """A file that was kept as evidence for a version; None when there is none."""
-    from mlflow.exceptions import MlflowException
-
-    require_id(version.run_id, of=f"{version.name}/{version.version}")
-    with answering():
-        client = connect(var)
-        try:
-            run = client.get_run(version.run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
+    require_id(version.run_id, of=version.called)
+    with asking(var) as client:
+        run = if_there(client.get_run, version.run_id)
+        if run is None:
+            return None
         name = PurePosixPath(EVIDENCE, file)
         folder = local_folder(run.info.artifact_uri, var)
         if folder is not None:
@@ -249,59 +262,34 @@ def evidence(version: Version, file: str, var: Path) -> Path | None:
         return Path(client.download_artifacts(version.run_id, str(name), str(folder)))
 
 
-def page_link(base: str | None, *, version: Version | None = None, run: tuple[str, str] | None = None) -> str | None:
-    """The address of a version's or a run's page.
+def page_link(base: str | None, version: Version) -> str | None:
+    """The address of a version's page.
 
     base: address of the page over the embedded store, when one runs; a server's own address is known.
-    run: (experiment id, run id).
     """
     root = base if is_embedded() else server_name()
-    if root is None:
-        return None
-    if version is not None:
-        return f"{root.rstrip('/')}/#/models/{version.name}/versions/{version.version}"
-    if run is not None:
-        return f"{root.rstrip('/')}/#/experiments/{run[0]}/runs/{run[1]}"
-    return root
+    return root and f"{root.rstrip('/')}/#/models/{version.name}/versions/{version.version}"
 
 
 def read_versions(client: MlflowClient, name: str) -> list[Version]:
     """As versions(), with a client at hand."""
-    registered = _registered(client, name)
-    if registered is None:
+    model = registered(client, name)
+    if model is None:
         return []
-    named = _aliases(registered)
-    found: list[Version] = []
-    token = None
-    while True:
-        page = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
-        found += [_version(entry, named) for entry in page]
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda version: -version.number)
+    named = accepted(_aliases(model), model.tags.get(HEAD_TAG))
+    found = every_page(client.search_model_versions, f"name='{name}'")
+    return sorted((_version(entry, named) for entry in found), key=lambda version: -version.number)
 
 
-def read_aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    """As aliases(), with a client at hand."""
-    registered = _registered(client, name)
-    return _aliases(registered) if registered else {}
-
-
-def _registered(client: MlflowClient, name: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+def registered(client: MlflowClient, name: str) -> RegisteredModel | None:
+    """The model as MLflow has it; None for one that is unknown."""
+    return if_there(client.get_registered_model, name)
 
 
 def raw_champion(client: MlflowClient, name: str) -> str | None:
     """The version that MLflow's alias stands at, whether that was accepted or not."""
-    registered = _registered(client, name)
-    return _raw_aliases(registered).get(CHAMPION) if registered else None
+    model = registered(client, name)
+    return _aliases(model).get(CHAMPION) if model else None
 
 
 def accepted(named: Mapping[str, str], ledger: str | None) -> dict[str, str]:
@@ -316,12 +304,8 @@ def accepted(named: Mapping[str, str], ledger: str | None) -> dict[str, str]:
     return {**others, **({CHAMPION: head.champion} if head.champion else {})}
 
 
-def _raw_aliases(registered: Any) -> dict[str, str]:
-    return {alias: str(version) for alias, version in registered.aliases.items()}
-
-
-def _aliases(registered: Any) -> dict[str, str]:
-    return accepted(_raw_aliases(registered), registered.tags.get(HEAD_TAG))
+def _aliases(model: RegisteredModel) -> dict[str, str]:
+    return {alias: str(version) for alias, version in model.aliases.items()}
 
 
 def _version(entry: Any, named: Mapping[str, str]) -> Version:
@@ -337,14 +321,8 @@ def _version(entry: Any, named: Mapping[str, str]) -> Version:
     )
 
 
-def _unknown_model(client: MlflowClient, name: str) -> str:
-    names = sorted(model.name for model in client.search_registered_models(max_results=_SHOWN))
-    known = f"Registered: {', '.join(names)}" if names else "Nothing is registered yet: `headrace run` does it"
-    return f"no model {name!r} with a version in {shown_server()}. {known}."
-
-
 def _download(client: MlflowClient, model_id: str, folder: Path) -> None:
     from mlflow.artifacts import download_artifacts
 
-    with replacing(folder) as fresh, answering():
+    with replacing(folder) as fresh:
         download_artifacts(artifact_uri=f"models:/{model_id}", dst_path=str(fresh), tracking_uri=client.tracking_uri)

@@ -23,7 +23,6 @@ SETTINGS, LOCK = "settings.json", "dvc-lock.json"
 RECIPE, RECIPE_LOCK, METRICS, PATCH = "recipe.yaml", "recipe.lock", "metrics.json", "code.patch"
 CODE = "code.json"  # the files of code that its stages could run
 _IN_ORIGIN = {SETTINGS: "recipe_hash", LOCK: "dvc_lock_hash"}  # before evidence.json had FILES
-_MEND = "Put it back from a copy, or register the model again"
 
 
 class Altered(BadRequest):
@@ -103,8 +102,8 @@ def read(version: Version, var: Path, *, trusted: bool = False, into: Path | Non
     file, tag = _fetched(version, signing.BUNDLE, var, into), version.tags.get(EVIDENCE_HASH)
     said = signing.fault(file, evidence(version, signing.EVIDENCE, var), keys) if keys and file else None
     if said is not None or (keys and file is None):
-        called = f"{version.name}/{version.version}"
-        raise BadData(f"{called} is not used: of its {signing.BUNDLE}, {said or 'there is none'} ({signing.TRUSTED}).")
+        why = f"of its {signing.BUNDLE}, {said or 'there is none'}"
+        raise BadData(f"{version.called} is not used: {why} ({signing.TRUSTED}).")
     if file is None:
         if tag is None:
             return Kept(version, var, None, into=into)
@@ -154,4 +153,5 @@ def _fetched(version: Version, name: str, var: Path, into: Path | None) -> Path 
 
 
 def _altered(version: Version, name: str, fault: str) -> str:
-    return f"{version.name}/{version.version}: {name} {fault} since it was registered. {_MEND}."
+    mend = "Put it back from a copy, or register the model again."
+    return f"{version.called}: {name} {fault} since it was registered. {mend}"

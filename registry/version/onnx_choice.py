@@ -52,8 +52,7 @@ def chosen(version: Version, predictor: Predictor, var: Path) -> Choice:
             return Choice(predictor, "torch")
         return Choice(_by_onnx(predictor, graph), "onnx")
     except (_NotUsed, OSError) as why:
-        called = f"{version.name}/{version.version}"
-        return Choice(predictor, "torch", f"PyTorch answers for {called}, not its ONNX variant: {why}")
+        return Choice(predictor, "torch", f"PyTorch answers for {version.called}, not its ONNX variant: {why}")
 
 
 def exchanged(predictor: Exportable, module: Any) -> Any:
@@ -83,7 +82,8 @@ def unfit(told: Mapping[str, Any], place: Mapping[str, Any]) -> str | None:
             f"it is not faster ({alone:.2f} times alone, {together:.2f} times in batches; {ALONE:g} and {TOGETHER:g})"
         )
     if dict(measured) != dict(place):
-        return f"it was timed on {_shown(measured)}, and this is {_shown(place)}"
+        then, now = (f"{at.get('device')} with {', '.join(at.get('providers', []))}" for at in (measured, place))
+        return f"it was timed on {then}, and this is {now}"
     return None
 
 
@@ -120,7 +120,10 @@ class _NotUsed(Exception):
 
 def _graph(version: Version, var: Path) -> bytes | None:
     """The graph that the version's evidence allows; None when it has no variant."""
-    bundle = _bundle(version, var)
+    try:
+        bundle = evidence(version, signing.BUNDLE, var)
+    except BadRequest:  # its run's id or place is none: the version is loaded all the same
+        return None
     if bundle is None:
         return None
     content = bundle.read_bytes()
@@ -159,13 +162,6 @@ def _recorded(told: Mapping[str, Any], version: Version, var: Path) -> bytes:
     return graph
 
 
-def _bundle(version: Version, var: Path) -> Path | None:
-    try:
-        return evidence(version, signing.BUNDLE, var)
-    except BadRequest:  # its run's id or place is none: the version is loaded all the same
-        return None
-
-
 def _by_onnx(predictor: Predictor, graph: bytes) -> Predictor:
     from registry.version.onnx_graph import opened
 
@@ -177,7 +173,3 @@ def _by_onnx(predictor: Predictor, graph: bytes) -> Predictor:
         raise _NotUsed(str(fault)) from None
     other: Predictor = exchanged(predictor, session)
     return other
-
-
-def _shown(place: Mapping[str, Any]) -> str:
-    return f"{place.get('device')} with {', '.join(place.get('providers', []))}"

@@ -39,7 +39,10 @@ def export(module: nn.Module, interface: Interface) -> bytes:
     program = torch.onnx.export(
         wrapped, kwargs=dict(interface.inputs), dynamo=True, opset_version=OPSET, verbose=False,
         input_names=list(interface.inputs), output_names=list(interface.outputs),
-        dynamic_shapes={name: _dynamic(axes) for name, axes in interface.axes.items()},
+        dynamic_shapes={
+            name: {at: axis for at, axis in enumerate(axes) if axis is not None}
+            for name, axes in interface.axes.items()
+        },
         optimize=False,  # it would rename and transpose weights; the runtime does as much when it opens the graph
     )  # fmt: skip
     assert program is not None
@@ -119,10 +122,6 @@ def _options() -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # several requests share the cores
     options.log_severity_level = 3  # errors
     return options
-
-
-def _dynamic(axes: Sequence[str | None]) -> dict[int, Any]:
-    return {at: name for at, name in enumerate(axes) if name is not None}
 
 
 def _array(value: Tensor) -> Any:

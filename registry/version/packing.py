@@ -7,8 +7,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, packages_distributions, version
@@ -47,15 +47,19 @@ def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
     import mlflow
 
     files = code_files(contents.task)
-    with _code_tree(files) as tree, tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
-        about = Path(scratch) / "about.json"
+    with tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+        about, tree = Path(scratch) / "about.json", Path(scratch) / "code"
         about.write_text(_about(contents), encoding="utf-8")
+        for file in _with_packages(files):
+            target = tree / file.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
         mlflow.pyfunc.save_model(
             path=str(folder),
             python_model=str(SERVED),
             artifacts={"model": str(contents.model), "about": str(about)},
             code_paths=[str(path) for path in sorted(tree.iterdir())],
-            signature=signature(contents.example, contents.answers),
+            signature=_signature(contents),
             input_example=contents.example,
             pip_requirements=requirements([*files, SERVED]),
             mlflow_model=mlflow_model,
@@ -71,13 +75,11 @@ def holds_own_code(folder: Path, task: str) -> bool:
     flavor = Model.load(str(folder)).flavors.get("python_function", {})
     loaded = (flavor.get("loader_module"), Path(flavor.get("model_code_path", "")).name, flavor.get("code"))
     code = folder / "code"
-    inits = {parent / "__init__.py" for file in code_files(task) for parent in file.relative_to(ROOT).parents}
-    own = {ROOT / init for init in inits if (ROOT / init).is_file()} | set(code_files(task))
     found = {ROOT / file.relative_to(code): file for file in code.rglob("*") if file.is_file()}
     return (
         loaded == (_LOADER, SERVED.name, code.name)
         and (folder / SERVED.name).read_bytes() == SERVED.read_bytes()
-        and found.keys() == own
+        and found.keys() == _with_packages(code_files(task))
         and all(file.read_bytes() == mine.read_bytes() for mine, file in found.items())
     )
 
@@ -95,15 +97,12 @@ def code_files(task: str) -> list[Path]:
     return [path for path in closure(ROOT, SERVED, file) if path != SERVED]
 
 
-def signature(example: pd.DataFrame, answers: pd.DataFrame) -> object:
+def _signature(contents: Contents) -> object:
     """Which columns go in and come out."""
-    import warnings
-
     from mlflow.models import infer_signature
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it advises on integer columns with gaps
-        return infer_signature(example, answers)
+    with warnings.catch_warnings(action="ignore"):  # it advises on integer columns with gaps
+        return infer_signature(contents.example, contents.answers)
 
 
 def requirements(files: Iterable[Path]) -> list[str]:
@@ -133,20 +132,7 @@ def _about(contents: Contents) -> str:
     return json.dumps({"task": contents.task, "content": contents.content, "media": contents.media}, sort_keys=True)
 
 
-@contextmanager
-def _code_tree(files: Iterable[Path]) -> Iterator[Path]:
-    """A folder with copies of the files at their places, and the __init__.py of every package on the way."""
-    with tempfile.TemporaryDirectory(prefix="headrace-code-") as folder:
-        tree = Path(folder)
-        for file in files:
-            for parent in file.relative_to(ROOT).parents:
-                if (ROOT / parent / "__init__.py").is_file():
-                    _copy(ROOT / parent / "__init__.py", tree)
-            _copy(file, tree)
-        yield tree
-
-
-def _copy(file: Path, tree: Path) -> None:
-    target = tree / file.relative_to(ROOT)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, target)
+def _with_packages(files: Iterable[Path]) -> set[Path]:
+    """The files, and the __init__.py of every package on the way to them."""
+    inits = {ROOT / parent / "__init__.py" for file in files for parent in file.relative_to(ROOT).parents}
+    return {*files, *(init for init in inits if init.is_file())}

@@ -61,8 +61,3 @@ def load_version(version: Version, var: Path) -> Loaded:
     loaded = load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE)
     choice = chosen(version, loaded.predictor, var)
     return Loaded(version, Answerer(loaded.about, choice.predictor), choice.engine, choice.remark)
-
-
-def predict(name: str, inputs: Sequence[str], var: Path, judge: Judge, version_or_alias: str = CHAMPION) -> Answers:
-    """Ask the champion, or another version. The champion is looked up now, so what people promoted is what answers."""
-    return load(name, version_or_alias, var, judge).answer(inputs, local_files=True)

@@ -57,16 +57,15 @@ class Answerer:
             if not isinstance(value, str):
                 raise BadRequest(f"input {row + 1}, column {column!r}: must be a string, got {value!r}.")
         if self.about.media is None:
-            return self._ask(rows, None)
+            return self.predictor.answers(self.predictor.predict(rows, None))
         with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
             scratch, files = Path(folder), []
             for number, value in enumerate(rows[column], start=1):
-                own = _own_file(value) if local_files else None
-                files.append(own or _written_file(value, scratch, number, local_files=local_files))
-            return self._ask(rows.assign(**{column: files}), scratch)
-
-    def _ask(self, rows: pd.DataFrame, media: Path | None) -> pd.DataFrame:
-        return self.predictor.answers(self.predictor.predict(rows, media))
+                if local_files and os.path.isfile(value):  # noqa: PTH113  is_file() raises if too long
+                    files.append(str(Path(value).resolve()))
+                else:
+                    files.append(_written_file(value, scratch, number, local_files=local_files))
+            return self.predictor.answers(self.predictor.predict(rows.assign(**{column: files}), scratch))
 
 
 class Served(PythonModel):
@@ -93,11 +92,6 @@ def load_answerer(model: Path, about: Path) -> Answerer:
     except (OSError, TypeError, ValueError, RecursionError) as error:
         raise BadRequest(f"{about}: does not say what this model is ({error}). Register the model again.") from None
     return Answerer(told, find_task(str(told.task)).load(model))
-
-
-def _own_file(value: str) -> str | None:
-    """The absolute path of an input that is a path of this machine; None for any other."""
-    return str(Path(value).resolve()) if os.path.isfile(value) else None  # noqa: PTH113  is_file() raises if too long
 
 
 def _written_file(value: str, folder: Path, number: int, *, local_files: bool) -> str:

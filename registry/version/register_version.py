@@ -14,25 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import BadRequest
-from registry.promotion.approval import ask
 from registry.promotion.card import shortened, with_forced
 from registry.promotion.ledger import Chain, forced_of
-from registry.promotion.promotion import accept, anchor, whole
-from registry.store import signing
-from registry.store.connection import answering, as_default, connect, sent_once
-from registry.store.versions import (
-    CHALLENGER,
-    FAILED,
-    GATE,
-    MODEL_HASH,
-    PASSED,
-    RECIPE,
-    Version,
-    evidence,
-    freed,
-    local_copy,
-    read_versions,
-)
+from registry.promotion.promotion import Grounds, accept, anchor, whole
+from registry.promotion.question import ask
+from registry.store import signing, versions
+from registry.store.connection import as_default, asking, sent_once
+from registry.store.versions import Version
 from registry.version.packing import holds_own_code, is_own, pack
 from registry.version.runs import Candidate, Draft, log_evaluation, logged_model, run_of
 
@@ -44,10 +32,9 @@ REASONS = "gate_reasons"
 
 @dataclass(frozen=True)
 class Registered:
-    """version: as it stands now. fresh: this call made it. outdated: `champion` moved while it was being judged."""
+    """version: as it stands now. outdated: `champion` moved while it was being judged."""
 
     version: Version
-    fresh: bool
     outdated: bool
 
 
@@ -58,11 +45,10 @@ def packed(draft: Draft, var: Path) -> Iterator[Path]:
     What holds other code than this workspace's is not given out to be run: then one is packed anew, beside.
     Call it inside exclusive().
     """
-    with answering():
-        client = connect(var)
+    with asking(var) as client:
         existing = find(client, draft.name, draft.model_hash)
         model_id = logged_model(client, draft, run_of(client, draft, existing, var), existing, var)
-    folder = local_copy(client, model_id, draft.model_hash, var)
+        folder = versions.local_copy(client, model_id, draft.model_hash, var)
     if holds_own_code(folder, draft.contents.task):
         yield folder
         return
@@ -75,8 +61,7 @@ def packed(draft: Draft, var: Path) -> Iterator[Path]:
 
 def register(candidate: Candidate, var: Path) -> Registered:
     """Make the candidate's version, or refresh the one it has, and set the aliases. Call it inside exclusive()."""
-    with answering(), tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
-        client = connect(var)
+    with asking(var) as client, tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
         existing = find(client, candidate.name, candidate.model_hash)
         run_id = run_of(client, candidate, existing, var)
         model_id = logged_model(client, candidate, run_id, existing, var)
@@ -91,7 +76,7 @@ def register(candidate: Candidate, var: Path) -> Registered:
         ask(client, mine, chain, wanted=candidate.approval)
         outdated = _offer(client, candidate, mine, chain, var)
         now = _numbered(client, candidate.name, number)
-    return Registered(now, fresh=existing is None, outdated=outdated)
+    return Registered(now, outdated)
 
 
 def _signed(
@@ -104,12 +89,12 @@ def _signed(
     key = signing.signing_key()
     if key is None:
         return candidate
-    packed = local_copy(client, model_id, candidate.model_hash, var)
+    packed = versions.local_copy(client, model_id, candidate.model_hash, var)
     signatures = {name: scratch / name for name in (signing.MODEL, signing.EVIDENCE)}
     if is_own(packed, candidate.contents):
         signing.sign(packed, signatures[signing.MODEL])
     else:
-        before = evidence(existing, signing.MODEL, var) if existing else None
+        before = versions.evidence(existing, signing.MODEL, var) if existing else None
         if before is None or signing.fault(packed, before, [key]):
             raise BadRequest(
                 f"{candidate.name}: the version with these weights is not signed: it holds other code than this "
@@ -122,12 +107,12 @@ def _signed(
 
 
 def _numbered(client: MlflowClient, name: str, number: str) -> Version:
-    return next(version for version in read_versions(client, name) if version.version == number)
+    return next(version for version in versions.read_versions(client, name) if version.version == number)
 
 
 def find(client: MlflowClient, name: str, model_hash: str) -> Version | None:
     """The version of a model with these very files; the newest when somebody made several."""
-    return next((version for version in read_versions(client, name) if version.model_hash == model_hash), None)
+    return next((version for version in versions.read_versions(client, name) if version.model_hash == model_hash), None)
 
 
 def _create(client: MlflowClient, candidate: Candidate, run_id: str, model_id: str) -> str:
@@ -148,9 +133,9 @@ def _create(client: MlflowClient, candidate: Candidate, run_id: str, model_id: s
 def _tags(candidate: Candidate) -> dict[str, str]:
     return {
         **candidate.tags,
-        MODEL_HASH: candidate.model_hash,
-        RECIPE: candidate.recipe,
-        GATE: PASSED if candidate.verdict.passed else FAILED,
+        versions.MODEL_HASH: candidate.model_hash,
+        versions.RECIPE: candidate.recipe,
+        versions.GATE: versions.PASSED if candidate.verdict.passed else versions.FAILED,
         REASONS: "\n".join(str(reason) for reason in candidate.verdict.reasons) or "the recipe has no gates",
     }
 
@@ -167,13 +152,13 @@ def _refresh(client: MlflowClient, candidate: Candidate, number: str, chain: Cha
 
 def _set_challenger(client: MlflowClient, name: str) -> None:
     """`challenger` is the newest version whose gates passed, among those whose files are there."""
-    found = read_versions(client, name)
-    newest = next((version for version in found if version.passed and freed(version) is None), None)
-    holder = next((version for version in found if CHALLENGER in version.aliases), None)
+    found = versions.read_versions(client, name)
+    newest = next((version for version in found if version.passed and versions.freed(version) is None), None)
+    holder = next((version for version in found if versions.CHALLENGER in version.aliases), None)
     if newest and newest != holder:
-        client.set_registered_model_alias(name, CHALLENGER, newest.version)
+        client.set_registered_model_alias(name, versions.CHALLENGER, newest.version)
     if holder and not newest:
-        client.delete_registered_model_alias(name, CHALLENGER)
+        client.delete_registered_model_alias(name, versions.CHALLENGER)
 
 
 def _offer(client: MlflowClient, candidate: Candidate, mine: Version, chain: Chain, var: Path) -> bool:
@@ -183,10 +168,10 @@ def _offer(client: MlflowClient, candidate: Candidate, mine: Version, chain: Cha
     offered = any(entry.to == mine.version and entry.action == "promoted" for entry in chain.entries)
     if not (candidate.promote and candidate.verdict.passed) or offered:
         return False
-    holder = next((v for v in read_versions(client, candidate.name) if v.version == chain.champion), None)
+    holder = next((v for v in versions.read_versions(client, candidate.name) if v.version == chain.champion), None)
     if holder is not None and holder.number > mine.number:
         return False
     if (holder.version if holder else None) != candidate.rival:
         return True
-    accept(client, var, mine, chain, why=[str(reason) for reason in candidate.verdict.reasons])
+    accept(client, var, mine, chain, Grounds([str(reason) for reason in candidate.verdict.reasons]))
     return False

@@ -14,7 +14,7 @@ from core.atomic_files import replacing, sync, sync_tree
 from core.reflink import clone, share
 from core.weights.base_store import FOLDER, STORE, base_folder, named_base, unlike
 from registry.promotion.gate import Verdict
-from registry.store.connection import experiment_id, is_embedded, sent_once
+from registry.store.connection import experiment_id, if_there, is_embedded, sent_once
 from registry.store.names import local_folder
 from registry.store.server_bases import EXPERIMENT, TAG, kept_run
 from registry.store.versions import EVIDENCE, FREED, MODEL_FILES, MODEL_HASH, RECIPE, Version
@@ -62,7 +62,9 @@ class Candidate(Draft):
 
 def run_of(client: MlflowClient, candidate: Draft, existing: Version | None, var: Path) -> str:
     """The run that trained this model, or one made from its history when the server has none."""
-    if existing is not None and _usable(client, existing.run_id):
+    if existing is not None and (run := if_there(client.get_run, existing.run_id)) is not None:
+        if run.info.lifecycle_stage == "deleted":  # in the bin
+            client.restore_run(existing.run_id)
         return existing.run_id
     experiment = experiment_id(client, candidate.recipe, var)
     found = client.search_runs(
@@ -74,30 +76,12 @@ def run_of(client: MlflowClient, candidate: Draft, existing: Version | None, var
     return str(found[0].info.run_id) if found else _run_of_history(client, candidate, experiment)
 
 
-def _usable(client: MlflowClient, run_id: str) -> bool:
-    """Whether the run is there; one in the bin is taken out again."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return False
-        raise
-    if run.info.lifecycle_stage == "deleted":
-        client.restore_run(run_id)
-    return True
-
-
 def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> str:
     from mlflow.entities import Metric, Param
 
     tags = {MODEL_HASH: candidate.model_hash, RECIPE: candidate.recipe, "mlflow.source.name": "pipelines.register"}
-    begun = client.search_runs(
-        [experiment],
-        " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()),
-        max_results=1,
-    )
+    mine = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    begun = client.search_runs([experiment], mine, max_results=1)
     if begun:
         run = begun[0]  # cut short before its end
     else:
@@ -130,10 +114,9 @@ def keep_base(client: MlflowClient, model: Path, var: Path) -> None:
         with replacing(kept) as folder:
             shutil.copytree(base, folder, copy_function=clone, dirs_exist_ok=True)
     if not is_embedded() and kept_run(client, named) is None:
+        experiment = experiment_id(client, EXPERIMENT, var)
         with sent_once():
-            run = client.create_run(
-                experiment_id(client, EXPERIMENT, var), tags={TAG: named.files}, run_name=str(named)
-            )
+            run = client.create_run(experiment, tags={TAG: named.files}, run_name=str(named))
         client.log_artifacts(run.info.run_id, str(kept), FOLDER)
         _keep(local_folder(f"{run.info.artifact_uri}/{FOLDER}", var))
         client.set_terminated(run.info.run_id)

@@ -9,10 +9,11 @@ import hashlib
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from core.addresses import recorded as without_values
+from registry.store.versions import Version
 
 # recorded: not looked at. verified: hashed again, and the same. moved: it goes on elsewhere, and a copy is verified.
 State = Literal["recorded", "verified", "moved", "missing", "mismatch"]
@@ -52,17 +53,11 @@ class Lineage:
 
     def settled(self, states: Mapping[str, tuple[State, str]]) -> Lineage:
         """With what was found out about nodes: id -> state, why."""
-        nodes = [
-            replace(node, state=states[node.id][0], why=states[node.id][1]) if node.id in states else node
-            for node in self.nodes
-        ]
-        return replace(self, nodes=nodes)
+        found = [(node, *states.get(node.id, (node.state, node.why))) for node in self.nodes]
+        return replace(self, nodes=[replace(node, state=state, why=why) for node, state, why in found])
 
     def joined(self, nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> Lineage:
         return Lineage([*self.nodes, *nodes], [*self.edges, *edges])
-
-    def as_json(self) -> dict[str, Any]:
-        return {"nodes": [asdict(node) for node in self.nodes], "edges": [list(edge) for edge in self.edges]}
 
 
 def rows_hash(lock: Mapping[str, Any]) -> str | None:
@@ -71,17 +66,10 @@ def rows_hash(lock: Mapping[str, Any]) -> str | None:
     return next((str(out["md5"]) for out in outs), None)
 
 
-def recorded(
-    name: str,
-    version: str,
-    *,
-    run_id: str,
-    tags: Mapping[str, str],
-    lock: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> Lineage:
+def recorded(version: Version, lock: Mapping[str, Any], settings: Mapping[str, Any]) -> Lineage:
     """The graph as it was kept. lock: entries of dvc.lock by stage. settings: the recipe's settings.json."""
-    top = Node(f"{name}/{version}", "version", f"{name} version {version}", tags.get("model_hash"))
+    tags, run_id = version.tags, version.run_id
+    top = Node(version.called, "version", f"{version.name} version {version.version}", version.model_hash)
     evidence = Node("evidence", "evidence", "evidence.json", tags.get("evidence_hash"))
     run = Node(run_id, "run", f"run {run_id[:8]}", None, run_id)
     code = Node("code", "code", f"commit {tags.get('code_commit', 'none')[:10]}", tags.get("code_commit"))
@@ -115,20 +103,15 @@ def code_of(lock: Mapping[str, Any]) -> dict[str, str]:
 
 def lines(lineage: Lineage) -> Iterator[str]:
     """The graph for a person, a line a node, then what is wrong."""
-    for kind in _COLUMNS:
-        for node in lineage.nodes:
-            if node.kind == kind:
-                digest = f"  {node.hash[:12]}" if node.hash else ""
-                why = f"  ({node.why})" if node.why else ""
-                yield f"{kind:<9} {node.label}{digest}  {node.state}{why}"
+    for node in sorted(lineage.nodes, key=lambda node: _COLUMNS.index(node.kind)):
+        digest = f"  {node.hash[:12]}" if node.hash else ""
+        why = f"  ({node.why})" if node.why else ""
+        yield f"{node.kind:<9} {node.label}{digest}  {node.state}{why}"
     faults = lineage.faults
     for node in faults:
         yield f"{node.state.upper()}: {node.kind} {node.label}: {node.why}"
-    yield (
-        f"{len(lineage.nodes)} things, {len(faults)} of them not what they should be"
-        if faults
-        else (f"{len(lineage.nodes)} things, every one that can be hashed is what it should be")
-    )
+    wrong = f"{len(faults)} of them not" if faults else "every one that can be hashed is"
+    yield f"{len(lineage.nodes)} things, {wrong} what {'they' if faults else 'it'} should be"
 
 
 def svg(lineage: Lineage) -> str:
@@ -157,11 +140,11 @@ def _origins(settings: Mapping[str, Any], lock: Mapping[str, Any]) -> tuple[list
 
 def _places(lineage: Lineage) -> dict[str, tuple[int, int]]:
     used = [kind for kind in _COLUMNS if any(node.kind == kind for node in lineage.nodes)]
-    places: dict[str, tuple[int, int]] = {}
-    for column, kind in enumerate(used):
-        for row, node in enumerate(node for node in lineage.nodes if node.kind == kind):
-            places[node.id] = (_EDGE + column * (_WIDTH + _GAP_X), _EDGE + row * (_HEIGHT + _GAP_Y))
-    return places
+    return {
+        node.id: (_EDGE + column * (_WIDTH + _GAP_X), _EDGE + row * (_HEIGHT + _GAP_Y))
+        for column, kind in enumerate(used)
+        for row, node in enumerate(node for node in lineage.nodes if node.kind == kind)
+    }
 
 
 def _box(node: Node, x: int, y: int) -> str:

@@ -15,9 +15,8 @@ from flows.graph.rot import is_whole
 from registry.promotion import journal, promotion
 from registry.promotion.ledger import champion_before
 from registry.store.connection import connect
-from registry.version import predict
 from tests.gc.world import BASES, MODEL, World, free, loads, make_world
-from tests.small_model import TEXTS, trusting
+from tests.small_model import TEXTS, ask, trusting
 
 # Random histories: TEST_HISTORIES=200 takes some hours. In the two of the suite each rule decides alone at least once.
 SEEDS = range(1, int(os.environ["TEST_HISTORIES"]) + 1) if "TEST_HISTORIES" in os.environ else (587, 2)
@@ -122,7 +121,7 @@ class History:
     def check_answers(self) -> None:
         world = self.world
         if self.champions:
-            answers = predict.predict(MODEL, TEXTS, world.var, trusting)
+            answers = ask(MODEL, TEXTS, world.var, trusting)
             assert (answers.version.version, len(answers.rows)) == (self.champions[-1], len(TEXTS)), self.told
         if world.index.folder.exists():
             assert world.answer() == f"text {self.documents}", self.told

@@ -13,12 +13,11 @@ from flows.lineage.reproduce import reproduce
 from registry.cleanup import needed as garbage
 from registry.cleanup.needed import Held, needed
 from registry.promotion import promotion
-from registry.promotion.receipts import receipt_holds
 from registry.store import versions
 from registry.store.connection import connect
-from registry.version import predict
+from registry.store.overview import receipt_holds
 from tests.gc.world import DAY_S, MODEL, World, free, loads
-from tests.small_model import TEXTS, trusting
+from tests.small_model import TEXTS, ask, trusting
 
 OLD = Held("films", "1", "m-1", made=0.0, models=frozenset({"a" * 32}))
 
@@ -109,7 +108,7 @@ def test_a_freed_version_becomes_no_challenger(world: World) -> None:
 def test_a_freed_version_says_so_wherever_it_is_asked(lived: World) -> None:
     words = rf"the files of {MODEL}/1 were freed by `headrace gc` on 20.*registering the same model again brings them"
     with pytest.raises(BadRequest, match=words):
-        predict.predict(MODEL, TEXTS, lived.var, trusting, "1")
+        ask(MODEL, TEXTS, lived.var, trusting, "1")
     for forced in (None, "it must be"):
         with pytest.raises(BadRequest, match=words):
             promotion.promote(MODEL, "1", lived.var, trusting, forced=forced)
@@ -149,7 +148,7 @@ def test_lineage_of_adapters_whose_base_is_kept_though_its_reference_is_gone(liv
 
 def test_a_rolled_back_champion_is_there(lived: World) -> None:
     assert promotion.rollback(MODEL, lived.var).version.version == "2"
-    assert predict.predict(MODEL, TEXTS, lived.var, trusting).version.version == "2"
+    assert ask(MODEL, TEXTS, lived.var, trusting).version.version == "2"
     promotion.promote(MODEL, "3", lived.var, trusting)
 
 
@@ -164,7 +163,7 @@ def test_registered_again_it_is_back(world: World) -> None:
     assert (again.version, versions.FREED in again.tags) == ("1", False)
     assert loads(world, "1")
     assert free(world) == []  # the workspace's dvc.lock names it
-    assert predict.predict(MODEL, TEXTS, world.var, trusting, "1").version.version == "1"
+    assert ask(MODEL, TEXTS, world.var, trusting, "1").version.version == "1"
     assert len(client.search_model_versions(f"name='{MODEL}'")) == 2
 
 

@@ -6,10 +6,10 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from core.errors import BadRequest, HeadraceError, Outage
@@ -69,12 +69,8 @@ def exit_code(found: Sequence[Finding]) -> int:
     return 2 if "mistake" in severities else 1 if "outage" in severities else 0
 
 
-def as_document(found: Sequence[Finding]) -> dict[str, Any]:
-    return {"findings": [asdict(finding) for finding in found]}
-
-
 def lines(found: Sequence[Finding]) -> list[str]:
-    """The same for a person; a mistake reads as its place and message, like a compiler's."""
+    """For a person; a mistake reads as its place and message, like a compiler's."""
     marks: dict[Severity, str] = {"mistake": "", "outage": "", "warning": "warning: ", "corrected": "corrected: "}
     said = [f"{each.place}: {marks[each.severity]}{each.message}" for each in found]
     return said if exit_code(found) else [*said, "no mistakes found"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from core.errors import BadRequest
 from core.patience import pause_s
@@ -94,6 +94,3 @@ class Outcome:
     nothing_to_do: bool = False
     links: dict[str, str] = field(default_factory=dict)
     refused: dict[str, list[str]] = field(default_factory=dict)  # name -> reasons of its gates
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)

@@ -19,8 +19,8 @@ import pytest
 from core.errors import BadRequest, HeadraceError
 from core.schema.schedule import Schedule
 from flows.run.commit import Kept, commit_and_push
-from flows.schedule.deployments import schedule_of
-from flows.schedule.scheduler import AUTOMATION, serve, tag_of
+from flows.schedule.deployments import AUTOMATION, schedule_of, tag_of
+from flows.schedule.scheduler import serve
 from flows.servers.turns import only_one
 from tests.prefect_server import prefect_server
 from tests.test_notices import Inbox, inbox

@@ -24,7 +24,6 @@ import pytest
 
 from core.errors import BadRequest
 from core.workspace import Workspace, find_workspace
-from flows.schedule import scheduler
 from flows.schedule.deployments import FLOW, WORKSPACE
 from flows.servers import local, servers
 from flows.servers.gateway import bound, new_server
@@ -330,8 +329,13 @@ def test_steps_that_somebody_planted_are_gone_at_the_next_start(prefect: local.S
     found = asked(prefect, "POST", "/api/deployments/", about)["id"]
     job = tiny.workspace.job("recipe", "planted")
     with servers.prefect_settings(tiny.workspace, os.environ["PREFECT_API_URL"]):
-        scheduler._delete_altered([job])
-        scheduler._delete_altered([job])
+        from prefect.client.orchestration import get_client
+
+        from flows.schedule.scheduled_flow import delete_altered
+
+        with get_client(sync_client=True) as client:
+            delete_altered(client, [job])
+            delete_altered(client, [job])
     with pytest.raises(urllib.error.HTTPError, match="404"):
         asked(prefect, "GET", f"/api/deployments/{found}")
 

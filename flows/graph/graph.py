@@ -161,12 +161,9 @@ class Graph:
         """A file of a folder's output, in DVC's cache."""
         return rot.object_of(self._repo, oid, name)
 
-    def output_hash(self, path: str) -> str | None:
-        """What dvc.lock says that the output at a path is now."""
-        return self._output_hashes.get(path)
-
     @cached_property
-    def _output_hashes(self) -> dict[str, str]:
+    def output_hashes(self) -> dict[str, str]:
+        """What dvc.lock says that the output at a path is now."""
         with _dvc_faults(self.root):
             outs = [out for stage in self._repo.index.stages for out in stage.outs if out.hash_info]
         return {Path(out.fs_path).relative_to(self.root).as_posix(): out.hash_info.value for out in outs}
@@ -227,8 +224,7 @@ class Graph:
         return str(getattr(stage, "name", None) or stage.path_in_repo)
 
     def _target(self, address: str) -> str:
-        file = self.root / (address if address.endswith(".dvc") else "dvc.yaml")
-        return str(file) if address.endswith(".dvc") else f"{file}:{address}"
+        return str(self.root / address) if address.endswith(".dvc") else f"{self.root}/dvc.yaml:{address}"
 
     def _node(self, stage: Any, needs: Iterable[Any]) -> StageNode:
         address = self._address(stage)
@@ -286,20 +282,20 @@ def without_code(nodes: Sequence[StageNode]) -> list[StageNode]:
 def on_command(started: Callable[[], None]) -> Iterator[None]:
     """Call `started` whenever DVC starts a stage's command in this process: it says so in its log."""
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if str(record.msg).startswith("Running stage"):
-                started()
+    def hear(record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Running stage"):
+            started()
+        return False  # nobody else hears it
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # set to INFO when dvc is imported
-    logger, listener = logging.getLogger("dvc.stage.run"), Listener(logging.INFO)
+    logger = logging.getLogger("dvc.stage.run")
     logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(listener)
+    logger.addFilter(hear)
     try:
         yield
     finally:
-        logger.removeHandler(listener)
+        logger.removeFilter(hear)
+        logger.setLevel(logging.NOTSET)
 
 
 def _reasons(facts: Iterable[Any]) -> Iterator[str]:

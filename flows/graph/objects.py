@@ -13,6 +13,7 @@ from typing import Any
 
 from core.errors import Outage
 from core.workspace import leads_out
+from flows.graph.rot import remote_store
 
 _OID = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _WEIGHTS = ".safetensors"  # nothing but numbers: not fetched from a remote to look for a row in them
@@ -37,8 +38,7 @@ class Objects:
 
     @cached_property
     def remote(self) -> Any:
-        """DVC's store of the default remote; None without one."""
-        return self.repo.cloud.get_remote_odb() if self.repo.config["core"].get("remote") else None
+        return remote_store(self.repo)
 
     @property
     def remote_name(self) -> str:

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Literal
 
 from core.errors import BadRequest
-from core.patience import pause_s
 from core.workspace import Kind
 from flows.graph.graph import StageNode, behind
 
@@ -39,10 +38,6 @@ class Patience:
         if not timeout_s > 0:
             raise BadRequest(f"{TIMEOUT_VARIABLE}={given!r}: it must be a number of seconds above 0.")
         return Patience(stage_timeout_s=timeout_s)
-
-    def delay_s(self, tried: int) -> float:
-        """Before the next try."""
-        return pause_s(tried, first_s=self.first_delay_s)
 
 
 @dataclass(frozen=True)

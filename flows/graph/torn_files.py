@@ -127,15 +127,13 @@ def _heal_rwlock(tmp: Path) -> None:
         if locks is None:
             file.unlink()
             return
+        write, read = locks.get("write", {}), locks.get("read", {})
+        living = {path: [one for one in held if _holds(one, written)] for path, held in read.items()}
         alive = {
-            "write": {path: one for path, one in locks.get("write", {}).items() if _holds(one, written)},
-            "read": {
-                path: held
-                for path, all_ in locks.get("read", {}).items()
-                if (held := [one for one in all_ if _holds(one, written)])
-            },
+            "write": {path: one for path, one in write.items() if _holds(one, written)},
+            "read": {path: held for path, held in living.items() if held},
         }
-        if alive != {"write": locks.get("write", {}), "read": locks.get("read", {})}:
+        if alive != {"write": write, "read": read}:
             write_text(file, json.dumps(alive))
 
 

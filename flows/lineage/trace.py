@@ -147,7 +147,7 @@ class _Kept:
 
     def _is_current(self, node: Node) -> bool:
         """Whether the workspace's dvc.lock says the same of this path."""
-        return self.graph.output_hash(node.label) == node.hash
+        return self.graph.output_hashes.get(node.label) == node.hash
 
     def _base(self, node: Node) -> Found:
         identity = BaseIdentity.model_validate(self.settings["bases"][node.where])

@@ -108,25 +108,23 @@ def _aloud(api: str, say: Callable[[str], None]) -> Iterator[None]:
     """Say it, now and then, while Prefect's client waits for its server: it tells only its log."""
     told = 0.0
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            nonlocal told
-            waits = "Another attempt will be made" in record.getMessage()
-            if waits and time.monotonic() - told > _TOLD_EVERY_S:
-                told = time.monotonic()
-                say(f"waiting for Prefect's server {api}, which does not answer or lost a reply")
+    def hear(record: logging.LogRecord) -> bool:
+        nonlocal told
+        waits = "Another attempt will be made" in record.getMessage()
+        if waits and time.monotonic() - told > _TOLD_EVERY_S:
+            told = time.monotonic()
+            say(f"waiting for Prefect's server {api}, which does not answer or lost a reply")
+        return False  # nobody else hears it
 
-    logger, listener = logging.getLogger("prefect.client"), Listener(logging.DEBUG)
-    level, propagates = logger.level, logger.propagate
+    logger = logging.getLogger("prefect.client")
+    level = logger.level
     logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(listener)
+    logger.addFilter(hear)
     try:
         yield
     finally:
-        logger.removeHandler(listener)
+        logger.removeFilter(hear)
         logger.setLevel(level)
-        logger.propagate = propagates
 
 
 def no_answer(error: Exception) -> str | None:

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from core.patience import pause_s
 from flows.graph.plan import Patience, Plan, StageOutcome, State
 from flows.reporting.openlineage import Lineage
 from flows.reporting.screen import Screen, progress_words
@@ -40,7 +41,7 @@ class Work:
         if (begun := self._early.pop(address, None)) is not None:
             return self._end(begun.result())
         if tried > 0:
-            delay_s = self.patience.delay_s(tried)
+            delay_s = pause_s(tried, first_s=self.patience.first_delay_s)
             self.screen.say(f"  {address}: try {tried + 1} of {self.patience.retries + 1} in {delay_s:.1f} s")
             self.crew.cancelled.wait(delay_s)
         return self._end(self._once(address))

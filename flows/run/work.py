@@ -10,9 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from core.patience import pause_s
+from core.progress import in_words
 from flows.graph.plan import Patience, Plan, StageOutcome, State
 from flows.reporting.openlineage import Lineage
-from flows.reporting.screen import Screen, progress_words
+from flows.reporting.screen import Screen
 from flows.run.workers import Cancelled, Crew, StageFault
 
 
@@ -97,10 +98,10 @@ class Work:
         elif "waiting" in facts:
             self.screen.say(f"  {address}: waiting, {facts['waiting']}")
         elif "progress" in facts:
-            words = progress_words(facts)
+            words = in_words(facts["progress"], facts["done"], facts["total"], facts["unit"])
             self._doing = f"{address}: {words}"
             self.screen.progress(address, words)
-            if facts.get("total"):
+            if facts["total"]:
                 self._shares[address] = min(facts["done"] / facts["total"], 1.0)
 
     def _end(self, outcome: StageOutcome) -> StageOutcome:

@@ -21,10 +21,14 @@ _BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that ho
 
 def result(job: Job) -> dict[str, Any]:
     """What stands in a recipe's or index's outputs now; keys whose stage has not run are null."""
-    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": _read(job, "evaluation/metrics.json")}
+    metrics = _read(job, "evaluation/metrics.json")
+    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": metrics}
     if job.kind == "index":
         return {**document, "published": _read(job, "published.json")}
-    return {**document, "primary": _primary(job), "registered": _read(job, "registered.json"), "remark": _remark(job)}
+    settings = _read(job, "settings.json")
+    primary = settings["evaluation"]["primary"] if settings else None
+    remark = _remark(settings["task"], primary, metrics) if settings and metrics else None
+    return {**document, "primary": primary, "registered": _read(job, "registered.json"), "remark": remark}
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -129,21 +133,11 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield from _reason_lines(verdict["reasons"])
 
 
-def _primary(job: Job) -> str | None:
-    settings = _read(job, "settings.json")
-    return settings["evaluation"]["primary"] if settings else None
-
-
-def _remark(job: Job) -> str | None:
+def _remark(task: str, primary: str, metrics: dict[str, Any]) -> str | None:
     """The sentence to be said when a baseline is the better model."""
     from registry.promotion.card import baseline_line
 
-    settings, metrics = _read(job, "settings.json"), _read(job, "evaluation/metrics.json")
-    if settings is None or metrics is None:
-        return None
-    primary = settings["evaluation"]["primary"]
-    more = find_task(settings["task"]).metrics[primary]
-    return baseline_line(metrics, primary, more_is_better=more)
+    return baseline_line(metrics, primary, more_is_better=find_task(task).metrics[primary])
 
 
 def _read(job: Job, path: str) -> Any:

@@ -17,7 +17,6 @@ from core.schema.messages import near
 from core.schema.reading import Document, Location, read_document
 from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace
-from pipelines.bases import identify
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
 from pipelines.recipes.recipe import Recipe
 from pipelines.sources import find_source, watch_path
@@ -39,14 +38,6 @@ class Named:
     asked: Mapping[str, str]
     rows: DataContract
     lines: Mapping[str, int]  # of "source", "columns", "base", "task", "expectations"
-
-    def identify_source(self, root: Path) -> None:
-        """Raise BadRequest or Outage for a source that cannot be read."""
-        find_source(self.data.source).identify(self.data, root)
-
-    def identify_base(self, base: str, root: Path) -> None:
-        """Raise BadRequest or Outage for a base that is not there."""
-        identify(base, root, weights=self.weights)
 
 
 def named(file: Path, kind: Kind) -> Named:

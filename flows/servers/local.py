@@ -11,9 +11,11 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -160,7 +162,8 @@ def end(workspace: Workspace, name: Name) -> bool:
     server = _read(workspace, name)
     process = server.process() if server else None
     if process is not None:
-        _end(process)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            end_all([process, *process.children(recursive=True)], signal.SIGTERM, _END_TIMEOUT_S)
     record(workspace, name).unlink(missing_ok=True)
     return process is not None
 
@@ -203,16 +206,15 @@ def _did_not_start(workspace: Workspace, name: Name) -> Outage:
     )
 
 
-def _end(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.terminate()
-        _, alive = psutil.wait_procs(family, timeout=_END_TIMEOUT_S)
-        for member in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+def end_all(processes: Sequence[psutil.Process], how: signal.Signals, grace_s: float) -> None:
+    """Send them a signal, and kill those that stay."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(how)
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _read(workspace: Workspace, name: Name) -> Server | None:

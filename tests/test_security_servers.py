@@ -24,7 +24,6 @@ import pytest
 
 from core.errors import BadRequest
 from core.workspace import Workspace, find_workspace
-from flows.schedule.deployments import FLOW, WORKSPACE
 from flows.servers import local, servers
 from flows.servers.gateway import bound, new_server
 from registry.store.connection import prepare_embedded
@@ -304,7 +303,7 @@ def test_links_open_pages_and_are_no_addresses() -> None:
 def test_a_run_chooses_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import inspect
 
-    from flows.schedule.scheduled_flow import scheduled
+    from flows.schedule.scheduled_flow import WORKSPACE, scheduled
 
     assert list(inspect.signature(scheduled.fn).parameters) == ["kind", "name", "commit", "push"]
     tiny, evil = make_tiny_graph(tmp_path / "w"), make_tiny_graph(tmp_path / "evil", indexes=("planted",))
@@ -323,7 +322,7 @@ def test_a_run_chooses_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_steps_that_somebody_planted_are_gone_at_the_next_start(prefect: local.Server, tmp_path: Path) -> None:
     """An update of a deployment keeps its steps, and they would be run before the flow."""
     tiny = make_tiny_graph(tmp_path / "w", recipes=("planted",))
-    flow = asked(prefect, "POST", "/api/flows/", {"name": FLOW})
+    flow = asked(prefect, "POST", "/api/flows/", {"name": "headrace-scheduled"})
     steps = [{"prefect.deployments.steps.run_shell_script": {"script": "touch pwned"}}]
     about = {"name": "recipe-planted", "flow_id": flow["id"], "pull_steps": steps}
     found = asked(prefect, "POST", "/api/deployments/", about)["id"]

@@ -63,7 +63,7 @@ def new(
     Example: headrace new fashion-mnist --from examples/fashion-mnist.yaml
     """
     from flows.catalog.live import new as add
-    from flows.catalog.outward import outward
+    from flows.catalog.named import outward
 
     job = add(here(), name, file)
     addresses = outward(job.settings_file, job.kind, job.workspace.root)

@@ -125,7 +125,6 @@ class Graph:
 
     @property
     def cache(self) -> Path:
-        """Where DVC's cache lies."""
         return Path(self._repo.cache.local_cache_dir)
 
     def pull(self, address: str) -> None:

@@ -68,8 +68,6 @@ class Plan:
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """How one stage ended."""
-
     address: str
     state: State
     seconds: float = 0.0

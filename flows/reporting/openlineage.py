@@ -45,12 +45,10 @@ class Lineage:
         self._sender.start()
 
     def started(self, address: str) -> None:
-        """A stage's command has begun."""
         self._running[address] = str(uuid4())
         self._tell("START", address, self._running[address])
 
     def ended(self, outcome: StageOutcome) -> None:
-        """A stage came to its end."""
         run_id, what = self._running.pop(outcome.address, None), _ENDS.get(outcome.state)
         if run_id is not None and what is not None:
             self._tell(what, outcome.address, run_id, outcome.message)

@@ -82,7 +82,6 @@ def left_once(leave: Callable[[], Any], key: str) -> UUID:
 
 
 def current_run() -> UUID | None:
-    """The id of the flow run that this is called in."""
     context = FlowRunContext.get()
     return context.flow_run.id if context is not None and context.flow_run is not None else None
 

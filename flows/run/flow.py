@@ -65,7 +65,6 @@ def drive(work: Work, report: Callable[[], None]) -> UUID:
 
 
 def final_state(outcomes: list[StageOutcome]) -> State[Any]:
-    """What a flow run with these stages ends in."""
     if any(outcome.state == "cancelled" for outcome in outcomes):
         return Cancelled(message="ended by a person")
     if failed := [outcome for outcome in outcomes if outcome.state == "failed"]:
@@ -146,7 +145,6 @@ class _ProgressBar:
         self._told: tuple[float, str] | None = None
 
     def show(self) -> None:
-        """Bring it up to date."""
         now = self._work.progress()
         if now == self._told:
             return

@@ -30,7 +30,8 @@ class Work:
         self._began: dict[str, float] = {}
         self._doing = ""
         self._faults: dict[str, StageFault] = {}
-        early = [node.address for node in plan.nodes if self._may_begin(node.needs, node.address)]
+        may_run = plan.may_run
+        early = [n.address for n in plan.nodes if n.address in may_run and not may_run.intersection(n.needs)]
         pool = ThreadPoolExecutor(max(len(early), 1), thread_name_prefix="early")
         self._early: dict[str, Future[StageOutcome]] = {at: pool.submit(self._once, at) for at in early}
         pool.shutdown(wait=False)
@@ -68,9 +69,6 @@ class Work:
         """Percent of the stages that are done, and what is being done."""
         done = len(self._outcomes) + sum(dict(self._shares).values())
         return 100 * done / max(len(self.plan.nodes), 1), self._doing
-
-    def _may_begin(self, needs: tuple[str, ...], address: str) -> bool:
-        return address in self.plan.may_run and not self.plan.may_run.intersection(needs)
 
     def _once(self, address: str) -> StageOutcome:
         self._began[address] = time.monotonic()

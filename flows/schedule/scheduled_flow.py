@@ -5,6 +5,7 @@ and pushed), its deployments, and what an earlier scheduler left on the server. 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -37,10 +38,12 @@ from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
 from flows.run.commit import commit_and_push
 from flows.run.run import run
-from flows.schedule.deployments import AUTOMATION, FLOW, WORKSPACE, schedule_of, tag_of
-from flows.schedule.missed import serve, tell_missed
+from flows.schedule.missed import schedule_of, serve, tell_missed
 from flows.servers.turns import holder
 
+FLOW = "headrace-scheduled"
+AUTOMATION = "headrace: end runs whose process died"
+WORKSPACE = "HEADRACE_WORKSPACE"  # where a run works: a run's parameters may come from whoever reaches the server
 _BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
 _SILENT_S = 90  # three heartbeats of 30 s
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
@@ -140,6 +143,11 @@ def _deployment(job: Job, schedule: Schedule | None) -> Any:
 
 def _deployment_name(job: Job) -> str:
     return f"{job.kind}-{job.name}"
+
+
+def tag_of(workspace: Workspace) -> str:
+    """A tag of the runs of a workspace: several may have one server of the user's."""
+    return f"workspace:{hashlib.sha256(str(workspace.root).encode()).hexdigest()[:12]}"
 
 
 def put_right(workspace: Workspace, jobs: Sequence[Job]) -> None:

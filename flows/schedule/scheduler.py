@@ -7,20 +7,16 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from core.errors import BadRequest
+from core.schema.schedule import Schedule
 from core.workspace import Job, Workspace
 from flows.catalog.live import live
 from flows.promotion.watcher import watching
-from flows.schedule.deployments import WORKSPACE, schedule_of
-from flows.schedule.missed import tell_missed
+from flows.schedule.missed import schedule_of, tell_missed
 from flows.servers import servers
 from flows.servers.turns import only_one
 from flows.terminal.output import say
-
-if TYPE_CHECKING:
-    from core.schema.schedule import Schedule
 
 
 def serve(workspace: Workspace) -> None:
@@ -39,10 +35,10 @@ def serve(workspace: Workspace) -> None:
         api = servers.prefect_api(workspace)
         servers.await_users_server()
         os.chdir(workspace.root)  # the runs' processes start here
-        os.environ[WORKSPACE] = str(workspace.root)  # and work there
         with servers.prefect_settings(workspace, api), contextlib.suppress(KeyboardInterrupt):
-            from flows.schedule.scheduled_flow import put_right, serve_deployments
+            from flows.schedule.scheduled_flow import WORKSPACE, put_right, serve_deployments
 
+            os.environ[WORKSPACE] = str(workspace.root)  # and work there
             put_right(workspace, list(schedules))
             for line in (*_lines(schedules), *_missed(schedules)):
                 say(line)

@@ -110,7 +110,6 @@ class Server:
         return False
 
     def healthy(self, path: str) -> bool:
-        """Whether it answers there."""
         asked = http.client.HTTPConnection(_HOST, self.port, timeout=_HEALTH_TIMEOUT_S)  # never by way of a proxy
         try:
             asked.request("GET", path, headers={"Authorization": self.authorization})

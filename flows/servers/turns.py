@@ -19,8 +19,6 @@ _RUN = ".run.lock"
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has the turn."""
-
     pid: int
     command: str
     since: str  # ISO 8601, local time

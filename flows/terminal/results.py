@@ -49,7 +49,6 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:
-    """A passage that a question found."""
     head = f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip()
     return [head, *textwrap.wrap(passage.text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
 
@@ -71,7 +70,6 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:
-    """What a model answered, and the input that it answered."""
     said = [f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items() if key != "input"]
     return "\t".join([*said, row["input"]])
 
@@ -88,7 +86,6 @@ def served_lines(url: str, served: Mapping[str, str], indexes: Mapping[str, str]
 
 
 def new_key_lines(name: str, key: str, file: Path) -> Iterator[str]:
-    """The key, which is shown this once."""
     yield key
     yield f"{name}'s key, shown this once; {file} keeps its hash. Whoever sends `Authorization: Bearer KEY` is"
     yield f"{name}, from now on and without a restart, until the entry is taken out of the file."

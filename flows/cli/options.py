@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 
-KindOption = Literal["recipe", "index"]
+Kind = Literal["recipe", "index"]  # core.workspace has the same, and loads more
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; logs and progress go to stderr.")]
 Force = Annotated[

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import AsJson, Commit, Force, KindOption, Names, Push, below, here
+from flows.cli.options import AsJson, Commit, Force, Kind, Names, Push, below, here
 from flows.terminal.output import say, show
-
-if TYPE_CHECKING:
-    from core.workspace import Kind
 
 
 def run(
@@ -76,7 +73,7 @@ def new(
 
 def retire(
     name: Annotated[str, typer.Argument(help="A live recipe or index.", show_default=False)],
-    kind: Annotated[KindOption | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a recipe or an index out of the live ones. Its files and its versions stay.
@@ -110,7 +107,7 @@ def lock(names: Names = None, as_json: AsJson = False) -> None:
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False)] = None,
     schema: Annotated[
-        KindOption | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)
+        Kind | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from core.errors import BadRequest
+from core.patience import seconds_in
 from core.workspace import Kind
 from flows.graph.graph import StageNode, behind
 
 State = Literal["ran", "cached", "failed", "skipped", "cancelled"]
-TIMEOUT_VARIABLE = "HEADRACE_STAGE_TIMEOUT_S"
 INTERRUPTED = 130  # what shells say of Ctrl-C
 _DAY_S = 86_400.0
 
@@ -30,14 +28,7 @@ class Patience:
     @staticmethod
     def from_environment() -> Patience:
         """Raises BadRequest for a time-out that is no positive number."""
-        given = os.environ.get(TIMEOUT_VARIABLE, str(_DAY_S))
-        try:
-            timeout_s = float(given)
-        except ValueError:
-            timeout_s = 0.0
-        if not timeout_s > 0:
-            raise BadRequest(f"{TIMEOUT_VARIABLE}={given!r}: it must be a number of seconds above 0.")
-        return Patience(stage_timeout_s=timeout_s)
+        return Patience(seconds_in("HEADRACE_STAGE_TIMEOUT_S", _DAY_S, lambda seconds: seconds > 0, " above 0"))
 
 
 @dataclass(frozen=True)

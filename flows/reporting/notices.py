@@ -28,13 +28,12 @@ def tell_outcome(workspace: Workspace, kind: Kind, names: Sequence[str], outcome
     for stage in outcome.stages:
         if stage.state == "failed":
             failed.setdefault(stage.address.partition("@")[2], []).append(f"{stage.address}: {stage.message}")
+    page = outcome.links.get("run")
     for name in sorted({*names, *failed}):
         if name in failed:
-            tell(workspace, kind, name, "failed", failed[name], page=outcome.links.get("run"))
+            tell(workspace, kind, name, "failed", failed[name], page=page)
         elif name in outcome.refused:
-            tell(
-                workspace, kind, name, "was refused by its gates", outcome.refused[name], page=outcome.links.get("run")
-            )
+            tell(workspace, kind, name, "was refused by its gates", outcome.refused[name], page=page)
         else:
             _file(workspace, name).unlink(missing_ok=True)
 

@@ -70,15 +70,14 @@ def made_run(flow: Flow[..., Any], parameters: Mapping[str, Any]) -> FlowRun:
     return FlowRun.model_validate(reply.json()).model_copy(update={"parameters": dict(parameters)})
 
 
-def left_once(leave: Callable[[], Any], key: str) -> UUID:
+def left_once(create: Callable[..., Any], content: Any, *, key: str, description: str) -> UUID:
     """Leave an artifact in the current flow run: sent once; when the reply is lost, what it made is looked for.
 
-    leave: one of Prefect's create_..._artifact, with its arguments.
+    create: one of Prefect's create_..._artifact.
     """
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), suppress(httpx.TransportError):
-        return UUID(str(leave()))
-    there = _artifact(key)
-    return there if there is not None else UUID(str(leave()))
+        return UUID(str(create(content, key=key, description=description)))
+    return _artifact(key) or UUID(str(create(content, key=key, description=description)))
 
 
 def current_run() -> UUID | None:

@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -152,8 +151,7 @@ class _ProgressBar:
         with decoration():
             if self._artifact is None:
                 key = f"{self._work.plan.kind}-progress"
-                leave = partial(create_progress_artifact, now[0], key=key, description=said)
-                self._artifact = left_once(leave, key)
+                self._artifact = left_once(create_progress_artifact, now[0], key=key, description=said)
             else:
                 update_progress_artifact(self._artifact, now[0], description=said)
             self._told = now

@@ -28,8 +28,8 @@ def read_inputs(arguments: Sequence[str], *, content: str, media: bool, stdin: T
             found += _rows(path, content)
         else:
             found.append(argument)
-    if media:
-        _refuse_missing(found)
+    if media and (missing := [path for path in found if not Path(path).is_file()]):
+        raise BadRequest(f"{missing[0]}: no such file. This model takes paths of files.")
     return found
 
 
@@ -102,9 +102,3 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(file, start=1):
         if line.strip():
             yield number, line.rstrip("\r\n")
-
-
-def _refuse_missing(paths: Sequence[str]) -> None:
-    missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        raise BadRequest(f"{missing[0]}: no such file. This model takes paths of files.")

@@ -270,11 +270,8 @@ def bring_code(graph: Graph, say: Say | None = None) -> Graph:
 
 def without_code(nodes: Sequence[StageNode]) -> list[StageNode]:
     """The stages that a run brings up to date: `code` was brought before."""
-    return [
-        replace(node, needs=tuple(need for need in node.needs if need != CODE_STAGE))
-        for node in nodes
-        if node.address != CODE_STAGE
-    ]
+    others = [node for node in nodes if node.address != CODE_STAGE]
+    return [replace(node, needs=tuple(need for need in node.needs if need != CODE_STAGE)) for node in others]
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.errors import GATE_REFUSED, BadRequest
 from core.workspace import Kind, Workspace
@@ -20,13 +19,13 @@ from flows.catalog.stale_code import with_files
 from flows.graph.graph import Graph, StageNode, bring_code, select, without_code
 from flows.graph.plan import INTERRUPTED, Outcome, Patience, Plan, StageOutcome
 from flows.reporting.notices import tell_outcome
+from flows.reporting.openlineage import lineage_of
 from flows.reporting.screen import Screen
+from flows.run.work import Work
+from flows.run.workers import Crew
 from flows.servers import servers
 from flows.servers.turns import turns
 from registry.store import signing
-
-if TYPE_CHECKING:
-    from flows.run.work import Work
 
 
 def run(
@@ -92,10 +91,6 @@ def _forced(nodes: Sequence[StageNode], kind: Kind, names: Collection[str], forc
 
 
 def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, command: str) -> Outcome:
-    from flows.reporting.openlineage import lineage_of
-    from flows.run.work import Work
-    from flows.run.workers import Crew
-
     size = min(os.cpu_count() or 1, plan.width)
     with (
         Crew(workspace.root, workspace.var / "logs" / "stages", size=size, title=command) as crew,

@@ -106,9 +106,7 @@ def lock(names: Names = None, as_json: AsJson = False) -> None:
 
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False)] = None,
-    schema: Annotated[
-        Kind | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)
-    ] = None,
+    schema: Annotated[Kind | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Report all that can be known before work starts: settings, sources, bases, extras, disk, servers, params.yaml.
@@ -122,8 +120,8 @@ def check(
 
         show(json_schema(schema), [], as_json=True)
         return
-    from flows.catalog.check import exit_code, lines
     from flows.catalog.check import check as look
+    from flows.catalog.check import exit_code, lines
 
     found = look(here(), names or [])
     show({"findings": [asdict(each) for each in found]}, lines(found), as_json=as_json)

@@ -133,9 +133,7 @@ class Worker:
 class Crew:
     """At most `size` workers, started at once so that they load DVC while the driver loads Prefect."""
 
-    def __init__(
-        self, root: Path, logs: Path, *, size: int, title: str, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, root: Path, logs: Path, *, size: int, title: str, env: Mapping[str, str] | None = None) -> None:
         self.root, self.logs, self.title, self.env = root, logs, title, env or {}
         make_folder(logs)
         self.cancelled = threading.Event()

@@ -1,5 +1,5 @@
-"""Prefect's side of `headrace schedule`: the flow that it serves (one recipe or index brought up to date, then committed
-and pushed), its deployments, and what an earlier scheduler left on the server. Imports Prefect.
+"""Prefect's side of `headrace schedule`: the flow that it serves (one recipe or index brought up to date, committed and
+pushed), its deployments, and what an earlier scheduler left on the server. Imports Prefect.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def _cover_missed_slots() -> None:
         "expected_start_time": {"before_": datetime.now(UTC)},
     }
     with get_client(sync_client=True) as client:
-        for run in _runs(client, "SCHEDULED", **due):
-            client.set_flow_run_state(run.id, Cancelled(message=f"its slot is covered by the run {here.id}"))
+        for other in _runs(client, "SCHEDULED", **due):
+            client.set_flow_run_state(other.id, Cancelled(message=f"its slot is covered by the run {here.id}"))
 
 
 def _bring(place: Workspace, kind: Kind, name: str, *, commit: bool, push: bool) -> State[Any]:
@@ -165,10 +165,10 @@ def _crash_lost_runs(client: SyncPrefectClient, workspace: Workspace) -> None:
 
     A run whose process lives holds its recipe's turn, and goes on. Prefect alone would find out after minutes.
     """
-    for run in _runs(client, "RUNNING", "PENDING", "CANCELLING"):
-        job = _job_of(workspace, run)
+    for lost in _runs(client, "RUNNING", "PENDING", "CANCELLING"):
+        job = _job_of(workspace, lost)
         if job is not None and holder(workspace, job.kind, job.name) is None:
-            client.set_flow_run_state(run.id, Crashed(message="its process was gone when the scheduler started"))
+            client.set_flow_run_state(lost.id, Crashed(message="its process was gone when the scheduler started"))
 
 
 def _adopt_earlier_runs(client: SyncPrefectClient, workspace: Workspace) -> None:
@@ -176,10 +176,10 @@ def _adopt_earlier_runs(client: SyncPrefectClient, workspace: Workspace) -> None
 
     A run that names another folder stays as it is, and the flow does not take it.
     """
-    for run in _runs(client, "SCHEDULED"):
-        if run.parameters.get("workspace") == str(workspace.root):
-            kept = {name: value for name, value in run.parameters.items() if name != "workspace"}
-            client.update_flow_run(run.id, parameters=kept)
+    for waiting in _runs(client, "SCHEDULED"):
+        if waiting.parameters.get("workspace") == str(workspace.root):
+            kept = {name: value for name, value in waiting.parameters.items() if name != "workspace"}
+            client.update_flow_run(waiting.id, parameters=kept)
 
 
 def delete_altered(client: SyncPrefectClient, jobs: Sequence[Job]) -> None:

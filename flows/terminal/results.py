@@ -26,9 +26,12 @@ def result(job: Job) -> dict[str, Any]:
     if job.kind == "index":
         return {**document, "published": _read(job, "published.json")}
     settings = _read(job, "settings.json")
-    primary = settings["evaluation"]["primary"] if settings else None
-    remark = _remark(settings["task"], primary, metrics) if settings and metrics else None
-    return {**document, "primary": primary, "registered": _read(job, "registered.json"), "remark": remark}
+    return {
+        **document,
+        "primary": settings and settings["evaluation"]["primary"],
+        "registered": _read(job, "registered.json"),
+        "remark": _remark(settings, metrics) if settings and metrics else None,
+    }
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -130,11 +133,12 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield from _reason_lines(verdict["reasons"])
 
 
-def _remark(task: str, primary: str, metrics: dict[str, Any]) -> str | None:
+def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
     """The sentence to be said when a baseline is the better model."""
     from registry.promotion.card import baseline_line
 
-    return baseline_line(metrics, primary, more_is_better=find_task(task).metrics[primary])
+    primary = settings["evaluation"]["primary"]
+    return baseline_line(metrics, primary, more_is_better=find_task(settings["task"]).metrics[primary])
 
 
 def _read(job: Job, path: str) -> Any:

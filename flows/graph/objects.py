@@ -41,10 +41,6 @@ class Objects:
         return remote_store(self.repo)
 
     @property
-    def remote_name(self) -> str:
-        return f"the remote {self.repo.config['core']['remote']!r} ({self.remote.path})"
-
-    @property
     def other_remotes(self) -> list[str]:
         return sorted(set(self.repo.config["remote"]) - {self.repo.config["core"].get("remote")})
 
@@ -128,4 +124,5 @@ class Objects:
         except FileNotFoundError:
             raise
         except Exception as error:  # every kind of remote has errors of its own
-            raise Outage(f"{self.remote_name} does not answer ({error}). Run the same again.") from error
+            remote = f"the remote {self.repo.config['core']['remote']!r} ({self.remote.path})"
+            raise Outage(f"{remote} does not answer ({error}). Run the same again.") from error

@@ -90,8 +90,7 @@ def _stages(text: str) -> dict[str, Any] | None:
     from voluptuous import Invalid
 
     with contextlib.suppress(YAMLError, Invalid, ValueError):
-        stages: dict[str, Any] = COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(text) or {}).get("stages", {})
-        return stages
+        return dict(COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(text) or {}).get("stages", {}))
     return None
 
 
@@ -141,11 +140,9 @@ def _locks(file: Path) -> dict[str, Any] | None:
     from dvc.rwlock import SCHEMA
     from voluptuous import Invalid
 
-    try:
-        locks: dict[str, Any] = SCHEMA(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, Invalid):
-        return None
-    return locks
+    with contextlib.suppress(ValueError, Invalid):
+        return dict(SCHEMA(json.loads(file.read_text(encoding="utf-8"))))
+    return None
 
 
 def _holds(holder: dict[str, Any], written: float) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,17 @@ def scheduled(kind: Kind, name: str, commit: bool = False, push: bool = False) -
     place = _workspace()
     (job,) = chosen(place, [name], kind)
     _cover_missed_slots()
+    schedule = None
     try:
-        with _serving(job):
-            return _bring(place, kind, name, commit=commit, push=push)
+        if (schedule := schedule_of(job)) is not None:
+            tell_missed(job, schedule)  # what passed before: the machine slept
+        return _bring(place, kind, name, commit=commit, push=push)
     except HeadraceError as fault:
         tell(place, kind, name, "failed", [str(fault)])
         raise
+    finally:
+        if schedule is not None:
+            serve(job, schedule)  # what passed meanwhile is not missed
 
 
 def _workspace() -> Workspace:
@@ -69,19 +74,6 @@ def _workspace() -> Workspace:
     if not named:
         raise BadRequest(f"{WORKSPACE} is not set. It names the workspace in which this worker's runs work.")
     return find_workspace(Path(named))
-
-
-@contextlib.contextmanager
-def _serving(job: Job) -> Iterator[None]:
-    """Tell of slots that passed before this run (the machine slept); those that pass during it are not missed."""
-    schedule = schedule_of(job)
-    if schedule is not None:
-        tell_missed(job, schedule)
-    try:
-        yield
-    finally:
-        if schedule is not None:
-            serve(job, schedule)
 
 
 def _cover_missed_slots() -> None:

@@ -23,7 +23,7 @@ def read_inputs(arguments: Sequence[str], *, content: str, media: bool, stdin: T
     for argument in arguments or ["-"]:
         path = Path(argument.removeprefix("@")) if argument.startswith("@") else Path(argument)
         if argument == "-":
-            found += _lines(stdin)
+            found += [line for _, line in _numbered(stdin)]
         elif argument.startswith("@") or (path.suffix.lower() in TABLES and " " not in argument):
             found += _rows(path, content)
         else:
@@ -91,10 +91,6 @@ def _of_json(line: str, place: str, content: str) -> str:
     if isinstance(value, str):
         return value
     raise BadRequest(f"{place}: must be a string, or an object with the text under {content!r}.")
-
-
-def _lines(file: TextIO) -> list[str]:
-    return [line for _, line in _numbered(file)]
 
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:

@@ -40,7 +40,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     metrics = found["metrics"] or {}
     baselines = metrics.get("baselines", {})
     for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
-        if _is_metric(metrics[key]):
+        if isinstance(metrics[key], Mapping) and "value" in metrics[key]:
             beside = [f"{name} {_number(each[key]['value'])}" for name, each in baselines.items() if key in each]
             yield f"  {key:<18} {_interval(metrics[key]):<26} {', '.join(beside)}".rstrip()
     if found.get("remark"):
@@ -144,10 +144,6 @@ def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
 def _read(job: Job, path: str) -> Any:
     file = job.folder / path
     return read_json(file) if file.exists() else None
-
-
-def _is_metric(value: Any) -> bool:
-    return isinstance(value, Mapping) and "value" in value
 
 
 def _interval(metric: Mapping[str, Any]) -> str:

@@ -86,9 +86,6 @@ class Server:
         before += "/" if before == self.page else ""
         return f"{before}{'&' if '?' in before else '?'}token={self.token}{mark}{fragment}"
 
-    def alive(self) -> bool:
-        return self.process() is not None
-
     def process(self) -> psutil.Process | None:
         """The process, unless it ended or its id belongs to another one now."""
         try:
@@ -151,7 +148,7 @@ def await_answer(workspace: Workspace, name: Name, server: Server, path: str) ->
     """Raises Outage when it ends, or takes too long."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not server.healthy(path):
-        if not server.alive() or time.monotonic() > deadline:
+        if server.process() is None or time.monotonic() > deadline:
             raise _did_not_start(workspace, name)
         time.sleep(0.1)
 

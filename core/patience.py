@@ -8,12 +8,13 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from core.errors import BadRequest, Outage
 
 VARIABLE = "HEADRACE_PATIENCE_S"
-_LIMIT_S = "60"
+_LIMIT_S = 60.0
 _LONGEST_PAUSE_S = 15.0
 _DOUBLED_AT_MOST = 60  # times: no float overflows
 
@@ -45,12 +46,13 @@ def pause_s(failures: int, *, first_s: float, longest_s: float = math.inf) -> fl
 
 
 def limit_s() -> float:
-    """Raises BadRequest for a limit that is no number of seconds."""
-    given = os.environ.get(VARIABLE, _LIMIT_S)
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise BadRequest(f"{VARIABLE}={given!r}: it must be a number of seconds, 0 or more.")
-    return seconds
+    return seconds_in(VARIABLE, _LIMIT_S, lambda seconds: 0 <= seconds < math.inf, ", 0 or more")
+
+
+def seconds_in(variable: str, default: float, allowed: Callable[[float], bool], words: str) -> float:
+    """What a variable of the environment says. Raises BadRequest for what is no number or is not allowed."""
+    given = os.environ.get(variable, str(default))
+    with suppress(ValueError):
+        if allowed(seconds := float(given)):
+            return seconds
+    raise BadRequest(f"{variable}={given!r}: it must be a number of seconds{words}.")

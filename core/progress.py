@@ -76,8 +76,13 @@ class Progress:
             if driven():
                 tell(progress=self.what, done=self.done, total=self.total, unit=self.unit, **facts)
             else:
-                of = f" of {self.total:,.0f}" if self.total else ""
-                print(f"{self.what}: {self.done:,.0f}{of} {self.unit}", file=sys.stderr, flush=True)
+                print(in_words(self.what, self.done, self.total, self.unit), file=sys.stderr, flush=True)
+
+
+def in_words(what: str, done: float, total: float | None, unit: str) -> str:
+    """How far it is: "training: 320 of 534 batches"."""
+    of = f" of {total:,.0f}" if total else ""
+    return f"{what}: {done:,.0f}{of} {unit}".rstrip()
 
 
 def tracked(items: Iterable[T], what: str, *, total: float | None, unit: str) -> Iterator[T]:

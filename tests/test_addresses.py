@@ -11,7 +11,7 @@ import pytest
 from core.addresses import holds_secret, recorded, without_secrets
 from core.errors import Outage
 from core.schema.reading import BadSettings, read_document
-from flows.catalog.outward import outward
+from flows.catalog.named import outward
 from tests.conftest import TINY_RECIPE
 
 SECRET = "Zq7-0xfeed"

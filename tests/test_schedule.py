@@ -19,8 +19,8 @@ import pytest
 from core.errors import BadRequest, HeadraceError
 from core.schema.schedule import Schedule
 from flows.run.commit import Kept, commit_and_push
-from flows.schedule.deployments import schedule_of
-from flows.schedule.scheduler import AUTOMATION, serve, tag_of
+from flows.schedule.missed import schedule_of
+from flows.schedule.scheduler import serve
 from flows.servers.turns import only_one
 from tests.prefect_server import prefect_server
 from tests.test_notices import Inbox, inbox
@@ -111,6 +111,8 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 def automations() -> list[Any]:
     from prefect.client.orchestration import get_client
+
+    from flows.schedule.scheduled_flow import AUTOMATION
 
     with get_client(sync_client=True) as client:
         return list(client.read_automations_by_name(AUTOMATION))
@@ -246,6 +248,8 @@ def test_missed_slots_are_told_at_the_start_and_after_a_sleep(tiny: TinyGraph, i
 def deployment(client: Any, tiny: TinyGraph) -> Any:
     """The deployment of this workspace's recipe: another test's scheduler may have left its own under the same name."""
     from prefect.exceptions import ObjectNotFound
+
+    from flows.schedule.scheduled_flow import tag_of
 
     try:
         found = client.read_deployment_by_name("headrace-scheduled/recipe-a")

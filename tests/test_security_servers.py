@@ -24,8 +24,6 @@ import pytest
 
 from core.errors import BadRequest
 from core.workspace import Workspace, find_workspace
-from flows.schedule import scheduler
-from flows.schedule.deployments import FLOW, WORKSPACE
 from flows.servers import local, servers
 from flows.servers.gateway import bound, new_server
 from registry.store.connection import prepare_embedded
@@ -305,7 +303,7 @@ def test_links_open_pages_and_are_no_addresses() -> None:
 def test_a_run_chooses_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import inspect
 
-    from flows.schedule.scheduled_flow import scheduled
+    from flows.schedule.scheduled_flow import WORKSPACE, scheduled
 
     assert list(inspect.signature(scheduled.fn).parameters) == ["kind", "name", "commit", "push"]
     tiny, evil = make_tiny_graph(tmp_path / "w"), make_tiny_graph(tmp_path / "evil", indexes=("planted",))
@@ -324,14 +322,19 @@ def test_a_run_chooses_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_steps_that_somebody_planted_are_gone_at_the_next_start(prefect: local.Server, tmp_path: Path) -> None:
     """An update of a deployment keeps its steps, and they would be run before the flow."""
     tiny = make_tiny_graph(tmp_path / "w", recipes=("planted",))
-    flow = asked(prefect, "POST", "/api/flows/", {"name": FLOW})
+    flow = asked(prefect, "POST", "/api/flows/", {"name": "headrace-scheduled"})
     steps = [{"prefect.deployments.steps.run_shell_script": {"script": "touch pwned"}}]
     about = {"name": "recipe-planted", "flow_id": flow["id"], "pull_steps": steps}
     found = asked(prefect, "POST", "/api/deployments/", about)["id"]
     job = tiny.workspace.job("recipe", "planted")
     with servers.prefect_settings(tiny.workspace, os.environ["PREFECT_API_URL"]):
-        scheduler._delete_altered([job])
-        scheduler._delete_altered([job])
+        from prefect.client.orchestration import get_client
+
+        from flows.schedule.scheduled_flow import delete_altered
+
+        with get_client(sync_client=True) as client:
+            delete_altered(client, [job])
+            delete_altered(client, [job])
     with pytest.raises(urllib.error.HTTPError, match="404"):
         asked(prefect, "GET", f"/api/deployments/{found}")
 

@@ -121,10 +121,10 @@ class TinyGraph:
     def start_run(self, *names: str, kind: str = "recipe") -> subprocess.Popen[str]:
         """`headrace run` in a process of its own; prints the outcome as JSON."""
         code = (
-            "import json, sys; from pathlib import Path; from flows.run.run import run; "
-            "from core.workspace import Workspace; "
+            "import json, sys; from dataclasses import asdict; from pathlib import Path; "
+            "from flows.run.run import run; from core.workspace import Workspace; "
             f"outcome = run(Workspace(Path.cwd()), {kind!r}, {list(names)!r}); "
-            "print(json.dumps(outcome.as_json())); sys.exit(outcome.exit_code)"
+            "print(json.dumps(asdict(outcome))); sys.exit(outcome.exit_code)"
         )
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         return subprocess.Popen(

@@ -6,10 +6,10 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from core.errors import BadRequest, HeadraceError, Outage
@@ -19,8 +19,10 @@ from flows.catalog.live import chosen, correct, entry, kind_of, registered_names
 from flows.catalog.named import Named, check_columns, check_expectations, named, needed_extra
 from flows.catalog.receipt_check import read_receipt
 from flows.graph.rot import verify_remotes
+from pipelines.bases import identify
 from pipelines.recipes.read import read_index
 from pipelines.search.ask.judged_queries import identify_judged
+from pipelines.sources import find_source
 from registry.store import signing
 
 _LITTLE_DISK_BYTES = 1 << 30
@@ -69,12 +71,8 @@ def exit_code(found: Sequence[Finding]) -> int:
     return 2 if "mistake" in severities else 1 if "outage" in severities else 0
 
 
-def as_document(found: Sequence[Finding]) -> dict[str, Any]:
-    return {"findings": [asdict(finding) for finding in found]}
-
-
 def lines(found: Sequence[Finding]) -> list[str]:
-    """The same for a person; a mistake reads as its place and message, like a compiler's."""
+    """For a person; a mistake reads as its place and message, like a compiler's."""
     marks: dict[Severity, str] = {"mistake": "", "outage": "", "warning": "warning: ", "corrected": "corrected: "}
     said = [f"{each.place}: {marks[each.severity]}{each.message}" for each in found]
     return said if exit_code(found) else [*said, "no mistakes found"]
@@ -86,16 +84,13 @@ def _is_file(name: str) -> bool:
 
 def _settings(workspace: Workspace, file: Path, kind: Kind) -> list[Finding]:
     """The file's own mistakes; without any, what it names: source, columns, bases, modules."""
-    try:
-        names = named(file, kind)
-    except BadSettings as error:
-        return [Finding("mistake", f"{shown(error.path)}:{each.line}", each.message) for each in error.mistakes]
-    except BadRequest as error:
-        return [Finding("mistake", shown(file), str(error))]
+    if found := _tried(shown(file), partial(named, file, kind)):
+        return found
+    names = named(file, kind)
     at = {key: f"{shown(file)}:{line}" for key, line in names.lines.items()}
     found = _source(names, workspace, at)
     for base in names.bases:
-        found += _tried(at["base"], partial(names.identify_base, base, workspace.root))
+        found += _tried(at["base"], partial(identify, base, workspace.root, weights=names.weights))
     for module in names.modules:
         if advice := needed_extra(module, workspace.root):
             found.append(Finding("mistake", at["task"], advice))
@@ -106,7 +101,7 @@ def _source(names: Named, workspace: Workspace, at: Mapping[str, str]) -> list[F
     """The source itself; when it can be read its columns; when they are there what is expected of them."""
     columns: list[str] = []
     looks: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("source", partial(names.identify_source, workspace.root)),
+        ("source", lambda: find_source(names.data.source).identify(names.data, workspace.root)),
         ("columns", lambda: columns.extend(check_columns(names, workspace) or ())),
         ("expectations", lambda: check_expectations(names, columns) if columns else None),
     )

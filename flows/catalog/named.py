@@ -1,22 +1,24 @@
-"""What a settings file names outside itself, with the lines where: source, columns, bases, modules."""
+"""What a settings file names outside itself: source, columns, bases, modules, with the lines where; and which addresses
+it reads from and sends to outside this machine, which `headrace new` says before anything runs.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BadRequest, near
 from core.schema.columns import ADDED, DOCUMENTS, Contract
-from core.schema.data import Data
+from core.schema.data import Data, SqlSource
 from core.schema.expectations import DataContract
 from core.schema.reading import Document, Location, read_document
+from core.schema.search import Answer
 from core.weights.packages import PREFIX
-from core.workspace import Kind, Workspace
-from pipelines.bases import identify
+from core.workspace import Kind, Workspace, expanded
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
 from pipelines.recipes.recipe import Recipe
 from pipelines.sources import find_source, watch_path
@@ -38,14 +40,6 @@ class Named:
     asked: Mapping[str, str]
     rows: DataContract
     lines: Mapping[str, int]  # of "source", "columns", "base", "task", "expectations"
-
-    def identify_source(self, root: Path) -> None:
-        """Raise BadRequest or Outage for a source that cannot be read."""
-        find_source(self.data.source).identify(self.data, root)
-
-    def identify_base(self, base: str, root: Path) -> None:
-        """Raise BadRequest or Outage for a base that is not there."""
-        identify(base, root, weights=self.weights)
 
 
 def named(file: Path, kind: Kind) -> Named:
@@ -131,9 +125,40 @@ def _same(requirement: str, module: str) -> bool:
 def _asked(recipe: Recipe) -> dict[str, str]:
     """Columns that are named outside `columns:` and `where:`."""
     split = recipe.data.split
-    found = dict.fromkeys(recipe.evaluation.slices, "evaluation.slices")
-    if split.stratify is not None:
-        found[split.stratify] = "data.split.stratify"
-    if split.group_by is not None:
-        found[split.group_by] = "data.split.group_by"
-    return found
+    found: dict[str | None, str] = dict.fromkeys(recipe.evaluation.slices, "evaluation.slices")
+    found |= {split.stratify: "data.split.stratify", split.group_by: "data.split.group_by"}
+    return {column: key for column, key in found.items() if column is not None}
+
+
+def outward(file: Path, kind: Kind, root: Path) -> list[str]:
+    """A line for each address, in the order of the file."""
+    names = named(file, kind)
+    answer = _answer(read_index(file).answer, root) if kind == "index" else ()
+    return [*_reads(names.data), *_bases(names.bases, root), *answer]
+
+
+def _reads(data: Data) -> Iterator[str]:
+    if isinstance(data.source, SqlSource):
+        yield f"sends its query to the database that {data.source.sql.url_env} names"
+    elif watch_path(data) is None and not data.source.startswith(PREFIX):
+        yield f"reads from {data.source}"
+    named = data.options.values()
+    for each in (part for value in named for part in (value if isinstance(value, list) else [value])):
+        if "://" in str(each):
+            yield f"reads from {each}"
+
+
+def _bases(names: Sequence[str], root: Path) -> Iterator[str]:
+    for name in names:
+        if name.startswith("models:/"):
+            yield f"reads {name} from the registry that MLFLOW_TRACKING_URI names, or this workspace's"
+        elif not name.startswith(PREFIX) and not (root / expanded(name)).exists():
+            yield f"reads {name} from the Hugging Face hub"
+
+
+def _answer(answer: Answer, root: Path) -> Iterator[str]:
+    if answer.name is None:
+        yield from _bases([answer.model] if answer.model else [], root)
+        return
+    key = f", with the key that {answer.key_env} holds" if answer.key_env else ""
+    yield f"sends each question and the passages found for it to {answer.model}{key}"

@@ -41,8 +41,6 @@ def read_entries(workspace: Workspace) -> dict[Kind, Entries]:
 
 
 def put(workspace: Workspace, kind: Kind, name: str, entry: dict[str, str]) -> None:
-    """Add an entry, or change what it says."""
-
     written = {
         key: value if _PLAIN.fullmatch(value) else DoubleQuotedScalarString(value) for key, value in entry.items()
     }
@@ -69,7 +67,6 @@ def remove(workspace: Workspace, kind: Kind, name: str) -> None:
 
 
 def _edit(workspace: Workspace, change: Callable[[Document, str], str]) -> None:
-    """One writer at a time."""
     path = workspace.root / "params.yaml"
     with locked(workspace.var, "params"):
         write_text(path, change(read_document(path), path.read_text(encoding="utf-8")))

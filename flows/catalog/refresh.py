@@ -53,7 +53,7 @@ def _champion_profile(job: Job) -> dict[str, Any] | None:
 def _moved(before: Lock | None, now: Lock) -> Iterator[str]:
     old = _facts(before) if before else {}
     new = _facts(now)
-    for key in [*new, *(key for key in old if key not in new)]:
+    for key in {**new, **old}:
         if old.get(key) != new.get(key):
             yield f"{key}: {_short(old.get(key))} -> {_short(new.get(key))}"
 

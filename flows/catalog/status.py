@@ -25,11 +25,11 @@ def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     """The state of live recipes and indexes (all, or those of these names), for a person and for scripts."""
     jobs = chosen(workspace, names)
     with ThreadPoolExecutor(1) as beside:  # the registry's client loads while DVC looks at files
-        asked = beside.submit(lambda: [_at_server(job) for job in jobs])
+        asked = beside.submit(lambda: [_known(job) for job in jobs])
         graph = Graph(workspace.root)
         stale = _stale(graph, jobs)
-        at_server = asked.result()
-    found = [{**_here(job), "stale": stale[job], **more} for job, more in zip(jobs, at_server, strict=True)]
+        known = asked.result()
+    found = [{**each, "stale": stale[job]} for job, each in zip(jobs, known, strict=True)]
     return {
         "recipes": [each for each in found if each["kind"] == "recipe"],
         "indexes": [each for each in found if each["kind"] == "index"],
@@ -53,17 +53,6 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield disk_line(found["disk"])
 
 
-def _here(job: Job) -> dict[str, Any]:
-    running = holder(job.workspace, job.kind, job.name)
-    receipt = read_receipt(job)
-    return {
-        "name": job.name,
-        "kind": job.kind,
-        "running": asdict(running) if running else None,
-        "receipt": receipt,
-    }
-
-
 def _stale(graph: Graph, jobs: Sequence[Job]) -> dict[Job, dict[str, list[str]] | None]:
     """The stale stages of each, with reasons; None while another process holds DVC's lock."""
     own = {job: {node.address for node in select(graph.nodes, job.kind, [job.name])} for job in jobs}
@@ -78,15 +67,20 @@ def _stale(graph: Graph, jobs: Sequence[Job]) -> dict[Job, dict[str, list[str]] 
     return {job: {at: reasons for at, reasons in found.items() if at in addresses} for job, addresses in own.items()}
 
 
-def _at_server(job: Job) -> dict[str, Any]:
-    """What the registry or the search engine says; an outage is said, not raised: the rest is still worth seeing."""
-    nothing: dict[str, Any] = {"lost": None, "outage": None}
+def _known(job: Job) -> dict[str, Any]:
+    """All but what DVC says. The server's outage is said, not raised: the rest is still worth seeing."""
+    running, receipt = holder(job.workspace, job.kind, job.name), read_receipt(job)
+    found: dict[str, Any] = {
+        "name": job.name, "kind": job.kind, "running": asdict(running) if running else None, "receipt": receipt,
+        "stale": None, "lost": None, "outage": None,
+    }  # fmt: skip
     try:
-        if read_receipt(job) is not None:
-            nothing["lost"] = next(iter(lost(job.workspace, job.kind, [job.name]).values()), None)
-        return {**nothing, **(_registered(job) if job.kind == "recipe" else _live(job))}
+        if receipt is not None:
+            found["lost"] = next(iter(lost(job.workspace, job.kind, [job.name]).values()), None)
+        found |= _registered(job) if job.kind == "recipe" else _live(job)
     except Outage as outage:
-        return {**nothing, "outage": str(outage)}
+        found["outage"] = str(outage)
+    return found
 
 
 def _live(job: Job) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from flows.cli.options import AsJson, Filters, Index, Question, here
+from flows.terminal.output import say, show
 
 
 def query(
@@ -26,10 +28,7 @@ def query(
 
     Example: headrace query bbc-news "Who won the Best Film award?" -k 3 --filter section=entertainment
     """
-    from dataclasses import asdict
-
     from flows.terminal.inputs import parse_filters
-    from flows.terminal.output import show
     from flows.terminal.results import passage_lines
     from pipelines.search.ask.query import query as ask
 
@@ -54,10 +53,7 @@ def answer(
 
     Example: headrace answer bbc-news "Who won the Best Film award?"
     """
-    from dataclasses import asdict
-
     from flows.terminal.inputs import parse_filters
-    from flows.terminal.output import show
     from flows.terminal.results import answer_lines
     from pipelines.search.ask.answer import stream
 
@@ -84,7 +80,6 @@ def predict(
     """
     from flows.promotion.move_champion import judge_of
     from flows.terminal.inputs import parse_model, read_inputs
-    from flows.terminal.output import say, show
     from flows.terminal.results import prediction_line
     from registry.version.predict import load
 
@@ -131,7 +126,6 @@ def serve(
     Example: headrace serve film-reviews --port 8000
     """
     from flows.promotion.move_champion import judge_of
-    from flows.terminal.output import show
     from flows.terminal.results import served_lines
     from serving.http.api_keys import made_up
     from serving.http.threads import WORKERS
@@ -167,7 +161,6 @@ def key(
 
     Example: headrace key intranet --labels staff --rights search,answer
     """
-    from flows.terminal.output import show
     from flows.terminal.results import new_key_lines
     from serving.http.api_keys import key_file, new_key
 

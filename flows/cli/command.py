@@ -32,24 +32,17 @@ for verb in VERBS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and end the process with its exit code; a person's mistake gets one message and no traceback."""
-    from core.errors import HeadraceError
+    from core.errors import HeadraceError, unwritable
     from core.terminal import guard
     from flows.terminal.output import show_fault
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     guard()
     try:
-        _obey(given)
-    except HeadraceError as fault:
+        app(args=given, prog_name="headrace")
+    except (HeadraceError, OSError) as error:
+        fault = error if isinstance(error, HeadraceError) else unwritable(error, Path.cwd())
+        if fault is None:
+            raise
         show_fault(str(fault), fault.exit_code, as_json="--json" in given)
         sys.exit(fault.exit_code)
-
-
-def _obey(given: list[str]) -> None:
-    try:
-        app(args=given, prog_name="headrace")
-    except OSError:
-        from core.errors import readable_faults
-
-        with readable_faults(Path.cwd()):  # a full disk or a read-only folder is said in words
-            raise

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,11 +11,7 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 
-class KindOption(Enum):
-    RECIPE = "recipe"
-    INDEX = "index"
-
-
+Kind = Literal["recipe", "index"]  # core.workspace has the same, and loads more
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; logs and progress go to stderr.")]
 Force = Annotated[

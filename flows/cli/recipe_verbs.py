@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import AsJson, Commit, Force, KindOption, Names, Push, below, here
-
-if TYPE_CHECKING:
-    from core.workspace import Kind
+from flows.cli.options import AsJson, Commit, Force, Kind, Names, Push, below, here
+from flows.terminal.output import say, show
 
 
 def run(
@@ -44,7 +43,6 @@ def status(names: Names = None, as_json: AsJson = False) -> None:
     """
     from flows.catalog.status import lines
     from flows.catalog.status import status as look
-    from flows.terminal.output import show
 
     found = look(here(), names or [])
     show(found, lines(found), as_json=as_json)
@@ -62,8 +60,7 @@ def new(
     Example: headrace new fashion-mnist --from examples/fashion-mnist.yaml
     """
     from flows.catalog.live import new as add
-    from flows.catalog.outward import outward
-    from flows.terminal.output import show
+    from flows.catalog.named import outward
 
     job = add(here(), name, file)
     addresses = outward(job.settings_file, job.kind, job.workspace.root)
@@ -76,7 +73,7 @@ def new(
 
 def retire(
     name: Annotated[str, typer.Argument(help="A live recipe or index.", show_default=False)],
-    kind: Annotated[KindOption | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a recipe or an index out of the live ones. Its files and its versions stay.
@@ -84,9 +81,8 @@ def retire(
     Example: headrace retire fashion-mnist
     """
     from flows.catalog.live import retire as remove
-    from flows.terminal.output import show
 
-    job = remove(here(), name, kind.value if kind else None)
+    job = remove(here(), name, kind)
     file = below(job.workspace, job.settings_file)
     said = (
         f"{job.kind} {name} is not live any more; its files stay. `headrace new {name} --from {file}` brings it back."
@@ -101,7 +97,6 @@ def lock(names: Names = None, as_json: AsJson = False) -> None:
     """
     from flows.catalog.live import chosen
     from flows.catalog.refresh import refresh
-    from flows.terminal.output import show
 
     workspace = here()
     moved = {below(workspace, job.lock_file): refresh(job) for job in chosen(workspace, names or [])}
@@ -111,9 +106,7 @@ def lock(names: Names = None, as_json: AsJson = False) -> None:
 
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False)] = None,
-    schema: Annotated[
-        KindOption | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)
-    ] = None,
+    schema: Annotated[Kind | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Report all that can be known before work starts: settings, sources, bases, extras, disk, servers, params.yaml.
@@ -122,25 +115,44 @@ def check(
 
     Example: headrace check examples/fashion-mnist.yaml
     """
-    from flows.terminal.output import show
-
     if schema is not None:
         from pipelines.recipes.recipe import json_schema
 
-        show(json_schema(schema.value), [], as_json=True)
+        show(json_schema(schema), [], as_json=True)
         return
-    from flows.catalog.check import as_document, exit_code, lines
     from flows.catalog.check import check as look
+    from flows.catalog.check import exit_code, lines
 
     found = look(here(), names or [])
-    show(as_document(found), lines(found), as_json=as_json)
+    show({"findings": [asdict(each) for each in found]}, lines(found), as_json=as_json)
     raise typer.Exit(exit_code(found))
 
 
 def _bring(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool, push: bool, as_json: bool) -> None:
-    from flows.run.verbs import bring_up_to_date
-    from flows.terminal.output import show
+    """Every live one of the kind without names. Raises BadRequest for settings with mistakes before anything starts."""
+    from core.errors import GATE_REFUSED
+    from flows.catalog.live import chosen
+    from flows.catalog.refresh import refresh
+    from flows.run.commit import commit_and_push
+    from flows.run.run import run as bring
+    from flows.servers.servers import link
+    from flows.terminal.results import lines, result
 
-    done = bring_up_to_date(here(), kind, names, force=force, commit=commit, push=push)
-    show(done.document, done.lines, as_json=as_json)
-    raise typer.Exit(done.exit_code)
+    workspace = here()
+    jobs = chosen(workspace, names, kind)
+    for job in jobs:
+        for moved in refresh(job):
+            say(f"{below(workspace, job.lock_file)}: {moved}")
+    outcome = bring(workspace, kind, [job.name for job in jobs], force=force)
+    results = [result(job) for job in jobs]
+    links = {name: link(workspace, address) for name, address in sorted(outcome.links.items())}
+    document: dict[str, Any] = {**asdict(outcome), "links": links, "results": results}
+    said: list[str] = []
+    if outcome.exit_code in (0, GATE_REFUSED):
+        said += [line for each in results for line in lines(each)]
+        if commit:
+            kept = commit_and_push(workspace, kind, [job.name for job in jobs], push=push)
+            document["kept"] = asdict(kept)
+            said.append(f"commit {kept.commit[:10]}: {', '.join(kept.files)}" if kept.commit else "nothing to commit")
+    show(document, [*said, *(f"{name} page: {url}" for name, url in links.items())], as_json=as_json)
+    raise typer.Exit(outcome.exit_code)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import AsJson, here
+from flows.terminal.output import show
 
 
 def gc(
@@ -21,7 +22,6 @@ def gc(
     """
     from flows.cleanup.gc import document, lines
     from flows.cleanup.gc import gc as free
-    from flows.terminal.output import show
 
     found = free(here(), dry_run=dry_run)
     show(document(found, dry_run=dry_run), lines(found, dry_run=dry_run), as_json=as_json)
@@ -40,7 +40,6 @@ def forget(
     """
     from flows.forget.forget import forget as take_out
     from flows.forget.forget_report import document, lines
-    from flows.terminal.output import show
 
     report = take_out(here(), row, dry_run=dry_run)
     show(document(report, dry_run=dry_run), lines(report, dry_run=dry_run), as_json=as_json)
@@ -62,7 +61,6 @@ def stop(as_json: AsJson = False) -> None:
     Example: headrace stop
     """
     from flows.servers.servers import stop as end
-    from flows.terminal.output import show
 
     ended = end(here())
     show({"ended": ended}, [f"ended: {', '.join(ended)}" if ended else "no server was running"], as_json=as_json)

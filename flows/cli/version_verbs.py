@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli.options import AsJson, Model, here
+from flows.terminal.output import show
 
 
 def promote(
@@ -24,7 +26,6 @@ def promote(
     Example: headrace promote film-reviews 3
     """
     from flows.promotion.move_champion import promote as move
-    from flows.terminal.output import show
 
     moved = move(here(), model, version, forced=force)
     said = f"{model}: champion moved from {moved.before or 'none'} to {moved.version.version}"
@@ -46,7 +47,6 @@ def rollback(
     Example: headrace rollback film-reviews
     """
     from flows.promotion import move_release
-    from flows.terminal.output import show
 
     if move_release.is_index(here(), model):
         turned = move_release.rollback(here(), model)
@@ -72,7 +72,6 @@ def history(
     """
     from core.errors import BadData
     from flows.promotion import move_champion, move_release
-    from flows.terminal.output import show
 
     if move_release.is_index(here(), model) and at is None and not verify:
         found = move_release.history(here(), model)
@@ -123,12 +122,9 @@ def reproduce(
 
     Example: headrace reproduce film-reviews/1
     """
-    from dataclasses import asdict
-
     from flows.lineage.reproduce import lines
     from flows.lineage.reproduce import reproduce as again
     from flows.terminal.inputs import parse_model
-    from flows.terminal.output import show
 
     done = again(here(), *parse_model(model), keep=keep, apply_patch=apply_patch)
     show({**asdict(done), "equal": done.equal}, lines(done), as_json=as_json)

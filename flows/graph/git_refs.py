@@ -67,7 +67,6 @@ def lock_texts(root: Path) -> list[LockText]:
 
 
 def oids(text: bytes) -> set[str]:
-    """The hashes of DVC's objects in a text."""
     return {found.decode() for found in _OID.findall(text)}
 
 

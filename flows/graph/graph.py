@@ -125,7 +125,6 @@ class Graph:
 
     @property
     def cache(self) -> Path:
-        """Where DVC's cache lies."""
         return Path(self._repo.cache.local_cache_dir)
 
     def pull(self, address: str) -> None:
@@ -161,12 +160,9 @@ class Graph:
         """A file of a folder's output, in DVC's cache."""
         return rot.object_of(self._repo, oid, name)
 
-    def output_hash(self, path: str) -> str | None:
-        """What dvc.lock says that the output at a path is now."""
-        return self._output_hashes.get(path)
-
     @cached_property
-    def _output_hashes(self) -> dict[str, str]:
+    def output_hashes(self) -> dict[str, str]:
+        """What dvc.lock says that the output at a path is now."""
         with _dvc_faults(self.root):
             outs = [out for stage in self._repo.index.stages for out in stage.outs if out.hash_info]
         return {Path(out.fs_path).relative_to(self.root).as_posix(): out.hash_info.value for out in outs}
@@ -227,8 +223,7 @@ class Graph:
         return str(getattr(stage, "name", None) or stage.path_in_repo)
 
     def _target(self, address: str) -> str:
-        file = self.root / (address if address.endswith(".dvc") else "dvc.yaml")
-        return str(file) if address.endswith(".dvc") else f"{file}:{address}"
+        return str(self.root / address) if address.endswith(".dvc") else f"{self.root}/dvc.yaml:{address}"
 
     def _node(self, stage: Any, needs: Iterable[Any]) -> StageNode:
         address = self._address(stage)
@@ -275,31 +270,28 @@ def bring_code(graph: Graph, say: Say | None = None) -> Graph:
 
 def without_code(nodes: Sequence[StageNode]) -> list[StageNode]:
     """The stages that a run brings up to date: `code` was brought before."""
-    return [
-        replace(node, needs=tuple(need for need in node.needs if need != CODE_STAGE))
-        for node in nodes
-        if node.address != CODE_STAGE
-    ]
+    others = [node for node in nodes if node.address != CODE_STAGE]
+    return [replace(node, needs=tuple(need for need in node.needs if need != CODE_STAGE)) for node in others]
 
 
 @contextmanager
 def on_command(started: Callable[[], None]) -> Iterator[None]:
     """Call `started` whenever DVC starts a stage's command in this process: it says so in its log."""
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if str(record.msg).startswith("Running stage"):
-                started()
+    def hear(record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Running stage"):
+            started()
+        return False  # nobody else hears it
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # set to INFO when dvc is imported
-    logger, listener = logging.getLogger("dvc.stage.run"), Listener(logging.INFO)
+    logger = logging.getLogger("dvc.stage.run")
     logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(listener)
+    logger.addFilter(hear)
     try:
         yield
     finally:
-        logger.removeHandler(listener)
+        logger.removeFilter(hear)
+        logger.setLevel(logging.NOTSET)
 
 
 def _reasons(facts: Iterable[Any]) -> Iterator[str]:
@@ -320,49 +312,46 @@ def _reasons(facts: Iterable[Any]) -> Iterator[str]:
 def _dvc_faults(root: Path) -> Iterator[None]:
     """Turn DVC's exceptions into ours, each with what to do."""
     from dvc.exceptions import DvcException, ReproductionError
-    from dvc.lock import LockError
-    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
-    from dvc.stage.exceptions import StageCmdFailedError
 
     try:
         yield
     except DvcException as error:
         cause = error.__cause__ if isinstance(error, ReproductionError) and error.__cause__ else error
-        if isinstance(cause, StageCmdFailedError):
-            code = _RETURNCODE.search(str(cause))
-            raise CommandFailed(str(cause), int(code[1]) if code else 1) from None
-        if isinstance(cause, RWLockFileCorruptedError | RWLockFileFormatError):
-            raise _Torn(f"{root}/.dvc/tmp/rwlock is torn: a process was killed while it wrote it.") from None
-        if isinstance(cause, LockError):
-            raise Busy(_holder(str(cause))) from None
-        if isinstance(cause, FileNotFoundError) and cause.filename:
-            raise BadRequest(
-                f"DVC: {cause.filename} is missing. Run the stage that writes it, or put it back."
-            ) from None
-        if isinstance(cause, OSError) and (fault := unwritable(cause, root)) is not None:
-            raise fault from None
-        if isinstance(cause, DvcException | OSError):
-            raise _fault(cause) from None
-        raise cause from None
+        raise _fault(cause, root) from None
     except ImportError as error:  # of a remote's kind that is not installed
         raise BadRequest(f"DVC: {error}.") from None
 
 
-def _holder(message: str) -> str:
-    holders = [f"process {pid} (`{command.strip()}`)" for pid, command in _HOLDER.findall(message)]
-    path = re.match(r"'([^']+)' is busy", message)
-    return f"{path[1] if path else '.dvc/tmp/lock'} is held by {', '.join(holders) or 'another DVC process'}"
-
-
-def _fault(cause: Exception) -> HeadraceError:
+def _fault(cause: BaseException, root: Path) -> BaseException:
     from dvc.dependency.base import DependencyDoesNotExistError
-    from dvc.exceptions import NotDvcRepoError, OverlappingOutputPathsError
+    from dvc.exceptions import DvcException, NotDvcRepoError, OverlappingOutputPathsError
+    from dvc.lock import LockError
     from dvc.parsing import ResolveError
-    from dvc.stage.exceptions import StageNotFound
+    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
+    from dvc.stage.exceptions import StageCmdFailedError, StageNotFound
     from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
 
     wrong = (
         DependencyDoesNotExistError, NotDvcRepoError, OverlappingOutputPathsError, ResolveError, StageNotFound,
         YAMLSyntaxError, YAMLValidationError,
     )  # fmt: skip
-    return (BadRequest if isinstance(cause, wrong) else HeadraceError)(f"DVC: {cause}")
+    if isinstance(cause, StageCmdFailedError):
+        code = _RETURNCODE.search(str(cause))
+        return CommandFailed(str(cause), int(code[1]) if code else 1)
+    if isinstance(cause, RWLockFileCorruptedError | RWLockFileFormatError):
+        return _Torn(f"{root}/.dvc/tmp/rwlock is torn: a process was killed while it wrote it.")
+    if isinstance(cause, LockError):
+        return Busy(_holder(str(cause)))
+    if isinstance(cause, FileNotFoundError) and cause.filename:
+        return BadRequest(f"DVC: {cause.filename} is missing. Run the stage that writes it, or put it back.")
+    if isinstance(cause, OSError) and (fault := unwritable(cause, root)) is not None:
+        return fault
+    if isinstance(cause, DvcException | OSError):
+        return (BadRequest if isinstance(cause, wrong) else HeadraceError)(f"DVC: {cause}")
+    return cause
+
+
+def _holder(message: str) -> str:
+    holders = [f"process {pid} (`{command.strip()}`)" for pid, command in _HOLDER.findall(message)]
+    path = re.match(r"'([^']+)' is busy", message)
+    return f"{path[1] if path else '.dvc/tmp/lock'} is held by {', '.join(holders) or 'another DVC process'}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.errors import Outage
 from core.workspace import leads_out
+from flows.graph.rot import remote_store
 
 _OID = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _WEIGHTS = ".safetensors"  # nothing but numbers: not fetched from a remote to look for a row in them
@@ -37,12 +38,7 @@ class Objects:
 
     @cached_property
     def remote(self) -> Any:
-        """DVC's store of the default remote; None without one."""
-        return self.repo.cloud.get_remote_odb() if self.repo.config["core"].get("remote") else None
-
-    @property
-    def remote_name(self) -> str:
-        return f"the remote {self.repo.config['core']['remote']!r} ({self.remote.path})"
+        return remote_store(self.repo)
 
     @property
     def other_remotes(self) -> list[str]:
@@ -128,4 +124,5 @@ class Objects:
         except FileNotFoundError:
             raise
         except Exception as error:  # every kind of remote has errors of its own
-            raise Outage(f"{self.remote_name} does not answer ({error}). Run the same again.") from error
+            remote = f"the remote {self.repo.config['core']['remote']!r} ({self.remote.path})"
+            raise Outage(f"{remote} does not answer ({error}). Run the same again.") from error

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-from core.errors import BadRequest
-from core.patience import pause_s
+from core.patience import seconds_in
 from core.workspace import Kind
 from flows.graph.graph import StageNode, behind
 
 State = Literal["ran", "cached", "failed", "skipped", "cancelled"]
-TIMEOUT_VARIABLE = "HEADRACE_STAGE_TIMEOUT_S"
 INTERRUPTED = 130  # what shells say of Ctrl-C
 _DAY_S = 86_400.0
 
@@ -31,18 +28,7 @@ class Patience:
     @staticmethod
     def from_environment() -> Patience:
         """Raises BadRequest for a time-out that is no positive number."""
-        given = os.environ.get(TIMEOUT_VARIABLE, str(_DAY_S))
-        try:
-            timeout_s = float(given)
-        except ValueError:
-            timeout_s = 0.0
-        if not timeout_s > 0:
-            raise BadRequest(f"{TIMEOUT_VARIABLE}={given!r}: it must be a number of seconds above 0.")
-        return Patience(stage_timeout_s=timeout_s)
-
-    def delay_s(self, tried: int) -> float:
-        """Before the next try."""
-        return pause_s(tried, first_s=self.first_delay_s)
+        return Patience(seconds_in("HEADRACE_STAGE_TIMEOUT_S", _DAY_S, lambda seconds: seconds > 0, " above 0"))
 
 
 @dataclass(frozen=True)
@@ -73,8 +59,6 @@ class Plan:
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """How one stage ended."""
-
     address: str
     state: State
     seconds: float = 0.0
@@ -94,6 +78,3 @@ class Outcome:
     nothing_to_do: bool = False
     links: dict[str, str] = field(default_factory=dict)
     refused: dict[str, list[str]] = field(default_factory=dict)  # name -> reasons of its gates
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)

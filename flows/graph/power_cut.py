@@ -70,7 +70,6 @@ def _places(repo: Any, out: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _newest(cache: Path) -> Iterator[Path]:
-    """The objects that were written last."""
     times = {path: path.stat().st_mtime for path in cache.glob("??/*") if path.is_file()}
     since = max(times.values(), default=0.0) - _UNSYNCED_S
     yield from (path for path, time in times.items() if time >= since)

@@ -12,12 +12,12 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from core.manifest import damage
 from core.workspace import inside
 
-_BLOCK = 1 << 20  # bytes of a remote's object read at once
+_BLOCK = 1 << 20  # bytes read at once
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _OWN_LEVELS = ("repo", "local")  # of DVC's settings: the workspace's own files
 
@@ -50,7 +50,8 @@ def verify_remotes(root: Path) -> list[str]:
     config = Config(dvc_dir=str(root / ".dvc"))
     changed = []
     for level in _OWN_LEVELS:
-        silent = _silent(config.load_one(level))
+        remotes = config.load_one(level)["remote"].items()
+        silent = [name for name, remote in remotes if "url" in remote and "verify" not in remote]
         if silent:
             with config.edit(level) as settings:
                 for name in silent:
@@ -84,13 +85,15 @@ def trace(repo: Any, oid: str) -> tuple[Literal["verified", "missing", "mismatch
     asked = [oid]
     while asked:
         each = asked.pop()
-        content, place = _content(repo, each)
-        if place is None:
+        if (kept := _kept(repo, each)) is None:
             return "missing", f"object {each[:12]} is neither in DVC's cache nor in its remote"
-        if content != each.removesuffix(".dir"):
-            return "mismatch", f"object {each[:12]} in {place} is not what its name says"
+        fs, path, place = kept
+        with fs.open(path, "rb") as file:
+            if _md5(file) != each.removesuffix(".dir"):
+                return "mismatch", f"object {each[:12]} in {place} is not what its name says"
         if each.endswith(".dir"):
-            asked += [entry["md5"] for entry in _listing(repo, each)]
+            with fs.open(path, "rb") as file:
+                asked += [entry["md5"] for entry in json.loads(file.read())]
     return "verified", ""
 
 
@@ -104,40 +107,20 @@ def object_of(repo: Any, oid: str, name: str) -> Path | None:
     return file if file is not None and file.exists() else None
 
 
-def _content(repo: Any, oid: str) -> tuple[str | None, str | None]:
-    """The md5 of what is kept under an oid, and where that is; None, None when it is nowhere."""
-    cached = Path(repo.cache.local.oid_to_path(oid))
-    if cached.exists():
-        return md5_file(cached), str(cached)
-    odb = _remote(repo)
-    if odb is None or not odb.fs.exists(path := odb.oid_to_path(oid)):
-        return None, None
-    digest = hashlib.md5(usedforsecurity=False)
-    with odb.fs.open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest(), f"the remote ({path})"
-
-
-def _listing(repo: Any, oid: str) -> list[dict[str, str]]:
-    cached = Path(repo.cache.local.oid_to_path(oid))
-    text = cached.read_bytes() if cached.exists() else _fetched(_remote(repo), oid)
-    listing: list[dict[str, str]] = json.loads(text)
-    return listing
-
-
-def _fetched(odb: Any, oid: str) -> bytes:
-    with odb.fs.open(odb.oid_to_path(oid), "rb") as file:
-        return bytes(file.read())
-
-
-def _remote(repo: Any) -> Any:
-    """The store of the default remote; None without one."""
+def remote_store(repo: Any) -> Any:
+    """DVC's store of the default remote; None without one."""
     return repo.cloud.get_remote_odb() if repo.config["core"].get("remote") else None
 
 
-def _silent(settings: dict[str, Any]) -> list[str]:
-    return [name for name, remote in settings["remote"].items() if "url" in remote and "verify" not in remote]
+def _kept(repo: Any, oid: str) -> tuple[Any, str, str] | None:
+    """What is kept under an oid, in the cache or else in the default remote: file system, path, and place in words."""
+    cache = repo.cache.local
+    if cache.fs.exists(path := cache.oid_to_path(oid)):
+        return cache.fs, path, path
+    odb = remote_store(repo)
+    if odb is not None and odb.fs.exists(path := odb.oid_to_path(oid)):
+        return odb.fs, path, f"the remote ({path})"
+    return None
 
 
 def _drop(out: Any) -> str | None:
@@ -175,4 +158,11 @@ def is_whole(cached: Path) -> bool:
 
 def md5_file(file: Path) -> str:
     with file.open("rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return _md5(content)
+
+
+def _md5(content: IO[bytes]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while block := content.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()

@@ -90,8 +90,7 @@ def _stages(text: str) -> dict[str, Any] | None:
     from voluptuous import Invalid
 
     with contextlib.suppress(YAMLError, Invalid, ValueError):
-        stages: dict[str, Any] = COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(text) or {}).get("stages", {})
-        return stages
+        return dict(COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(text) or {}).get("stages", {}))
     return None
 
 
@@ -127,15 +126,13 @@ def _heal_rwlock(tmp: Path) -> None:
         if locks is None:
             file.unlink()
             return
+        write, read = locks.get("write", {}), locks.get("read", {})
+        living = {path: [one for one in held if _holds(one, written)] for path, held in read.items()}
         alive = {
-            "write": {path: one for path, one in locks.get("write", {}).items() if _holds(one, written)},
-            "read": {
-                path: held
-                for path, all_ in locks.get("read", {}).items()
-                if (held := [one for one in all_ if _holds(one, written)])
-            },
+            "write": {path: one for path, one in write.items() if _holds(one, written)},
+            "read": {path: held for path, held in living.items() if held},
         }
-        if alive != {"write": locks.get("write", {}), "read": locks.get("read", {})}:
+        if alive != {"write": write, "read": read}:
             write_text(file, json.dumps(alive))
 
 
@@ -143,11 +140,9 @@ def _locks(file: Path) -> dict[str, Any] | None:
     from dvc.rwlock import SCHEMA
     from voluptuous import Invalid
 
-    try:
-        locks: dict[str, Any] = SCHEMA(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, Invalid):
-        return None
-    return locks
+    with contextlib.suppress(ValueError, Invalid):
+        return dict(SCHEMA(json.loads(file.read_text(encoding="utf-8"))))
+    return None
 
 
 def _holds(holder: dict[str, Any], written: float) -> bool:

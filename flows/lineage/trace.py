@@ -131,7 +131,7 @@ class _Kept:
         if found[0] == "missing" and (lost := forgotten(self.version)):
             return "missing", lost
         here = self.workspace.root / node.label
-        current = found[0] != "mismatch" and self.graph.output_hash(node.label) == node.hash
+        current = found[0] != "mismatch" and self.graph.output_hashes.get(node.label) == node.hash
         if current and self._has_manifest(node.hash, here) and (fault := damage(here)):
             return "mismatch", f"{node.label}: {fault}"
         return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,11 @@ def leave_artifacts(workspace: Workspace, plan: Plan, stages: list[StageOutcome]
         own = [stage for stage in stages if stage.address.endswith(f"@{name}")]
         found = result(job)
         key = f"{plan.kind}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
-        page, said = "\n".join(_page(job, own, found, mlflow)), f"{name}: what it is now"
-        left_once(partial(create_markdown_artifact, page, key=key, description=said), key)
+        page = "\n".join(_page(job, own, found, mlflow))
+        left_once(create_markdown_artifact, page, key=key, description=f"{name}: what it is now")
         if rows := list(table(found["metrics"] or {})):
-            key, said = f"{key}-metrics", f"{name}: metrics with 95 % intervals"
-            left_once(partial(create_table_artifact, rows, key=key, description=said), key)
+            said = f"{name}: metrics with 95 % intervals"
+            left_once(create_table_artifact, rows, key=f"{key}-metrics", description=said)
 
 
 def table(metrics: Mapping[str, Any]) -> Iterator[Row]:

@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.addresses import without_secrets
@@ -21,15 +20,6 @@ _AGAIN_AFTER_S = 7 * 24 * 3600.0
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{7,}\b|\d+", re.IGNORECASE)  # hashes, ids, counts: no other cause
 
 
-@dataclass(frozen=True)
-class _Told:
-    """What somebody was told of last. times: how often it happened since then, the first included."""
-
-    cause: str
-    at: float
-    times: int
-
-
 def tell_outcome(workspace: Workspace, kind: Kind, names: Sequence[str], outcome: Outcome) -> None:
     """Send a message for each recipe or index that failed or was refused; forget the causes of those that are well."""
     if outcome.exit_code == INTERRUPTED:
@@ -38,13 +28,12 @@ def tell_outcome(workspace: Workspace, kind: Kind, names: Sequence[str], outcome
     for stage in outcome.stages:
         if stage.state == "failed":
             failed.setdefault(stage.address.partition("@")[2], []).append(f"{stage.address}: {stage.message}")
+    page = outcome.links.get("run")
     for name in sorted({*names, *failed}):
         if name in failed:
-            tell(workspace, kind, name, "failed", failed[name], page=outcome.links.get("run"))
+            tell(workspace, kind, name, "failed", failed[name], page=page)
         elif name in outcome.refused:
-            tell(
-                workspace, kind, name, "was refused by its gates", outcome.refused[name], page=outcome.links.get("run")
-            )
+            tell(workspace, kind, name, "was refused by its gates", outcome.refused[name], page=page)
         else:
             _file(workspace, name).unlink(missing_ok=True)
 
@@ -57,17 +46,21 @@ def tell(
     if not url:
         return
     file, cause = _file(workspace, name), _VARYING.sub("#", "\n".join([what, *why]))
-    before, now = _read(file), time.time()
-    times = before.times + 1 if before and before.cause == cause else 1
-    if before and before.cause == cause and now - before.at < _AGAIN_AFTER_S:
-        write_json(file, asdict(_Told(cause, before.at, times)))
+    now, told = time.time(), said_in(file)
+    if told.get("cause") != cause:
+        told = {"cause": cause, "at": now, "times": 0}
+    told["times"] += 1  # since somebody was told, that one included
+    if told["times"] > 1 and now - told["at"] < _AGAIN_AFTER_S:
+        write_json(file, told)
         return
     lines = [*why, ""]
-    lines += [f"It has happened {times} times since {_when(before.at)}."] if before and times > 1 else []
+    if told["times"] > 1:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(told["at"]))
+        lines.append(f"It has happened {told['times']} times since {since}.")
     lines += [f"Look further, in {workspace.root}: headrace status {name}"]
     lines += [f"The run: {page}"] if page else []
     if _send(url, f"Headrace: {kind} {name} {what}", without_secrets("\n".join(lines))):
-        write_json(file, asdict(_Told(cause, now, 1)))
+        write_json(file, {"cause": cause, "at": now, "times": 1})
 
 
 def _send(url: str, title: str, body: str) -> bool:
@@ -87,14 +80,3 @@ def _send(url: str, title: str, body: str) -> bool:
 
 def _file(workspace: Workspace, name: str) -> Path:
     return workspace.var / "notices" / f"{name}.json"
-
-
-def _read(file: Path) -> _Told | None:
-    try:
-        return _Told(**said_in(file))
-    except TypeError:
-        return None
-
-
-def _when(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

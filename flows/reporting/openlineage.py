@@ -12,8 +12,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -34,42 +34,33 @@ _ENDS = {"ran": "COMPLETE", "failed": "FAIL", "cancelled": "ABORT"}
 _CODE = ".py"  # files of code are no data sets; the commit in git names them
 
 
-@dataclass(frozen=True)
-class _Told:
-    """One thing that happened to a stage. what: an event type of OpenLineage."""
-
-    address: str
-    run_id: str
-    what: str
-    at: str
-    message: str = ""
-
-
 class Lineage:
     """The events of one run's stages; call it from any thread. A stage that does not start tells nothing."""
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self._root, self._say = root, say
         self._running: dict[str, str] = {}  # address -> the id of its run
-        self._waiting: queue.Queue[_Told | None] = queue.Queue()
+        self._waiting: queue.Queue[Callable[[], RunEvent] | None] = queue.Queue()
         self._sender = threading.Thread(target=self._send, name="openlineage", daemon=True)
         self._sender.start()
 
     def started(self, address: str) -> None:
-        """A stage's command has begun."""
         self._running[address] = str(uuid4())
-        self._waiting.put(_Told(address, self._running[address], "START", _now()))
+        self._tell("START", address, self._running[address])
 
     def ended(self, outcome: StageOutcome) -> None:
-        """A stage came to its end."""
         run_id, what = self._running.pop(outcome.address, None), _ENDS.get(outcome.state)
         if run_id is not None and what is not None:
-            self._waiting.put(_Told(outcome.address, run_id, what, _now(), outcome.message))
+            self._tell(what, outcome.address, run_id, outcome.message)
 
     def close(self) -> None:
         """Send what is left, or give up."""
         self._waiting.put(None)
         self._sender.join(_LAST_WORDS_S)
+
+    def _tell(self, what: str, address: str, run_id: str, message: str = "") -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._waiting.put(partial(_event, self._root, what, address, run_id, now, message))
 
     def _send(self) -> None:
         for chatty in ("openlineage", "urllib3.connectionpool"):
@@ -78,8 +69,8 @@ class Lineage:
             from openlineage.client import OpenLineageClient
 
             client = OpenLineageClient()
-            while (told := self._waiting.get()) is not None:
-                client.emit(_event(told, self._root))
+            while (event := self._waiting.get()) is not None:
+                client.emit(event())
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, HeadraceError) as error:  # network and settings
             words = without_secrets(str(error).strip() or type(error).__name__)[:300]
             self._say(f"{VARIABLE}: no more events in this run, which goes on: {words}")
@@ -98,20 +89,22 @@ def lineage_of(root: Path, say: Callable[[str], None]) -> Iterator[Lineage | Non
         lineage.close()
 
 
-def _event(told: _Told, root: Path) -> RunEvent:
+def _event(root: Path, what: str, address: str, run_id: str, at: str, message: str) -> RunEvent:
+    """What happened to a stage. what: an event type of OpenLineage."""
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
     from openlineage.client.facet_v2 import error_message_run
 
-    entry = _entry(root, told.address) if told.what == "COMPLETE" else {}
+    stages = read_document(root / "dvc.lock").values["stages"] if what == "COMPLETE" else {}
+    entry: Mapping[str, Any] = stages.get(address, {})
     facets: dict[str, Any] = {}
-    if told.message:
-        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(without_secrets(told.message), "python")
+    if message:
+        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(without_secrets(message), "python")
     return RunEvent(
-        eventTime=told.at,
-        eventType=RunState[told.what],
+        eventTime=at,
+        eventType=RunState[what],
         producer=_PRODUCER,
-        run=Run(told.run_id, facets),
-        job=Job(os.environ.get(_NAMESPACE, "headrace"), told.address),
+        run=Run(run_id, facets),
+        job=Job(os.environ.get(_NAMESPACE, "headrace"), address),
         inputs=[InputDataset("file", name, facets=known) for name, known in _datasets(root, entry.get("deps", []))],
         outputs=[OutputDataset("file", name, facets=known) for name, known in _datasets(root, entry.get("outs", []))],
     )
@@ -126,12 +119,3 @@ def _datasets(root: Path, entries: list[Mapping[str, Any]]) -> Iterator[tuple[st
             algorithm = entry.get("hash", "md5")
             known = f"{algorithm}:{entry[algorithm]}"
             yield str(root / entry["path"]), {"version": dataset_version_dataset.DatasetVersionDatasetFacet(known)}
-
-
-def _entry(root: Path, address: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = read_document(root / "dvc.lock").values["stages"].get(address, {})
-    return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -70,19 +70,17 @@ def made_run(flow: Flow[..., Any], parameters: Mapping[str, Any]) -> FlowRun:
     return FlowRun.model_validate(reply.json()).model_copy(update={"parameters": dict(parameters)})
 
 
-def left_once(leave: Callable[[], Any], key: str) -> UUID:
+def left_once(create: Callable[..., Any], content: Any, *, key: str, description: str) -> UUID:
     """Leave an artifact in the current flow run: sent once; when the reply is lost, what it made is looked for.
 
-    leave: one of Prefect's create_..._artifact, with its arguments.
+    create: one of Prefect's create_..._artifact.
     """
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), suppress(httpx.TransportError):
-        return UUID(str(leave()))
-    there = _artifact(key)
-    return there if there is not None else UUID(str(leave()))
+        return UUID(str(create(content, key=key, description=description)))
+    return _artifact(key) or UUID(str(create(content, key=key, description=description)))
 
 
 def current_run() -> UUID | None:
-    """The id of the flow run that this is called in."""
     context = FlowRunContext.get()
     return context.flow_run.id if context is not None and context.flow_run is not None else None
 
@@ -108,25 +106,23 @@ def _aloud(api: str, say: Callable[[str], None]) -> Iterator[None]:
     """Say it, now and then, while Prefect's client waits for its server: it tells only its log."""
     told = 0.0
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            nonlocal told
-            waits = "Another attempt will be made" in record.getMessage()
-            if waits and time.monotonic() - told > _TOLD_EVERY_S:
-                told = time.monotonic()
-                say(f"waiting for Prefect's server {api}, which does not answer or lost a reply")
+    def hear(record: logging.LogRecord) -> bool:
+        nonlocal told
+        waits = "Another attempt will be made" in record.getMessage()
+        if waits and time.monotonic() - told > _TOLD_EVERY_S:
+            told = time.monotonic()
+            say(f"waiting for Prefect's server {api}, which does not answer or lost a reply")
+        return False  # nobody else hears it
 
-    logger, listener = logging.getLogger("prefect.client"), Listener(logging.DEBUG)
-    level, propagates = logger.level, logger.propagate
+    logger = logging.getLogger("prefect.client")
+    level = logger.level
     logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(listener)
+    logger.addFilter(hear)
     try:
         yield
     finally:
-        logger.removeHandler(listener)
+        logger.removeFilter(hear)
         logger.setLevel(level)
-        logger.propagate = propagates
 
 
 def no_answer(error: Exception) -> str | None:

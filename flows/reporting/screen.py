@@ -71,10 +71,3 @@ class Screen:
         self._console.print(f"{_MARKS[stage.state]} {stage.address} {words}{took}")
         if stage.message and stage.state in ("failed", "skipped"):
             self.say("\n".join(f"  {line}" for line in stage.message.splitlines()))
-
-
-def progress_words(facts: dict[str, Any]) -> str:
-    """A stage's progress in words: "320 of 534 batches"."""
-    done, total, unit = facts.get("done", 0), facts.get("total"), facts.get("unit", "")
-    of = f" of {total:,.0f}" if total else ""
-    return f"{facts['progress']}: {done:,.0f}{of} {unit}".rstrip()

@@ -14,7 +14,6 @@ from core.tables.tombstones import file_of
 from core.workspace import Kind, Workspace
 from flows.graph.graph import Graph, select
 
-_DVC_LOCK = "dvc.lock"
 _git = partial(git, fault=HeadraceError)
 
 
@@ -48,8 +47,8 @@ def commit_and_push(
 def _commit(workspace: Workspace, kind: Kind, names: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     root = workspace.root
     jobs = [workspace.job(kind, name) for name in names]
-    own = [path for job in jobs for path in (job.lock_file, file_of(job)) if path.exists()]
-    present = [*([_DVC_LOCK] if (root / _DVC_LOCK).exists() else []), *(p.relative_to(root).as_posix() for p in own)]
+    own = [root / "dvc.lock", *(path for job in jobs for path in (job.lock_file, file_of(job)))]
+    present = [path.relative_to(root).as_posix() for path in own if path.exists()]
     with locked(workspace.var, "git"):  # two runs of one workspace may end at once
         moved = tuple(path for path in present if _git(root, "status", "--porcelain", "--", path))
         if not moved:

@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -65,7 +64,6 @@ def drive(work: Work, report: Callable[[], None]) -> UUID:
 
 
 def final_state(outcomes: list[StageOutcome]) -> State[Any]:
-    """What a flow run with these stages ends in."""
     if any(outcome.state == "cancelled" for outcome in outcomes):
         return Cancelled(message="ended by a person")
     if failed := [outcome for outcome in outcomes if outcome.state == "failed"]:
@@ -146,7 +144,6 @@ class _ProgressBar:
         self._told: tuple[float, str] | None = None
 
     def show(self) -> None:
-        """Bring it up to date."""
         now = self._work.progress()
         if now == self._told:
             return
@@ -154,8 +151,7 @@ class _ProgressBar:
         with decoration():
             if self._artifact is None:
                 key = f"{self._work.plan.kind}-progress"
-                leave = partial(create_progress_artifact, now[0], key=key, description=said)
-                self._artifact = left_once(leave, key)
+                self._artifact = left_once(create_progress_artifact, now[0], key=key, description=said)
             else:
                 update_progress_artifact(self._artifact, now[0], description=said)
             self._told = now

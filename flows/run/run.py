@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from core.errors import GATE_REFUSED, BadRequest
 from core.workspace import Kind, Workspace
@@ -19,13 +19,13 @@ from flows.catalog.stale_code import with_files
 from flows.graph.graph import Graph, StageNode, bring_code, select, without_code
 from flows.graph.plan import INTERRUPTED, Outcome, Patience, Plan, StageOutcome
 from flows.reporting.notices import tell_outcome
+from flows.reporting.openlineage import lineage_of
 from flows.reporting.screen import Screen
+from flows.run.work import Work
+from flows.run.workers import Crew
 from flows.servers import servers
 from flows.servers.turns import turns
 from registry.store import signing
-
-if TYPE_CHECKING:
-    from flows.run.work import Work
 
 
 def run(
@@ -48,7 +48,7 @@ def run(
     patience = patience or Patience.from_environment()
     signing.require_settings()
     names = [job.name for job in chosen(workspace, names, kind)]
-    command = _command()
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])  # DVC's and our locks show it to those who wait
     with Screen(quiet=quiet) as screen:
         graph = Graph(workspace.root)
         others = {(node.kind, node.name) for node in select(graph.nodes, kind, names) if node.kind}
@@ -69,7 +69,6 @@ def run(
 def _plan(
     workspace: Workspace, graph: Graph, kind: Kind, names: Sequence[str], force: str | None, screen: Screen
 ) -> Plan:
-    """Find what has a reason to run."""
     with ThreadPoolExecutor(1) as beside:  # servers answer, and their clients load, while DVC looks at files
         receipts = beside.submit(lost, workspace, kind, names)
         nodes = without_code(select(graph.nodes, kind, names))
@@ -92,10 +91,6 @@ def _forced(nodes: Sequence[StageNode], kind: Kind, names: Collection[str], forc
 
 
 def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, command: str) -> Outcome:
-    from flows.reporting.openlineage import lineage_of
-    from flows.run.work import Work
-    from flows.run.workers import Crew
-
     size = min(os.cpu_count() or 1, plan.width)
     with (
         Crew(workspace.root, workspace.var / "logs" / "stages", size=size, title=command) as crew,
@@ -122,8 +117,7 @@ def _drive(workspace: Workspace, work: Work) -> Outcome:
             work, lambda: leave_artifacts(workspace, plan, work.outcomes(), mlflow=servers.start_mlflow_page(workspace))
         )
     outcome = _outcome(workspace, plan, work.outcomes())
-    run_page = f"{servers.pages(workspace)['prefect']}/runs/flow-run/{flow_run}"
-    outcome.links["run"] = run_page
+    outcome.links["run"] = f"{servers.pages(workspace)['prefect']}/runs/flow-run/{flow_run}"
     return outcome
 
 
@@ -147,10 +141,3 @@ def _quick_import() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _command() -> str:
-    """This process's command line, as DVC's and our locks show it to those who wait."""
-    program, *arguments = sys.argv
-    name = os.path.basename(program)  # noqa: PTH119
-    return shlex.join(["headrace" if name == "cli.py" else name, *arguments])

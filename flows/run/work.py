@@ -9,9 +9,11 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from core.patience import pause_s
+from core.progress import in_words
 from flows.graph.plan import Patience, Plan, StageOutcome, State
 from flows.reporting.openlineage import Lineage
-from flows.reporting.screen import Screen, progress_words
+from flows.reporting.screen import Screen
 from flows.run.workers import Cancelled, Crew, StageFault
 
 
@@ -28,7 +30,8 @@ class Work:
         self._began: dict[str, float] = {}
         self._doing = ""
         self._faults: dict[str, StageFault] = {}
-        early = [node.address for node in plan.nodes if self._may_begin(node.needs, node.address)]
+        may_run = plan.may_run
+        early = [n.address for n in plan.nodes if n.address in may_run and not may_run.intersection(n.needs)]
         pool = ThreadPoolExecutor(max(len(early), 1), thread_name_prefix="early")
         self._early: dict[str, Future[StageOutcome]] = {at: pool.submit(self._once, at) for at in early}
         pool.shutdown(wait=False)
@@ -40,7 +43,7 @@ class Work:
         if (begun := self._early.pop(address, None)) is not None:
             return self._end(begun.result())
         if tried > 0:
-            delay_s = self.patience.delay_s(tried)
+            delay_s = pause_s(tried, first_s=self.patience.first_delay_s)
             self.screen.say(f"  {address}: try {tried + 1} of {self.patience.retries + 1} in {delay_s:.1f} s")
             self.crew.cancelled.wait(delay_s)
         return self._end(self._once(address))
@@ -66,9 +69,6 @@ class Work:
         """Percent of the stages that are done, and what is being done."""
         done = len(self._outcomes) + sum(dict(self._shares).values())
         return 100 * done / max(len(self.plan.nodes), 1), self._doing
-
-    def _may_begin(self, needs: tuple[str, ...], address: str) -> bool:
-        return address in self.plan.may_run and not self.plan.may_run.intersection(needs)
 
     def _once(self, address: str) -> StageOutcome:
         self._began[address] = time.monotonic()
@@ -96,10 +96,10 @@ class Work:
         elif "waiting" in facts:
             self.screen.say(f"  {address}: waiting, {facts['waiting']}")
         elif "progress" in facts:
-            words = progress_words(facts)
+            words = in_words(facts["progress"], facts["done"], facts["total"], facts["unit"])
             self._doing = f"{address}: {words}"
             self.screen.progress(address, words)
-            if facts.get("total"):
+            if facts["total"]:
                 self._shares[address] = min(facts["done"] / facts["total"], 1.0)
 
     def _end(self, outcome: StageOutcome) -> StageOutcome:

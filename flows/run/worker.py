@@ -24,6 +24,7 @@ import psutil
 from core.errors import HeadraceError
 from core.progress import DRIVER_VARIABLE, send, tell
 from flows.graph.graph import CommandFailed, Graph, on_command
+from flows.servers.local import end_all
 
 INTERRUPT_S = 5.0  # for a stage to clean up after SIGINT before it is killed
 UNWIND_S = 10.0  # for DVC to release its locks once the stage has ended
@@ -83,21 +84,9 @@ def _stop(stopping: threading.Event, requests: queue.Queue[dict[str, Any] | None
         facts.unlink()
         facts.parent.rmdir()
     requests.put(None)
-    end_children(INTERRUPT_S)
+    end_all(psutil.Process().children(recursive=True), signal.SIGINT, INTERRUPT_S)
     threading.Event().wait(UNWIND_S)  # the main thread ends the process before
     os.killpg(0, signal.SIGKILL)
-
-
-def end_children(grace_s: float) -> None:
-    """Interrupt this process's descendants, and kill those that stay."""
-    family = psutil.Process().children(recursive=True)
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGINT)
-    _, alive = psutil.wait_procs(family, timeout=grace_s)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 if __name__ == "__main__":

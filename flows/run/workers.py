@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
 from core.atomic_files import make_folder
@@ -134,14 +133,12 @@ class Worker:
 class Crew:
     """At most `size` workers, started at once so that they load DVC while the driver loads Prefect."""
 
-    def __init__(
-        self, root: Path, logs: Path, *, size: int, title: str, env: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
-        self.root, self.logs, self.title, self.env = root, logs, title, env
+    def __init__(self, root: Path, logs: Path, *, size: int, title: str, env: Mapping[str, str] | None = None) -> None:
+        self.root, self.logs, self.title, self.env = root, logs, title, env or {}
         make_folder(logs)
         self.cancelled = threading.Event()
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._all = {Worker(root, title, env) for _ in range(size)}
+        self._all = {Worker(root, title, self.env) for _ in range(size)}
         for worker in self._all:
             self._free.put(worker)
 

@@ -1,4 +1,4 @@
-"""Slots of a schedule that passed and nobody served: the machine slept or was off, or no scheduler ran. Told once.
+"""A recipe's schedule, and its slots that passed and nobody served: the machine slept or was off, or no scheduler ran.
 
 var/slots/KIND-NAME.json says until when the schedule was served: it is written when a scheduler starts, and when one of
 its runs starts and ends. So slots that pass during a long run are not missed: the run after it is theirs.
@@ -10,22 +10,26 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from core.atomic_files import said_in, write_json
+from core.schema.schedule import Schedule
 from core.workspace import Job
 from flows.reporting.notices import tell
-
-if TYPE_CHECKING:
-    from core.schema.schedule import Schedule
+from pipelines.recipes.read import read_index, read_recipe
 
 LATE = timedelta(minutes=15)  # a restart takes some; of a run that is this late nobody need know
 _COUNTED = 1000
 
 
+def schedule_of(job: Job) -> Schedule | None:
+    """When a recipe or index runs by itself, if it does."""
+    settings = read_recipe(job.settings_file) if job.kind == "recipe" else read_index(job.settings_file)
+    return settings.schedule
+
+
 def tell_missed(job: Job, schedule: Schedule, *, now: datetime | None = None) -> str | None:
-    """Tell of the slots that passed unserved, the first of them LATE ago or more; returns what was told.
+    """Tell of the slots that passed unserved, once, the first of them LATE ago or more; returns what was told.
 
     From now on the schedule counts as served. One that was another when it was served last has missed nothing.
     """

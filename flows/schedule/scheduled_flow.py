@@ -1,32 +1,51 @@
-"""The flow that `headrace schedule` serves: one recipe or index brought up to date, then committed and pushed."""
+"""Prefect's side of `headrace schedule`: the flow that it serves (one recipe or index brought up to date, committed and
+pushed), its deployments, and what an earlier scheduler left on the server. Imports Prefect.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State
+from prefect import serve as prefect_serve
+from prefect.automations import Automation
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Completed, Failed
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron
+from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.types.entrypoint import EntrypointType
 
 from core.errors import GATE_REFUSED, BadRequest, HeadraceError
-from core.workspace import Job, Kind, Workspace, find_workspace
+from core.schema.schedule import Schedule
+from core.workspace import Job, Kind, Workspace, find_workspace, is_name
 from flows.catalog.live import chosen
 from flows.catalog.refresh import refresh
 from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
 from flows.run.commit import commit_and_push
 from flows.run.run import run
-from flows.schedule.deployments import FLOW, WORKSPACE, schedule_of
-from flows.schedule.missed import serve, tell_missed
+from flows.schedule.missed import schedule_of, serve, tell_missed
+from flows.servers.turns import holder
 
+FLOW = "headrace-scheduled"
+AUTOMATION = "headrace: end runs whose process died"
+WORKSPACE = "HEADRACE_WORKSPACE"  # where a run works: a run's parameters may come from whoever reaches the server
 _BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
+_SILENT_S = 90  # three heartbeats of 30 s
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
 
 
@@ -36,12 +55,17 @@ def scheduled(kind: Kind, name: str, commit: bool = False, push: bool = False) -
     place = _workspace()
     (job,) = chosen(place, [name], kind)
     _cover_missed_slots()
+    schedule = None
     try:
-        with _serving(job):
-            return _bring(place, kind, name, commit=commit, push=push)
+        if (schedule := schedule_of(job)) is not None:
+            tell_missed(job, schedule)  # what passed before: the machine slept
+        return _bring(place, kind, name, commit=commit, push=push)
     except HeadraceError as fault:
         tell(place, kind, name, "failed", [str(fault)])
         raise
+    finally:
+        if schedule is not None:
+            serve(job, schedule)  # what passed meanwhile is not missed
 
 
 def _workspace() -> Workspace:
@@ -52,43 +76,23 @@ def _workspace() -> Workspace:
     return find_workspace(Path(named))
 
 
-@contextmanager
-def _serving(job: Job) -> Iterator[None]:
-    """Tell of slots that passed before this run (the machine slept); those that pass during it are not missed."""
-    schedule = schedule_of(job)
-    if schedule is not None:
-        tell_missed(job, schedule)
-    try:
-        yield
-    finally:
-        if schedule is not None:
-            serve(job, schedule)
-
-
 def _cover_missed_slots() -> None:
     """Cancel the other runs of this deployment whose time has come: what they would do, this one does now.
 
     So a night that was slept over, or a run that lasted over the next slots, is followed by one run.
     """
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.client.schemas.sorting import FlowRunSort
-
     context = FlowRunContext.get()
     here = context.flow_run if context is not None else None
     if here is None or here.deployment_id is None:
         return
-    due = FlowRunFilter.model_validate(
-        {
-            "deployment_id": {"any_": [here.deployment_id]},
-            "state": {"type": {"any_": ["SCHEDULED"]}},
-            "tags": {"all_": [_BY_SCHEDULE]},
-            "expected_start_time": {"before_": datetime.now(UTC)},
-        }
-    )
+    due = {
+        "deployment_id": {"any_": [here.deployment_id]},
+        "tags": {"all_": [_BY_SCHEDULE]},
+        "expected_start_time": {"before_": datetime.now(UTC)},
+    }
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=200):
-            client.set_flow_run_state(run.id, Cancelled(message=f"its slot is covered by the run {here.id}"))
+        for other in _runs(client, "SCHEDULED", **due):
+            client.set_flow_run_state(other.id, Cancelled(message=f"its slot is covered by the run {here.id}"))
 
 
 def _bring(place: Workspace, kind: Kind, name: str, *, commit: bool, push: bool) -> State[Any]:
@@ -106,3 +110,112 @@ def _bring(place: Workspace, kind: Kind, name: str, *, commit: bool, push: bool)
     if kept.commit:
         words += f", commit {kept.commit[:10]} ({', '.join(kept.files)})"
     return Completed(message=words)
+
+
+def serve_deployments(schedules: Mapping[Job, Schedule | None]) -> None:
+    """Serve one for each of these, until Ctrl-C; there is one at least."""
+    prefect_serve(*(_deployment(job, schedule) for job, schedule in schedules.items()), print_starting_message=False)
+
+
+def _deployment(job: Job, schedule: Schedule | None) -> Any:
+    return scheduled.to_deployment(
+        name=_deployment_name(job),
+        schedule=Cron(schedule.cron, timezone=schedule.timezone) if schedule else None,
+        parameters={
+            "kind": job.kind,
+            "name": job.name,
+            "commit": bool(schedule and (schedule.commit or schedule.push)),
+            "push": bool(schedule and schedule.push),
+        },
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        tags=["headrace", job.kind, tag_of(job.workspace)],
+    )
+
+
+def _deployment_name(job: Job) -> str:
+    return f"{job.kind}-{job.name}"
+
+
+def tag_of(workspace: Workspace) -> str:
+    """A tag of the runs of a workspace: several may have one server of the user's."""
+    return f"workspace:{hashlib.sha256(str(workspace.root).encode()).hexdigest()[:12]}"
+
+
+def put_right(workspace: Workspace, jobs: Sequence[Job]) -> None:
+    """Settle what an earlier scheduler, or somebody else, left on the server."""
+    with get_client(sync_client=True) as client:
+        if not client.read_automations_by_name(AUTOMATION):
+            _end_dead_runs().create()
+        _crash_lost_runs(client, workspace)
+        _adopt_earlier_runs(client, workspace)
+        delete_altered(client, jobs)
+
+
+def _crash_lost_runs(client: SyncPrefectClient, workspace: Workspace) -> None:
+    """End the runs that an earlier scheduler of this workspace took down with it, so that their slots are free now.
+
+    A run whose process lives holds its recipe's turn, and goes on. Prefect alone would find out after minutes.
+    """
+    for lost in _runs(client, "RUNNING", "PENDING", "CANCELLING"):
+        job = _job_of(workspace, lost)
+        if job is not None and holder(workspace, job.kind, job.name) is None:
+            client.set_flow_run_state(lost.id, Crashed(message="its process was gone when the scheduler started"))
+
+
+def _adopt_earlier_runs(client: SyncPrefectClient, workspace: Workspace) -> None:
+    """Take the workspace out of the parameters of runs that wait since a version that had it there.
+
+    A run that names another folder stays as it is, and the flow does not take it.
+    """
+    for waiting in _runs(client, "SCHEDULED"):
+        if waiting.parameters.get("workspace") == str(workspace.root):
+            kept = {name: value for name, value in waiting.parameters.items() if name != "workspace"}
+            client.update_flow_run(waiting.id, parameters=kept)
+
+
+def delete_altered(client: SyncPrefectClient, jobs: Sequence[Job]) -> None:
+    """Delete what somebody gave steps to run before the flow; ours have none, and an update would keep them."""
+    for job in jobs:
+        with contextlib.suppress(ObjectNotFound):
+            found = client.read_deployment_by_name(f"{FLOW}/{_deployment_name(job)}")
+            if found.pull_steps:
+                client.delete_deployment(found.id)
+
+
+def _runs(client: SyncPrefectClient, *states: str, **more: Any) -> list[FlowRun]:
+    """The server's runs of our flow in these states, the latest first. more: of Prefect's FlowRunFilter."""
+    return client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": list(states)}}, **more}),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=200,
+    )
+
+
+def _job_of(workspace: Workspace, run: FlowRun) -> Job | None:
+    """What a run of this workspace brings up to date; earlier versions wrote the workspace into its parameters."""
+    told = run.parameters
+    here = tag_of(workspace) in run.tags or told.get("workspace") == str(workspace.root)
+    kind, name = told.get("kind"), str(told.get("name"))
+    return workspace.job(kind, name) if here and kind in ("recipe", "index") and is_name(name) else None
+
+
+def _end_dead_runs() -> Automation:
+    """Crash a flow run whose heartbeat stopped."""
+    beat, run = "prefect.flow-run.heartbeat", "prefect.flow-run"
+    silence = f"its process gave no sign for {_SILENT_S} s"
+    return Automation(
+        name=AUTOMATION,
+        description="A run whose process was killed would stay Running for ever, and hold its recipe's turn.",
+        trigger=EventTrigger(
+            after={beat},
+            expect={beat, *(f"{run}.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed"))},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=_SILENT_S),
+        ),
+        actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=silence, force=False)],
+    )

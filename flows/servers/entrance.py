@@ -14,10 +14,10 @@ import asyncio
 import hmac
 import json
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -77,9 +77,9 @@ class Entrance:
         return answer
 
     def _is_known(self, headers: Headers) -> bool:
-        given = headers.get("authorization", "")
+        given, cookies = headers.get("authorization", ""), cookie_parser(headers.get("cookie", ""))
         known = [_same(given, self._server.authorization), _same(given, f"Bearer {self._server.key}")]
-        return any([*known, _same(_cookie(headers), self._cookie)])
+        return any([*known, _same(cookies.get(_COOKIE, ""), self._cookie)])
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -141,14 +141,6 @@ def _discreet(send: Send) -> Send:
         await send(message)
 
     return sent
-
-
-def _cookie(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
 
 
 def _presented(text: str | None) -> str:

@@ -14,15 +14,15 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import cast, get_args
 
 import psutil
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from core.workspace import Workspace
 from flows.servers.local import Name, Server, announce
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _TRIES = 50  # ports that are free at 127.0.0.1 and taken at ::1
 _KEEP_ALIVE_S = 5
@@ -114,9 +114,6 @@ class Late:
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        from starlette.responses import PlainTextResponse
-        from starlette.websockets import WebSocketClose
-
         if scope["type"] == "websocket":  # MLflow has none
             await WebSocketClose()(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == "/health":

@@ -11,9 +11,11 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -84,9 +86,6 @@ class Server:
         before += "/" if before == self.page else ""
         return f"{before}{'&' if '?' in before else '?'}token={self.token}{mark}{fragment}"
 
-    def alive(self) -> bool:
-        return self.process() is not None
-
     def process(self) -> psutil.Process | None:
         """The process, unless it ended or its id belongs to another one now."""
         try:
@@ -108,7 +107,6 @@ class Server:
         return False
 
     def healthy(self, path: str) -> bool:
-        """Whether it answers there."""
         asked = http.client.HTTPConnection(_HOST, self.port, timeout=_HEALTH_TIMEOUT_S)  # never by way of a proxy
         try:
             asked.request("GET", path, headers={"Authorization": self.authorization})
@@ -150,7 +148,7 @@ def await_answer(workspace: Workspace, name: Name, server: Server, path: str) ->
     """Raises Outage when it ends, or takes too long."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not server.healthy(path):
-        if not server.alive() or time.monotonic() > deadline:
+        if server.process() is None or time.monotonic() > deadline:
             raise _did_not_start(workspace, name)
         time.sleep(0.1)
 
@@ -160,7 +158,8 @@ def end(workspace: Workspace, name: Name) -> bool:
     server = _read(workspace, name)
     process = server.process() if server else None
     if process is not None:
-        _end(process)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            end_all([process, *process.children(recursive=True)], signal.SIGTERM, _END_TIMEOUT_S)
     record(workspace, name).unlink(missing_ok=True)
     return process is not None
 
@@ -203,16 +202,15 @@ def _did_not_start(workspace: Workspace, name: Name) -> Outage:
     )
 
 
-def _end(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.terminate()
-        _, alive = psutil.wait_procs(family, timeout=_END_TIMEOUT_S)
-        for member in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+def end_all(processes: Sequence[psutil.Process], how: signal.Signals, grace_s: float) -> None:
+    """Send them a signal, and kill those that stay."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(how)
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _read(workspace: Workspace, name: Name) -> Server | None:

@@ -42,14 +42,12 @@ def prefect_api(workspace: Workspace) -> str:
 
     Raises Outage when it does not start.
     """
-    if given := os.environ.get("PREFECT_API_URL"):
-        return given
-    server = local.running(workspace, "prefect")
-    if not (server and server.healthy(_HEALTH)):
-        with locked(workspace.var, "prefect-server"):
-            server = local.started(workspace, "prefect")
-            write_private(_profiles(workspace), _PROFILE.format(api=_api(server), credentials=server.credentials))
-            local.await_answer(workspace, "prefect", server, _HEALTH)
+    if (api := prefect_running(workspace)) is not None:
+        return api
+    with locked(workspace.var, "prefect-server"):
+        server = local.started(workspace, "prefect")
+        write_private(_profiles(workspace), _PROFILE.format(api=_api(server), credentials=server.credentials))
+        local.await_answer(workspace, "prefect", server, _HEALTH)
     return _api(server)
 
 
@@ -71,14 +69,12 @@ def await_users_server() -> None:
 def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
     """What Prefect reads when it is first imported, and hands to its child processes: which server, and to be quiet."""
     given = {
-        "PREFECT_API_URL": api,
+        **_client(workspace, api),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),  # seconds
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # flows/reporting/screen.py says it in fewer words
         "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # of each event that a dead server did not take
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-        **_patience(),
         **QUIET,
-        **_key(workspace, api),
     }
     if "PREFECT_API_URL" not in os.environ:  # else the user's profile may hold the key to their server
         given["PREFECT_HOME"] = str(workspace.var / "prefect")
@@ -100,24 +96,25 @@ def prefect_settings(workspace: Workspace, api: str) -> Iterator[None]:
     with prefect_environment(workspace, api):
         import prefect.settings
 
-        given = {"PREFECT_API_URL": api, **_patience(), **_key(workspace, api)}
+        given = _client(workspace, api)
         with prefect.settings.temporary_settings({getattr(prefect.settings, name): given[name] for name in given}):
             yield
 
 
-def _key(workspace: Workspace, api: str) -> dict[str, str]:
-    """What Prefect's client sends to the workspace's own server; to one of the user's, what they have set."""
-    server = local.running(workspace, "prefect")
-    return {"PREFECT_API_AUTH_STRING": server.credentials} if server and api == _api(server) else {}
+def _client(workspace: Workspace, api: str) -> dict[str, str]:
+    """Which server Prefect's client asks, with which key (for one of the user's: what they have set), and how often.
 
-
-def _patience() -> dict[str, str]:
-    """How Prefect's client asks again: after 2, 4, 8 ... seconds, for HEADRACE_PATIENCE_S in all, and whatever failed.
-
-    By itself it does so for 429, 502, 503 and lost connections.
+    It asks again after 2, 4, 8 ... seconds, for HEADRACE_PATIENCE_S in all, and whatever failed: by itself it does so
+    for 429, 502, 503 and lost connections.
     """
     retries = max(0, math.ceil(math.log2(limit_s() + 2)) - 1)
-    return {"PREFECT_CLIENT_MAX_RETRIES": str(retries), "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504"}
+    server = local.running(workspace, "prefect")
+    return {
+        "PREFECT_API_URL": api,
+        "PREFECT_CLIENT_MAX_RETRIES": str(retries),
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+        **({"PREFECT_API_AUTH_STRING": server.credentials} if server and api == _api(server) else {}),
+    }
 
 
 def start_mlflow_page(workspace: Workspace) -> str | None:

@@ -19,14 +19,12 @@ _RUN = ".run.lock"
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has the turn."""
-
     pid: int
     command: str
     since: str  # ISO 8601, local time
 
     def __str__(self) -> str:
-        return f"process {self.pid} (`{self.command}`, since {self.since[11:19]})"
+        return f"process {self.pid} (`{self.command}`, since {self.since[11:19]})" if self.pid else self.command
 
 
 @contextmanager
@@ -44,7 +42,7 @@ def turns(
             file = held.enter_context(_open(workspace, f"{kind}-{name}.run"))
             if not take(file, wait=False):
                 waited = True
-                say(f"{name}: waiting for {_read(file) or 'another process'}, which is running it")
+                say(f"{name}: waiting for {_read(file)}, which is running it")
                 take(file)
             _write(file, command)
         yield waited
@@ -56,7 +54,7 @@ def working(workspace: Workspace, *, say: Callable[[str], None]) -> Iterator[boo
     with _open(workspace, _GC) as file:
         waited = not take(file, shared=True, wait=False)
         if waited:
-            say(f"waiting for {_read(file) or 'another process'}, which frees space")
+            say(f"waiting for {_read(file)}, which frees space")
             take(file, shared=True)
         yield waited
 
@@ -67,7 +65,7 @@ def alone(workspace: Workspace, *, command: str, say: Callable[[str], None]) -> 
     with _open(workspace, _GC) as file:
         if not take(file, wait=False):
             at_work = list(_runs(workspace)) or [_read(file)]
-            say(f"waiting for {', '.join(str(each or 'another process') for each in at_work)}")
+            say(f"waiting for {', '.join(map(str, at_work))}")
             take(file)
         _write(file, command)
         try:
@@ -107,13 +105,13 @@ def only_one(workspace: Workspace, what: str, *, command: str) -> Iterator[Holde
     """Yield None and hold the lock called `what`, or yield who holds it."""
     with _open(workspace, what) as file:
         if not take(file, wait=False):
-            yield _read(file) or Holder(0, "another process", " " * 19)
+            yield _read(file)
             return
         _write(file, command)
         yield None
 
 
-def _runs(workspace: Workspace) -> Iterator[Holder | None]:
+def _runs(workspace: Workspace) -> Iterator[Holder]:
     """Who has a turn now."""
     for path in sorted((workspace.var / "locks").glob(f"*{_RUN}")):
         with lock_file(path) as file:
@@ -133,9 +131,9 @@ def _write(file: IO[str], command: str) -> None:
     file.flush()
 
 
-def _read(file: IO[str]) -> Holder | None:
+def _read(file: IO[str]) -> Holder:
     file.seek(0)
     try:
         return Holder(**json.loads(file.read()))
     except (json.JSONDecodeError, TypeError):  # its holder is between truncating and writing
-        return None
+        return Holder(0, "another process", "")

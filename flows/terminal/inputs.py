@@ -23,13 +23,13 @@ def read_inputs(arguments: Sequence[str], *, content: str, media: bool, stdin: T
     for argument in arguments or ["-"]:
         path = Path(argument.removeprefix("@")) if argument.startswith("@") else Path(argument)
         if argument == "-":
-            found += _lines(stdin)
+            found += [line for _, line in _numbered(stdin)]
         elif argument.startswith("@") or (path.suffix.lower() in TABLES and " " not in argument):
             found += _rows(path, content)
         else:
             found.append(argument)
-    if media:
-        _refuse_missing(found)
+    if media and (missing := [path for path in found if not Path(path).is_file()]):
+        raise BadRequest(f"{missing[0]}: no such file. This model takes paths of files.")
     return found
 
 
@@ -93,18 +93,8 @@ def _of_json(line: str, place: str, content: str) -> str:
     raise BadRequest(f"{place}: must be a string, or an object with the text under {content!r}.")
 
 
-def _lines(file: TextIO) -> list[str]:
-    return [line for _, line in _numbered(file)]
-
-
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
     """Lines that hold something, and their numbers from 1."""
     for number, line in enumerate(file, start=1):
         if line.strip():
             yield number, line.rstrip("\r\n")
-
-
-def _refuse_missing(paths: Sequence[str]) -> None:
-    missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        raise BadRequest(f"{missing[0]}: no such file. This model takes paths of files.")

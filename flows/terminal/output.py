@@ -15,9 +15,10 @@ _PIPE_CLOSED = 141  # what shells say of a command whose reader went away
 
 def show(document: Any, lines: Iterable[str], *, as_json: bool) -> None:
     """Print the document as JSON, or the lines. A reader that goes away (`| head`) ends the process silently."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     try:
         if as_json:
-            print(escaped(json.dumps(document, indent=2, ensure_ascii=not _unicode(), allow_nan=False)))
+            print(escaped(json.dumps(document, indent=2, ensure_ascii=not unicode, allow_nan=False)))
         else:
             for line in lines:
                 print(line)
@@ -37,7 +38,3 @@ def show_fault(message: str, code: int, *, as_json: bool) -> None:
 def say(text: str) -> None:
     """A line for people: stdout is for what was asked for."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -21,10 +21,17 @@ _BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that ho
 
 def result(job: Job) -> dict[str, Any]:
     """What stands in a recipe's or index's outputs now; keys whose stage has not run are null."""
-    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": _read(job, "evaluation/metrics.json")}
+    metrics = _read(job, "evaluation/metrics.json")
+    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": metrics}
     if job.kind == "index":
         return {**document, "published": _read(job, "published.json")}
-    return {**document, "primary": _primary(job), "registered": _read(job, "registered.json"), "remark": _remark(job)}
+    settings = _read(job, "settings.json")
+    return {
+        **document,
+        "primary": settings and settings["evaluation"]["primary"],
+        "registered": _read(job, "registered.json"),
+        "remark": _remark(settings, metrics) if settings and metrics else None,
+    }
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -33,7 +40,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     metrics = found["metrics"] or {}
     baselines = metrics.get("baselines", {})
     for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
-        if _is_metric(metrics[key]):
+        if isinstance(metrics[key], Mapping) and "value" in metrics[key]:
             beside = [f"{name} {_number(each[key]['value'])}" for name, each in baselines.items() if key in each]
             yield f"  {key:<18} {_interval(metrics[key]):<26} {', '.join(beside)}".rstrip()
     if found.get("remark"):
@@ -45,7 +52,6 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:
-    """A passage that a question found."""
     head = f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip()
     return [head, *textwrap.wrap(passage.text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
 
@@ -67,7 +73,6 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:
-    """What a model answered, and the input that it answered."""
     said = [f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items() if key != "input"]
     return "\t".join([*said, row["input"]])
 
@@ -84,7 +89,6 @@ def served_lines(url: str, served: Mapping[str, str], indexes: Mapping[str, str]
 
 
 def new_key_lines(name: str, key: str, file: Path) -> Iterator[str]:
-    """The key, which is shown this once."""
     yield key
     yield f"{name}'s key, shown this once; {file} keeps its hash. Whoever sends `Authorization: Bearer KEY` is"
     yield f"{name}, from now on and without a restart, until the entry is taken out of the file."
@@ -129,30 +133,17 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield from _reason_lines(verdict["reasons"])
 
 
-def _primary(job: Job) -> str | None:
-    settings = _read(job, "settings.json")
-    return settings["evaluation"]["primary"] if settings else None
-
-
-def _remark(job: Job) -> str | None:
+def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
     """The sentence to be said when a baseline is the better model."""
     from registry.promotion.card import baseline_line
 
-    settings, metrics = _read(job, "settings.json"), _read(job, "evaluation/metrics.json")
-    if settings is None or metrics is None:
-        return None
     primary = settings["evaluation"]["primary"]
-    more = find_task(settings["task"]).metrics[primary]
-    return baseline_line(metrics, primary, more_is_better=more)
+    return baseline_line(metrics, primary, more_is_better=find_task(settings["task"]).metrics[primary])
 
 
 def _read(job: Job, path: str) -> Any:
     file = job.folder / path
     return read_json(file) if file.exists() else None
-
-
-def _is_metric(value: Any) -> bool:
-    return isinstance(value, Mapping) and "value" in value
 
 
 def _interval(metric: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ from pathlib import Path
 from flows.cli import command as cli
 from flows.run.run import run
 from core.workspace import Workspace
-cli._obey = lambda _: sys.exit(run(Workspace(Path.cwd()), "recipe").exit_code)
+cli.app = lambda **_: sys.exit(run(Workspace(Path.cwd()), "recipe").exit_code)
 cli.main(["run"])
 """
 STAGES = ["prepare", "left", "right", "join"]

@@ -54,7 +54,6 @@ def test_a_worker_pulls_runs_commits_and_pushes(tiny: Workspace) -> None:
     for command in commands():
         line = command.replace("film-reviews", "tiny").split()
         done = tiny.run(*line, timeout=300)
-        print(command, done.stdout, done.stderr)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert "Completed" in done.stdout + done.stderr
     pushed = subprocess.run(
@@ -65,4 +64,4 @@ def test_a_worker_pulls_runs_commits_and_pushes(tiny: Workspace) -> None:
         check=True,
     ).stdout
     assert "dvc.lock" in pushed.splitlines(), pushed
-    assert "up to date" in tiny.dvc("status", "--cloud").stdout
+    assert "in sync" in tiny.dvc("status", "--cloud").stdout

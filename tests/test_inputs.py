@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadRequest
+from core.errors import BadData, BadRequest
 from flows.terminal.inputs import read_inputs
 
 
@@ -24,7 +24,7 @@ def read(*arguments: str, media: bool = False, stdin: str = "") -> list[str]:
 def test_texts_stdin_and_files_in_their_order(here: Path) -> None:
     (here / "a.txt").write_text("one\n\ntwo\r\n")
     (here / "b.csv").write_text('label,text\nx,"three, and more"\n')
-    (here / "c.jsonl").write_text('{"text": "four"}\n"five"\n')
+    (here / "c.jsonl").write_text('{"text": "four"}\n\n{"text": "five", "label": 1}\n')
     (here / "d").write_text("six\n")
     assert read("zero", "a.txt", "b.csv", "c.jsonl", "@d", "-", stdin="seven\n") == [
         "zero", "one", "two", "three, and more", "four", "five", "six", "seven",
@@ -37,8 +37,12 @@ def test_texts_stdin_and_files_in_their_order(here: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.csv", b"body,label\nx,y\n", r"a\.csv:1: no column 'text'\. It has: body, label"),
-        ("a.jsonl", b'{"text": "x"}\n{"body": "y"}\n', r"a\.jsonl:2: must be a string, or an object with .*'text'"),
+        ("a.jsonl", b'{"text": "x"}\n{"body": "y"}\n', r"a\.jsonl:2: it has no text under 'text'"),
         ("a.jsonl", b"{\n", r"a\.jsonl:1: not JSON"),
+        ("a.csv", b"text\nwell, and done\n", r"a\.csv:2: 2 fields where the header has 1"),
+        ("a.csv", b'text\n"open\nand\n', r"a\.csv:2: not CSV: .*\(up to line 3\)"),
+        ("a.csv", b"", r"a\.csv: the file is empty"),
+        ("a.csv", None, r"a\.csv: cannot be read \(No such file"),
         ("a.txt", b"\xff\xfe\n", r"a\.txt: not UTF-8"),
         ("a.txt", None, r"a\.txt: cannot be read \(No such file"),
     ],
@@ -46,7 +50,7 @@ def test_texts_stdin_and_files_in_their_order(here: Path) -> None:
 def test_files_that_cannot_be_read(here: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (here / name).write_bytes(content)
-    with pytest.raises(BadRequest, match=message):
+    with pytest.raises((BadRequest, BadData), match=message):
         read(name)
 
 

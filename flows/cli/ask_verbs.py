@@ -73,8 +73,8 @@ def predict(
 ) -> None:
     """Ask a registered model: its champion, or the version or alias named.
 
-    INPUT is a text, or a picture's path. A .txt file gives an input a line, a .csv, .tsv or .jsonl one a row (of the
-    column that the task reads); so does @FILE, whatever its name. Without INPUT, or for -, the lines of stdin.
+    INPUT is a text, or a picture's path. A .txt file gives an input a line, a table (csv, jsonl, parquet) one a row, of
+    the column that the task reads; so does @FILE, whatever its name. Without INPUT, or for -, the lines of stdin.
 
     Example: headrace predict film-reviews "A quiet, moving film." reviews.csv
     """

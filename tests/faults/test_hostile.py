@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import pickle
 import re
@@ -269,11 +268,11 @@ def test_inputs_of_predict(tmp_path: Path) -> None:
     import io
 
     from flows.terminal.inputs import read_inputs
+    from pipelines.sources._opening import MAX_CHARS
 
-    csv.field_size_limit(131_072)  # its own; reading a source in this process raises it
     (tmp_path / "a.jsonl").write_text("[" * 100_000 + "\n")
-    (tmp_path / "b.csv").write_text("text\n" + "x" * 200_000 + "\n")
-    for name, says in (("a.jsonl", "a.jsonl:1: not JSON"), ("b.csv", "b.csv: not CSV")):
+    (tmp_path / "b.csv").write_text("text\n" + "x" * (MAX_CHARS + 1) + "\n")
+    for name, says in (("a.jsonl", "a.jsonl:1: not JSON"), ("b.csv", "b.csv:2: not CSV")):
         with pytest.raises(BadRequest, match=re.escape(says)):
             read_inputs([str(tmp_path / name)], content="text", media=False, stdin=io.StringIO())
 

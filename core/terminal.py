@@ -3,8 +3,10 @@ or open links. guard() stands before all that this process prints, so that no ve
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 _OBEYED = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {ord("\t"), ord("\n")}
@@ -52,3 +54,22 @@ def guard() -> None:
 def drawn_on() -> TextIO:
     """stderr as it is, for a progress bar, which moves the cursor itself. What it is to show goes through plain()."""
     return sys.stderr.stream if isinstance(sys.stderr, Plain) else sys.stderr
+
+
+@contextmanager
+def heard(logger: str, level: int, hear: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Call `hear` with what a library logs from `level` on while the block runs; nobody else hears it."""
+
+    def alone(record: logging.LogRecord) -> bool:
+        hear(record)
+        return False
+
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(level)
+    log.addFilter(alone)
+    try:
+        yield
+    finally:
+        log.removeFilter(alone)
+        log.setLevel(before)

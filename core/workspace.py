@@ -1,16 +1,19 @@
-"""Where things lie in a workspace: what a recipe or an index is called, and where its files are.
+"""Where things lie in a workspace: what a recipe or an index is called, and where its files are; who works there, when.
 
 Names that come from elsewhere become places on this disk here and nowhere else: `Workspace.job` and `inside`.
 """
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
+import socket
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -160,3 +163,17 @@ def _close(workspace: Workspace) -> None:
                 folder.mkdir(mode=_OWNER_ONLY)
             if stat.S_IMODE(folder.stat().st_mode) & ~_OWNER_ONLY:
                 folder.chmod(_OWNER_ONLY)
+
+
+def now() -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def somebody() -> str:
+    """Who runs this process, as far as the machine knows."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's number without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"

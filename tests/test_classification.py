@@ -56,7 +56,7 @@ def test_majority_gives_the_shares_of_training() -> None:
 
 def test_labels_are_numbered_by_name(tmp_path: Path) -> None:
     assert labelled.write_labels(pd.Series(["b", "a", "b"]), tmp_path) == ["a", "b"]
-    truth = labelled.truth(pd.DataFrame({"label": ["b", "a"]}), tmp_path)
+    truth = labelled.Labelled().truth(pd.DataFrame({"label": ["b", "a"]}), folder=tmp_path)
     assert truth["label"].tolist() == [1, 0]
 
 
@@ -68,7 +68,7 @@ def test_one_label_is_refused(tmp_path: Path) -> None:
 def test_a_label_that_training_lacks_is_named(tmp_path: Path) -> None:
     labelled.write_labels(pd.Series(["a", "b"]), tmp_path)
     with pytest.raises(BadData, match=r"'c' stands on 2 rows.*Known: a, b.*stratify"):
-        labelled.truth(pd.DataFrame({"label": ["a", "c", "c"]}), tmp_path)
+        labelled.Labelled().truth(pd.DataFrame({"label": ["a", "c", "c"]}), folder=tmp_path)
 
 
 def test_plots_are_equal_byte_for_byte(predictions: dict[str, np.ndarray], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core import closure as subject
 from core.closure import closure, code_hash
-from pipelines.tasks import task_file
+from pipelines.tasks import task_files
 from tests.conftest import ROOT
 
 
@@ -67,6 +67,6 @@ def test_the_hash_moves_with_content_and_name_only(tmp_path: Path) -> None:
 
 
 def test_a_task_of_this_project_brings_what_it_shares() -> None:
-    found = {path.name for path in closure(ROOT, task_file("text_classification"))}
+    found = {path.name for path in closure(ROOT, task_files()["text_classification"])}
     assert {"text_classification.py", "classification.py", "keys.py"} <= found
     assert "collect.py" not in found

@@ -25,7 +25,7 @@ from pipelines.search.engine import release_files, sparse_files
 from pipelines.sources import SOURCES, source_file
 from pipelines.sources.http import download_name
 from pipelines.sources.readers import READERS, reader_file
-from pipelines.tasks import TASKS, find_task, task_file
+from pipelines.tasks import TASKS, find_task, task_files
 from registry.store import names as places
 
 TRIES = int(os.environ.get("TEST_TRIES", "500"))
@@ -172,7 +172,7 @@ def code_file(name: str, root: Path) -> None:
         except BadRequest:
             continue
     find_task(name)
-    below(task_file(name), TASKS)
+    below(task_files()[name], TASKS)
 
 
 def followed(name: str, root: Path) -> None:

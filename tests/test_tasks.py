@@ -23,7 +23,7 @@ from core.schema.model import Architecture, Model
 from core.tables.prepared import ENCODER, read_features, read_rows
 from core.tables.task import Base, Predictions, Task
 from pipelines.bases import identify
-from pipelines.tasks import find_task, task_names
+from pipelines.tasks import find_task, task_files
 from pipelines.train.batches import EncodedRows
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
 from tests.small_pairs import make_base, pair_rows
@@ -136,7 +136,7 @@ class Prepared:
         return self.task.load(model).predict(self.rows(), self.folder / "raw")
 
 
-@pytest.fixture(scope="module", params=task_names())
+@pytest.fixture(scope="module", params=sorted(task_files()))
 def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """A workspace that went up to `preprocess`."""
     name: str = request.param
@@ -153,8 +153,8 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_every_task_is_found_and_has_a_sample() -> None:
-    assert len(task_names()) == 3
-    assert SAMPLES.keys() == set(task_names())
+    assert len(task_files()) == 3
+    assert SAMPLES.keys() == set(task_files())
 
 
 def test_the_contract_catches_a_planted_fault(prepared: Prepared) -> None:

@@ -24,7 +24,8 @@ def with_files(
     if CODE_STAGE not in stale and all(len(found[at]) == len(stale[at]) for at in found):
         return found
     now = document(workspace.root) if CODE_STAGE in stale else said_in(workspace.root / CODE)
-    before = [said_in(workspace.root / CODE), *_earlier(workspace)]
+    earlier = sorted((workspace.var / EARLIER).glob("*.json"), key=lambda path: -path.stat().st_mtime)
+    before = [said_in(file) for file in (workspace.root / CODE, *earlier)]
     recorded = _recorded(workspace.root)
     for address in addresses:
         if address != CODE_STAGE and "it never ran" not in found.get(address, ()):
@@ -57,12 +58,6 @@ def _at(said: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _earlier(workspace: Workspace) -> Iterator[dict[str, Any]]:
-    """What code.json was before, newest first."""
-    files = (workspace.var / EARLIER).glob("*.json")
-    yield from (said_in(file) for file in sorted(files, key=lambda path: -path.stat().st_mtime))
 
 
 def _recorded(root: Path) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from core.errors import BadRequest, HeadraceError, Outage, unwritable
+from core.terminal import heard
 from core.workspace import Kind, Workspace
 from flows.graph import power_cut, rot, torn_files
 from flows.graph.dvc import guard
@@ -278,20 +279,13 @@ def without_code(nodes: Sequence[StageNode]) -> list[StageNode]:
 def on_command(started: Callable[[], None]) -> Iterator[None]:
     """Call `started` whenever DVC starts a stage's command in this process: it says so in its log."""
 
-    def hear(record: logging.LogRecord) -> bool:
+    def hear(record: logging.LogRecord) -> None:
         if str(record.msg).startswith("Running stage"):
             started()
-        return False  # nobody else hears it
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # set to INFO when dvc is imported
-    logger = logging.getLogger("dvc.stage.run")
-    logger.setLevel(logging.INFO)
-    logger.addFilter(hear)
-    try:
+    with heard("dvc.stage.run", logging.INFO, hear):
         yield
-    finally:
-        logger.removeFilter(hear)
-        logger.setLevel(logging.NOTSET)
 
 
 def _reasons(facts: Iterable[Any]) -> Iterator[str]:

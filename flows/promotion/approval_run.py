@@ -17,9 +17,7 @@ from typing import Any, Literal
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, FlowRunCreate
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.input import RunInput, create_flow_run_input, keyset_from_base_key, read_flow_run_input
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Completed, Paused, Pending, Running, to_state_create
@@ -29,9 +27,10 @@ from core.atomic_files import to_json
 from core.errors import BadRequest, HeadraceError, Outage
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
-from flows.reporting.prefect_once import no_answer
+from flows.reporting.prefect_once import latest_runs, no_answer
 from flows.servers import servers
 from registry.promotion.card import table
+from registry.promotion.gate import shown
 from registry.promotion.promotion import Refused
 from registry.promotion.question import Question, close, decline
 from registry.store import versions
@@ -99,13 +98,7 @@ class _Desk:
         return _digest(json.dumps([self.registry, question.name, question.version, question.evidence]))
 
     def open_runs(self) -> list[FlowRun]:
-        mine = {"tags": {"all_": [self.registry]}, "state": {"type": {"any_": _OPEN}}}
-        return self.client.read_flow_runs(
-            flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
-            flow_run_filter=FlowRunFilter.model_validate(mine),
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=200,
-        )
+        return latest_runs(self.client, FLOW, _OPEN, tags={"all_": [self.registry]})
 
     def make_run(self, question: Question) -> FlowRun:
         """The request of a question; the one that there is, when it was ended and not answered."""
@@ -198,20 +191,16 @@ def _evidence(question: Question, told: Mapping[str, Any], champion: str | None,
     instead = f" in place of version {champion}" if champion else ""
     yield f"**May {question} be champion{instead}?** Approved, its evidence is judged again before it is.\n"
     columns = ("gate", "value", "bound", "outcome", "why")
-    reasons = [{**reason, "value": _number(reason["value"])} for reason in told["verdict"]["reasons"]]
+    reasons = [{**reason, "value": shown(reason["value"])} for reason in told["verdict"]["reasons"]]
     gates = table(columns, [[reason[column] for column in columns] for reason in reasons])
     yield "\n".join([*gates, ""]) if reasons else "Its recipe has no gates.\n"
     if "better_by" in rival:
-        interval = f"[{_number(rival['lower'])}, {_number(rival['upper'])}]"
-        yield f"{rival['metric']}, difference to {rival['other']}: {_number(rival['better_by'])} {interval}\n"
-    metrics = [(name, _number(value)) for name, value in told["metrics"].items()]
+        interval = f"[{shown(rival['lower'])}, {shown(rival['upper'])}]"
+        yield f"{rival['metric']}, difference to {rival['other']}: {shown(rival['better_by'])} {interval}\n"
+    metrics = [(name, shown(value)) for name, value in told["metrics"].items()]
     yield "\n".join([*table(("metric on the test split", "value"), metrics), ""])
     yield f"{test['rows']:,} test rows, `{test['hash'][:12]}`; this is model {test['asked']} that they judge."
     yield f"Evidence `{(question.evidence or 'none')[:12]}`." + (f" [{question} in MLflow]({link})" if link else "")
-
-
-def _number(value: float | None) -> str:
-    return "no value" if value is None else f"{value:.4f}"
 
 
 def _name(given: str) -> str:

@@ -70,12 +70,13 @@ def _send(url: str, title: str, body: str) -> bool:
     logging.getLogger("apprise").setLevel(logging.CRITICAL)
     service = Apprise()
     if not service.add(url):
-        print(f"{VARIABLE} is no address that Apprise knows; nobody was told.", file=sys.stderr, flush=True)
-        return False
-    if not service.notify(title=title, body=body):
-        print(f"The service behind {VARIABLE} took no message; nobody was told.", file=sys.stderr, flush=True)
-        return False
-    return True
+        fault = f"{VARIABLE} is no address that Apprise knows"
+    elif not service.notify(title=title, body=body):
+        fault = f"The service behind {VARIABLE} took no message"
+    else:
+        return True
+    print(f"{fault}; nobody was told.", file=sys.stderr, flush=True)
+    return False
 
 
 def _file(workspace: Workspace, name: str) -> Path:

@@ -12,7 +12,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from uuid import uuid4
 from core.addresses import without_secrets
 from core.errors import HeadraceError
 from core.schema.reading import read_document
+from core.workspace import now
 from flows.graph.plan import StageOutcome
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Lineage:
         self._sender.join(_LAST_WORDS_S)
 
     def _tell(self, what: str, address: str, run_id: str, message: str = "") -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._waiting.put(partial(_event, self._root, what, address, run_id, now, message))
+        self._waiting.put(partial(_event, self._root, what, address, run_id, now(), message))
 
     def _send(self) -> None:
         for chatty in ("openlineage", "urllib3.connectionpool"):

@@ -9,22 +9,25 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
 from prefect import Flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import FlowRunCreate
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, FlowRunPolicy
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Pending, to_state_create
 
 from core.errors import Outage
+from core.terminal import heard
 
 _TOLD_EVERY_S = 15.0
 
@@ -36,8 +39,17 @@ def patient(say: Callable[[str], None]) -> Iterator[None]:
     """Say it when Prefect's client waits for its server (how long: flows/servers/). Raises Outage when in vain."""
     api = PREFECT_API_URL.value()
     logging.raiseExceptions = False  # Prefect's log handler would print what the server did not take
+    told = 0.0
+
+    def hear(record: logging.LogRecord) -> None:
+        nonlocal told
+        waits = "Another attempt will be made" in record.getMessage()  # the client tells only its log
+        if waits and time.monotonic() - told > _TOLD_EVERY_S:
+            told = time.monotonic()
+            say(f"waiting for Prefect's server {api}, which does not answer or lost a reply")
+
     try:
-        with _aloud(api, say):
+        with heard("prefect.client", logging.DEBUG, hear):
             yield
     except (httpx.HTTPError, RuntimeError) as error:
         if (words := no_answer(error)) is None:
@@ -54,6 +66,16 @@ def decoration(*, retries: int = 2) -> Iterator[None]:
     """What is nice to have on the page, and waited for 6 s at most: when its server fails, the run goes on without."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}), suppress(httpx.HTTPError):
         yield
+
+
+def latest_runs(client: SyncPrefectClient, flow: str, states: Sequence[str], **more: Any) -> list[FlowRun]:
+    """The server's runs of a flow in these states, the latest first. more: of Prefect's FlowRunFilter."""
+    return client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [flow]}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": states}}, **more}),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=200,
+    )
 
 
 def made_run(flow: Flow[..., Any], parameters: Mapping[str, Any]) -> FlowRun:
@@ -99,30 +121,6 @@ def _artifact(key: str) -> UUID | None:
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/artifacts/filter", json={"artifacts": wanted, "limit": 1}).json()
     return UUID(found[0]["id"]) if found else None
-
-
-@contextmanager
-def _aloud(api: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Say it, now and then, while Prefect's client waits for its server: it tells only its log."""
-    told = 0.0
-
-    def hear(record: logging.LogRecord) -> bool:
-        nonlocal told
-        waits = "Another attempt will be made" in record.getMessage()
-        if waits and time.monotonic() - told > _TOLD_EVERY_S:
-            told = time.monotonic()
-            say(f"waiting for Prefect's server {api}, which does not answer or lost a reply")
-        return False  # nobody else hears it
-
-    logger = logging.getLogger("prefect.client")
-    level = logger.level
-    logger.setLevel(logging.DEBUG)
-    logger.addFilter(hear)
-    try:
-        yield
-    finally:
-        logger.removeFilter(hear)
-        logger.setLevel(level)
 
 
 def no_answer(error: Exception) -> str | None:

@@ -16,9 +16,7 @@ from prefect import flow
 from prefect import serve as prefect_serve
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
@@ -36,6 +34,7 @@ from flows.catalog.live import chosen
 from flows.catalog.refresh import refresh
 from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
+from flows.reporting.prefect_once import latest_runs
 from flows.run.commit import commit_and_push
 from flows.run.run import run
 from flows.schedule.missed import schedule_of, serve, tell_missed
@@ -91,7 +90,7 @@ def _cover_missed_slots() -> None:
         "expected_start_time": {"before_": datetime.now(UTC)},
     }
     with get_client(sync_client=True) as client:
-        for other in _runs(client, "SCHEDULED", **due):
+        for other in latest_runs(client, FLOW, ["SCHEDULED"], **due):
             client.set_flow_run_state(other.id, Cancelled(message=f"its slot is covered by the run {here.id}"))
 
 
@@ -157,7 +156,7 @@ def _crash_lost_runs(client: SyncPrefectClient, workspace: Workspace) -> None:
 
     A run whose process lives holds its recipe's turn, and goes on. Prefect alone would find out after minutes.
     """
-    for lost in _runs(client, "RUNNING", "PENDING", "CANCELLING"):
+    for lost in latest_runs(client, FLOW, ["RUNNING", "PENDING", "CANCELLING"]):
         job = _job_of(workspace, lost)
         if job is not None and holder(workspace, job.kind, job.name) is None:
             client.set_flow_run_state(lost.id, Crashed(message="its process was gone when the scheduler started"))
@@ -168,7 +167,7 @@ def _adopt_earlier_runs(client: SyncPrefectClient, workspace: Workspace) -> None
 
     A run that names another folder stays as it is, and the flow does not take it.
     """
-    for waiting in _runs(client, "SCHEDULED"):
+    for waiting in latest_runs(client, FLOW, ["SCHEDULED"]):
         if waiting.parameters.get("workspace") == str(workspace.root):
             kept = {name: value for name, value in waiting.parameters.items() if name != "workspace"}
             client.update_flow_run(waiting.id, parameters=kept)
@@ -181,16 +180,6 @@ def delete_altered(client: SyncPrefectClient, jobs: Sequence[Job]) -> None:
             found = client.read_deployment_by_name(f"{FLOW}/{_deployment_name(job)}")
             if found.pull_steps:
                 client.delete_deployment(found.id)
-
-
-def _runs(client: SyncPrefectClient, *states: str, **more: Any) -> list[FlowRun]:
-    """The server's runs of our flow in these states, the latest first. more: of Prefect's FlowRunFilter."""
-    return client.read_flow_runs(
-        flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": list(states)}}, **more}),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-        limit=200,
-    )
 
 
 def _job_of(workspace: Workspace, run: FlowRun) -> Job | None:

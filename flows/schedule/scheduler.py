@@ -62,13 +62,8 @@ def _lines(schedules: dict[Job, Schedule | None]) -> Iterator[str]:
         if schedule is None:
             yield f"{job.kind} {job.name}: no schedule; runs when started on Prefect's page"
             continue
-        then = (
-            "commits and pushes"
-            if schedule.push
-            else "commits"
-            if schedule.commit
-            else "keeps what it moved uncommitted"
-        )
+        kept = "commits" if schedule.commit else "keeps what it moved uncommitted"
+        then = "commits and pushes" if schedule.push else kept
         yield f"{job.kind} {job.name}: {schedule.cron} {schedule.timezone}, then {then}"
     if not schedules:
         yield "Nothing is live. `headrace new NAME --from FILE` adds something; restart the scheduler then."

@@ -11,6 +11,8 @@ from urllib.parse import quote
 from core.atomic_files import read_json
 from core.workspace import Job
 from pipelines.tasks import find_task
+from registry.promotion.card import baseline_line, interval
+from registry.promotion.gate import reason_line, shown
 
 if TYPE_CHECKING:
     from pipelines.search.ask.answer import Answer
@@ -41,8 +43,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     baselines = metrics.get("baselines", {})
     for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
         if isinstance(metrics[key], Mapping) and "value" in metrics[key]:
-            beside = [f"{name} {_number(each[key]['value'])}" for name, each in baselines.items() if key in each]
-            yield f"  {key:<18} {_interval(metrics[key]):<26} {', '.join(beside)}".rstrip()
+            beside = [f"{name} {shown(each[key]['value'])}" for name, each in baselines.items() if key in each]
+            yield f"  {key:<18} {interval(metrics[key], gap='  ') or 'no value':<26} {', '.join(beside)}".rstrip()
     if found.get("remark"):
         yield f"  {found['remark']}"
     if found.get("registered"):
@@ -116,7 +118,7 @@ def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
 def _reason_lines(reasons: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for reason in reasons:
         word = "passed" if reason["passed"] else "REFUSED"
-        yield f"    {word:<7} {reason['gate']}: {_number(reason['value'])}, bound {reason['bound']} ({reason['why']})"
+        yield f"    {word:<7} {reason_line(reason)}"
 
 
 def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
@@ -135,8 +137,6 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
 
 def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
     """The sentence to be said when a baseline is the better model."""
-    from registry.promotion.card import baseline_line
-
     primary = settings["evaluation"]["primary"]
     return baseline_line(metrics, primary, more_is_better=find_task(settings["task"]).metrics[primary])
 
@@ -144,13 +144,3 @@ def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
 def _read(job: Job, path: str) -> Any:
     file = job.folder / path
     return read_json(file) if file.exists() else None
-
-
-def _interval(metric: Mapping[str, Any]) -> str:
-    if metric.get("low") is None or metric.get("high") is None:
-        return _number(metric["value"])
-    return f"{_number(metric['value'])}  [{_number(metric['low'])}, {_number(metric['high'])}]"
-
-
-def _number(value: float | None) -> str:
-    return "no value" if value is None else f"{value:.4f}"

@@ -47,7 +47,7 @@ from pipelines.register.onnx_export import kept, variant
 from pipelines.tasks import find_task
 from registry.promotion import promotion
 from registry.promotion.card import Facts, baseline_line, card, with_signer
-from registry.promotion.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, with_trial
+from registry.promotion.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, reason_line, with_trial
 from registry.store import signing, versions
 from registry.store.connection import exclusive, server_name
 from registry.store.versions import Version
@@ -305,16 +305,16 @@ def _kept_files(job: Job, folder: Path, card_text: str) -> dict[str, Path]:
     write_json(folder / LOCK, lock_entries(job))
     if difference_to_head := patch(job.workspace.root):
         (folder / PATCH).write_text(difference_to_head, encoding="utf-8", errors="surrogateescape")
-    files = {name: job.folder / "evaluation" / name for name in _KEPT}
-    files |= {
+    files = {
+        **{name: job.folder / "evaluation" / name for name in _KEPT},
         versions.PROFILE: job.folder / "validated" / "profile.json",
         SETTINGS: job.folder / SETTINGS,
         RECIPE: job.settings_file,
         RECIPE_LOCK: job.lock_file,
         "requirements.lock": job.workspace.root / "requirements.lock",
         CODE: job.workspace.root / "data" / CODE,
+        **{name: folder / name for name in (CARD, LOCK, PATCH, RIVAL, SECTION)},
     }
-    files |= {name: folder / name for name in (CARD, LOCK, PATCH, RIVAL, SECTION)}
     return {name: path for name, path in files.items() if path.exists()}
 
 
@@ -347,9 +347,8 @@ def _receipt(subject: Subject, verdict: Verdict, version: Version | None) -> dic
 def _last_words(subject: Subject, receipt: Mapping[str, Any]) -> Iterator[str]:
     verdict = receipt["verdict"]
     for reason in verdict["reasons"]:
-        value = "no value" if reason["value"] is None else f"{reason['value']:.4f}"
         word = "passed" if reason["passed"] else f"REFUSED ({reason['outcome']})"
-        yield f"gate {word}: {reason['gate']} {value}, bound {reason['bound']} ({reason['why']})"
+        yield f"gate {word}: {reason_line(reason)}"
     more = subject.task.metrics[subject.primary]
     if remark := baseline_line(subject.metrics, subject.primary, more_is_better=more):
         yield remark

@@ -1,25 +1,19 @@
 """What can be learned: a folder a modality, a file a family, found by listing; parts/ is what several of them share.
 
-Importing a task is cheap: torch and the
-like are imported inside its methods, so that reading a recipe starts nothing heavy.
+Importing a task is cheap: torch and the like are imported inside its methods, so reading a recipe starts nothing heavy.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from pathlib import Path
 from typing import cast
 
-from core.errors import BadRequest
+from core.errors import BadRequest, near
 from core.tables.task import Task
 
 TASKS = Path(__file__).parent
 _SHARED = "parts"
-
-
-def task_names() -> list[str]:
-    return sorted(task_files())
 
 
 def task_files(folder: Path = TASKS) -> dict[str, Path]:
@@ -28,17 +22,10 @@ def task_files(folder: Path = TASKS) -> dict[str, Path]:
     return {path.stem: path for path in files if path.parent.name != _SHARED and path.stem[0] != "_"}
 
 
-def task_file(name: str) -> Path:
-    """The file of a task that there is."""
-    return task_files()[name]
-
-
 def find_task(name: str) -> Task:
     """The task of that name. Raises BadRequest when there is none, naming the nearest."""
     files = task_files()
     if name not in files:
-        names = sorted(files)
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise BadRequest(f"no task {name!r}.{hint} Allowed: {', '.join(names)} (the files of pipelines/tasks/).")
+        allowed = ", ".join(sorted(files))
+        raise BadRequest(f"no task {name!r}. {near(name, files)}Allowed: {allowed} (the files of pipelines/tasks/).")
     return cast(Task, importlib.import_module(f"pipelines.tasks.{files[name].parent.name}.{name}").TASK)

@@ -23,7 +23,7 @@ from core.weights.base_store import FOLDER, seal
 from core.weights.determinism import steady
 from core.workspace import Job
 from pipelines.bases import base_of
-from pipelines.tasks import find_task, task_file
+from pipelines.tasks import find_task, task_files
 from pipelines.train.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def training_key(job: Job, *, data: str, base: Base) -> str:
     import torch
 
     root, settings = Path(__file__).parents[2], job.settings
-    code = closure(root, Path(__file__), task_file(settings["task"]), boundary=BOUNDARY)
+    code = closure(root, Path(__file__), task_files()[settings["task"]], boundary=BOUNDARY)
     return sha256_json(
         {
             **{name: settings[name] for name in ("task", "model", "training", "compute")},

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.atomic_files import sha256_file
+from core.workspace import now
 from registry.cleanup.held_versions import bases_in
 from registry.cleanup.needed import Base
-from registry.promotion.journal import now
 from registry.store import signing
 from registry.store.connection import asking
 from registry.store.names import local_folder

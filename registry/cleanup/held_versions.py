@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.atomic_files import read_json
 from core.errors import BadRequest, HeadraceError
+from core.workspace import now
 from registry.cleanup.needed import Base, Held
 from registry.promotion import journal
 from registry.promotion.ledger import MOVES
@@ -71,7 +72,7 @@ def mark(held: Iterable[Held], var: Path) -> None:
     for each in held:
         if not each.freed:
             with asking(var) as client:
-                client.set_model_version_tag(each.name, each.version, versions.FREED, journal.now())
+                client.set_model_version_tag(each.name, each.version, versions.FREED, now())
 
 
 def unmark(held: Iterable[Held], var: Path) -> None:

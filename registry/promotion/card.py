@@ -139,13 +139,13 @@ def _metrics(facts: Facts) -> str:
     names = [name for name in facts.better if name in facts.metrics]
     baselines: Mapping[str, Any] = facts.metrics.get("baselines", {})
     rows = [
-        [_label(name, facts), *(_interval(each.get(name)) for each in (facts.metrics, *baselines.values()))]
+        [_label(name, facts), *(interval(each.get(name)) for each in (facts.metrics, *baselines.values()))]
         for name in names
     ]
     measured = table(["metric", "this model", *baselines], rows)
     lines = ["## Test split", "", *measured, "", "In brackets: 95 % bootstrap intervals."]
     for name, differences in facts.metrics.get("differences", {}).items():
-        shown = "; ".join(f"{metric} {_interval(value)}" for metric, value in sorted(differences.items()))
+        shown = "; ".join(f"{metric} {interval(value)}" for metric, value in sorted(differences.items()))
         lines.append(f"Paired difference to {name}: {shown}.")
     return "\n".join(lines)
 
@@ -155,7 +155,7 @@ def _slices(slices: Mapping[str, Any], primary: str) -> str:
     for column, values in sorted(slices.items()):
         for value, metrics in sorted(values.items()):
             count = metrics.get("rows")
-            rows.append([column, value, "" if count is None else str(count), _interval(metrics.get(primary))])
+            rows.append([column, value, "" if count is None else str(count), interval(metrics.get(primary))])
     if not rows:
         return ""
     shown, left = rows[:_MANY_SLICES], len(rows) - _MANY_SLICES
@@ -172,11 +172,12 @@ def _label(metric: str, facts: Facts) -> str:
     return f"**{metric}**{mark}" if metric == facts.primary else f"{metric}{mark}"
 
 
-def _interval(value: Any) -> str:
+def interval(value: Any, gap: str = " ") -> str:
+    """A metric's value and the ends of its interval, as far as they are known."""
     if not isinstance(value, Mapping) or value.get("value") is None:
         return ""
     low, high = value.get("low"), value.get("high")
-    return f"{value['value']:.4f}" + (f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")
+    return f"{value['value']:.4f}" + (f"{gap}[{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -74,12 +74,20 @@ class Reason:
         return self.outcome == "passed"
 
     def __str__(self) -> str:
-        value = "no value" if self.value is None else f"{self.value:.4f}"
-        word = "passed" if self.passed else self.outcome.upper()
-        return f"{word}  {self.gate}: {value}, bound {self.bound} ({self.why})"
+        return f"{'passed' if self.passed else self.outcome.upper()}  {reason_line(asdict(self))}"
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
+
+
+def reason_line(reason: Mapping[str, Any]) -> str:
+    """A reason as a receipt holds it, in words."""
+    return f"{reason['gate']}: {shown(reason['value'])}, bound {reason['bound']} ({reason['why']})"
+
+
+def shown(value: float | None) -> str:
+    """Four decimals, wherever a person reads a metric."""
+    return "no value" if value is None else f"{value:.4f}"
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ at once find out by reading again, and the later one goes behind the earlier.
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -83,19 +81,6 @@ def settled(client: MlflowClient, model: str) -> None:
     head = _head_of(client, model)
     if head is not None and not head.settled:
         client.set_registered_model_tag(model, HEAD_TAG, str(replace(head, settled=True)))
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def somebody() -> str:
-    """Who runs this process, as far as the machine knows."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def short(reasons: Sequence[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import GATE_REFUSED, BadData, BadRequest, HeadraceError
+from core.workspace import now, somebody
 from registry.promotion import journal
 from registry.promotion.card import shortened, with_forced
 from registry.promotion.gate import Verdict
@@ -205,7 +206,7 @@ def record(
 ) -> Entry:
     """Add an entry about a version to the ledger. Call it inside exclusive()."""
     entry = Entry(
-        model=version.name, number=0, at=journal.now(), who=grounds.who or journal.somebody(), action=action,
+        model=version.name, number=0, at=now(), who=grounds.who or somebody(), action=action,
         before=chain.champion, to=version.version, model_hash=version.model_hash,
         evidence=version.tags.get(versions.EVIDENCE_HASH), forced=grounds.forced, why=journal.short(grounds.why),
         acknowledged=journal.short(chain.faults),
@@ -225,7 +226,7 @@ def _put_back(
     subject = found[asked] if asked is not None else found[str(chain.champion)]
     record(client, var, subject, chain, "refused", Grounds(why, _SOMEBODY))
     if asked is not None:
-        client.set_model_version_tag(subject.name, asked, REFUSED, f"{journal.now()}\n" + "\n".join(why))
+        client.set_model_version_tag(subject.name, asked, REFUSED, f"{now()}\n" + "\n".join(why))
     if chain.champion in found:
         client.set_registered_model_alias(subject.name, versions.CHAMPION, chain.champion)
     else:

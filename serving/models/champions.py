@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import HeadraceError, Outage
+from core.workspace import now
 from registry.promotion.promotion import Judge, settle
 from registry.store.overview import Standing, standings
 from registry.store.versions import resolve
@@ -127,7 +127,7 @@ class Champions:
         before = self.serving.get(name)
         if before is not None and before.loaded.version.model_id == version.model_id:
             return
-        champion = Champion(load_version(version, self._var), datetime.now(UTC).isoformat(timespec="milliseconds"))
+        champion = Champion(load_version(version, self._var), now())
         self.serving = {**self.serving, name: champion}
         by = " by ONNX" if champion.loaded.engine == "onnx" else ""
         self._say(f"{name}: version {version.version} answers{by}" + (f", {_version(before)} before" if before else ""))

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import socket
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from core.atomic_files import make_folder
-from core.workspace import Workspace
+from core.workspace import Workspace, now, somebody
 
 What = Literal["published", "refused", "rolled back"]
 
 
 def record(workspace: Workspace, index: str, what: What, before: str | None, version: str | None) -> None:
     """One line, on disk before this returns. before: the live release until then; version: the one that it is about."""
-    entry = {
-        "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "what": what, "from": before, "to": version,
-        "who": f"{_user()}@{socket.gethostname()}",
-    }  # fmt: skip
+    entry = {"at": now(), "what": what, "from": before, "to": version, "who": somebody()}
     path = _path(workspace, index)
     make_folder(path.parent)
     with path.open("a", encoding="utf-8") as file:
@@ -44,10 +38,3 @@ def entries(workspace: Workspace, index: str) -> list[dict[str, Any]]:
 
 def _path(workspace: Workspace, index: str) -> Path:
     return workspace.var / "releases" / f"{index}.jsonl"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no such user on this machine, as in a container
-        return "unknown"

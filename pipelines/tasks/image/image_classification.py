@@ -47,13 +47,11 @@ class Options(Section):
     flip: Annotated[bool, Field(description="show half of the training pictures mirrored; wrong for letters")] = False
 
 
-class ImageClassification:
+class ImageClassification(classification.Labelled):
     contract = Contract(
         columns={"path": Column("media"), "label": Column("category")}, content="path", label="label", media="image"
     )
     methods: Sequence[Method] = ("pretrain", "full")
-    metrics = classification.METRICS
-    primary = "accuracy"
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
 
@@ -87,7 +85,7 @@ class ImageClassification:
         return pa.table(
             {
                 "pixels": pa.FixedSizeListArray.from_arrays(flat, pixels[0].size),
-                "labels": pa.array(classification.truth(rows, folder)["label"]),
+                "labels": pa.array(self.truth(rows, folder=folder)["label"]),
             }
         )
 
@@ -126,9 +124,6 @@ class ImageClassification:
 
         return collate
 
-    def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-        return classification.validation(logits, labels)
-
     def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
         from safetensors.torch import save_file
 
@@ -151,16 +146,10 @@ class ImageClassification:
             module.eval(), picture=read_json(folder / _PICTURE), labels=classification.read_labels(folder)
         )
 
-    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
-        return classification.truth(rows, folder)
-
-    def score(self, predictions: Predictions) -> dict[str, float]:
-        return classification.score(predictions)
-
     def baselines(
         self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
-        labels, classes = classification.truth(train, folder)["label"], len(classification.read_labels(folder))
+        labels, classes = self.truth(train, folder=folder)["label"], len(classification.read_labels(folder))
         picture = read_json(folder / _PICTURE)
         picture["size"] = min(BASELINE_SIDE, picture["size"])
         seen, asked = (_pixels(rows["path"].tolist(), media, picture) for rows in (train, test))
@@ -168,12 +157,6 @@ class ImageClassification:
             "majority": classification.majority(labels, len(test), classes=classes),
             "pixels": _logistic(seen, labels, asked, classes=classes),
         }
-
-    def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
-        return {"probabilities": classification.read_labels(folder)}
-
-    def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
-        classification.plots(predictions, folder=folder, names=classification.read_labels(prepared))
 
     def _config(self, base: Base, folder: Path) -> Any:
         """The network's configuration. Raises BadRequest where base, pictures and labels do not fit each other."""

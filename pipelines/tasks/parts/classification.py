@@ -23,6 +23,28 @@ _LABELS = "labels.json"
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+class Labelled:
+    """What a task says whose answer is one label of a fixed set; core/tables/task.py says what each is."""
+
+    metrics = METRICS
+    primary = "accuracy"
+
+    def validation(self, logits: Array, labels: Array) -> dict[str, float]:
+        return {"accuracy": float((logits.argmax(axis=-1) == labels).mean())}
+
+    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
+        return {"label": label_numbers(rows["label"], read_labels(folder))}
+
+    def score(self, predictions: Predictions) -> dict[str, float]:
+        return score(predictions)
+
+    def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
+        return {"probabilities": read_labels(folder)}
+
+    def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
+        plots(predictions, folder=folder, names=read_labels(prepared))
+
+
 def write_labels(labels: pd.Series[str], folder: Path) -> list[str]:
     """Number the labels that occur, in the order of their names. Raises BadData when there is only one."""
     names = sorted(labels.astype(str).unique())
@@ -49,10 +71,6 @@ def label_numbers(labels: pd.Series[str], names: Sequence[str]) -> Array:
             f"Known: {', '.join(names)}. Set data.split.stratify, or bring more rows of that label."
         )
     return np.asarray(numbers, dtype=np.int64)
-
-
-def truth(rows: pd.DataFrame, folder: Path) -> Predictions:
-    return {"label": label_numbers(rows["label"], read_labels(folder))}
 
 
 def softmax(logits: Array) -> Array:
@@ -84,11 +102,6 @@ def score(predictions: Predictions) -> dict[str, float]:
         "log_loss": log_loss(probabilities, label),
         "calibration_error": _calibration_error(probabilities.max(axis=1), right),
     }
-
-
-def validation(logits: Array, labels: Array) -> dict[str, float]:
-    """What a pass over the validation rows says beside the loss."""
-    return {"accuracy": float((logits.argmax(axis=-1) == labels).mean())}
 
 
 def log_loss(probabilities: Array, label: Array) -> float:

@@ -47,11 +47,9 @@ class Options(Section):
     ] = 8000
 
 
-class TextClassification:
+class TextClassification(classification.Labelled):
     contract = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")
     methods: Sequence[Method] = ("pretrain", "full", "lora", "transfer")
-    metrics = classification.METRICS
-    primary = "accuracy"
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
 
@@ -87,7 +85,7 @@ class TextClassification:
             {
                 "input_ids": pa.array(inputs, pa.list_(pa.int32())),
                 _LENGTH: pa.array(np.array([len(ids) for ids in inputs], dtype=np.int32)),
-                "labels": pa.array(classification.truth(rows, folder)["label"]),
+                "labels": pa.array(self.truth(rows, folder=folder)["label"]),
             }
         )
 
@@ -137,9 +135,6 @@ class TextClassification:
 
         return collate
 
-    def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-        return classification.validation(logits, labels)
-
     def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
         from pipelines.tasks.parts import pooled_classifier
 
@@ -157,27 +152,14 @@ class TextClassification:
         tokenizer = tokens.read(base or folder, max_tokens=read_json(folder / _OPTIONS)["max_tokens"])
         return TextPredictor(module, tokenizer=tokenizer, pad=tokens.pad_id(tokenizer, folder), labels=labels)
 
-    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
-        return classification.truth(rows, folder)
-
-    def score(self, predictions: Predictions) -> dict[str, float]:
-        return classification.score(predictions)
-
     def baselines(
         self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
     ) -> Mapping[str, Predictions]:
-        labels = classification.truth(train, folder)["label"]
-        classes = len(classification.read_labels(folder))
+        labels, classes = self.truth(train, folder=folder)["label"], len(classification.read_labels(folder))
         return {
             "majority": classification.majority(labels, len(test), classes=classes),
             "tfidf": _tfidf(train["text"].tolist(), labels, test["text"].tolist()),
         }
-
-    def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
-        return {"probabilities": classification.read_labels(folder)}
-
-    def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
-        classification.plots(predictions, folder=folder, names=classification.read_labels(prepared))
 
     def _config(self, base: Base, folder: Path) -> Any:
         """The encoder's configuration; raises BadRequest where base, tokenizer and options do not fit each other."""

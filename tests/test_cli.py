@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from typer.main import get_command
 
 from flows.cli.command import app
 from serving.http.api_keys import Keys
-from tests.conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace
+from tests.conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace, make_tiny
+from tests.warm import warm
 
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -25,22 +28,28 @@ def test_the_verbs_are_those_of_the_interface() -> None:
     ]  # fmt: skip
 
 
-def helped(*arguments: str) -> tuple[str, set[str]]:
-    """What a command line prints, and the modules that it loads."""
+@pytest.fixture(scope="module")
+def helped() -> dict[str, tuple[str, set[str]]]:
+    """What each verb's help prints, and the modules that it loads: a fork each of one interpreter with the command."""
     code = (
-        "import sys\nfrom flows.cli import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "print('@', *sys.modules, file=sys.stderr)"
+        "import contextlib, io, json, os, sys\nfrom flows.cli import main\nimport flows.cli.command\n"
+        "for verb in ('', *sys.argv[1:]):\n"
+        "    if (pid := os.fork()) == 0:\n"
+        "        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):\n"
+        "            main([*filter(None, [verb]), '--help'])\n"
+        "        os.write(1, json.dumps([verb, said.getvalue(), [*sys.modules]]).encode() + b'\\n')\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return done.stdout, set(done.stderr.rpartition("@ ")[2].split())
+    done = subprocess.run([sys.executable, "-c", code, *VERBS], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return {verb: (said, set(modules)) for verb, said, modules in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.parametrize("verb", [None, *VERBS])
-def test_help_has_an_example_and_loads_nothing_but_the_command(verb: str | None) -> None:
-    said, modules = helped(*([verb] if verb else []), "--help")
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_has_an_example_and_loads_nothing_but_the_command(
+    verb: str, helped: dict[str, tuple[str, set[str]]]
+) -> None:
+    said, modules = helped[verb]
     if verb:
         assert f"Example: headrace {verb}" in said
         assert "--json" in said or verb == "schedule"
@@ -54,14 +63,24 @@ def test_help_has_an_example_and_loads_nothing_but_the_command(verb: str | None)
 
 
 @pytest.mark.parametrize("verb", ["run", "index", "status", "check", "lock", "stop"])
-def test_outside_a_workspace(tmp_path: Path, workspace: Workspace, verb: str) -> None:
+def test_outside_a_workspace(tmp_path: Path, verb: str) -> None:
+    env = warm({**os.environ, "PYTHONPATH": str(ROOT)})
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", verb], cwd=tmp_path, env=workspace.env, capture_output=True, text=True
+        [sys.executable, "-m", "flows.cli", verb], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"headrace: {tmp_path} is not inside a Headrace workspace")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A workspace for what changes nothing in it."""
+    made = make_tiny(tmp_path_factory.mktemp("untouched") / "workspace")
+    before = made.hashes("recipes") | made.hashes("indexes") | made.hashes("data/models")
+    yield made
+    assert made.hashes("recipes") | made.hashes("indexes") | made.hashes("data/models") == before
 
 
 @pytest.mark.parametrize(
@@ -79,16 +98,16 @@ def test_outside_a_workspace(tmp_path: Path, workspace: Workspace, verb: str) ->
         (["answer", "tiny", "what?"], "no index is named 'tiny'"),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_2(tiny: Workspace, arguments: list[str], message: str) -> None:
-    done = tiny.headrace(*arguments)
+def test_a_mistake_is_one_message_and_exit_2(untouched: Workspace, arguments: list[str], message: str) -> None:
+    done = untouched.headrace(*arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_a_mistake_with_json_is_a_document_too(tiny: Workspace) -> None:
-    done = tiny.headrace("status", "tny", "--json")
+def test_a_mistake_with_json_is_a_document_too(untouched: Workspace) -> None:
+    done = untouched.headrace("status", "tny", "--json")
     assert done.returncode == 2
     error = json.loads(done.stdout)["error"]
     assert error["exit_code"] == 2
@@ -99,8 +118,8 @@ def test_a_mistake_with_json_is_a_document_too(tiny: Workspace) -> None:
     "arguments",
     [["rnu"], ["run", "--frce", "x"], ["new", "x"], ["query"], ["check", "--schema", "x"], ["serve", "--new-key", "x"]],
 )
-def test_a_command_line_that_is_none(tiny: Workspace, arguments: list[str]) -> None:
-    done = tiny.headrace(*arguments)
+def test_a_command_line_that_is_none(untouched: Workspace, arguments: list[str]) -> None:
+    done = untouched.headrace(*arguments)
     assert done.returncode == 2
     assert "Error: " in done.stderr
     assert "Traceback" not in done.stderr

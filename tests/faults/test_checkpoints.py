@@ -73,6 +73,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]
             weights_after(Checkpoints(folder / "cut"), folder, cut)
     assert sorted(path.name for path in (folder / "cut").iterdir()) == ["step-00000005", "step-00000006"]
     assert sorted(path.stem for path in (folder / "cut/step-00000006").iterdir()) == sorted(FILES)
+    shutil.copytree(folder / "cut/step-00000005", folder / "before/step-00000005")
     return folder / "cut", right
 
 
@@ -99,14 +100,31 @@ DAMAGES |= {"zeroed": zeroed, "a flipped bit": flipped, "removed": Path.unlink}
 def test_a_damaged_newest_checkpoint_is_passed_over(
     interrupted: tuple[Path, Tensor], file: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cut, right = interrupted
-    shutil.copytree(cut, tmp_path / "checkpoints")
-    [damaged] = (tmp_path / "checkpoints/step-00000006").glob(f"{file}.*")
-    DAMAGES[damage](damaged)
-    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints"), tmp_path), right)
-    said = capsys.readouterr().err
-    assert "step-00000006 is passed over: " in said
-    assert "going on after step 5 of 8" in said
+    """And what the one before it says is read in its place, every byte of it."""
+    whole = Checkpoints(interrupted[0].with_name("before")).newest()
+    found = damaged(interrupted[0], file, damage, tmp_path).newest()
+    assert found is not None and whole is not None
+    assert (found.step, found.state, found.tensors.keys()) == (5, whole.state, whole.tensors.keys())
+    for name, tensors in whole.tensors.items():
+        assert all(torch.equal(found.tensors[name][key], tensor) for key, tensor in tensors.items())
+    assert "step-00000006 is passed over: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_training_goes_on_from_the_one_before(
+    interrupted: tuple[Path, Tensor], file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = damaged(interrupted[0], file, "a flipped bit", tmp_path)
+    assert torch.equal(weights_after(checkpoints, tmp_path), interrupted[1])
+    assert "going on after step 5 of 8" in capsys.readouterr().err
+
+
+def damaged(cut: Path, file: str, damage: str, into: Path) -> Checkpoints:
+    """A copy of the checkpoints in which a file of the newest one is damaged."""
+    shutil.copytree(cut, into / "checkpoints")
+    [path] = (into / "checkpoints/step-00000006").glob(f"{file}.*")
+    DAMAGES[damage](path)
+    return Checkpoints(into / "checkpoints")
 
 
 def test_with_every_checkpoint_damaged_it_starts_over(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.workspace import Workspace
-from tests.prefect_server import give_prefect_database
+from tests.prefect_server import give_prefect_database, prefect_server
 from tests.warm import warm
 
 # prepare -> left, right -> join, for each recipe; load for each index. `left` keeps only the first letter of its input.
@@ -119,13 +119,14 @@ class TinyGraph:
         return done.stdout.strip()
 
     def start_run(self, *names: str, kind: str = "recipe") -> subprocess.Popen[str]:
-        """`headrace run` in a process of its own; prints the outcome as JSON."""
+        """`headrace run` in a process of its own, at the suite's Prefect server; prints the outcome as JSON."""
         code = (
             "import json, sys; from dataclasses import asdict; from pathlib import Path; "
             "from flows.run.run import run; from core.workspace import Workspace; "
             f"outcome = run(Workspace(Path.cwd()), {kind!r}, {list(names)!r}); "
             "print(json.dumps(asdict(outcome))); sys.exit(outcome.exit_code)"
         )
+        prefect_server()
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         return subprocess.Popen(
             [sys.executable, "-c", code], cwd=self.root, env=env, text=True,

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
+from tests.prefect_server import with_server
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +148,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """One workspace with two live recipes that have run well once."""
     made = make_workspace(tmp_path_factory.mktemp("bad") / "workspace")
+    made.env |= with_server()
     handler = functools.partial(Quiet, directory=str(made.root))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

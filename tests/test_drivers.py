@@ -22,6 +22,7 @@ from core.workspace import Workspace as Places
 from flows.catalog.stale_code import with_files
 from flows.graph.graph import Graph, behind, select
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_tiny
+from tests.prefect_server import with_server
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +34,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory):
     """Two clones of one state: the first driven by headrace, the second by DVC."""
     folder = tmp_path_factory.mktemp("drivers")
     by_headrace, by_dvc = make_tiny(folder / "a"), make_tiny(folder / "b")
+    by_headrace.env |= with_server()
     done = by_headrace.headrace("run")
     assert done.returncode == 0, done.stdout + done.stderr
     done = by_dvc.dvc("repro")
@@ -234,6 +236,7 @@ def test_an_experiment_registers_nothing(pair) -> None:
 def test_eight_at_once(tmp_path: Path) -> None:
     """None does a stage twice, none corrupts another, the runs wait rather than fail, one new version."""
     workspace = make_tiny(tmp_path / "workspace")
+    workspace.env |= with_server()
     try:
         results: list[subprocess.CompletedProcess[str]] = []
         commands = [("flows.cli", "run", "--json")] * 7 + [("dvc", "repro")]

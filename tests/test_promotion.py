@@ -17,6 +17,7 @@ from registry.promotion.ledger import champion
 from registry.store import versions
 from registry.store.connection import connect
 from tests.conftest import TINY_RECIPE, Workspace, make_tiny
+from tests.prefect_server import with_server
 from tests.tiny_graph import until
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     nobody is champion. A remote holds the data.
     """
     made = make_tiny(tmp_path_factory.mktemp("promotion") / "workspace")
+    made.env |= with_server()
     made.dvc("remote", "add", "-q", "-d", "store", str(made.root.parent / "store"))
     made.dvc("config", "core.autostage", "false")
     made.git("add", "-A")

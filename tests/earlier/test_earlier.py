@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CODE, ROOT, Workspace
-from tests.prefect_server import give_prefect_database
+from tests.prefect_server import with_server
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
             shutil.copy(ROOT / name, made.path(name))
     made.git("add", *CODE)
     made.git("commit", "-qm", "today's code")
-    give_prefect_database(made.root)
+    made.env |= with_server()
     yield made
     made.headrace("stop")
 

@@ -19,6 +19,7 @@ import pytest
 from tests.conftest import TINY_RECIPE, Workspace, make_tiny
 from tests.faults.short import search
 from tests.faults.trainings import MOMENTS, SUBJECTS, planned
+from tests.prefect_server import with_server
 from tests.tiny_graph import until
 
 pytestmark = pytest.mark.slow
@@ -68,6 +69,7 @@ def copy(made: Workspace, root: Path) -> Workspace:
 @pytest.fixture
 def workspace(prepared: tuple[Workspace, dict[str, str]], tmp_path: Path) -> Iterator[Workspace]:
     made = copy(prepared[0], tmp_path / "w")
+    made.env |= with_server()
     yield made
     made.headrace("stop")
 

@@ -55,7 +55,6 @@ def test_a_worker_pulls_runs_commits_and_pushes(tiny: Workspace) -> None:
         line = command.replace("film-reviews", "tiny").split()
         done = tiny.run(*line, timeout=300)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    assert "Completed" in done.stdout + done.stderr
     pushed = subprocess.run(
         ["git", "show", "--name-only", "--format=%s", "main"],
         cwd=origin(tiny),

@@ -131,21 +131,8 @@ class Workspace:
 def make_workspace(root: Path) -> Workspace:
     """A git and DVC repository with this project's code and no recipe."""
     root.mkdir(parents=True)
-    for name in CODE:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name)
-        else:
-            shutil.copy(source, root / name)
-    others = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")  # of the suite's server: this has its own
-    env = {
-        **{key: value for key, value in os.environ.items() if key not in others},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(root),
-        "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
-        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
-    }  # fmt: skip
-    workspace = Workspace(root, env)
+    copy_code(root)
+    workspace = Workspace(root, environment(root))
     workspace.live()
     give_prefect_database(root)
     workspace.git("init", "-q", "-b", "main")
@@ -153,6 +140,28 @@ def make_workspace(root: Path) -> Workspace:
     workspace.git("add", "-A")
     workspace.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start")
     return workspace
+
+
+def copy_code(root: Path) -> None:
+    """This project's code, as it stands here."""
+    for name in CODE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name)
+        else:
+            shutil.copy(source, root / name)
+
+
+def environment(root: Path) -> dict[str, str]:
+    """What commands in a workspace see: its own code, somebody who commits, no server of the suite's."""
+    others = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")
+    return {
+        **{key: value for key, value in os.environ.items() if key not in others},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(root),
+        "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+    }  # fmt: skip
 
 
 @pytest.fixture

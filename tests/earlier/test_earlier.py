@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CODE, ROOT, Workspace
+from tests.conftest import CODE, Workspace, copy_code, environment
 from tests.prefect_server import with_server
 
 pytestmark = pytest.mark.slow
@@ -37,11 +35,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     made = _unpacked(tmp_path_factory.mktemp("earlier") / "workspace")
     for name in OLD_CODE:
         shutil.rmtree(made.path(name))
-    for name in CODE:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, made.path(name))
-        else:
-            shutil.copy(ROOT / name, made.path(name))
+    copy_code(made.root)
     made.git("add", *CODE)
     made.git("commit", "-qm", "today's code")
     made.env |= with_server()
@@ -53,14 +47,7 @@ def _unpacked(root: Path) -> Workspace:
     """The workspace at its commit, moved to `root`."""
     with tarfile.open(PACKED) as packed:
         packed.extractall(root, filter="data")
-    env = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(root),
-        "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
-        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
-    }  # fmt: skip
-    made = Workspace(root, env)
+    made = Workspace(root, environment(root))
     made.git("checkout", "-q", "HEAD", "--", *OLD_CODE)
     with closing(sqlite3.connect(root / "var/mlflow/mlflow.db")) as store, store:
         for table, column in LOCATIONS.items():

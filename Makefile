@@ -16,10 +16,10 @@ run: install  ## the default recipe and the default index, end to end, and one q
 	$(BIN)/headrace query bbc-news "$(QUESTION)" -k 3
 
 test: install debian  ## the whole suite
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 quick: install  ## the part that takes minutes, not tens of them
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 walk: install  ## every command block of the README, typed in order where `make run` was run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.walk

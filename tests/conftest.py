@@ -20,7 +20,7 @@ import pytest
 
 from flows.cleanup.var_folders import PLACES
 from tests.prefect_server import give_prefect_database
-from tests.warm import FOLDER, SUITE, warm
+from tests.warm import FOLDER, SUITE, warm, warm_here
 
 ROOT = Path(__file__).parents[1]
 CODE = ("core", "flows", "pipelines", "registry", "serving", "dvc.yaml", "pyproject.toml", ".gitignore", ".dvcignore")
@@ -65,6 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in CODE:  # workspaces get the compiled files with the others, so that no process compiles them again
             if (ROOT / name).is_dir():
                 compileall.compile_dir(ROOT / name, quiet=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that who ends first has short ones left to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -168,6 +174,14 @@ def environment(root: Path) -> dict[str, str]:
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     """A workspace of the test's own, with no recipe; its servers are ended afterwards."""
     yield from _ended(make_workspace(tmp_path / "workspace"))
+
+
+@pytest.fixture(scope="module")
+def warm_children() -> Iterator[None]:
+    """Workers, stages and trials that a module's tests start from code in this process are forked, not started."""
+    with pytest.MonkeyPatch.context() as patch:
+        warm_here(patch)
+        yield
 
 
 def _ended(made: Workspace) -> Iterator[Workspace]:

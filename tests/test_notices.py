@@ -126,7 +126,7 @@ def test_what_is_no_address_is_said_and_stops_nothing(
 def test_a_real_run_tells(inbox: Inbox, tmp_path: Path) -> None:
     tiny = make_tiny_graph(tmp_path / "w")
     tiny.order("left@a", exit=3)
-    process = tiny.start_run("a")
+    process = tiny.start_run("a", forked=True)
     process.communicate(timeout=120)
     assert process.returncode == 3
     assert [message["title"] for message in inbox.messages] == ["Headrace: recipe a failed"]

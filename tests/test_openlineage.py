@@ -52,7 +52,7 @@ def test_each_stage_starts_and_ends_with_what_it_read_and_made(collector: Events
     prefect_server()
     tiny = make_tiny_graph(tmp_path / "w")
     tiny.order("join@a", exit=3)
-    failed = tiny.start_run("a")
+    failed = tiny.start_run("a", forked=True)
     failed.communicate(timeout=240)
     assert failed.returncode != 0
     stages = ["prepare@a", "left@a", "right@a"]

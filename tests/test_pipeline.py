@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from flows.run.run import run
 from flows.servers.turns import holder
 from tests.prefect_server import prefect_server
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_children")]
 ALL = ["prepare@a", "left@a", "right@a", "join@a"]
 QUICK = Patience(stage_timeout_s=60, retries=2, first_delay_s=0.1)
 
@@ -104,7 +104,7 @@ def test_what_dvc_did_is_not_done_again_and_needs_no_prefect(tiny: TinyGraph) ->
         "print([name for name in ('prefect', 'mlflow', 'torch') if name in sys.modules])"
     )
     env = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tiny.root, env=env, capture_output=True, text=True)
+    done = subprocess.run([PYTHON, "-c", code], cwd=tiny.root, env=env, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
     assert "nothing to do" in done.stderr
     assert tiny.ran() == []
@@ -306,7 +306,7 @@ def test_the_second_run_waits_and_says_for_what(tiny: TinyGraph) -> None:
 
 def test_runs_and_a_bare_dvc_at_once_do_nothing_twice(tmp_path: Path) -> None:
     tiny = make_tiny_graph(tmp_path / "w", recipes=("a", "b"))
-    runs = [tiny.start_run(*names) for names in (("a",), ("b", "a"), (), ("a", "b"))]
+    runs = [tiny.start_run(*names, forked=True) for names in (("a",), ("b", "a"), (), ("a", "b"))]
     bare = threading.Thread(target=tiny.dvc, args=("repro",))
     bare.start()
     for each in runs:

@@ -35,7 +35,7 @@ from registry.version.onnx_choice import CLOSE, GRAPH, unfit
 from tests.conftest import TINY_RECIPE, film_rows, make_workspace
 from tests.small_model import aliases, ask
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_children")]
 
 GATES = """\
 gates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from registry.version.runs import Candidate
 from tests.conftest import ROOT
 from tests.faults.mlflow_server import Server
 from tests.small_model import TEXTS, aliases, ask, candidate, make_small_model, trusting
+from tests.warm import warm
 
 Make = Callable[..., Candidate]
 
@@ -411,7 +413,10 @@ def test_registering_from_several_processes_makes_one_version(tmp_path: Path, mo
     (tmp_path / "evidence").mkdir()
     command = [sys.executable, "-c", code, str(models[0]), str(tmp_path / "evidence"), str(tmp_path / "var")]
     started = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen(
+            command, cwd=ROOT, env=warm(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
     ]
     said = [process.communicate(timeout=300) for process in started]
     assert [out for out, _ in said] == ["1\n"] * 3, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from registry.store import tracking
 from registry.store.connection import connect
 from registry.store.tracking import Dataset, TrainingRun, training_run
 from tests.conftest import ROOT
+from tests.warm import warm
 
 DATA = Dataset("films", "d" * 64, "data/models/films/prepared")
 
@@ -131,7 +133,9 @@ def test_several_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "var")]
     started = [
-        subprocess.Popen([*command, key], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, key], cwd=ROOT, env=warm(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for key in "abc"
     ]
     said = [process.communicate(timeout=120) for process in started]

@@ -31,6 +31,7 @@ from core.tables.split import side
 from core.workspace import Job, Kind, Workspace
 from pipelines.validate.drift import make_profile
 from pipelines.validate.validate import run
+from tests.warm import warm
 
 ROOT = Path(__file__).parents[1]
 TEXTS = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")
@@ -146,7 +147,7 @@ def stage(tmp_path: Path) -> Stage:
 def command(stage: Stage) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pipelines.validate", "tickets", *(["--index"] if stage.kind == "index" else [])],
-        cwd=stage.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+        cwd=stage.root, env=warm({**os.environ, "PYTHONPATH": str(ROOT)}), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 

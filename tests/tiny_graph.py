@@ -14,7 +14,7 @@ from typing import Any
 
 from core.workspace import Workspace
 from tests.prefect_server import give_prefect_database, prefect_server
-from tests.warm import warm
+from tests.warm import PYTHON, warm
 
 # prepare -> left, right -> join, for each recipe; load for each index. `left` keeps only the first letter of its input.
 _STAGE = """\
@@ -118,8 +118,11 @@ class TinyGraph:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def start_run(self, *names: str, kind: str = "recipe") -> subprocess.Popen[str]:
-        """`headrace run` in a process of its own, at the suite's Prefect server; prints the outcome as JSON."""
+    def start_run(self, *names: str, kind: str = "recipe", forked: bool = False) -> subprocess.Popen[str]:
+        """`headrace run` in a process of its own, at the suite's Prefect server; prints the outcome as JSON.
+
+        forked: by tests/warm, for who asks nothing of the process itself.
+        """
         code = (
             "import json, sys; from dataclasses import asdict; from pathlib import Path; "
             "from flows.run.run import run; from core.workspace import Workspace; "
@@ -129,7 +132,7 @@ class TinyGraph:
         prefect_server()
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         return subprocess.Popen(
-            [sys.executable, "-c", code], cwd=self.root, env=env, text=True,
+            [PYTHON, "-c", code], cwd=self.root, env=warm(env) if forked else env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 

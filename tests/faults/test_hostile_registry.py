@@ -24,6 +24,7 @@ from registry.version.pyfunc import load_answerer
 from tests.conftest import ROOT
 from tests.faults.hostile import code, pickled
 from tests.small_model import candidate, make_small_model
+from tests.warm import warm
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predict(home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", "predict", "films", "a moving film"],
-        cwd=home, env={**os.environ, "PYTHONPATH": str(ROOT)}, input="yes\n" * 9, capture_output=True, text=True,
+        cwd=home, env=warm({**os.environ, "PYTHONPATH": str(ROOT)}), input="yes\n" * 9, capture_output=True, text=True,
     )  # fmt: skip
 
 

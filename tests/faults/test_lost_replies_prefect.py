@@ -24,6 +24,7 @@ from tests.conftest import ROOT, Workspace
 from tests.faults.proxy import Proxy
 from tests.prefect_server import prefect_server, with_server
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
+from tests.warm import warm
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +102,7 @@ def start(graph: TinyGraph, api: str | None) -> subprocess.Popen[str]:
     env = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     env |= {"PYTHONPATH": str(ROOT), **({"PREFECT_API_URL": api} if api else {})}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", _HEADRACE_RUN], cwd=graph.root, env=env, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen([sys.executable, "-c", _HEADRACE_RUN], cwd=graph.root, env=warm(env), text=True, **pipes)  # type: ignore[call-overload,no-any-return]
 
 
 def run(graph: TinyGraph, api: str) -> tuple[int, str]:

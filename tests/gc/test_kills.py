@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from registry.store.connection import connect
 from tests.conftest import ROOT
 from tests.gc.world import MODEL, SLOWLY, World, free, gc_process, loads, waiting_gc
 from tests.tiny_graph import TinyGraph
+from tests.warm import warm
 
 
 @pytest.mark.slow
@@ -52,7 +54,7 @@ def test_killed_in_the_middle_a_second_one_ends_the_work(world: World, after: in
         "Path.unlink = lambda path, **how: ('cache/files' in str(path) and count(), unlink(path, **how))"
     )
     command = gc_process(world.root, before=die)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=warm(os.environ), capture_output=True, text=True, timeout=120)
     assert done.returncode == 9, done.stderr
     assert loads(world, "3")
     assert not loads(world, "1"), "it is marked before the first file goes"
@@ -84,7 +86,9 @@ def test_two_at_once_the_second_waits(world: World) -> None:
     pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     first = subprocess.Popen(gc_process(world.root, before=SLOWLY), **pipes)  # type: ignore[call-overload]
     assert first.stdout.readline() == "at it\n"
-    second = subprocess.run(gc_process(world.root), cwd=ROOT, capture_output=True, text=True, timeout=120)
+    second = subprocess.run(
+        gc_process(world.root), cwd=ROOT, env=warm(os.environ), capture_output=True, text=True, timeout=120
+    )
     assert int(first.communicate(timeout=60)[0]) > 0
     assert second.stdout == "0\n", second.stderr
     assert f"waiting for process {first.pid} (`headrace gc`, since " in second.stderr

@@ -20,6 +20,7 @@ from registry.store.connection import connect, server_name
 from tests.conftest import ROOT
 from tests.gc.world import DAY_S, MODEL, World, free, hashes, lay_about, loads
 from tests.tiny_graph import TinyGraph
+from tests.warm import warm
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_go(world: World) -> None:
 
 @pytest.mark.slow
 def test_the_command(world: World) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = warm({**os.environ, "PYTHONPATH": str(ROOT)})
     world.train(0)
     world.train(1)
 

@@ -39,6 +39,7 @@ from registry.version import register_version
 from tests.conftest import ROOT
 from tests.small_model import candidate, make_small_adapters
 from tests.tiny_graph import TinyGraph
+from tests.warm import warm
 
 MODEL = "films"  # as the recipe `a` registers it
 DIM = 4
@@ -231,7 +232,9 @@ def cached(world: TinyGraph, content: str) -> Path:
 
 
 def waiting_gc(tiny: TinyGraph) -> subprocess.Popen[str]:
-    return subprocess.Popen(gc_process(tiny.root), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        gc_process(tiny.root), cwd=ROOT, env=warm(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def lay_about(world: TinyGraph) -> dict[str, Path]:

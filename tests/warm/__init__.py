@@ -1,10 +1,10 @@
 """Commands and stages forked from a process that has imported their libraries: seconds each, spent once a suite.
 
 `warm(env)` is the environment for a command that may be forked so, and its stages. An interpreter started with it as
-`python -m flows.cli|dvc|pipelines.STAGE|tests.faults.NAME ...` (by a test, by DVC, by a worker) hands its arguments,
-environment, folder and streams to the server and ends with the exit code it answers:
-tests/warm/client/sitecustomize.py. The workspace's own code is imported anew each time; only libraries are shared.
-What a test kills, or measures, is started without it.
+`python -m flows.cli|dvc|pipelines.STAGE|tests.faults.NAME ...` or `python -c CODE` (by a test, by DVC, by a worker)
+hands its arguments, environment, folder and streams to the server and ends with the exit code it answers:
+tests/warm/client/sitecustomize.py says which. The workspace's own code is imported anew each time; only libraries are
+shared. What a test kills, measures, or starts to see another hash seed is started without it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 FOLDER = "HEADRACE_TEST_WARM"  # where this suite's server has its socket; unset: stages are started as everywhere else
 SUITE = "HEADRACE_TEST_SUITE"  # the process whose end is the server's
+PYTHON = sys.executable  # one that imports for itself, also where `warm_children` is used
 _CLIENT = Path(__file__).parent / "client"
 
 
@@ -31,16 +34,25 @@ def warm(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, "PYTHONPATH": path, FOLDER: _ready(Path(folder))}
 
 
+def warm_here(patch: pytest.MonkeyPatch) -> None:
+    """What code in this process starts by `sys.executable` is forked too, until the patch is undone."""
+    if FOLDER in os.environ:
+        patch.setattr(sys, "executable", str(Path(_ready(Path(os.environ[FOLDER]))) / "python"))
+
+
 @cache
 def _ready(folder: Path) -> str:
     """Start the server unless another worker of this suite has, and wait until it answers."""
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "socket").exists():
+            python = folder / "python"
+            python.write_text(f'#!/bin/sh\nPYTHONPATH="{_CLIENT}${{PYTHONPATH:+:$PYTHONPATH}}" exec "{PYTHON}" "$@"\n')
+            python.chmod(0o755)
             env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
             with (folder / "log").open("w") as log:
                 server = subprocess.Popen(
-                    [sys.executable, "-P", str(Path(__file__).parent / "server.py"), str(folder / "socket")],
+                    [PYTHON, "-P", str(Path(__file__).parent / "server.py"), str(folder / "socket")],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=env,
                     start_new_session=True,
                 )  # fmt: skip

@@ -34,26 +34,28 @@ _LIBRARIES = (
     "fsspec", "qdrant_client", "qdrant_edge", "typer", "fastapi", "uvicorn", "dvc.cli", "dvc.repo", "dvc.parsing",
     "dvc.repo.reproduce", "dvc.repo.status", "dvc.commands.repro", "griffe", "websockets", "httpx", "anyio",
     "cloudpickle", "coolname", "opentelemetry.trace", "sqlalchemy.ext.asyncio", "aiosqlite",
+    "httpcore", "pendulum", "pydantic_settings", "prometheus_client", "amplitude", "asgi_lifespan", "humanize",
 )  # fmt: skip
 _QUIET = {
     "GX_ANALYTICS_ENABLED": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true",
     "OMP_WAIT_POLICY": "PASSIVE", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "MPLBACKEND": "agg",
 }  # fmt: skip
 _MOST = 1 << 18  # bytes of a call
-_PYTHON = Path(__file__).parent / "client" / "python"
 
 
 @dataclass(frozen=True)
 class Call:
-    """What an interpreter was started for; call: `-m MODULE ...` or `-P FILE ...`."""
+    """What an interpreter was started for; call: `[-P] -m MODULE ...`, `-P FILE ...` or `-c CODE ...`."""
 
     call: list[str]
     env: dict[str, str]
     folder: str
     streams: list[int]
+    python: str  # what stages start another interpreter by: forked as well
 
     def become(self) -> None:
-        """Make of this fork the process that was asked for, and do what it does."""
+        """Make of this fork the process that was asked for, in a session of its own, and do what it does."""
+        os.setsid()
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
             os.close(stream)
@@ -67,22 +69,25 @@ class Call:
             for number, mode, stream in ((0, "r", sys.stdin), (1, "w", sys.stdout), (2, "w", sys.stderr))
         )
         os.environ.clear()
-        os.environ.update(self.env | {"HEADRACE_TEST_PYTHON": sys.executable})
+        os.environ.update(self.env)
         os.chdir(self.folder)
-        how, what, *arguments = self.call
+        safe, call = self.call[0] == "-P", self.call[self.call[0] == "-P" :]
+        how, what, *arguments = call if call[0] in ("-m", "-c") else ("", *call)
         paths = self.env.get("PYTHONPATH", "").split(os.pathsep)
-        sys.path[:0] = filter(None, [self.folder if how == "-m" else "", *paths])
-        sys.executable, sys.argv = str(_PYTHON), [what, *arguments]
+        sys.path[:0] = filter(None, ["" if safe else self.folder, *paths])
+        sys.executable, sys.argv = self.python, [how if how == "-c" else what, *arguments]
         if self.env.get("PYTHONUNBUFFERED"):
             sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
         importlib.invalidate_caches()
         if how == "-m":
             runpy.run_module(what, run_name="__main__", alter_sys=True)
+        elif how == "-c":
+            exec(compile(what, "<string>", "exec", dont_inherit=True), {"__name__": "__main__"})
         else:
             runpy.run_path(what, run_name="__main__")
 
 
-def serve(listener: socket.socket, suite: psutil.Process) -> Call | None:
+def serve(listener: socket.socket, suite: psutil.Process, python: str) -> Call | None:
     """Fork for each call. Returns in each fork, with its call; in the server, None when the suite is gone."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
@@ -95,7 +100,7 @@ def serve(listener: socket.socket, suite: psutil.Process) -> Call | None:
                 if not message:
                     line.close()
                     continue
-                call = Call(**json.loads(message), streams=streams)
+                call = Call(**json.loads(message), streams=streams, python=python)
                 pid = os.fork()
                 if pid == 0:
                     selector.close()
@@ -112,7 +117,8 @@ def serve(listener: socket.socket, suite: psutil.Process) -> Call | None:
                 selector.register(line, selectors.EVENT_READ, data=pid)
             elif key.data is not None:  # whoever asked is gone
                 selector.unregister(key.fileobj)
-                os.kill(key.data, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(key.data, signal.SIGKILL)
             else:
                 pid, line = stages.pop(key.fd)
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -140,7 +146,7 @@ def main() -> None:
         gc.collect()
         gc.freeze()
         print("ready", flush=True)
-        call = serve(listener, suite)
+        call = serve(listener, suite, str(place.with_name("python")))
     if call is None:
         place.unlink(missing_ok=True)
         return

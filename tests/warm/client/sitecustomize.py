@@ -8,10 +8,12 @@ _CALL = sys.orig_argv[1:]
 
 
 def _is_shared(call: list[str]) -> bool:
-    """A command, a stage, a search for faults, or the process in which `register` tries a packed model."""
+    """A command, a stage, a search for faults, a run's worker, the trial of a packed model, or a test's few lines."""
     if call[:1] == ["-m"]:
         return call[1] in ("flows.cli", "dvc") or call[1].startswith(("pipelines.", "tests.faults."))
-    return call[:1] == ["-P"] and call[1].endswith("/registry/version/rehearsal.py")
+    if call[:1] == ["-P"]:
+        return call[1:3] == ["-m", "flows.run.worker"] or call[1].endswith("/registry/version/rehearsal.py")
+    return call[:1] == ["-c"]
 
 
 def _hand_over(folder: str, call: list[str]) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dvc  # noqa: F401  (its log keeps the stream that it finds, and a test's own is closed behind it)
 import pytest
 
 from flows.cleanup.var_folders import PLACES

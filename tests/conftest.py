@@ -20,8 +20,9 @@ import dvc  # noqa: F401  (its log keeps the stream that it finds, and a test's 
 import pytest
 
 from flows.cleanup.var_folders import PLACES
-from tests.prefect_server import give_prefect_database
+from tests.prefect_server import end_prefect_server, give_prefect_database
 from tests.warm import FOLDER, SUITE, warm, warm_here
+from tests.warm.stores import copy_stores
 
 ROOT = Path(__file__).parents[1]
 CODE = ("core", "flows", "pipelines", "registry", "serving", "dvc.yaml", "pyproject.toml", ".gitignore", ".dvcignore")
@@ -68,14 +69,25 @@ def pytest_configure(config: pytest.Config) -> None:
                 compileall.compile_dir(ROOT / name, quiet=2)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for servers, clocks and back-offs."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that who ends first has short ones left to do."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_collection_finish() -> None:
+    if "mlflow.store.db.utils" in sys.modules:
+        copy_stores(Path(os.environ[FOLDER]))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
+        end_prefect_server()
         shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
 
 

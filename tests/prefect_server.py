@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,34 +20,45 @@ from tests.warm import FOLDER
 
 @cache
 def prefect_server() -> str:
-    """Its API; from here on it is PREFECT_API_URL of this process and of all that it starts, with its key."""
+    """Its API; from here on it is PREFECT_API_URL of this process and of all that it starts, with its key.
+
+    The workers of a suite share it, so a test looks for its own runs and deployments only.
+    """
     os.environ.pop("PREFECT_API_URL", None)
     workspace = prefect_place()
-    folder = workspace.root
-
-    def end() -> None:
-        for variable in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
-            os.environ.pop(variable, None)
-        servers.stop(workspace)
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(end)
-    api = servers.prefect_api(workspace)
+    with (Path(os.environ[FOLDER]) / "server.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if local.running(workspace, "prefect") is None:
+            give_prefect_database(workspace.root)
+        api = servers.prefect_api(workspace)
     server = local.running(workspace, "prefect")
     assert server is not None
     os.environ["PREFECT_API_URL"] = api
     os.environ["PREFECT_API_AUTH_STRING"] = server.credentials
-    os.environ["PREFECT_HOME"] = str(folder / "var" / "prefect")
+    os.environ["PREFECT_HOME"] = str(workspace.var / "prefect")
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     return api
 
 
-@cache
 def prefect_place() -> Workspace:
     """The workspace whose server it is."""
-    folder = Path(tempfile.mkdtemp(prefix="headrace-prefect-"))
-    give_prefect_database(folder)
-    return Workspace(folder)
+    return Workspace(Path(os.environ[FOLDER]) / "w")
+
+
+@contextmanager
+def only_schedulers() -> Iterator[None]:
+    """While it lasts no other worker's test has a scheduler at the server, which makes what all of them share."""
+    with (Path(os.environ[FOLDER]) / "schedulers.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def end_prefect_server() -> None:
+    """With the suite."""
+    for variable in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+        os.environ.pop(variable, None)
+    if prefect_place().root.exists():
+        servers.stop(prefect_place())
 
 
 def with_server() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from registry.promotion import journal, promotion
 from registry.promotion.question import Question, close, decline, questions
 from registry.store import versions
 from registry.store.connection import connect
-from tests.prefect_server import prefect_server
+from tests.prefect_server import only_schedulers, prefect_server
 from tests.small_model import aliases, make_small_model, trusting
 from tests.test_evidence import evident, register
 from tests.tiny_graph import until
@@ -29,6 +29,12 @@ from tests.tiny_graph import until
 pytestmark = pytest.mark.slow
 
 BETTER = {"against_champion": Gate(at_least=0.0)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[None]:
+    with only_schedulers():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
@@ -262,17 +262,25 @@ def test_ctrl_c_ends_every_child_and_leaves_the_workspace(tiny: TinyGraph, numbe
     assert bring(tiny).nothing_to_do
 
 
-def test_cancelled_on_prefects_page(tiny: TinyGraph) -> None:
+def test_cancelled_on_prefects_page(tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterName,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import Cancelling
 
-    tiny.order("prepare@a", sleep=60)
+    name = f"r{uuid4().hex[:8]}"  # other workers' runs are at the same server
+    tiny = make_tiny_graph(tmp_path / "w", recipes=(name,))
+    tiny.order(f"prepare@{name}", sleep=60)
     driver = tiny.start_run()
-    stage = tiny.wait_for("prepare@a")
-    running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
+    stage = tiny.wait_for(f"prepare@{name}")
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+    running = FlowRunFilter(state=state, name=FlowRunFilterName(any_=[name]))
     with get_client(sync_client=True) as client:
 
         def current() -> list[Any]:
@@ -283,8 +291,8 @@ def test_cancelled_on_prefects_page(tiny: TinyGraph) -> None:
         client.set_flow_run_state(found.id, Cancelling())
         out, err = driver.communicate(timeout=30)
         assert driver.returncode == 130, err
-        state = client.read_flow_run(found.id).state
-        assert state is not None and state.type == StateType.CANCELLED
+        ended = client.read_flow_run(found.id).state
+        assert ended is not None and ended.type == StateType.CANCELLED
     assert {each["state"] for each in json.loads(out)["stages"]} == {"cancelled"}
     assert not psutil.pid_exists(stage)
 

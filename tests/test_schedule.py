@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from flows.run.commit import Kept, commit_and_push
 from flows.schedule.missed import schedule_of
 from flows.schedule.scheduler import serve
 from flows.servers.turns import only_one
-from tests.prefect_server import prefect_server
+from tests.prefect_server import only_schedulers, prefect_server
 from tests.test_notices import Inbox, inbox
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
@@ -34,6 +35,12 @@ data: {source: rows-a.csv, columns: {text: text, label: label}}
 model: {base: {architecture: bert}, method: pretrain}
 schedule: {cron: "* * * * *", timezone: Europe/Berlin, push: true}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[None]:
+    with only_schedulers():
+        yield
 
 
 @pytest.fixture

@@ -44,6 +44,8 @@ from tests.conftest import ROOT, make_workspace
 from tests.small_model import trusting
 from tests.small_pairs import ROWS, TEXTS, make_base, pair_rows
 
+pytestmark = pytest.mark.usefixtures("warm_children")
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:

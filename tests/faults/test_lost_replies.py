@@ -24,7 +24,7 @@ from tests.small_model import candidate, make_small_model, trusting
 
 pytestmark = pytest.mark.slow
 
-FAULTS = int(os.environ.get("TEST_FAULTS", "60"))
+FAULTS = int(os.environ.get("TEST_FAULTS", "30"))
 STEPS = 12
 
 

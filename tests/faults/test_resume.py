@@ -52,7 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[
     """A workspace ready to train for some seconds, and the files of the model that comes of it undisturbed."""
     made = make_tiny(tmp_path_factory.mktemp("resume") / "prepared")
     dropout = TINY_RECIPE.replace("method: pretrain", "method: pretrain\n  dropout: 0.2")
-    made.write("recipes/tiny.yaml", dropout.replace("epochs: 1", "epochs: 40, accumulate: 2, schedule: cosine"))
+    made.write("recipes/tiny.yaml", dropout.replace("epochs: 1", "epochs: 16, accumulate: 2, schedule: cosine"))
     done = made.dvc("repro", "preprocess@tiny")
     assert done.returncode == 0, done.stdout + done.stderr
     undisturbed = copy(made, made.root.with_name("undisturbed"))

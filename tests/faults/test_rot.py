@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import Workspace
 from tests.tiny_graph import TinyGraph, make_tiny_graph
 
+pytestmark = pytest.mark.usefixtures("warm_children")
+
 _OBJECTS = 100
 
 

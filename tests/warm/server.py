@@ -9,7 +9,10 @@ import atexit
 import contextlib
 import gc
 import importlib
+import importlib.abc
+import importlib.machinery
 import json
+import logging
 import os
 import runpy
 import selectors
@@ -17,9 +20,11 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import psutil
@@ -35,6 +40,12 @@ _LIBRARIES = (
     "dvc.repo.reproduce", "dvc.repo.status", "dvc.commands.repro", "griffe", "websockets", "httpx", "anyio",
     "cloudpickle", "coolname", "opentelemetry.trace", "sqlalchemy.ext.asyncio", "aiosqlite",
     "httpcore", "pendulum", "pydantic_settings", "prometheus_client", "amplitude", "asgi_lifespan", "humanize",
+)  # fmt: skip
+_PREFECT = (
+    "prefect", "prefect.artifacts", "prefect.automations", "prefect.client.schemas.filters",
+    "prefect.client.schemas.sorting", "prefect.events.actions", "prefect.events.schemas.automations",
+    "prefect.events.worker", "prefect.flow_engine", "prefect.schedules", "prefect.task_engine", "prefect.task_runners",
+    "prefect.types.entrypoint",
 )  # fmt: skip
 _QUIET = {
     "GX_ANALYTICS_ENABLED": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -90,6 +101,35 @@ class Call:
             runpy.run_path(what, run_name="__main__")
 
 
+class Aside(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Prefect reads the environment when it is first imported: here it is imported, and not seen until a fork does."""
+
+    def __init__(self) -> None:
+        known = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+        before = [(each, each.level, each.propagate, each.handlers[:]) for each in (logging.root, *known)]
+        for name in _PREFECT:
+            importlib.import_module(name)
+        for each, level, propagate, handlers in before:  # its import sets up everybody's logs
+            each.level, each.propagate, each.handlers = level, propagate, handlers
+        own = [name for name in sys.modules if name.partition(".")[0] == "prefect"]
+        self._modules = {name: sys.modules.pop(name) for name in own}
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name == "prefect" else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return self._modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.meta_path.remove(self)
+        sys.modules.update(self._modules)
+        sys.modules["prefect.context"].refresh_global_settings_context()
+        logs = sys.modules["prefect.logging.configuration"]
+        logs.PROCESS_LOGGING_CONFIG.clear()
+        logs.setup_logging()
+
+
 def serve(listener: socket.socket, suite: psutil.Process, python: str) -> Call | None:
     """Fork for each call. Returns in each fork, with its call; in the server, None when the suite is gone."""
     selector = selectors.DefaultSelector()
@@ -140,6 +180,7 @@ def main() -> None:
     suite = psutil.Process(int(os.environ["HEADRACE_TEST_SUITE"]))
     for library in _LIBRARIES:
         importlib.import_module(library)
+    Aside()
     importlib.import_module("mlflow.utils.requirements_utils")._init_modules_to_packages_map()  # 4 s a registration
     assert threading.active_count() == 1, f"a fork would miss {threading.enumerate()}"
     place = Path(sys.argv[1])
@@ -148,12 +189,22 @@ def main() -> None:
         listener.listen(64)
         gc.collect()
         gc.freeze()
+        _forget_ends()
         print("ready", flush=True)
         call = serve(listener, suite, str(place.with_name("python")))
     if call is None:
         place.unlink(missing_ok=True)
         return
     _end(call.become)
+
+
+def _forget_ends() -> None:
+    """Nothing that the libraries would undo at an end was done: torch alone takes 0.1 s for it, in each fork."""
+    atexit._clear()
+    for info in weakref.finalize._registry.values():  # type: ignore[attr-defined]
+        info.atexit = False
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+    atexit.register(logging.shutdown)
 
 
 def _end(work: Callable[[], None]) -> NoReturn:

@@ -12,6 +12,7 @@ from typing import Any
 def copy_stores(folder: Path) -> None:
     """From here on this process copies the store that lies in `folder`; who needs one first makes it there."""
     from mlflow.store.db import utils
+    from mlflow.store.model_registry import sqlalchemy_store as registry
     from sqlalchemy import create_engine
 
     migrate, template = utils._initialize_tables, folder / "mlflow.db"
@@ -29,4 +30,4 @@ def copy_stores(folder: Path) -> None:
         with closing(sqlite3.connect(template)) as source, closing(engine.raw_connection()) as target:
             source.backup(target.driver_connection)
 
-    utils._initialize_tables = initialize
+    utils._initialize_tables = registry._initialize_tables = initialize

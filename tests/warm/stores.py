@@ -30,4 +30,5 @@ def copy_stores(folder: Path) -> None:
         with closing(sqlite3.connect(template)) as source, closing(engine.raw_connection()) as target:
             source.backup(target.driver_connection)
 
-    utils._initialize_tables = registry._initialize_tables = initialize
+    for module in (utils, registry):  # the one that is made first makes the tables of both
+        vars(module)["_initialize_tables"] = initialize

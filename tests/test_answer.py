@@ -154,6 +154,7 @@ SOUND = TEXTS.map(lambda text: text.encode("utf-8", "replace").decode())  # a fi
 UNREADABLE = r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]"
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(data=st.data(), passages=st.lists(st.builds(passage, SOUND, SOUND), max_size=3))
 def test_every_citation_holds_whatever_is_written(data: st.DataObject, passages: list[Passage]) -> None:

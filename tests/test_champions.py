@@ -58,6 +58,7 @@ def versions_of(champions: Champions) -> dict[str, str]:
     return {name: each.loaded.version.version for name, each in champions.serving.items()}
 
 
+@pytest.mark.slow
 def test_an_alias_moved_in_mlflow_is_judged_accepted_and_answers(register: Register, var: Path) -> None:
     for which in (0, 1):
         register(which, "films")
@@ -78,6 +79,7 @@ def test_an_alias_moved_in_mlflow_is_judged_accepted_and_answers(register: Regis
     assert said == ["films: version 1 answers", "films: version 2 answers, version 1 before"]
 
 
+@pytest.mark.slow
 def test_without_names_whoever_gets_a_champion_is_served(register: Register, var: Path, models: list[Path]) -> None:
     said: list[str] = []
     champions = Champions(var, refusing, [], said.append)
@@ -114,6 +116,7 @@ def test_a_model_without_a_champion_is_waited_for(register: Register, var: Path)
     assert said[1:] == ["films: version 1 answers", "films: well again"]
 
 
+@pytest.mark.slow
 def test_a_broken_ledger_stops_nothing_that_answers(register: Register, var: Path) -> None:
     for which in (0, 1):
         register(which, "films")

@@ -135,6 +135,7 @@ def test_a_recipe_with_mistakes_starts_nothing(tiny: Workspace) -> None:
     assert not tiny.path("var/servers").exists()
 
 
+@pytest.mark.slow
 def test_from_new_to_retire(workspace: Workspace) -> None:
     workspace.write("documents.jsonl", '{"id": "a", "text": "a text"}\n')
     workspace.write("mine.yaml", TINY_INDEX)
@@ -184,6 +185,7 @@ def test_lock_says_what_moved(tiny: Workspace) -> None:
     assert tiny.path("recipes/tiny.lock").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_status_names_the_input_that_made_a_stage_stale(tiny: Workspace) -> None:
     assert tiny.dvc("repro", "collect@tiny").returncode == 0
     fresh = json.loads(tiny.headrace("status", "--json").stdout)["recipes"][0]

@@ -109,6 +109,7 @@ def test_faults_of_dvc_say_what_to_do(tiny: TinyGraph) -> None:
         Graph(tiny.root).load()
 
 
+@pytest.mark.slow
 def test_waits_for_a_bare_dvc_and_says_for_whom(tiny: TinyGraph) -> None:
     tiny.order("load@i", sleep=3)
     bare = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "load@i"], cwd=tiny.root, stdout=subprocess.DEVNULL)

@@ -66,6 +66,7 @@ def test_a_release_is_judged_before_it_goes_live(job: Any) -> None:
     assert not (job.workspace.var / "judging" / "small").exists()
 
 
+@pytest.mark.slow
 def test_the_sentence_that_is_asked_for_is_not_in_what_is_asked(job: Any) -> None:
     """With their sentences left in, known items would be found by being there word for word."""
     [item, *_] = known_items(job.folder / "chunks" / "chunks.parquet", 6)
@@ -76,6 +77,7 @@ def test_the_sentence_that_is_asked_for_is_not_in_what_is_asked(job: Any) -> Non
     assert without(text, item.sentence) == "One. Two."
 
 
+@pytest.mark.slow
 def test_a_gate_that_refuses_leaves_the_live_release_alone(job: Any) -> None:
     live = receipt(job)["version"]
     small_index.screened(job, {**DOCUMENTS, "news/more.txt": "Something else happened. " * 20})
@@ -89,6 +91,7 @@ def test_a_gate_that_refuses_leaves_the_live_release_alone(job: Any) -> None:
     assert [each["what"] for each in move_release.history(job.workspace, "small")] == ["published", "refused"]
 
 
+@pytest.mark.slow
 def test_the_gate_against_the_live_release_sees_a_worse_one(job: Any) -> None:
     """The new release has lost the text of most documents, and is asked for what both know."""
     poor = {name: (text if "flood" in name else text[-80:] * 3) for name, text in DOCUMENTS.items()}
@@ -101,6 +104,7 @@ def test_the_gate_against_the_live_release_sees_a_worse_one(job: Any) -> None:
     assert not receipt(job)["published"]
 
 
+@pytest.mark.slow
 def test_there_and_back(job: Any) -> None:
     first = receipt(job)["version"]
     with pytest.raises(BadRequest, match=r"small: there is no version before.*headrace history small"):
@@ -123,6 +127,7 @@ def test_there_and_back(job: Any) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_judged_queries(job: Any) -> None:
     root = job.workspace.root
     (root / "queries.jsonl").write_text(

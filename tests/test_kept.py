@@ -125,6 +125,7 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_versions_hold_adapters_and_live_on_without_what_they_came_from(adapters: list[Path], tmp_path: Path) -> None:
     var, models = tmp_path / "var", [tmp_path / "1/model", tmp_path / "2/model"]
     for source, model in zip(adapters, models, strict=True):
@@ -155,6 +156,7 @@ def test_versions_hold_adapters_and_live_on_without_what_they_came_from(adapters
     assert versions.packed_folder(made[0], var).is_dir()
 
 
+@pytest.mark.slow
 def test_a_server_keeps_the_base_once_and_everyone_gets_it(
     adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

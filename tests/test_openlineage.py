@@ -92,6 +92,7 @@ def test_failures_and_reruns_are_runs_of_their_own(collector: Events) -> None:
     assert said == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["http://me:s3cret@127.0.0.1:9", "no address"])
 def test_a_collector_that_is_away_is_said_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLINEAGE_URL", url)

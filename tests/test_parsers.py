@@ -326,6 +326,7 @@ def test_a_cell_that_is_longer_than_a_document_may_be_is_its_row_s_fault(tmp_pat
     assert (found["bomb.pq:2"].fault, found["bomb.pq:2"].values["text"]) == (None, "Fine.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "rows", "says"),
     [("x" * 40_000_000, 500, "needs more than 2 GiB of memory to parse"),

@@ -41,6 +41,7 @@ def one_layer(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_int8_is_calibrated_once_and_questions_use_it(tmp_path: Any, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(quantised, "TEXTS", 4)
     monkeypatch.setattr(quantised, "BOUND", 1.0)  # four texts calibrate nothing well

@@ -79,6 +79,7 @@ def test_publishing_again_is_the_same(job: Any) -> None:
     assert folder.stat().st_ino == built
 
 
+@pytest.mark.slow
 def test_going_back_to_earlier_documents_is_the_earlier_version(job: Any) -> None:
     first = receipt(job)["version"]
     small_index.screened(job, {"part/0.txt": DOCUMENTS["part/0.txt"]})

@@ -86,6 +86,7 @@ requests = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=TRIES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(caller=st.sampled_from(GROUPS), asked=requests)
 def test_nothing_that_comes_back_is_of_what_a_caller_may_not_see(

@@ -129,6 +129,7 @@ def restored(signed: Path, tmp_path: Path):
     connect(signed).set_model_version_tag("films", "1", MODEL_HASH, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trusted")
 def test_what_is_signed_with_a_trusted_key_is_used(signed: Path, keys: Path) -> None:
     version = one(signed)
@@ -268,6 +269,7 @@ def test_after_a_rotation_both_keys_are_trusted(
     assert versions.packed_folder(one(signed), signed).is_dir()
 
 
+@pytest.mark.slow
 def test_an_unsigned_champion_is_signed_by_registering_it_again(
     models: list[Path], keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

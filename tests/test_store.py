@@ -244,6 +244,7 @@ def test_killed_before_the_version_the_files_are_not_written_twice(
     assert len(copies(tmp_path, models[0])) == 1
 
 
+@pytest.mark.slow
 def test_killed_while_copying_the_files_are_written_to_the_end(make: Make, tmp_path: Path, models: list[Path]) -> None:
     subject = make(0)
     register(subject, tmp_path)
@@ -387,6 +388,7 @@ def test_a_damaged_store_is_an_outage_not_a_lost_version(tmp_path: Path) -> None
         receipt_holds(paper, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_an_outage_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
     paper = {"model": "films", "version": "1", "model_hash": "x", "aliases": [], "server": "http://127.0.0.1:9"}

@@ -110,6 +110,7 @@ def test_importing_the_task_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_serving_adapters_needs_no_peft(task: Task, base: Base, tmp_path: Path) -> None:
     encoder = _encoder(task, base, tmp_path / "encoder")
     model = _saved_apart(task, _adapted(task, base, encoder), encoder, tmp_path / "adapters")

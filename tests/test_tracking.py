@@ -106,6 +106,7 @@ def test_what_the_store_did_not_take_is_handed_over_later_in_order(
     assert capsys.readouterr().err.count("training goes on") == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_neither_stops_training_nor_holds_it_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +147,7 @@ def test_several_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
     assert {run.info.run_id for run in runs} == {out.strip() for out, _ in said}
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_in_its_run_with_each_step_once(var: Path, tmp_path: Path) -> None:
     """Killed after step 3; the resumed process hears steps 1 and 2 again from its checkpoint, then trains on."""
     code = (

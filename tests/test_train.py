@@ -71,6 +71,7 @@ def _weights(module: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
+@pytest.mark.slow
 def test_equal_runs_are_equal_and_other_seeds_differ(task: Task, prepared: Path) -> None:
     (first, history), (again, same), (other, _) = (
         _train(task, prepared, TRAINING.model_copy(update={"seed": seed})) for seed in (7, 7, 8)
@@ -212,6 +213,7 @@ def test_rows_come_as_they_were_stored() -> None:
     assert rows[1].keys() == {"ids", "pixels", "labels"}
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch(task: Task, prepared: Path) -> None:
     """Up to the order of additions: 4 batches of 4 move the weights as one of 16 (without dropout)."""
     settings = {**BERT, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -367,6 +367,7 @@ def test_an_expectation_over_all_rows(stage: Stage) -> None:
     assert stage.run(table, contract={"expectations": [warning]})["passed"]
 
 
+@pytest.mark.slow
 def test_drift_of_labels_and_lengths(stage: Stage) -> None:
     stage.run(rows())
     profile = json.loads((stage.folder / "profile.json").read_text())

@@ -74,6 +74,7 @@ def assert_equal(one: Any, other: Any, rows: pd.DataFrame, media: Path | None = 
         assert told["max_difference"] <= 1e-6
 
 
+@pytest.mark.slow
 def test_adapters_are_exported_without_any_weights(tmp_path: Path) -> None:
     """So one graph serves both methods: what it is opened with decides."""
     task = find_task("text_classification")
@@ -166,6 +167,7 @@ def kept(version: Version, name: str, var: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_an_equal_and_faster_variant_answers(var: Path) -> None:
     version = one(var)
     loaded = predict.load_version(version, var)

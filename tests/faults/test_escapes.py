@@ -100,6 +100,7 @@ def test_a_remotes_list_of_files_does_not_lead_out(listed: TinyGraph) -> None:
     assert not (listed.root.parent / "escaped.txt").exists()
 
 
+@pytest.mark.slow
 def test_the_command_of_dvc_refuses_such_a_list_too(listed: TinyGraph) -> None:
     """What prefect.yaml calls on another machine."""
     done = listed.command(sys.executable, "-P", "-m", "flows.graph.dvc", "pull", "--allow-missing")

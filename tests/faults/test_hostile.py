@@ -81,6 +81,7 @@ def test_the_payloads_are_alive(marker: Path, tmp_path: Path) -> None:
     assert alive.exists()
 
 
+@pytest.mark.slow
 def test_base_models(place: Workspace, marker: Path) -> None:
     cases = list(hostile.bases(place, marker))
     assert len(cases) >= 16

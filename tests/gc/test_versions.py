@@ -86,6 +86,7 @@ def test_hashes_are_found_in_whatever_names_them() -> None:
     assert oids(text) == {file, folder}
 
 
+@pytest.mark.slow
 def test_which_versions_went(lived: World) -> None:
     assert {version for version in "12345" if loads(lived, version)} == {"2", "3", "5"}
     assert free(lived) == []

@@ -21,7 +21,7 @@ import pytest
 
 from flows.cleanup.var_folders import PLACES
 from tests.prefect_server import end_prefect_server, give_prefect_database
-from tests.warm import FOLDER, SUITE, warm, warm_here
+from tests.warm import FOLDER, SUITE, warm, warm_python
 from tests.warm.stores import copy_stores
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
+    """What no test imported is not imported for it: a single file of tests starts at once."""
     if "mlflow.store.db.utils" in sys.modules:
         copy_stores(Path(os.environ[FOLDER]))
 
@@ -193,7 +194,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def warm_children() -> Iterator[None]:
     """Workers, stages and trials that a module's tests start from code in this process are forked, not started."""
     with pytest.MonkeyPatch.context() as patch:
-        warm_here(patch)
+        patch.setattr(sys, "executable", warm_python())
         yield
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from core.file_locks import locked
 from core.workspace import Workspace
 from flows.servers import local, servers
 from tests.warm import FOLDER
@@ -26,11 +25,8 @@ def prefect_server() -> str:
     """
     os.environ.pop("PREFECT_API_URL", None)
     workspace = prefect_place()
-    with (Path(os.environ[FOLDER]) / "server.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if local.running(workspace, "prefect") is None:
-            give_prefect_database(workspace.root)
-        api = servers.prefect_api(workspace)
+    give_prefect_database(workspace.root)
+    api = servers.prefect_api(workspace)
     server = local.running(workspace, "prefect")
     assert server is not None
     os.environ["PREFECT_API_URL"] = api
@@ -45,12 +41,9 @@ def prefect_place() -> Workspace:
     return Workspace(Path(os.environ[FOLDER]) / "w")
 
 
-@contextmanager
-def only_schedulers() -> Iterator[None]:
+def only_schedulers() -> AbstractContextManager[None]:
     """While it lasts no other worker's test has a scheduler at the server, which makes what all of them share."""
-    with (Path(os.environ[FOLDER]) / "schedulers.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return locked(Path(os.environ[FOLDER]), "schedulers")
 
 
 def end_prefect_server() -> None:
@@ -73,10 +66,9 @@ def give_prefect_database(root: Path) -> None:
     """
     if FOLDER not in os.environ:
         return
-    folder = Path(os.environ[FOLDER])
+    folder, given = Path(os.environ[FOLDER]), root / "var" / "prefect" / "prefect.db"
     made, ready = folder / "made.db", folder / "prefect.db"
-    with (folder / "prefect.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder, "prefect"):
         if not ready.exists():
             env = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
             env["PREFECT_API_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{made}"
@@ -84,5 +76,6 @@ def give_prefect_database(root: Path) -> None:
             migrate = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
             subprocess.run(migrate, env=env, check=True, capture_output=True)
             made.rename(ready)
-    (root / "var" / "prefect").mkdir(parents=True, exist_ok=True)
-    shutil.copy(ready, root / "var" / "prefect" / "prefect.db")
+        if not given.exists():  # the suite's server may be at work on its own
+            given.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ready, given)

@@ -6,7 +6,6 @@ import csv
 import gzip
 import hashlib
 import json
-import os
 import random
 import struct
 import subprocess
@@ -32,7 +31,6 @@ from core.tables import tombstones
 from core.workspace import Job, Workspace
 from pipelines.collect.collect import run
 from pipelines.sources import find_source
-from tests.warm import warm
 
 ROOT = Path(__file__).parents[1]
 TEXTS = Contract({"text": Column("text"), "label": Column("category")}, content="text", label="label")
@@ -494,7 +492,6 @@ def test_a_column_whose_type_shows_late_has_one_type(tmp_path: Path) -> None:
 PEAK = """
 import re, sys
 from pathlib import Path
-Path("/proc/self/clear_refs").write_text("5")  # what the fork came with is no peak of its own
 from pipelines.collect.collect import run
 from core.workspace import Workspace
 run(Workspace(Path(sys.argv[1])).job("recipe", "tried"))
@@ -505,9 +502,8 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) / 1024)
 
 def peak_mb(root: Path) -> float:
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(root)],
-        cwd=ROOT, env=warm(os.environ), capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-c", PEAK, str(root)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    )
     return float(done.stdout)
 
 

@@ -53,13 +53,13 @@ def test_each_stage_starts_and_ends_with_what_it_read_and_made(collector: Events
     tiny = make_tiny_graph(tmp_path / "w")
     tiny.order("join@a", exit=3)
     failed = tiny.start_run("a", forked=True)
-    failed.communicate(timeout=240)
+    said = failed.communicate(timeout=240)
     assert failed.returncode != 0
     stages = ["prepare@a", "left@a", "right@a"]
     assert sorted(told(collector)) == sorted(
         [(stage, what) for stage in stages for what in ("START", "COMPLETE")]
         + [("join@a", "START"), ("join@a", "FAIL")]
-    )
+    ), said
     runs = {(event["job"]["name"], event["run"]["runId"]) for event in collector}
     assert len(runs) == 4
     last = collector[-1]

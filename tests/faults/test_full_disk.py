@@ -30,5 +30,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_full_disk_costs_a_message(small_disk: Path) -> None:
-    found = search("full_disk", str(small_disk), "--stride", "40", "--offset", "7")
-    assert (found["faults"], found["met"] >= 9) == ([], True), found
+    found = search("full_disk", str(small_disk), "--stride", "25", "--offset", "7")
+    assert (found["faults"], found["met"] >= 13) == ([], True), found

@@ -33,7 +33,7 @@ from pipelines.search.text.term_table import write_terms
 from pipelines.search.text.terms import Analyser
 from pipelines.search.vectors.vector_table import Table, as_keys, write
 from registry.store import versions
-from registry.store.connection import database, exclusive, prepare_embedded
+from registry.store.connection import exclusive, prepare_embedded
 from registry.store.versions import Version
 from registry.version import register_version
 from tests.conftest import ROOT
@@ -130,7 +130,6 @@ class World(TinyGraph):
 
 def make_parts(folder: Path, count: int) -> None:
     """Models with their bases, and indexes, of different content: folder/model-N and folder/index-N."""
-    prepare_embedded(folder / "store")  # MLflow's migrations: seconds a world
     first = make_small_adapters(folder / "first", method="transfer").parent
     for which in range(count):
         made = folder / f"model-{which}"
@@ -147,8 +146,7 @@ def make_world(root: Path, parts: Path) -> World:
     (root / "w").mkdir(parents=True)
     (root / "made").symlink_to(parts)
     world = World(root / "w")
-    database(world.var).parent.mkdir(parents=True)
-    shutil.copyfile(database(parts / "store"), database(world.var))
+    prepare_embedded(world.var)
     live = {"recipes": {"a": {"task": "none", "watch": "rows-a.txt"}}, "indexes": {"i": {"watch": "rows-i.txt"}}}
     world.write("params.yaml", json.dumps(live))
     world.write("dvc.yaml", _GRAPH)

@@ -9,7 +9,6 @@ shared. What a test kills, measures, or starts to see another hash seed is start
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-import pytest
+from core.file_locks import locked
 
 FOLDER = "HEADRACE_TEST_WARM"  # where this suite's server has its socket; unset: stages are started as everywhere else
 SUITE = "HEADRACE_TEST_SUITE"  # the process whose end is the server's
@@ -34,26 +33,22 @@ def warm(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, "PYTHONPATH": path, FOLDER: _ready(Path(folder))}
 
 
-def warm_here(patch: pytest.MonkeyPatch) -> None:
-    """What code in this process starts by `sys.executable` is forked too, until the patch is undone."""
-    if FOLDER in os.environ:
-        patch.setattr(sys, "executable", str(Path(_ready(Path(os.environ[FOLDER]))) / "python"))
+def warm_python() -> str:
+    """An interpreter that hands itself over as `warm` has it, whatever its environment says; only in a suite."""
+    return str(Path(_ready(Path(os.environ[FOLDER]))) / "python")
 
 
 @cache
 def _ready(folder: Path) -> str:
     """Start the server unless another worker of this suite has, and wait until it answers."""
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder, "warm"):
         if not (folder / "socket").exists():
             python = folder / "python"
             python.write_text(f'#!/bin/sh\nPYTHONPATH="{_CLIENT}${{PYTHONPATH:+:$PYTHONPATH}}" exec "{PYTHON}" "$@"\n')
             python.chmod(0o755)
             env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-            env |= {
-                "PYTHONMALLOC": "malloc",
-                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-            }  # a third less a fork
+            # Memory in huge pages: a fork copies a table of pages, and takes a third less for it.
+            env |= {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
             with (folder / "log").open("w") as log:
                 server = subprocess.Popen(
                     [PYTHON, "-P", str(Path(__file__).parent / "server.py"), str(folder / "socket")],

@@ -39,7 +39,6 @@ _LIBRARIES = (
     "fsspec", "qdrant_client", "qdrant_edge", "typer", "fastapi", "uvicorn", "dvc.cli", "dvc.repo", "dvc.parsing",
     "dvc.repo.reproduce", "dvc.repo.status", "dvc.commands.repro", "griffe", "websockets", "httpx", "anyio",
     "cloudpickle", "coolname", "opentelemetry.trace", "sqlalchemy.ext.asyncio", "aiosqlite",
-    "httpcore", "pendulum", "pydantic_settings", "prometheus_client", "amplitude", "asgi_lifespan", "humanize",
 )  # fmt: skip
 _PREFECT = (
     "prefect", "prefect.artifacts", "prefect.automations", "prefect.client.schemas.filters",

@@ -36,6 +36,11 @@ def closure(root: Path, *starts: Path, boundary: Sequence[str] = ()) -> list[Pat
     return sorted(path for path in found if not _read(top, path).idle)
 
 
+def imported(root: Path, path: Path) -> frozenset[str]:
+    """The top-level modules, libraries and own packages, that a file imports when it runs."""
+    return _read(root.resolve(), path.resolve()).modules
+
+
 def code_hash(root: Path, paths: Iterable[Path]) -> str:
     """One sha256 over the names and contents of code files."""
     digest = hashlib.sha256()
@@ -47,9 +52,10 @@ def code_hash(root: Path, paths: Iterable[Path]) -> str:
 
 @dataclass(frozen=True)
 class _Code:
-    """imports: the workspace's own files that a file imports. idle: it holds nothing but a docstring."""
+    """What a file imports: own files, and the first part of every name. idle: it holds nothing but a docstring."""
 
     imports: tuple[Path, ...]
+    modules: frozenset[str]
     idle: bool
 
 
@@ -64,7 +70,7 @@ def _read(root: Path, path: Path) -> _Code:
             names.update({statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)})
     files = (_file(root, name) for name in names if name.split(".")[0] in LOCAL_PACKAGES)
     idle = all(isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) for each in tree.body)
-    return _Code(tuple(sorted(file for file in files if file)), idle)
+    return _Code(tuple(sorted(filter(None, files))), frozenset(name.partition(".")[0] for name in names), idle)
 
 
 def _executed(tree: ast.AST) -> Iterable[ast.AST]:

@@ -55,8 +55,10 @@ def end_prefect_server() -> None:
 
 
 def with_server() -> dict[str, Any]:
-    """What a command needs to be its client."""
-    return {"PREFECT_API_URL": prefect_server(), "PREFECT_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"]}
+    """What a command needs to be its client. All workers ask this server: a command waits when it is busy."""
+    api = prefect_server()
+    key = os.environ["PREFECT_API_AUTH_STRING"]
+    return {"PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": key, "HEADRACE_PATIENCE_S": "30"}
 
 
 def give_prefect_database(root: Path) -> None:

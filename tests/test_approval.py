@@ -25,6 +25,7 @@ from tests.prefect_server import only_schedulers, prefect_server
 from tests.small_model import aliases, make_small_model, trusting
 from tests.test_evidence import evident, register
 from tests.tiny_graph import until
+from tests.warm import warm
 
 pytestmark = pytest.mark.slow
 
@@ -176,7 +177,9 @@ def scheduler(place: Workspace) -> Iterator[subprocess.Popen[str]]:
         "serve(Workspace(Path.cwd()))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=place.root, env=env, text=True, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=place.root, env=warm(env), text=True, stderr=subprocess.PIPE
+    )
     try:
         yield process
     finally:

@@ -17,7 +17,7 @@ from core.errors import BadRequest
 from flows.graph.plan import Outcome, Patience
 from flows.run.run import run
 from flows.servers.turns import holder
-from tests.prefect_server import prefect_server
+from tests.prefect_server import with_server
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 from tests.warm import PYTHON
 
@@ -27,8 +27,9 @@ QUICK = Patience(stage_timeout_s=60, retries=2, first_delay_s=0.1)
 
 
 @pytest.fixture(autouse=True)
-def server() -> str:
-    return prefect_server()
+def server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in with_server().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

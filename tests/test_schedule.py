@@ -26,6 +26,7 @@ from flows.servers.turns import only_one
 from tests.prefect_server import only_schedulers, prefect_server
 from tests.test_notices import Inbox, inbox
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
+from tests.warm import warm
 
 __all__ = ["inbox"]  # a fixture
 
@@ -98,7 +99,7 @@ def test_reads_schedules_and_refuses_a_second_scheduler(tiny: TinyGraph) -> None
         serve(tiny.workspace)
 
 
-def start(tiny: TinyGraph) -> subprocess.Popen[str]:
+def start(tiny: TinyGraph, *, forked: bool = True) -> subprocess.Popen[str]:
     prefect_server()
     code = (
         "from pathlib import Path; from flows.schedule.scheduler import serve; from core.workspace import Workspace; "
@@ -106,8 +107,9 @@ def start(tiny: TinyGraph) -> subprocess.Popen[str]:
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tiny.root, env=env, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+        [sys.executable, "-c", code], cwd=tiny.root, env=warm(env) if forked else env, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -185,7 +187,7 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
 
     tiny.write("recipes/a.yaml", RECIPE.replace("* * * * *", "0 0 1 1 *").replace(", push: true", ""))
     tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
-    killed = start(tiny)
+    killed = start(tiny, forked=False)
     with get_client(sync_client=True) as client:
         until(lambda: killed.poll() is not None or deployment(client, tiny) is not None)
         assert killed.poll() is None, ended(killed)

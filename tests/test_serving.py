@@ -34,6 +34,7 @@ from tests.conftest import Workspace, film_rows, make_workspace
 from tests.small_model import candidate, make_small_model, trusting
 from tests.test_promotion import flipped
 from tests.tiny_graph import until
+from tests.warm import warm
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +83,7 @@ def serving(workspace: Workspace, *arguments: str, **env: str) -> Iterator[Serve
     master, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "serve", "--json", *arguments],
-        cwd=workspace.root, env={**workspace.env, **env}, stdout=subprocess.PIPE, stderr=terminal, text=True,
+        cwd=workspace.root, env=warm({**workspace.env, **env}), stdout=subprocess.PIPE, stderr=terminal, text=True,
     )  # fmt: skip
     os.close(terminal)
     threading.Thread(target=keep, args=(master, log), daemon=True).start()

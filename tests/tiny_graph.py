@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.workspace import Workspace
-from tests.prefect_server import give_prefect_database, prefect_server
+from tests.prefect_server import give_prefect_database, with_server
 from tests.warm import PYTHON, warm
 
 # prepare -> left, right -> join, for each recipe; load for each index. `left` keeps only the first letter of its input.
@@ -129,8 +129,7 @@ class TinyGraph:
             f"outcome = run(Workspace(Path.cwd()), {kind!r}, {list(names)!r}); "
             "print(json.dumps(asdict(outcome))); sys.exit(outcome.exit_code)"
         )
-        prefect_server()
-        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        env = {**os.environ, **with_server(), "PYTHONPATH": str(Path(__file__).parents[1])}
         return subprocess.Popen(
             [PYTHON, "-c", code], cwd=self.root, env=warm(env) if forked else env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

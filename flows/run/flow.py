@@ -9,10 +9,11 @@ import contextvars
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import Task, flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -117,13 +118,14 @@ def _watching(work: Work, flow_run_id: UUID) -> Iterator[None]:
     page.show()
 
     def watch() -> None:
-        while not over.wait(_WATCH_EVERY_S):
-            with decoration(retries=0), get_client(sync_client=True) as client:
-                state = client.read_flow_run(flow_run_id).state
-                if state is not None and state.type in _ENDED and not work.crew.cancelled.is_set():
-                    work.screen.say("cancelled on Prefect's page: ending what runs")
-                    work.crew.cancel()
-            page.show()
+        with decoration(retries=0), get_client(sync_client=True) as client:
+            while not over.wait(_WATCH_EVERY_S):
+                with suppress(httpx.HTTPError):
+                    state = client.read_flow_run(flow_run_id).state
+                    if state is not None and state.type in _ENDED and not work.crew.cancelled.is_set():
+                        work.screen.say("cancelled on Prefect's page: ending what runs")
+                        work.crew.cancel()
+                page.show()
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(watch,), daemon=True)
     thread.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import sys
@@ -15,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, metadata, packages_distribu
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.closure import LOCAL_PACKAGES, closure
+from core.closure import LOCAL_PACKAGES, closure, imported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,15 +106,8 @@ def _signature(contents: Contents) -> object:
 
 def requirements(files: Iterable[Path]) -> list[str]:
     """The installed distributions that these files import, pinned, and mlflow."""
-    names = {"mlflow"}
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names.update(alias.name.split(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module.split(".")[0])
-    third_party = names - set(sys.stdlib_module_names) - set(LOCAL_PACKAGES)
-    found = {name for module in third_party if (name := _distribution(module))}
+    names = {"mlflow"}.union(*(imported(ROOT, file) for file in files)).difference(LOCAL_PACKAGES)
+    found = {name for module in names - sys.stdlib_module_names if (name := _distribution(module))}
     return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(found, key=str.lower)]
 
 

@@ -4,7 +4,8 @@
 `python -m flows.cli|dvc|pipelines.STAGE|tests.faults.NAME ...` or `python -c CODE` (by a test, by DVC, by a worker)
 hands its arguments, environment, folder and streams to the server and ends with the exit code it answers:
 tests/warm/client/sitecustomize.py says which. The workspace's own code is imported anew each time; only libraries are
-shared. What a test kills, measures, or starts to see another hash seed is started without it.
+shared. SIGINT and SIGTERM are passed on, and who is killed takes its session along: what a test kills to see what
+becomes of its children, what it measures, or starts to see another hash seed is started without it.
 """
 
 from __future__ import annotations

@@ -157,10 +157,14 @@ def serve(listener: socket.socket, suite: psutil.Process, python: str) -> Call |
                 stages[ended] = (pid, line)
                 selector.register(ended, selectors.EVENT_READ)
                 selector.register(line, selectors.EVENT_READ, data=pid)
-            elif key.data is not None:  # whoever asked is gone
-                selector.unregister(key.fileobj)
+            elif key.data is not None:
+                assert isinstance(key.fileobj, socket.socket)
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(key.data, signal.SIGKILL)
+                    if number := key.fileobj.recv(16):
+                        os.kill(key.data, int(number))
+                    else:  # whoever asked is gone
+                        selector.unregister(key.fileobj)
+                        os.killpg(key.data, signal.SIGKILL)
             else:
                 pid, line = stages.pop(key.fd)
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

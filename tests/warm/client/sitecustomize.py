@@ -10,7 +10,7 @@ _CALL = sys.orig_argv[1:]
 def _is_shared(call: list[str]) -> bool:
     """A command, a stage, a search for faults, a run's worker, the trial of a packed model, or a test's few lines."""
     if call[:1] == ["-m"]:
-        return call[1] in ("flows.cli", "dvc") or call[1].startswith(("pipelines.", "tests.faults."))
+        return call[1] in ("flows.cli", "dvc", "prefect.engine") or call[1].startswith(("pipelines.", "tests.faults."))
     if call[:1] == ["-P"]:
         return call[1:3] == ["-m", "flows.run.worker"] or call[1].endswith("/registry/version/rehearsal.py")
     return call[:1] == ["-c"]
@@ -19,9 +19,10 @@ def _is_shared(call: list[str]) -> bool:
 def _hand_over(folder: str, call: list[str]) -> int:
     """Let the server run it with our arguments, environment, folder and streams; its exit code.
 
-    When this process is killed the server sees its end of the line closed, and kills the stage.
+    It gets our signals. When this process is killed the server sees its end of the line closed, and kills the stage.
     """
     import json
+    import signal
     import socket
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
@@ -29,6 +30,8 @@ def _hand_over(folder: str, call: list[str]) -> int:
         here = os.getcwd()  # noqa: PTH109
         message = json.dumps({"call": call, "env": dict(os.environ), "folder": here})
         socket.send_fds(line, [message.encode()], [0, 1, 2])
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: line.send(str(number).encode()))
         return int(line.recv(16) or b"1")
 
 

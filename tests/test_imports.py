@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -33,6 +34,7 @@ UP = {("registry/version/pyfunc.py", "pipelines.tasks")}  # the program that a v
 HEAVY = {"torch", "transformers", "peft", "diffusers", "sklearn", "datasets", "great_expectations", "mlflow"}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Dotted names of every module that a file imports, at the top or in a function."""
     names: set[str] = set()

@@ -7,6 +7,7 @@ tests/gc/test_var.py with what gc frees.
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from flows.cleanup.var_folders import PLACES, Place, place_of
 from tests.conftest import ROOT, undescribed
 
 FLOORS = ("core", "registry", "pipelines", "serving", "flows")
-TREES = {path: ast.parse(path.read_text()) for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))}
 # Where the name below var/ is a variable: the servers' (prefect, mlflow), or of a place that is described.
 BY_VARIABLE = {
     "flows/servers/local.py", "flows/cleanup/disk.py", "flows/cleanup/unused_files.py", "flows/forget/swept_files.py",
@@ -23,10 +23,15 @@ BY_VARIABLE = {
 FORGET = {"remove": "removed", "rewrite": "the text is taken out", "keep": "stays: {why}", "not looked at": "its own"}
 
 
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text()) for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))}
+
+
 def constants() -> dict[str, str]:
     """Strings that modules give names to."""
     found = dict[str, str]()
-    for tree in TREES.values():
+    for tree in trees().values():
         for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 value = str(node.value.value)
@@ -41,7 +46,7 @@ def is_var(node: ast.expr) -> bool:
 def written() -> dict[str | None, set[str]]:
     """What follows `var / ` in the code -> where; None: something that is no constant."""
     known, found = constants(), dict[str | None, set[str]]()
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and is_var(node.left):
                 part = node.right

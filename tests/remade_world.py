@@ -14,6 +14,7 @@ import numpy as np
 from core.atomic_files import sha256_file, write_json
 from core.manifest import write_manifest
 from core.tables.predictions import Answered, write_predictions
+from core.tables.statistics import whole
 from core.workspace import Job
 from flows.graph.graph import Graph
 from pipelines.evidence.evidence import BUNDLE, Claim, bundle, flat_metrics, weigh
@@ -171,6 +172,6 @@ def _make_evaluation(folder: Path) -> None:
     answered = Answered([f"row-{at}" for at in range(40)], {"label": truth}, {"probabilities": said}, {})
     write_predictions(answered, folder / versions.PREDICTIONS, axes={"probabilities": ["neg", "pos"]}, readable={})
     task = find_task("text_classification")
-    scored = task.score({**answered.model, **answered.truth})
+    scored = whole(task.score, task.measure({**answered.model, **answered.truth}))
     write_json(folder / "metrics.json", {name: {"value": value} for name, value in scored.items()})
     write_manifest(folder, {})

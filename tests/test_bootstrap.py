@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
 from scipy.stats import binomtest, norm  # type: ignore[import-untyped]
 
-from core.tables.statistics import lower_end, sample, swap_chance
+from core.tables.statistics import lower_end, means, sample, swap_chance
 from core.tables.task import Predictions
 
 
-def accuracy(predictions: Predictions) -> Mapping[str, float]:
-    return {"accuracy": float((predictions["said"] == predictions["label"]).mean())}
-
-
 def _said(share_right: float, rows: int = 400, seed: int = 0) -> Predictions:
-    return {"said": (np.random.default_rng(seed).random(rows) < share_right).astype(int)}
-
-
-TRUTH = {"label": np.ones(400, dtype=int)}
+    return {"accuracy": (np.random.default_rng(seed).random(rows) < share_right).astype(float)}
 
 
 def test_the_interval_is_scipys() -> None:
     said = _said(0.8)
-    ours = sample({"m": said}, TRUTH, accuracy, resamples=4000, seed=1)["m"].interval("accuracy")
+    ours = sample({"m": said}, means, resamples=4000, seed=1)["m"].interval("accuracy")
     theirs = stats.bootstrap(
-        (said["said"],), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(2)
+        (said["accuracy"],), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(2)
     ).confidence_interval
-    assert ours.value == said["said"].mean()
+    assert ours.value == said["accuracy"].mean()
     assert ours.low == pytest.approx(theirs.low, abs=0.005)
     assert ours.high == pytest.approx(theirs.high, abs=0.005)
 
@@ -38,12 +29,16 @@ def test_the_interval_is_scipys() -> None:
 def test_a_paired_difference_is_narrower_than_two_models_apart() -> None:
     """Two models that differ on 12 rows of 400: the rows that they share must not widen the difference."""
     first = _said(0.8)
-    second = {"said": first["said"].copy()}
-    second["said"][:12] = 1 - second["said"][:12]
-    sampled = sample({"a": first, "b": second}, TRUTH, accuracy, resamples=2000, seed=1)
+    second = {"accuracy": first["accuracy"].copy()}
+    second["accuracy"][:12] = 1 - second["accuracy"][:12]
+    sampled = sample({"a": first, "b": second}, means, resamples=2000, seed=1)
     paired = sampled["a"].difference(sampled["b"], "accuracy")
     theirs = stats.bootstrap(
-        (first["said"] - second["said"],), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(2)
+        (first["accuracy"] - second["accuracy"],),
+        np.mean,
+        n_resamples=4000,
+        method="percentile",
+        rng=np.random.default_rng(2),
     ).confidence_interval
     assert paired.low == pytest.approx(theirs.low, abs=0.004)
     assert paired.high == pytest.approx(theirs.high, abs=0.004)
@@ -52,13 +47,13 @@ def test_a_paired_difference_is_narrower_than_two_models_apart() -> None:
 
 
 def test_a_model_is_no_better_than_itself() -> None:
-    sampled = sample({"a": _said(0.7), "b": _said(0.7)}, TRUTH, accuracy, resamples=200, seed=1)
+    sampled = sample({"a": _said(0.7), "b": _said(0.7)}, means, resamples=200, seed=1)
     difference = sampled["a"].difference(sampled["b"], "accuracy")
     assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
 
 
 def test_the_one_sided_end_knows_which_way_is_better() -> None:
-    sampled = sample({"good": _said(0.9), "bad": _said(0.5, seed=5)}, TRUTH, accuracy, resamples=500, seed=1)
+    sampled = sample({"good": _said(0.9), "bad": _said(0.5, seed=5)}, means, resamples=500, seed=1)
     good, bad = sampled["good"], sampled["bad"]
     better = good.better_by(bad, "accuracy", confidence=0.95, more_is_better=True)
     worse = good.better_by(bad, "accuracy", confidence=0.95, more_is_better=False)
@@ -77,29 +72,23 @@ def test_a_tail_that_the_draws_do_not_reach_is_the_normal_one() -> None:
 
 def test_the_swap_test_is_mcnemar_s_exact_test() -> None:
     """Rows on which both are right or both wrong say nothing; of the others it is a coin's fall."""
-    label = np.ones(60, dtype=int)
-    mine, theirs = np.ones(60, dtype=int), np.ones(60, dtype=int)
+    mine, theirs = np.ones(60), np.ones(60)
     theirs[:12], mine[12:15] = 0, 0  # 12 rows for the model, 3 for the other
     found = swap_chance(
-        {"said": mine}, {"said": theirs}, {"label": label}, accuracy, draws=20_000, seed=5, metric="accuracy",
-        more_is_better=True,
-    )  # fmt: skip
+        {"accuracy": mine}, {"accuracy": theirs}, means, draws=20_000, seed=5, metric="accuracy", more_is_better=True
+    )
     assert found == pytest.approx(binomtest(12, 15, alternative="greater").pvalue, abs=0.003)
 
 
 def test_models_that_answer_alike_may_as_well_be_swapped() -> None:
-    said = {"said": np.ones(20, dtype=int)}
-    chance = swap_chance(
-        said, said, {"label": np.ones(20, dtype=int)}, accuracy, draws=50, seed=1, metric="accuracy",
-        more_is_better=True,
-    )  # fmt: skip
+    said = {"accuracy": np.ones(20)}
+    chance = swap_chance(said, said, means, draws=50, seed=1, metric="accuracy", more_is_better=True)
     assert chance == 1.0
 
 
 def test_equal_seeds_give_equal_intervals() -> None:
     first, again, other = (
-        sample({"m": _said(0.8)}, TRUTH, accuracy, resamples=200, seed=seed)["m"].draws["accuracy"]
-        for seed in (1, 1, 2)
+        sample({"m": _said(0.8)}, means, resamples=200, seed=seed)["m"].draws["accuracy"] for seed in (1, 1, 2)
     )
     assert (first == again).all()
     assert (first != other).any()
@@ -107,4 +96,4 @@ def test_equal_seeds_give_equal_intervals() -> None:
 
 def test_no_rows_are_no_interval() -> None:
     with pytest.raises(ValueError, match="no rows"):
-        sample({"m": {"said": np.array([])}}, {"label": np.array([])}, accuracy, resamples=10, seed=1)
+        sample({"m": {"accuracy": np.array([])}}, means, resamples=10, seed=1)

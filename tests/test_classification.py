@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn import metrics as reference
 
 from core.atomic_files import sha256_file
 from core.errors import BadData
+from core.tables.statistics import whole
+from core.tables.task import Predictions
 from pipelines.tasks.parts import classification as labelled
 
 
@@ -22,9 +25,13 @@ def predictions() -> dict[str, np.ndarray]:
     return {"probabilities": labelled.softmax(logits), "label": label}
 
 
+def scored(predictions: Predictions) -> Mapping[str, float]:
+    return whole(labelled.score, labelled.measure(predictions))
+
+
 def test_metrics_are_scikit_learns(predictions: dict[str, np.ndarray]) -> None:
     probabilities, label = predictions["probabilities"], predictions["label"]
-    scores = labelled.score(predictions)
+    scores = scored(predictions)
     assert scores.keys() == labelled.METRICS.keys()
     assert scores["accuracy"] == pytest.approx(reference.accuracy_score(label, probabilities.argmax(1)))
     assert scores["macro_f1"] == pytest.approx(reference.f1_score(label, probabilities.argmax(1), average="macro"))
@@ -36,12 +43,12 @@ def test_calibration_error_by_hand() -> None:
     confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
     right = np.array([True, True, True, False, False, False])
     label = np.where(right, 0, 1)
-    error = labelled.score({"probabilities": np.stack([confidence, 1 - confidence], axis=1), "label": label})
+    error = scored({"probabilities": np.stack([confidence, 1 - confidence], axis=1), "label": label})
     assert error["calibration_error"] == pytest.approx(4 / 6 * abs(0.75 - 0.95) + 2 / 6 * 0.55)
 
 
 def test_a_sure_and_wrong_answer_has_a_finite_loss() -> None:
-    scores = labelled.score({"probabilities": np.array([[1.0, 0.0]]), "label": np.array([1])})
+    scores = scored({"probabilities": np.array([[1.0, 0.0]]), "label": np.array([1])})
     assert scores["log_loss"] == pytest.approx(-np.log(np.finfo(float).eps))
 
 

@@ -14,6 +14,7 @@ import pytest
 from core.atomic_files import sha256_file
 from core.schema.evaluation import Gate
 from core.tables.predictions import Answered, read_predictions, write_predictions
+from core.tables.statistics import whole
 from pipelines.evidence.evidence import BUNDLE, Claim, Rival, asked, bundle, flat_metrics, review, weigh
 from pipelines.tasks import find_task
 from registry.promotion import journal, promotion
@@ -64,7 +65,10 @@ def evident(
     answered = Answered([f"row-{at}" for at in range(ROWS)], {"label": TRUTH}, {"probabilities": answers(right)}, {})
     write_predictions(answered, predictions, axes={"probabilities": ["neg", "pos"]}, readable={})
     subject = replace(candidate(model, folder, **about), name=name)
-    metrics = {key: {"value": value} for key, value in TASK.score({**answered.model, **answered.truth}).items()}
+    metrics = {
+        key: {"value": value}
+        for key, value in whole(TASK.score, TASK.measure({**answered.model, **answered.truth})).items()
+    }
     claim = Claim(TASK, "accuracy", gates, flat_metrics(metrics, TASK, {}), predictions, subject.model_hash, 1)
     evidence = weigh(claim, None)
     told = bundle(claim, judge({}, evidence), evidence, name=name, origin={"task": "text_classification"}, rival=None)

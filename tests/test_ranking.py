@@ -10,6 +10,7 @@ import pytest
 import pytrec_eval
 
 from core.atomic_files import sha256_file
+from core.tables.statistics import means, whole
 from pipelines.tasks.parts import ranking
 
 PASSAGES = [
@@ -36,7 +37,7 @@ def test_metrics_are_pytrec_evals() -> None:
     random = np.random.default_rng(3)
     scores = random.normal(size=(60, 40)) + 1.5 * np.eye(60, 40)
     pool = ranking.Pool([str(at) for at in range(40)], np.arange(60) % 40, 1)
-    found = ranking.score({**ranking.ranked(pool, lambda part: scores[part]), "pool": np.full(60, 1)})
+    found = whole(means, ranking.measure({**ranking.ranked(pool, lambda part: scores[part]), "pool": np.full(60, 1)}))
     qrels = {str(row): {f"d{own}": 1} for row, own in enumerate(pool.own)}
     run = {str(row): {f"d{at}": float(one) for at, one in enumerate(line)} for row, line in enumerate(scores)}
     names = {"ndcg_cut_10": "ndcg_at_10", "recall_10": "recall_at_10", "recip_rank": "mrr"}
@@ -49,8 +50,9 @@ def test_metrics_are_pytrec_evals() -> None:
 def test_ranks_among_other_passages_have_no_score() -> None:
     pool = ranking.pool_of(["a", "b"])
     said = ranking.ranked(pool, lambda part: np.eye(2)[pool.own][part])
-    assert ranking.score({**said, **ranking.truth(["a", "b"])})["mrr"] == 1.0
-    assert np.isnan(ranking.score({**said, **ranking.truth(["a", "c"])})["mrr"])
+    assert ranking.measure({**said, **ranking.truth(["a", "b"])})["mrr"].tolist() == [1.0, 1.0]
+    none = whole(means, ranking.measure({**said, **ranking.truth(["a", "c"])}))
+    assert none.keys() == ranking.METRICS.keys() and np.isnan(list(none.values())).all()
 
 
 def test_bm25_is_bm25s() -> None:

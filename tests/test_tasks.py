@@ -21,6 +21,7 @@ from PIL import Image
 from core.atomic_files import sha256_file
 from core.schema.model import Architecture, Model
 from core.tables.prepared import ENCODER, read_features, read_rows
+from core.tables.statistics import whole
 from core.tables.task import Base, Predictions, Task
 from pipelines.bases import identify
 from pipelines.tasks import find_task, task_files
@@ -230,7 +231,7 @@ def test_baselines_and_metrics_fit_each_other(prepared: Prepared) -> None:
         train, test, media=prepared.folder / "raw", folder=prepared.encoder, base=prepared.base
     )  # fmt: skip
     truth = prepared.task.truth(test, folder=prepared.encoder)
-    scores = [prepared.task.score({**said, **truth}) for said in baselines.values()]
+    scores = [whole(prepared.task.score, prepared.task.measure({**said, **truth})) for said in baselines.values()]
     assert len(scores) == 2
     assert all(each.keys() == prepared.task.metrics.keys() for each in scores)
     trivial, other = (each[prepared.task.primary] for each in scores)

@@ -19,7 +19,7 @@ _TAIL = 10  # draws beyond a quantile that it takes to know it
 _ROUNDING = 1e-12  # of metrics that are sums of the same numbers in another order
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-Score = Callable[[Predictions], Mapping[str, float]]
+Score = Callable[[Predictions, Floats], Mapping[str, float]]  # of a task: statistics a row, and each row's weight
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,26 @@ def lower_end(draws: Floats, value: float, confidence: float) -> float:
     return float(value - NormalDist().inv_cdf(confidence) * np.std(draws))
 
 
-def swap_chance(one: Predictions, two: Predictions, truth: Predictions, score: Score, *, draws: int, seed: int,
-                metric: str, more_is_better: bool) -> float:  # fmt: skip
+def swap_chance(
+    one: Predictions, two: Predictions, score: Score, *, draws: int, seed: int, metric: str, more_is_better: bool
+) -> float:
     """How probable it is that two equally good models differ at least as much in favour of `one` as these do.
 
     Row by row the two models' answers change places by a coin's fall, which changes nothing when neither is better:
     an exact test (Fisher 1935; Ernst 2004, Statistical Science 19, section 2) down to a chance of 1 / (draws + 1),
-    below which the tail is a normal one. Models that never differ: 1.
+    below which the tail is a normal one. Models that never differ: 1. one, two: each model's statistics a row.
     """
     sign = 1.0 if more_is_better else -1.0
     random = np.random.default_rng(seed)
-    rows = len(next(iter(truth.values())))
-    both = one.keys() & two.keys()  # what one of them says beside that, no score compares
+    rows = len(next(iter(one.values())))
+    both = {key: np.concatenate([one[key], two[key]]) for key in one}
 
-    def difference(swapped: np.ndarray[Any, Any]) -> float:
-        mine = {key: np.where(_along(swapped, one[key]), two[key], one[key]) for key in both}
-        theirs = {key: np.where(_along(swapped, one[key]), one[key], two[key]) for key in both}
-        return sign * (score({**mine, **truth})[metric] - score({**theirs, **truth})[metric])
+    def difference(kept: Floats) -> float:
+        mine, theirs = np.concatenate([kept, 1 - kept]), np.concatenate([1 - kept, kept])
+        return sign * (score(both, mine)[metric] - score(both, theirs)[metric])
 
-    seen = difference(np.zeros(rows, dtype=bool))
-    return chance_of(seen, np.array([difference(random.random(rows) < 0.5) for _ in range(draws)]))
+    fallen = [difference((random.random(rows) >= 0.5).astype(float)) for _ in range(draws)]
+    return chance_of(difference(np.ones(rows)), np.array(fallen))
 
 
 def chance_of(seen: float, fallen: Floats) -> float:
@@ -94,29 +94,31 @@ def chance_of(seen: float, fallen: Floats) -> float:
     return min(1 / (1 + draws), 1 - NormalDist().cdf(seen / spread))
 
 
-def _along(swapped: np.ndarray[Any, Any], array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return swapped.reshape(-1, *[1] * (array.ndim - 1))
+def means(measured: Predictions, weights: Floats) -> dict[str, float]:
+    """A Score whose metrics are the statistics' own means over the rows."""
+    return {name: float(weights @ values / weights.sum()) for name, values in measured.items()}
 
 
-def sample(
-    models: Mapping[str, Predictions], truth: Predictions, score: Score, *, resamples: int, seed: int
-) -> dict[str, Sampled]:
+def whole(score: Score, measured: Predictions) -> Mapping[str, float]:
+    """The metrics of all rows, each counted once."""
+    return score(measured, np.ones(len(next(iter(measured.values())))))
+
+
+def sample(models: Mapping[str, Predictions], score: Score, *, resamples: int, seed: int) -> dict[str, Sampled]:
     """Score every model on all rows and on `resamples` draws of as many rows with replacement.
 
-    models: name -> predictions; truth: what is true. The arrays of both have one entry a row.
-    Raises ValueError without rows.
+    models: name -> statistics of the same rows. Raises ValueError without rows.
     """
-    rows = len(next(iter(truth.values())))
+    rows = len(next(iter(next(iter(models.values())).values())))
     if rows == 0:
         raise ValueError("no rows to resample")
-    joined = {name: {**predictions, **truth} for name, predictions in models.items()}
-    values = {name: dict(score(arrays)) for name, arrays in joined.items()}
+    values = {name: whole(score, measured) for name, measured in models.items()}
     draws = {name: {metric: np.empty(resamples) for metric in values[name]} for name in models}
     random = np.random.default_rng(seed)
     for at in range(resamples):
-        drawn = random.integers(0, rows, size=rows)
-        for name, arrays in joined.items():
-            for metric, value in score({key: array[drawn] for key, array in arrays.items()}).items():
+        times = np.bincount(random.integers(0, rows, size=rows), minlength=rows).astype(float)
+        for name, measured in models.items():
+            for metric, value in score(measured, times).items():
                 draws[name][metric][at] = value
     return {name: Sampled(values[name], draws[name]) for name in models}
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-# Arrays whose first axis is the rows: what a model says about them ("probabilities": (rows, classes), ...)
-# and, in evaluation, what is true ("label": (rows,)). Metrics are computed from resampled rows of these alone.
+# Arrays whose first axis is the rows: what a model says about them ("probabilities": (rows, classes), ...), what is
+# true ("label": (rows,)), and the statistics of both ("right": (rows,), ...) that metrics are computed from.
 Predictions = Mapping[str, "np.ndarray[Any, Any]"]
 
 
@@ -127,8 +127,11 @@ class Task(Protocol):
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
         """What is true about the rows ("label" ...), in the numbering of prepare()."""
 
-    def score(self, predictions: Predictions) -> dict[str, float]:
-        """Every metric, from predictions joined with the truth. Fast: the bootstrap calls it a thousand times."""
+    def measure(self, predictions: Predictions) -> Predictions:
+        """The statistics of each row that score() needs, from predictions joined with the truth."""
+
+    def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
+        """Every metric, row i counted weights[i] times. Fast: a gate calls it with some thousand weights."""
 
     def baselines(
         self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base

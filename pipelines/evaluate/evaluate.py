@@ -92,7 +92,8 @@ def measure(task: Task, answered: Answered, evaluation: Evaluation, columns: Map
 def _sampled(
     task: Task, models: Mapping[str, Predictions], truth: Predictions, evaluation: Evaluation
 ) -> dict[str, Sampled]:
-    return sample(models, truth, task.score, resamples=evaluation.resamples, seed=evaluation.seed)
+    measured = {name: task.measure({**said, **truth}) for name, said in models.items()}
+    return sample(measured, task.score, resamples=evaluation.resamples, seed=evaluation.seed)
 
 
 def _answer(

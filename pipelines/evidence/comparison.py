@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.tables.predictions import axis_names, read_predictions
-from core.tables.statistics import sample, swap_chance
+from core.tables.statistics import sample, swap_chance, whole
 from core.tables.task import Predictions, Task
 from registry.promotion.gate import NoRival, Paired, corrected
 
@@ -84,10 +84,11 @@ def _paired(
     name: str, model: Predictions, other: Predictions, truth: Predictions, by: Yardstick, *, common: float = 1.0
 ) -> Paired:
     confidence = corrected(by.confidence, by.asked)
-    drawn = sample({"model": model, "other": other}, truth, by.task.score, resamples=RESAMPLES, seed=SEED)
+    mine, theirs = (by.task.measure({**said, **truth}) for said in (model, other))
+    drawn = sample({"model": mine, "other": theirs}, by.task.score, resamples=RESAMPLES, seed=SEED)
     found = drawn["model"].better_by(drawn["other"], by.metric, confidence=confidence, more_is_better=by.more_is_better)
     chance = swap_chance(
-        model, other, truth, by.task.score, draws=SWAPS, seed=SEED, metric=by.metric, more_is_better=by.more_is_better
+        mine, theirs, by.task.score, draws=SWAPS, seed=SEED, metric=by.metric, more_is_better=by.more_is_better
     )
     rows = len(next(iter(truth.values())))
     return Paired(
@@ -101,7 +102,7 @@ def _all_numbers(said: Predictions) -> bool:
 
 
 def _value(said: Predictions, truth: Predictions, by: Yardstick) -> float:
-    return by.task.score({**said, **truth})[by.metric]
+    return whole(by.task.score, by.task.measure({**said, **truth}))[by.metric]
 
 
 def _rows(arrays: Predictions, positions: np.ndarray[Any, Any]) -> Predictions:

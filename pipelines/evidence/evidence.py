@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.atomic_files import sha256_file
 from core.schema.evaluation import Gate
 from core.tables.predictions import read_predictions, rows_hash
+from core.tables.statistics import whole
 from core.tables.task import Task
 from pipelines.evidence.comparison import Yardstick, against_baseline, against_champion
 from pipelines.tasks import find_task
@@ -188,7 +189,7 @@ def _claim(told: Mapping[str, Any], version: Version, var: Path) -> Claim:
     answered = read_predictions(predictions)
     if rows_hash(answered) != told["test"]["hash"]:
         raise UnsoundError("its predictions are of other rows than the test split that it was registered with")
-    scored = task.score({**answered.model, **answered.truth})
+    scored = whole(task.score, task.measure({**answered.model, **answered.truth}))
     for name in task.metrics:
         claimed, found = told["metrics"].get(name), scored.get(name)
         if claimed is not None and not (found is not None and math.isclose(claimed, found, abs_tol=_ROUNDING)):

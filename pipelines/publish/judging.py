@@ -18,7 +18,7 @@ from core.errors import BadRequest
 from core.progress import Progress
 from core.schema.evaluation import AGAINST_LIVE
 from core.schema.search import Judging
-from core.tables.statistics import Sampled, sample, swap_chance
+from core.tables.statistics import Sampled, means, sample, swap_chance, whole
 from core.workspace import Job
 from pipelines.publish.known_items import known_items, without
 from pipelines.search.ask.judged_queries import Query, read_judged
@@ -94,7 +94,7 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
         "queries": len(queries),
         "kind": kind,
     }
-    evidence = Evidence(means(ways[answers]), {AGAINST_LIVE: against}, f"on {len(queries):,} {kind}")
+    evidence = Evidence(whole(means, ways[answers]), {AGAINST_LIVE: against}, f"on {len(queries):,} {kind}")
     return Judgement(evidence, metrics, queries, ways)
 
 
@@ -188,10 +188,7 @@ class _Examiner:
             return NoRival(f"{called} cannot be asked: {error}", in_order=False), {}
         drawn = sampled({"mine": mine, "theirs": theirs})
         found = drawn["mine"].better_by(drawn["theirs"], PRIMARY, confidence=confidence, more_is_better=True)
-        rows = {"query": np.arange(len(self.queries))}
-        chance = swap_chance(
-            dict(mine), dict(theirs), rows, means, draws=RESAMPLES, seed=SEED, metric=PRIMARY, more_is_better=True
-        )
+        chance = swap_chance(mine, theirs, means, draws=RESAMPLES, seed=SEED, metric=PRIMARY, more_is_better=True)
         interval = (found.value, found.low, found.high)
         paired = Paired(called, PRIMARY, *interval, chance=chance, confidence=confidence, rows=len(self.queries))
         return paired, {LIVE: theirs}
@@ -221,13 +218,7 @@ def measure(queries: Sequence[Query], rankings: Sequence[Sequence[str]]) -> PerQ
 
 def sampled(runs: Mapping[str, PerQuery]) -> dict[str, Sampled]:
     """Means over the queries, and over resamples of them: the same ones for every run."""
-    queries = len(next(iter(next(iter(runs.values())).values())))
-    nothing = {"query": np.arange(queries)}
-    return sample({name: dict(run) for name, run in runs.items()}, nothing, means, resamples=RESAMPLES, seed=SEED)
-
-
-def means(arrays: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(arrays[name].mean()) for name in MEASURES}
+    return sample(runs, means, resamples=RESAMPLES, seed=SEED)
 
 
 def intervals(of: Sampled) -> dict[str, dict[str, float]]:

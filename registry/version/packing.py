@@ -107,17 +107,20 @@ def _signature(contents: Contents) -> object:
 def requirements(files: Iterable[Path]) -> list[str]:
     """The installed distributions that these files import, pinned, and mlflow."""
     names = {"mlflow"}.union(*(imported(ROOT, file) for file in files)).difference(LOCAL_PACKAGES)
-    found = {name for module in names - sys.stdlib_module_names if (name := _distribution(module))}
-    return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(found, key=str.lower)]
+    return sorted({pin for module in names - sys.stdlib_module_names if (pin := _pin(module))}, key=str.lower)
 
 
 @cache
-def _distribution(module: str) -> str | None:
-    """The distribution that installs a module: most have its name; reading all 400 to find the others takes seconds."""
+def _pin(module: str) -> str | None:
+    """The distribution that installs a module, and its version.
+
+    Most have the module's name; reading all 400 to find the others takes seconds.
+    """
     try:
-        return str(metadata(_OTHER_NAMES.get(module, module))["Name"])
+        name = str(metadata(_OTHER_NAMES.get(module, module))["Name"])
     except PackageNotFoundError:
-        return min(packages_distributions().get(module, []), default=None)
+        name = min(packages_distributions().get(module, []), default="")
+    return f"{name}=={version(name).partition('+')[0]}" if name else None
 
 
 def _about(contents: Contents) -> str:

@@ -35,8 +35,11 @@ class Labelled:
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
         return {"label": label_numbers(rows["label"], read_labels(folder))}
 
-    def score(self, predictions: Predictions) -> dict[str, float]:
-        return score(predictions)
+    def measure(self, predictions: Predictions) -> Predictions:
+        return measure(predictions)
+
+    def score(self, measured: Predictions, weights: Array) -> dict[str, float]:
+        return score(measured, weights)
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return {"probabilities": read_labels(folder)}
@@ -91,37 +94,33 @@ def answers(predictions: Predictions, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def score(predictions: Predictions) -> dict[str, float]:
-    """METRICS of probabilities (rows, classes) and label (rows,). Macro-F1 is over the labels that occur in either."""
+def measure(predictions: Predictions) -> Predictions:
+    """Statistics of probabilities (rows, classes) and label (rows,); loss: minus log of the true label's, in nats."""
     probabilities, label = predictions["probabilities"], predictions["label"]
-    predicted = probabilities.argmax(axis=1)
-    right = predicted == label
-    return {
-        "accuracy": float(right.mean()),
-        "macro_f1": _macro_f1(label, predicted, right, classes=probabilities.shape[1]),
-        "log_loss": log_loss(probabilities, label),
-        "calibration_error": _calibration_error(probabilities.max(axis=1), right),
-    }
-
-
-def log_loss(probabilities: Array, label: Array) -> float:
-    """Mean negative log-probability of the true label, in nats."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = (predicted == label).astype(np.float64)
     own = probabilities[np.arange(len(label)), label]
-    return float(-np.log(np.clip(own, np.finfo(np.float64).eps, None)).mean())
+    loss = -np.log(np.clip(own, np.finfo(np.float64).eps, None))
+    bins, gap = _bins(confidence), right - confidence
+    return {"label": label, "predicted": predicted, "right": right, "loss": loss, "bin": bins, "gap": gap}
 
 
-def _macro_f1(label: Array, predicted: Array, right: Array, *, classes: int) -> float:
-    hits = np.bincount(label[right], minlength=classes)
-    seen = np.bincount(label, minlength=classes) + np.bincount(predicted, minlength=classes)
+def score(measured: Predictions, weights: Array) -> dict[str, float]:
+    """METRICS. Macro-F1 is over the labels that occur, as the true one or the predicted one.
+
+    Calibration error: |accuracy - confidence| over BINS bins of confidence, weighted by their rows.
+    """
+    right, label, predicted = weights * measured["right"], measured["label"], measured["predicted"]
+    rows, classes = weights.sum(), 1 + int(max(label.max(), predicted.max()))
+    seen = np.bincount(label, weights, classes) + np.bincount(predicted, weights, classes)
     occurs = seen > 0
-    return float((2 * hits[occurs] / seen[occurs]).mean())
-
-
-def _calibration_error(confidence: Array, right: Array) -> float:
-    """Expected calibration error: |accuracy - confidence| over BINS bins of confidence, weighted by their rows."""
-    place = _bins(confidence)
-    gap = np.bincount(place, weights=right - confidence, minlength=BINS)
-    return float(np.abs(gap).sum() / len(right))
+    gaps = np.bincount(measured["bin"], weights * measured["gap"])
+    return {
+        "accuracy": float(right.sum() / rows),
+        "macro_f1": float((2 * np.bincount(label, right, classes)[occurs] / seen[occurs]).mean()),
+        "log_loss": float(weights @ measured["loss"] / rows),
+        "calibration_error": float(np.abs(gaps).sum() / rows),
+    }
 
 
 def _bins(confidence: Array) -> Array:

@@ -62,17 +62,12 @@ def truth(passages: Sequence[str]) -> Predictions:
     return {"pool": np.full(len(passages), pool_of(passages).number)}
 
 
-def score(predictions: Predictions) -> dict[str, float]:
-    """METRICS of ranks, each query having one passage; no numbers for ranks among other passages."""
-    if (predictions["among"] != predictions["pool"]).any():
-        return dict.fromkeys(METRICS, float("nan"))
-    rank = predictions["rank"]
-    found = rank <= _CUT
-    return {
-        "ndcg_at_10": float(np.where(found, 1 / np.log2(1 + rank), 0.0).mean()),
-        "recall_at_10": float(found.mean()),
-        "mrr": float((1 / rank).mean()),
-    }
+def measure(predictions: Predictions) -> Predictions:
+    """Each query's own METRICS, each having one passage; no numbers for ranks among other passages."""
+    other = (predictions["among"] != predictions["pool"]).any()
+    rank = np.full(len(predictions["rank"]), np.nan) if other else predictions["rank"]
+    found = np.where(np.isnan(rank), np.nan, rank <= _CUT)
+    return {"ndcg_at_10": found / np.log2(1 + rank), "recall_at_10": found, "mrr": 1 / rank}
 
 
 def bm25(queries: Sequence[str], pool: Pool) -> Predictions:

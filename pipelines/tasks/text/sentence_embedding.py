@@ -18,6 +18,7 @@ from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.keys import codes, text_key
+from core.tables.statistics import means
 from core.tables.task import Base, Predictions, Task
 from core.weights.base_store import base_folder
 from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
@@ -156,8 +157,11 @@ class SentenceEmbedding:
     def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
         return ranking.truth(rows["passage"].tolist())
 
-    def score(self, predictions: Predictions) -> dict[str, float]:
-        return ranking.score(predictions)
+    def measure(self, predictions: Predictions) -> Predictions:
+        return ranking.measure(predictions)
+
+    def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
+        return means(measured, weights)
 
     def baselines(
         self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base

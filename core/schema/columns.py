@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ColumnKind = Literal["text", "category", "number", "media", "labels"]
-LABEL = r"^[\w.:@/+-]{1,100}$"  # of who may read a document (core/tables/access.py)
+LABEL, LABEL_LENGTH = r"^[\w.:@/+-]+$", 100  # of who may read a document (core/tables/access.py)
 
 # Every table of examples, whatever its modality, starts with these.
 ROW_ID = "row_id"  # stable name of the example: a column of the source, or its content hash

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadRequest
-from core.schema.columns import LABEL
+from core.schema.columns import LABEL, LABEL_LENGTH
 
 EVERYBODY = "*"  # as text; in a list, nothing says it
 _ALLOWED = "letters, digits and . : @ / + - _, up to 100"
@@ -28,7 +28,7 @@ def told(value: Any, *, needed: bool) -> tuple[str | None, str | None]:
     if not isinstance(labels, list):
         return None, f"neither a list nor text with commas but {type(value).__name__}"
     for label in labels:
-        if not isinstance(label, str) or not re.fullmatch(LABEL, label):
+        if not isinstance(label, str) or len(label) > LABEL_LENGTH or not re.fullmatch(LABEL, label):
             return None, f"{str(label)[:100]!r} is no label (allowed: {_ALLOWED}; as text, {EVERYBODY} for everybody)"
     return ",".join(sorted(set(labels))), None
 

@@ -36,9 +36,14 @@ _LIBRARIES = (
     "mlflow.store.model_registry.sqlalchemy_store", "great_expectations", "pandas", "pyarrow.dataset",
     "pyarrow.parquet", "sklearn.linear_model", "sklearn.feature_extraction.text", "sklearn.metrics", "scipy.stats",
     "matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image", "ruamel.yaml", "jinja2", "pydantic", "rich",
-    "fsspec", "qdrant_client", "qdrant_edge", "typer", "fastapi", "uvicorn", "dvc.cli", "dvc.repo", "dvc.parsing",
-    "dvc.repo.reproduce", "dvc.repo.status", "dvc.commands.repro", "griffe", "websockets", "httpx", "anyio",
-    "cloudpickle", "coolname", "opentelemetry.trace", "sqlalchemy.ext.asyncio", "aiosqlite",
+    "fsspec.implementations.memory", "qdrant_client", "qdrant_edge", "typer", "fastapi", "uvicorn",
+    "dvc.cachemgr", "dvc.cli.parser", "dvc.commands.repro", "dvc.data_cloud", "dvc.lock", "dvc.parsing", "dvc.repo",
+    "dvc.repo.artifacts", "dvc.repo.datasets", "dvc.repo.graph", "dvc.repo.index", "dvc.repo.metrics",
+    "dvc.repo.open_repo", "dvc.repo.params", "dvc.repo.plots", "dvc.repo.reproduce", "dvc.repo.stage",
+    "dvc.repo.status", "dvc.repo.trie", "dvc.rwlock", "dvc.scm", "dvc.utils.strictyaml", "dvc_data.hashfile.db.local",
+    "dvc_data.hashfile.status", "dulwich.index", "dulwich.worktree", "networkx", "griffe", "websockets", "httpx",
+    "anyio._backends._asyncio", "cloudpickle", "coolname", "cronsim", "graphlib", "opentelemetry.trace",
+    "alembic.command", "sqlalchemy.ext.asyncio", "aiosqlite",
 )  # fmt: skip
 _PREFECT = (
     "prefect", "prefect.artifacts", "prefect.automations", "prefect.client.schemas.filters",

@@ -35,6 +35,9 @@ if "QDRANT_URL" in os.environ:  # test_engine asks that server; no other test ma
     os.environ.setdefault("TEST_QDRANT_URL", os.environ["QDRANT_URL"])
 for variable in ("MLFLOW_TRACKING_URI", "QDRANT_URL", "DVC_EXP_NAME"):
     os.environ.pop(variable, None)
+MEMORY = Path("/dev/shm")  # a suite leaves 2.4 GB of workspaces and syncs each of their files
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # The smallest recipe that goes through every stage in seconds; tests change what they are about.
 TINY_RECIPE = """\
@@ -81,8 +84,8 @@ def trust_one_authority(file: Path) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some tests wait for servers, clocks and back-offs."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are cores: some tests wait for servers, clocks and back-offs."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

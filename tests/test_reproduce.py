@@ -6,6 +6,7 @@ import ast
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -66,6 +67,17 @@ def _copy(store: Path, to: Path) -> None:
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (signing.KEY, signing.PASSPHRASE, signing.TRUSTED):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def another_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The temporary folder, where clones lie, is another file system than the workspace: no file can be linked."""
+    others = [
+        place
+        for place in ("/dev/shm", "/tmp")
+        if Path(place).exists() and Path(place).stat().st_dev != tmp_path.stat().st_dev
+    ]
+    monkeypatch.setattr(tempfile, "tempdir", others[0] if others else None)
 
 
 def test_equal_with_python_nowhere_on_path_and_values_that_yaml_breaks(

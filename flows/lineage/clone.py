@@ -46,7 +46,7 @@ def lay_out(workspace: Workspace, origin: Origin, root: Path) -> Job:
     remote and no password. Raises BadRequest for a commit or a patch that is none, HeadraceError for rows that are
     gone.
     """
-    git(workspace.root, "clone", "--quiet", "--no-checkout", "--local", str(workspace.root), str(root))
+    git(workspace.root, "clone", "--quiet", "--no-checkout", str(workspace.root), str(root))
     git(root, "checkout", "--quiet", "--detach", origin.commit)
     if origin.patch is not None:
         apply(origin.patch.resolve(), root)

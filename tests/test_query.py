@@ -169,10 +169,15 @@ def test_questions_asked_at_once_with_the_cache_gone(job: Any) -> None:
     shutil.rmtree(job.workspace.var)
     command = [sys.executable, "-c", ASK, str(job.workspace.root)]
     asking = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=warm(os.environ), text=True) for _ in range(4)
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=warm(os.environ), text=True
+        )
+        for _ in range(4)
     ]
-    answers = [(process.communicate(timeout=120)[0].strip(), process.returncode) for process in asking]
-    assert answers == [("music/band.txt", 0)] * 4
+    said = [process.communicate(timeout=120) for process in asking]
+    assert [(out.strip(), each.returncode) for (out, _), each in zip(said, asking, strict=True)] == [
+        ("music/band.txt", 0)
+    ] * 4, said
 
 
 def test_a_question_imports_no_transformers(job: Any) -> None:

@@ -184,6 +184,7 @@ def by_letters(texts: Sequence[str]) -> Any:
     return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(question=SOUND, passages=st.lists(st.builds(passage, SOUND, SOUND), max_size=3))
 def test_a_quoted_answer_is_the_passages_own_words(question: str, passages: list[Passage]) -> None:

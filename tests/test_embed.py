@@ -134,6 +134,7 @@ def counts(capsys: Any) -> Any:
     return tuple(int(number.replace(",", "")) for number in said[-1])
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_embedded_and_bytes_do_not_show_it(tmp_path: Any, capsys: Any) -> None:
     job = small_index.make(tmp_path / "grown", DOCUMENTS)
     chunk.run(job)
@@ -159,6 +160,7 @@ def test_only_what_changed_is_embedded_and_bytes_do_not_show_it(tmp_path: Any, c
     assert first == second
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Any, capsys: Any, monkeypatch: Any) -> None:
     job = small_index.make(tmp_path, DOCUMENTS)
     chunk.run(job)

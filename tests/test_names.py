@@ -188,6 +188,7 @@ USES: Mapping[str, Callable[[str, Path], None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3 * 3600 if TRIES > 10_000 else 300)
 def test_no_name_leads_out(root: Path) -> None:
     """Each name is tried with every use of names that there is; what a use refuses, it refuses with a message."""

@@ -293,6 +293,7 @@ def test_a_zip_that_unpacks_to_more_than_the_limit(tmp_path: Path, monkeypatch: 
         docx.parse(path.read_bytes())
 
 
+@pytest.mark.slow
 def test_deep_html_and_one_that_takes_too_long(tmp_path: Path, parsers: Parsers) -> None:
     deep, long, fine = (tmp_path / name for name in ("deep.html", "long.html", "fine.html"))
     deep.write_text("<div>" * 3_000, encoding="utf-8")

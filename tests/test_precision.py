@@ -126,6 +126,7 @@ def test_int8_of_a_model_that_has_none(tmp_path: Any) -> None:
         precision.choose("int8", base, tmp_path, tmp_path, as_keys(["k"]), lambda _: {}, 1)
 
 
+@pytest.mark.slow
 def test_vectors_of_another_index_are_taken_over(tmp_path: Any, capsys: Any) -> None:
     job = small_index.make(tmp_path, {"a.txt": STORY, "b.txt": "Rain fell."})
     chunk.run(job)

@@ -285,6 +285,7 @@ def test_uniqueness_is_looked_for_across_batches(stage: Stage, monkeypatch: pyte
     assert report["quarantined"] == 2
 
 
+@pytest.mark.slow
 def test_batches_change_nothing(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contract = {"at_most": 0.5, "labels": ["neg", "pos"]}
     table = [*rows(), {"text": "", "label": "x"}, {"text": "Review 4 of a film.", "label": "neg"}]

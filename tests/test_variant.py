@@ -89,6 +89,7 @@ def test_adapters_are_exported_without_any_weights(tmp_path: Path) -> None:
     assert str(Path(sys.prefix)).encode() not in graph
 
 
+@pytest.mark.slow
 def test_pictures_are_exported(tmp_path: Path) -> None:
     model, rows = make_small_pictures(tmp_path)
     torch_one = find_task("image_classification").load(model)

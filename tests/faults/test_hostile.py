@@ -95,6 +95,7 @@ def test_settings_files(place: Workspace, marker: Path) -> None:
     checked(place, cases)
 
 
+@pytest.mark.slow
 def test_sources(place: Workspace, marker: Path) -> None:
     checked(place, hostile.sources(place))
 
@@ -179,6 +180,7 @@ def test_a_gzip_bomb(place: Workspace, marker: Path) -> None:
     refused(place, hostile.on_source("bomb.csv.gz"), "bomb.csv.gz", "more than 200 times its size")
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_of_rows(tmp_path: Path) -> None:
     """What lies near the limit is read to its end."""
     from pipelines.sources._files import Found

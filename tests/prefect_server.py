@@ -14,7 +14,7 @@ from typing import Any
 from core.file_locks import locked
 from core.workspace import Workspace
 from flows.servers import local, servers
-from tests.warm import FOLDER
+from tests.warm import FOLDER, warm
 
 
 @cache
@@ -44,6 +44,20 @@ def prefect_place() -> Workspace:
 def only_schedulers() -> AbstractContextManager[None]:
     """While it lasts no other worker's test has a scheduler at the server, which makes what all of them share."""
     return locked(Path(os.environ[FOLDER]), "schedulers")
+
+
+def start_scheduler(root: Path, *, forked: bool = True) -> subprocess.Popen[str]:
+    """`headrace schedule` in a workspace, at the suite's server. forked: by tests/warm."""
+    prefect_server()
+    code = (
+        "from pathlib import Path; from flows.schedule.scheduler import serve; from core.workspace import Workspace; "
+        "serve(Workspace(Path.cwd()))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, env=warm(env) if forked else env, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def end_prefect_server() -> None:

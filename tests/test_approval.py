@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +19,10 @@ from registry.promotion import journal, promotion
 from registry.promotion.question import Question, close, decline, questions
 from registry.store import versions
 from registry.store.connection import connect
-from tests.prefect_server import only_schedulers, prefect_server
+from tests.prefect_server import only_schedulers, prefect_server, start_scheduler
 from tests.small_model import aliases, make_small_model, trusting
 from tests.test_evidence import evident, register
 from tests.tiny_graph import until
-from tests.warm import warm
 
 pytestmark = pytest.mark.slow
 
@@ -172,14 +169,7 @@ def cancel(version: str) -> None:
 @contextmanager
 def scheduler(place: Workspace) -> Iterator[subprocess.Popen[str]]:
     """`headrace schedule` with nothing live; killed at the end."""
-    code = (
-        "from pathlib import Path; from flows.schedule.scheduler import serve; from core.workspace import Workspace; "
-        "serve(Workspace(Path.cwd()))"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=place.root, env=warm(env), text=True, stderr=subprocess.PIPE
-    )
+    process = start_scheduler(place.root)
     try:
         yield process
     finally:

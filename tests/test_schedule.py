@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,10 +22,9 @@ from flows.run.commit import Kept, commit_and_push
 from flows.schedule.missed import schedule_of
 from flows.schedule.scheduler import serve
 from flows.servers.turns import only_one
-from tests.prefect_server import only_schedulers, prefect_server
+from tests.prefect_server import only_schedulers, start_scheduler
 from tests.test_notices import Inbox, inbox
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
-from tests.warm import warm
 
 __all__ = ["inbox"]  # a fixture
 
@@ -99,19 +97,6 @@ def test_reads_schedules_and_refuses_a_second_scheduler(tiny: TinyGraph) -> None
         serve(tiny.workspace)
 
 
-def start(tiny: TinyGraph, *, forked: bool = True) -> subprocess.Popen[str]:
-    prefect_server()
-    code = (
-        "from pathlib import Path; from flows.schedule.scheduler import serve; from core.workspace import Workspace; "
-        "serve(Workspace(Path.cwd()))"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tiny.root, env=warm(env) if forked else env, text=True,
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-
-
 def ended(process: subprocess.Popen[str]) -> str:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -145,7 +130,7 @@ def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path
     tiny.dvc("remote", "add", "-d", "disk", str(tmp_path / "disk"))
     tiny.git("commit", "-qam", "a remote")
     tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
-    process = start(tiny)
+    process = start_scheduler(tiny.root)
     try:
         until(
             lambda: process.poll() is not None or "what the run moved" in tiny.git("log", "--format=%s"), timeout_s=180
@@ -165,7 +150,7 @@ def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path
 def test_serves_without_anything_live_and_makes_its_automation_once(tiny: TinyGraph) -> None:
     tiny.write("params.yaml", '{"recipes": {}, "indexes": {}}')
     for _ in range(2):
-        process = start(tiny)
+        process = start_scheduler(tiny.root)
         assert process.stderr is not None
         assert process.stderr.readline().startswith("Nothing is live.")
         assert process.stderr.readline().startswith("Prefect page: http://127.0.0.1:")
@@ -187,7 +172,7 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
 
     tiny.write("recipes/a.yaml", RECIPE.replace("* * * * *", "0 0 1 1 *").replace(", push: true", ""))
     tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
-    killed = start(tiny, forked=False)
+    killed = start_scheduler(tiny.root, forked=False)
     with get_client(sync_client=True) as client:
         until(lambda: killed.poll() is not None or deployment(client, tiny) is not None)
         assert killed.poll() is None, ended(killed)
@@ -210,7 +195,7 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
             return [str(client.read_flow_run(run.id).state.type.value) for run in runs or (lost, *missed)]  # type: ignore[union-attr]
 
         began = time.monotonic()
-        again = start(tiny)
+        again = start_scheduler(tiny.root)
         try:
             until(lambda: "COMPLETED" in states(), timeout_s=100)
             took = time.monotonic() - began
@@ -234,7 +219,7 @@ def test_missed_slots_are_told_at_the_start_and_after_a_sleep(tiny: TinyGraph, i
     note = tiny.root / "var" / "slots" / "recipe-a.json"
     long_ago = json.dumps({"served": "2024-06-01T00:00:00+00:00", "schedule": "0 0 1 1 * Europe/Berlin"})
     tiny.write("var/slots/recipe-a.json", long_ago)
-    process = start(tiny)
+    process = start_scheduler(tiny.root)
     with get_client(sync_client=True) as client:
         try:
             until(lambda: process.poll() is not None or deployment(client, tiny) is not None)

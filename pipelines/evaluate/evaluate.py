@@ -70,13 +70,14 @@ def measure(task: Task, answered: Answered, evaluation: Evaluation, columns: Map
     columns: values of each slicing column, one a test row.
     """
     models = {MODEL: answered.model, **answered.baselines}
-    sampled = _sampled(task, models, answered.truth, evaluation)
+    measured = {name: task.measure({**said, **answered.truth}) for name, said in models.items()}
+    sampled = _sampled(task, measured, evaluation)
     slices: dict[str, dict[str, tuple[int, Sampled]]] = {}
     for column, values in columns.items():
         slices[column] = {}
         for value, rows in _slices(values):
-            part = _sampled(task, {MODEL: _take(answered.model, rows)}, _take(answered.truth, rows), evaluation)
-            slices[column][value] = (len(rows), part[MODEL])
+            part = {name: array[rows] for name, array in measured[MODEL].items()}
+            slices[column][value] = (len(rows), _sampled(task, {MODEL: part}, evaluation)[MODEL])
     return Findings(
         rows=len(answered.row_ids),
         primary=evaluation.primary or task.primary,
@@ -89,10 +90,7 @@ def measure(task: Task, answered: Answered, evaluation: Evaluation, columns: Map
     )
 
 
-def _sampled(
-    task: Task, models: Mapping[str, Predictions], truth: Predictions, evaluation: Evaluation
-) -> dict[str, Sampled]:
-    measured = {name: task.measure({**said, **truth}) for name, said in models.items()}
+def _sampled(task: Task, measured: Mapping[str, Predictions], evaluation: Evaluation) -> dict[str, Sampled]:
     return sample(measured, task.score, resamples=evaluation.resamples, seed=evaluation.seed)
 
 
@@ -122,10 +120,6 @@ def _slices(values: Sequence[str]) -> list[tuple[str, np.ndarray[Any, Any]]]:
     names, inverse, counts = np.unique(np.asarray(values, dtype=object), return_inverse=True, return_counts=True)
     kept = sorted(np.argsort(-counts, kind="stable")[:_MANY_SLICES])
     return [(str(names[at]), np.flatnonzero(inverse == at)) for at in kept]
-
-
-def _take(predictions: Predictions, rows: np.ndarray[Any, Any]) -> Predictions:
-    return {name: array[rows] for name, array in predictions.items()}
 
 
 def _write_predictions(

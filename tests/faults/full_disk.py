@@ -54,8 +54,9 @@ def through(made: Workspace, stride: int, offset: int = 0) -> dict[str, Any]:
             filled = code != 0
             tries, failed, at = tries + 1, failed + filled, at + stride
             faults += [f"{address}: {each}" for each in wrong]
-        if filled:  # otherwise the last try, after one that failed, had space again and ended well
-            faults.append(f"{address}: its disk was full at each of {at} writes")
+        # The last try had space again, and ended well, unless the writes to try ended first.
+        if filled and (code := repro(made.root, plain=False, only=address)):
+            faults.append(f"{address}: with space again it ended with {code}")
         so_far = f"{failed} of {tries} tries met the full disk, {len(faults)} faults"
         print(f"up to {address}: {so_far}", file=sys.stderr, flush=True)
     return {"tries": tries, "met": failed, "faults": faults + soak.faults_of(made)}

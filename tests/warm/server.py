@@ -164,6 +164,8 @@ def serve(listener: socket.socket, suite: psutil.Process, python: str) -> Call |
                 selector.register(line, selectors.EVENT_READ, data=pid)
             elif key.data is not None:
                 assert isinstance(key.fileobj, socket.socket)
+                if key.fileobj.fileno() < 0:  # its process ended in this same round
+                    continue
                 with contextlib.suppress(ProcessLookupError):
                     if number := key.fileobj.recv(16):
                         os.kill(key.data, int(number))

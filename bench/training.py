@@ -20,10 +20,11 @@ from bench import stock
 from bench.measure import ratio
 from core.schema.data import SplitName
 from core.schema.model import Compute, Model, Training
-from core.tables.prepared import ENCODER, read_features, read_rows
+from core.tables.prepared import read_features, read_rows
 from core.weights.determinism import steady
 from core.workspace import Job, find_workspace
 from pipelines.bases import base_of
+from pipelines.place import place_of
 from pipelines.tasks import find_task
 from pipelines.train import trainer
 from tests.conftest import ROOT, Workspace, make_workspace
@@ -76,18 +77,18 @@ def job_of(workspace: Workspace) -> Job:
 
 def ours(job: Job, steps: int, *, seed: int, rows: int | None = None, dropout: float | None = None) -> float:
     """Examples a second of our own training loop, the first steps left out. dropout: in the base."""
-    task, base = find_task("text_classification"), base_of(job)
+    task, at = find_task("text_classification"), place_of(job, seed=seed)
     prepared, model = job.folder / "prepared", job.section("model", Model)
     if dropout is not None:
         model = model.model_copy(update={"dropout": dropout})
     steady(threads=job.section("compute", Compute).threads)
-    module = task.build(model, base=base, folder=prepared / ENCODER, seed=seed)
+    module = task.build(model, at)
     table = read_features(prepared, "train")
     table = table if rows is None else table.slice(0, rows)
     training = job.section("training", Training)
     epochs = steps * training.batch_size / table.num_rows
     training = training.model_copy(update={"epochs": epochs, "seed": seed})
-    plan = trainer.Plan(training, task.collator(prepared / ENCODER), task.validation, scratch=job.folder / "scratch")
+    plan = trainer.Plan(training, task.collator(at.folder), task.validation, scratch=job.folder / "scratch")
     ends: list[float] = []
     trainer.fit(module, table, table.slice(0, 0), plan, listen=lambda step, metrics: ends.append(time.perf_counter()))
     return training.batch_size * (steps - 1 - WARM) / (ends[steps - 1] - ends[WARM])

@@ -22,6 +22,7 @@ from registry.version.packing import Contents
 from registry.version.predict import Answers, load
 from registry.version.runs import Candidate
 from tests.conftest import film_rows
+from tests.places import a_place
 
 
 def trusting(version: Version, champion: Version | None) -> Verdict:
@@ -57,9 +58,9 @@ def make_small_model(folder: Path, *, seed: int = 7) -> Path:
     encoder.mkdir(parents=True)
     model.mkdir()
     options = task.Preprocess.model_validate({"max_tokens": 16, "vocabulary": 300})
-    task.prepare(rows, media=folder, options=options, base=base, folder=encoder)
-    module = task.build(Model(base=architecture, method="pretrain"), base=base, folder=encoder, seed=seed)
-    task.save(module, folder=model, prepared=encoder)
+    task.prepare([rows], options, a_place(encoder, base=base, media=folder))
+    module = task.build(Model(base=architecture, method="pretrain"), a_place(encoder, base=base, seed=seed))
+    task.save(module, a_place(encoder), into=model)
     write_manifest(model, {})
     return model
 
@@ -82,12 +83,12 @@ def make_small_adapters(folder: Path, *, seed: int = 7, method: Method = "lora")
     BertModel(BertConfig(**size, vocab_size=300, max_position_embeddings=32)).save_pretrained(start)
     base = Base("./start", start, "5" * 64)
     options = task.Preprocess.model_validate({"max_tokens": 16})
-    task.prepare(rows, media=folder, options=options, base=base, folder=encoder)
-    module = task.build(Model(base=base.reference, method=method), base=base, folder=encoder, seed=seed)
+    task.prepare([rows], options, a_place(encoder, base=base, media=folder))
+    module = task.build(Model(base=base.reference, method=method), a_place(encoder, base=base, seed=seed))
     for name, parameter in module.named_parameters():
         if "lora_B" in name:  # zero before training
             torch.nn.init.normal_(parameter, std=0.1)
-    task.save(module, folder=folder / "model", prepared=encoder, base=folder / FOLDER)
+    task.save(module, a_place(encoder), into=folder / "model", base=folder / FOLDER)
     seal(folder / FOLDER, folder / "model", reference="./start", sha256="5" * 64)
     write_manifest(folder / "model", {})
     return folder / "model"
@@ -103,7 +104,7 @@ def candidate(model: Path, evidence: Path, *, passed: bool = True, promote: bool
         name="films",
         recipe="films",
         model_hash=sha256_json(read_manifest(model)["files"]),
-        contents=Contents(model, "text_classification", "text", None, example, answers),
+        contents=Contents(model, "text_classification", ("text",), None, example, answers),
         verdict=Verdict(passed, [reason]),
         card="# films\n",
         tags=dict(tags or {"data_raw": "r" * 64}),

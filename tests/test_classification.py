@@ -15,6 +15,7 @@ from core.errors import BadData
 from core.tables.statistics import whole
 from core.tables.task import Predictions
 from pipelines.tasks.parts import classification as labelled
+from tests.places import a_place
 
 
 @pytest.fixture
@@ -62,20 +63,20 @@ def test_majority_gives_the_shares_of_training() -> None:
 
 
 def test_labels_are_numbered_by_name(tmp_path: Path) -> None:
-    assert labelled.write_labels(pd.Series(["b", "a", "b"]), tmp_path) == ["a", "b"]
-    truth = labelled.Labelled().truth(pd.DataFrame({"label": ["b", "a"]}), folder=tmp_path)
+    assert labelled.write_labels([pd.DataFrame({"label": ["b", "a", "b"]})], tmp_path) == ["a", "b"]
+    truth = labelled.Labelled().truth(pd.DataFrame({"label": ["b", "a"]}), a_place(tmp_path))
     assert truth["label"].tolist() == [1, 0]
 
 
 def test_one_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"1 label \(a\).*needs two"):
-        labelled.write_labels(pd.Series(["a", "a"]), tmp_path)
+        labelled.write_labels([pd.DataFrame({"label": ["a", "a"]})], tmp_path)
 
 
 def test_a_label_that_training_lacks_is_named(tmp_path: Path) -> None:
-    labelled.write_labels(pd.Series(["a", "b"]), tmp_path)
+    labelled.write_labels([pd.DataFrame({"label": ["a", "b"]})], tmp_path)
     with pytest.raises(BadData, match=r"'c' stands on 2 rows.*Known: a, b.*stratify"):
-        labelled.Labelled().truth(pd.DataFrame({"label": ["a", "c", "c"]}), folder=tmp_path)
+        labelled.Labelled().truth(pd.DataFrame({"label": ["a", "c", "c"]}), a_place(tmp_path))
 
 
 def test_plots_are_equal_byte_for_byte(predictions: dict[str, np.ndarray], tmp_path: Path) -> None:

@@ -68,5 +68,5 @@ def test_the_hash_moves_with_content_and_name_only(tmp_path: Path) -> None:
 
 def test_a_task_of_this_project_brings_what_it_shares() -> None:
     found = {path.name for path in closure(ROOT, task_files()["text_classification"])}
-    assert {"text_classification.py", "classification.py", "keys.py"} <= found
+    assert {"text_classification.py", "classification.py", "tokens.py"} <= found
     assert "collect.py" not in found

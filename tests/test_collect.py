@@ -33,9 +33,9 @@ from pipelines.collect.collect import run
 from pipelines.sources import find_source
 
 ROOT = Path(__file__).parents[1]
-TEXTS = Contract({"text": Column("text"), "label": Column("category")}, content="text", label="label")
-PICTURES = Contract({"path": Column("media"), "label": Column("category")}, "path", "label", media="image")
-NUMBERS = Contract({"text": Column("text"), "score": Column("number", required=False)}, content="text")
+TEXTS = Contract({"text": Column("text"), "label": Column("category")}, inputs=("text",), targets=("label",))
+PICTURES = Contract({"path": Column("media"), "label": Column("category")}, ("path",), ("label",), media="image")
+NUMBERS = Contract({"text": Column("text"), "score": Column("number", required=False)}, inputs=("text",))
 
 
 def sha256(text: str | bytes) -> str:

@@ -19,6 +19,7 @@ from core.schema.model import Architecture, Model
 from core.tables.task import Base, Task
 from pipelines.tasks import find_task
 from pipelines.train.batches import EncodedRows
+from tests.places import a_place
 
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 
@@ -58,7 +59,7 @@ def _base(name: str = "resnet", **settings: Any) -> Base:
 def _prepared(task: Task, rows: pd.DataFrame, media: Path, base: Base, name: str = "encoder", **options: Any) -> Path:
     folder = media / name
     folder.mkdir()
-    task.prepare(rows, media=media, options=task.Preprocess.model_validate(options), base=base, folder=folder)
+    task.prepare([rows], task.Preprocess.model_validate(options), a_place(folder, base=base, media=media))
     return folder
 
 
@@ -75,7 +76,7 @@ def test_pixels_are_kept_as_they_are(task: Task, tmp_path: Path) -> None:
     original = random.integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)
     rows = _written(tmp_path, [Image.fromarray(pixels) for pixels in original])
     folder = _prepared(task, rows, tmp_path, _base())
-    table = task.encode(rows, media=tmp_path, folder=folder)
+    table = task.encode(rows, a_place(folder, media=tmp_path))
     assert str(table.schema.field("pixels").type) == "fixed_size_list<item: uint8>[192]"
     found = np.array(table["pixels"].to_pylist(), dtype=np.uint8).reshape(4, 3, 8, 8)
     np.testing.assert_array_equal(found, original.transpose(0, 3, 1, 2))
@@ -89,7 +90,7 @@ def test_pixels_are_kept_as_they_are(task: Task, tmp_path: Path) -> None:
 def test_sixteen_bits_become_eight(task: Task, gray: pd.DataFrame, tmp_path: Path) -> None:
     folder = _prepared(task, gray, tmp_path, _base())
     Image.fromarray(np.full((12, 12), 0x8040, dtype=np.uint16)).save(tmp_path / "deep.png")
-    table = task.encode(pd.DataFrame({"path": ["deep.png"], "label": ["a"]}), media=tmp_path, folder=folder)
+    table = task.encode(pd.DataFrame({"path": ["deep.png"], "label": ["a"]}), a_place(folder, media=tmp_path))
     assert set(table["pixels"][0].as_py()) == {0x80}
 
 
@@ -99,7 +100,7 @@ def test_every_kind_of_picture_is_read(task: Task, gray: pd.DataFrame, tmp_path:
     suffix = "tif" if mode in ("CMYK", "I;16") else "png"
     Image.new("L", (9, 7), 128).convert("I;16" if mode == "I;16" else mode).save(tmp_path / f"odd.{suffix}")
     row = pd.DataFrame({"path": [f"odd.{suffix}"], "label": ["a"]})
-    table = task.encode(row, media=tmp_path, folder=folder)
+    table = task.encode(row, a_place(folder, media=tmp_path))
     assert len(table["pixels"][0]) == 3 * 12 * 12
 
 
@@ -110,7 +111,7 @@ def test_a_picture_on_its_side_is_turned_up(task: Task, gray: pd.DataFrame, tmp_
     exif = Image.Exif()
     exif[0x0112] = 6
     picture.save(tmp_path / "turned.png", exif=exif)
-    table = task.encode(pd.DataFrame({"path": ["turned.png"], "label": ["a"]}), media=tmp_path, folder=folder)
+    table = task.encode(pd.DataFrame({"path": ["turned.png"], "label": ["a"]}), a_place(folder, media=tmp_path))
     found = np.array(table["pixels"][0].as_py()).reshape(12, 12)
     np.testing.assert_array_equal(found, np.rot90(np.asarray(picture), -1))
 
@@ -119,22 +120,22 @@ def test_what_is_no_picture_is_named(task: Task, gray: pd.DataFrame, tmp_path: P
     folder = _prepared(task, gray, tmp_path, _base())
     (tmp_path / "page.png").write_bytes(io.BytesIO(b"<html>").getvalue())
     with pytest.raises(BadRequest, match=r"page.png: no picture that can be decoded"):
-        task.encode(pd.DataFrame({"path": ["page.png"], "label": ["a"]}), media=tmp_path, folder=folder)
+        task.encode(pd.DataFrame({"path": ["page.png"], "label": ["a"]}), a_place(folder, media=tmp_path))
 
 
 def test_a_trained_model_is_a_base_for_other_labels(task: Task, gray: pd.DataFrame, tmp_path: Path) -> None:
     first = _prepared(task, gray, tmp_path, _base(), name="first", size=16)
-    module = task.build(Model(base=_base().reference, method="pretrain"), base=_base(), folder=first, seed=7)
+    module = task.build(Model(base=_base().reference, method="pretrain"), a_place(first, base=_base()))
     model = tmp_path / "model"
     model.mkdir()
-    task.save(module, folder=model, prepared=first)
+    task.save(module, a_place(first), into=model)
 
     base = Base("models:/pictures@champion", model, "0" * 64)
     rows = gray.assign(label=["x", "y", "z"] * 8)
     second = _prepared(task, rows, tmp_path, base, name="second")
     assert read_json(second / "picture.json")["size"] == 16, "a base says how it wants its pictures"
     assert read_json(second / "picture.json")["mean"] == read_json(first / "picture.json")["mean"]
-    again = task.build(Model(base=str(base.reference), method="full"), base=base, folder=second, seed=7)
+    again = task.build(Model(base=str(base.reference), method="full"), a_place(second, base=base))
     weights, stored = again.state_dict(), load_file(model / "model.safetensors")
     head = [name for name in weights if name.startswith("classifier")]
     assert {weights[name].shape[0] for name in head} == {3}
@@ -145,7 +146,7 @@ def test_a_trained_model_is_a_base_for_other_labels(task: Task, gray: pd.DataFra
 
 def test_half_of_the_pictures_are_mirrored_in_training_only(task: Task, gray: pd.DataFrame, tmp_path: Path) -> None:
     folder = _prepared(task, gray, tmp_path, _base(), flip=True)
-    module = task.build(Model(base=_base().reference, method="pretrain"), base=_base(), folder=folder, seed=7)
+    module = task.build(Model(base=_base().reference, method="pretrain"), a_place(folder, base=_base()))
     seen: list[torch.Tensor] = []
     embedder = next(module.children())
     embedder.register_forward_pre_hook(lambda _, given, options: seen.append(given[0]), with_kwargs=True)
@@ -181,8 +182,8 @@ def test_another_architecture_needs_no_code(task: Task, gray: pd.DataFrame, tmp_
     settings = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     base = _base("vit", **settings, patch_size=4)
     folder = _prepared(task, gray, tmp_path, base)
-    module = task.build(Model(base=base.reference, method="pretrain"), base=base, folder=folder, seed=7)
-    rows = EncodedRows(task.encode(gray, media=tmp_path, folder=folder))
+    module = task.build(Model(base=base.reference, method="pretrain"), a_place(folder, base=base))
+    rows = EncodedRows(task.encode(gray, a_place(folder, media=tmp_path)))
     answer = module(**task.collator(folder)(rows.__getitems__(range(8))))
     assert answer.logits.shape == (8, 2)
     assert torch.isfinite(answer.loss)

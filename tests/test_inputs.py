@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadData, BadRequest
-from flows.terminal.inputs import read_inputs
+from flows.terminal.inputs import Input, read_inputs
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def read(*arguments: str, media: bool = False, stdin: str = "") -> list[str]:
-    return read_inputs(arguments, content="text", media=media, stdin=io.StringIO(stdin))
+def read(*arguments: str, media: bool = False, stdin: str = "") -> list[Input]:
+    return read_inputs(arguments, columns=["text"], media=media, stdin=io.StringIO(stdin))
 
 
 def test_texts_stdin_and_files_in_their_order(here: Path) -> None:

@@ -24,12 +24,14 @@ from core.manifest import write_manifest
 from core.schema.columns import Column, Contract
 from core.schema.data import SPLITS, Split
 from core.tables.keys import text_key
-from core.tables.prepared import read_features, read_rows
+from core.tables.prepared import ROWS, Rows, read_features, read_rows
 from core.tables.split import side
-from core.tables.task import Task
+from core.tables.task import Place, Task
 from core.workspace import Job, Workspace
-from pipelines.preprocess.preprocess import encode, keyed, run, split_rows
+from pipelines.preprocess.distinct_rows import write_distinct
+from pipelines.preprocess.preprocess import encode, run
 from pipelines.tasks import find_task
+from tests.places import a_place
 
 ROOT = Path(__file__).parents[1]
 SPLIT = Split(train=0.6, validation=0.2, test=0.2)
@@ -203,13 +205,10 @@ def test_equal_bytes_in_another_folder_and_process(stage: Stage, tmp_path_factor
 class Brightness:
     """As much of a task as preprocess asks: the mean of a file's bytes."""
 
-    contract = Contract(columns={"path": Column("media")}, content="path", media="image")
+    contract = Contract(columns={"path": Column("media")}, inputs=("path",), media="image")
 
-    def key(self, content: str) -> str:
-        return content
-
-    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
-        files = [(media / path).read_bytes() for path in rows["path"]]
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
+        files = [(at.media / path).read_bytes() for path in rows["path"]]
         return pa.table({"mean": pa.array([float(np.mean(list(file))) for file in files])})
 
 
@@ -221,9 +220,58 @@ def test_media_are_keyed_by_their_hash_and_read_from_raw(tmp_path: Path, monkeyp
         content = bytes([i % 30] * 4)
         (tmp_path / f"{i}.raw").write_bytes(content)
         table.append({"row_id": f"{i:02}", "path": f"{i}.raw", "content_hash": hashlib.sha256(content).hexdigest()})
-    kept = split_rows(keyed(pd.DataFrame(table), task), SPLIT, "recipes/x.yaml")
-    assert list(kept["row_id"]) == [f"{i:02}" for i in range(30)]
-    (tmp_path / "prepared").mkdir()
-    encode(kept, task, media=tmp_path, prepared=tmp_path / "prepared", lengths={})
-    found = pa.concat_tables([read_features(tmp_path / "prepared", name) for name in SPLITS]).to_pydict()
+    examples, prepared = tmp_path / "examples.parquet", tmp_path / "prepared"
+    pd.DataFrame(table).to_parquet(examples)
+    prepared.mkdir()
+    counted = write_distinct(examples, prepared / ROWS, task.contract, SPLIT, tmp_path)
+    assert sum(counted.rows.values()) == 30
+    encode(task, prepared, a_place(prepared, media=tmp_path), 30)
+    found = pa.concat_tables([read_features(prepared, name) for name in SPLITS]).to_pydict()
     assert dict(zip(found["row_id"], found["mean"], strict=True)) == {f"{i:02}": float(i) for i in range(30)}
+
+
+class Windows(Brightness):
+    """A task whose features are one or two a row."""
+
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
+        of = [row for row, path in enumerate(rows["path"]) for _ in range(1 + len(path) % 2)]
+        return pa.table({"of": of, "path": [rows["path"][row] for row in of]})
+
+
+def test_several_features_of_a_row_carry_its_id(tmp_path: Path) -> None:
+    table = [{"row_id": f"{i:02}", "path": "p" * (i + 1), "content_hash": f"{i:064x}"} for i in range(40)]
+    pd.DataFrame(table).to_parquet(tmp_path / "examples.parquet")
+    task = cast(Task, Windows())
+    write_distinct(tmp_path / "examples.parquet", tmp_path / ROWS, task.contract, SPLIT, tmp_path)
+    encode(task, tmp_path, a_place(tmp_path), 40)
+    found = pa.concat_tables([read_features(tmp_path, name) for name in SPLITS]).to_pydict()
+    expected = [(f"{i:02}", "p" * (i + 1)) for i in range(40) for _ in range(1 + (i + 1) % 2)]
+    assert sorted(zip(found["row_id"], found["path"], strict=True)) == expected
+
+
+@pytest.mark.parametrize("ranges", [1, 7, 60])
+def test_rows_in_any_order_and_number_of_files_are_those_of_one_sort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranges: int
+) -> None:
+    """Against pandas: one row a key, the lowest row id of each, in the order of row ids."""
+    monkeypatch.setattr("pipelines.preprocess.distinct_rows.RANGE_ROWS", 600 // ranges)
+    monkeypatch.setattr("pipelines.preprocess.distinct_rows.BATCH_ROWS", 37)
+    random = np.random.default_rng(5)
+    ids = [f"{'é' if i % 9 == 0 else 'r'}{i}" for i in random.permutation(600)]
+    texts = [f"Text {n}" for n in random.integers(0, 400, 600)]
+    rows = pd.DataFrame({"row_id": ids, "text": texts, "label": "a", "year": random.integers(0, 9, 600), "split": "x"})
+    rows.to_parquet(tmp_path / "examples.parquet")
+    contract = find_task("text_classification").contract
+    counted = write_distinct(tmp_path / "examples.parquet", tmp_path / ROWS, contract, SPLIT, tmp_path)
+    kept = read_rows(tmp_path)
+    expected = rows.sort_values("row_id").drop_duplicates("text")
+    assert list(kept.columns[:3]) == ["row_id", "split", "key"]
+    assert (
+        kept[["row_id", "text", "year"]].to_numpy().tolist() == expected[["row_id", "text", "year"]].to_numpy().tolist()
+    )
+    assert list(kept["split"]) == [side(text_key(text), SPLIT) for text in expected["text"]]
+    assert counted.rows == {name: int((kept["split"] == name).sum()) for name in SPLITS}
+    for size in (1, 50, 1000):
+        batches = list(Rows(tmp_path, "train", size))
+        assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+        pd.testing.assert_frame_equal(pd.concat(batches, ignore_index=True), read_rows(tmp_path, "train"))

@@ -179,7 +179,9 @@ def test_media_come_as_a_path_or_in_base64(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "a.png").write_bytes(b"12345")
     monkeypatch.chdir(tmp_path)
     encoded = base64.b64encode(b"123").decode()
-    answerer = Answerer(About("image_classification", "path", "image"), ByteCounter())
+    answerer = Answerer(
+        About("image_classification", ("path",), "image"), find_task("image_classification").contract, ByteCounter()
+    )
     inputs = ["a.png", str(tmp_path / "a.png"), encoded, f"data:image/png;base64,{encoded}"]
     assert answerer.answer(pd.DataFrame({"path": inputs}), local_files=True)["bytes"].tolist() == [5, 5, 3, 3]
     longer_than_a_file_name = base64.b64encode(bytes(1000)).decode()
@@ -190,7 +192,9 @@ def test_media_come_as_a_path_or_in_base64(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_caller_from_elsewhere_names_no_file_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    answerer = Answerer(About("image_classification", "path", "image"), ByteCounter())
+    answerer = Answerer(
+        About("image_classification", ("path",), "image"), find_task("image_classification").contract, ByteCounter()
+    )
     for name in ("a.png", "abcd"):  # the second one is base64 too: of three bytes
         (tmp_path / name).write_bytes(b"12345")
     for named in ("a.png", str(tmp_path / "a.png"), "file:///etc/passwd", "/etc/passwd", "é"):
@@ -201,10 +205,16 @@ def test_a_caller_from_elsewhere_names_no_file_of_this_machine(tmp_path: Path, m
 
 
 def test_what_is_no_input_is_named(home: Path) -> None:
-    media = Answerer(About("image_classification", "path", "image"), ByteCounter())
+    media = Answerer(
+        About("image_classification", ("path",), "image"), find_task("image_classification").contract, ByteCounter()
+    )
     with pytest.raises(BadRequest, match=r"input 1: neither a file .* nor base64: 'no such file\.png'"):
         media.answer(pd.DataFrame({"path": ["no such file.png"]}), local_files=True)
-    texts = Answerer(About("text_classification", "text", None), find_task("text_classification").load(home / "model"))
+    texts = Answerer(
+        About("text_classification", ("text",), None),
+        find_task("text_classification").contract,
+        find_task("text_classification").load(home / "model"),
+    )
     with pytest.raises(BadRequest, match="no column 'text'; it has body"):
         texts.answer(pd.DataFrame({"body": ["x"]}), local_files=True)
     with pytest.raises(BadRequest, match="input 2, column 'text': must be a string, got nan"):

@@ -19,6 +19,7 @@ from fastapi import FastAPI, HTTPException
 from core.errors import BadRequest
 from core.tables.task import Predictions
 from core.workspace import Workspace
+from pipelines.tasks import find_task
 from registry.store.versions import Version
 from registry.version.predict import Loaded
 from registry.version.pyfunc import About, Answerer
@@ -62,8 +63,9 @@ def champions(tmp_path: Path, **predictors: Sizes) -> Champions:
     """Served without a registry: `shapes` takes media, the others texts."""
     made = Champions(tmp_path, trusting, [], print)
     for name, predictor in predictors.items():
-        about = About("t", "path", "image") if name == "shapes" else About("t", "text", None)
-        loaded = Loaded(VERSION, Answerer(about, predictor))
+        about = About("t", ("path",), "image") if name == "shapes" else About("t", ("text",), None)
+        contract = find_task("image_classification" if name == "shapes" else "text_classification").contract
+        loaded = Loaded(VERSION, Answerer(about, contract, predictor))
         made.serving = {**made.serving, name: Champion(loaded, "2026-11-25T00:00:00.000+00:00")}
     return made
 
@@ -121,7 +123,7 @@ def test_media_come_in_base64_and_never_as_a_path(app: FastAPI, tmp_path: Path) 
         (b"[]", "the body: Input should be a valid dictionary"),
         (b"{}", "inputs: Field required."),
         (b'{"inputs": "one"}', "inputs: Input should be a valid list."),
-        (b'{"inputs": ["a", 2]}', "inputs.1: Input should be a valid string."),
+        (b'{"inputs": ["a", 2]}', "inputs.1: Input should be a valid string or an object of columns."),
         (b'{"inputs": ["a", "ab\\ud800"]}', "inputs.1: character 3 is half of a surrogate pair."),
         (b'{"inputs": [], "\\ud800": 1}', "unable to parse raw data as a unicode string."),
         ('{"inputs": [], "é": 1}'.encode(), "\\xe9: Extra inputs are not permitted."),

@@ -22,11 +22,12 @@ from core.atomic_files import sha256_file
 from core.schema.model import Architecture, Model
 from core.tables.prepared import ENCODER, read_features, read_rows
 from core.tables.statistics import whole
-from core.tables.task import Base, Predictions, Task
+from core.tables.task import Base, Place, Predictions, Task
 from pipelines.bases import identify
 from pipelines.tasks import find_task, task_files
 from pipelines.train.batches import EncodedRows
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
+from tests.places import a_place
 from tests.small_pairs import make_base, pair_rows
 
 pytestmark = pytest.mark.slow
@@ -121,10 +122,13 @@ class Prepared:
             return Base(self.sample.architecture, None, None)
         return Base("./start", self.folder.parents[2] / "start", "0" * 64)
 
+    def at(self, seed: int = 7) -> Place:
+        return a_place(self.encoder, base=self.base, media=self.folder / "raw", seed=seed)
+
     def module(self, seed: int = 7) -> Any:
         fresh = self.sample.architecture is not None
         model = Model(base=self.base.reference, method="pretrain" if fresh else "full")
-        return self.task.build(model, base=self.base, folder=self.encoder, seed=seed)
+        return self.task.build(model, self.at(seed))
 
     def batch(self, count: int = BATCH) -> dict[str, torch.Tensor]:
         rows = EncodedRows(read_features(self.folder / "prepared", "train"))
@@ -181,7 +185,7 @@ def test_a_saved_model_predicts_the_same_and_is_the_same_file(prepared: Prepared
     module(**prepared.batch())  # moves what only moves in training: a batch norm's means
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        prepared.task.save(module, folder=tmp_path / name, prepared=prepared.encoder)
+        prepared.task.save(module, prepared.at(), into=tmp_path / name)
     assert _hashes(tmp_path / "first") == _hashes(tmp_path / "second")
     said = prepared.predict(tmp_path / "first")
     features = EncodedRows(read_features(prepared.folder / "prepared", "test"))
@@ -192,7 +196,7 @@ def test_a_saved_model_predicts_the_same_and_is_the_same_file(prepared: Prepared
 
 
 def test_a_row_is_answered_alone_as_among_others(prepared: Prepared, tmp_path: Path) -> None:
-    prepared.task.save(prepared.module(), folder=tmp_path, prepared=prepared.encoder)
+    prepared.task.save(prepared.module(), prepared.at(), into=tmp_path)
     predictor, rows = prepared.task.load(tmp_path), prepared.rows()
     together = predictor.predict(rows, prepared.folder / "raw")
     alone = predictor.predict(rows.iloc[[3]], prepared.folder / "raw")
@@ -209,14 +213,14 @@ def test_equal_seeds_begin_equally_and_others_do_not(prepared: Prepared) -> None
 
 def test_memory_stays_flat(prepared: Prepared, tmp_path: Path) -> None:
     module, collate = prepared.module(), prepared.task.collator(prepared.encoder)
-    prepared.task.save(module, folder=tmp_path, prepared=prepared.encoder)
+    prepared.task.save(module, prepared.at(), into=tmp_path)
     predictor, rows = prepared.task.load(tmp_path), prepared.rows()
     features = EncodedRows(read_features(prepared.folder / "prepared", "train"))
 
     def work(rounds: int) -> float:
         for _ in range(rounds):
             module(**collate(features.__getitems__(range(BATCH)))).loss.backward()
-            prepared.task.encode(rows, media=prepared.folder / "raw", folder=prepared.encoder)
+            prepared.task.encode(rows, prepared.at())
             predictor.predict(rows, prepared.folder / "raw")
         gc.collect()
         return float(psutil.Process().memory_info().rss)
@@ -227,10 +231,8 @@ def test_memory_stays_flat(prepared: Prepared, tmp_path: Path) -> None:
 
 def test_baselines_and_metrics_fit_each_other(prepared: Prepared) -> None:
     train, test = read_rows(prepared.folder / "prepared", "train"), prepared.rows()
-    baselines = prepared.task.baselines(
-        train, test, media=prepared.folder / "raw", folder=prepared.encoder, base=prepared.base
-    )  # fmt: skip
-    truth = prepared.task.truth(test, folder=prepared.encoder)
+    baselines = prepared.task.baselines(train, test, prepared.at())
+    truth = prepared.task.truth(test, prepared.at())
     scores = [whole(prepared.task.score, prepared.task.measure({**said, **truth})) for said in baselines.values()]
     assert len(scores) == 2
     assert all(each.keys() == prepared.task.metrics.keys() for each in scores)

@@ -30,6 +30,7 @@ from pipelines.tasks.parts.encoder import pad_tokens
 from pipelines.tasks.parts.pooled_classifier import MeanPooledClassifier
 from pipelines.tasks.text.text_classification import TextPredictor
 from tests.conftest import ROOT, film_rows
+from tests.places import a_place
 
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64,
@@ -56,19 +57,19 @@ def task() -> Task:
 def _encoder(task: Task, base: Base, folder: Path, **options: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     given = task.Preprocess.model_validate({"max_tokens": 32, "vocabulary": 300, **options})
-    task.prepare(ROWS, media=folder, options=given, base=base, folder=folder)
+    task.prepare([ROWS], given, a_place(folder, base=base, media=folder))
     return folder
 
 
 def _built(task: Task, base: Base, encoder: Path, method: Method, **settings: Any) -> MeanPooledClassifier:
-    module = task.build(Model(base=base.reference, method=method, **settings), base=base, folder=encoder, seed=7)
+    module = task.build(Model(base=base.reference, method=method, **settings), a_place(encoder, base=base))
     assert isinstance(module, MeanPooledClassifier)
     return module
 
 
 def _saved(task: Task, module: nn.Module, encoder: Path, folder: Path) -> Path:
     folder.mkdir()
-    task.save(module, folder=folder, prepared=encoder)
+    task.save(module, a_place(encoder), into=folder)
     return folder
 
 
@@ -76,7 +77,7 @@ def _saved_apart(task: Task, module: nn.Module, encoder: Path, folder: Path) -> 
     """As `train` saves a model: what was not trained beside it, in a folder of its own."""
     for name in (FOLDER, "model"):
         (folder / name).mkdir(parents=True)
-    task.save(module, folder=folder / "model", prepared=encoder, base=folder / FOLDER)
+    task.save(module, a_place(encoder), into=folder / "model", base=folder / FOLDER)
     seal(folder / FOLDER, folder / "model", reference="./base", sha256="0" * 64)
     write_manifest(folder / "model", {})
     return folder / "model"
@@ -269,14 +270,14 @@ def test_a_trained_model_is_a_base(task: Task, base: Base, tmp_path: Path) -> No
 def test_frozen_features_are_computed_once(task: Task, base: Base, tmp_path: Path) -> None:
     encoder, cache = _encoder(task, base, tmp_path / "encoder"), tmp_path / "cache"
     module = _built(task, base, encoder, "transfer")
-    table = task.encode(ROWS, media=tmp_path, folder=encoder)
-    first = task.features(module, table, base=base, folder=encoder, cache=cache)
+    table = task.encode(ROWS, a_place(encoder, media=tmp_path))
+    first = task.features(module, table, a_place(encoder, base=base, cache=cache))
     (file,) = cache.iterdir()
     written = file.stat().st_mtime_ns
-    again = task.features(module, table, base=base, folder=encoder, cache=cache)
+    again = task.features(module, table, a_place(encoder, base=base, cache=cache))
     assert file.stat().st_mtime_ns == written
     assert first.equals(again)
-    task.features(module, table.slice(1), base=base, folder=encoder, cache=cache)
+    task.features(module, table.slice(1), a_place(encoder, base=base, cache=cache))
     assert len(list(cache.iterdir())) == 2, "other rows, other features"
 
     collate = task.collator(encoder)
@@ -312,7 +313,7 @@ def test_a_learnt_tokenizer_is_equal_in_every_process(tmp_path: Path) -> None:
 
 def test_long_texts_are_cut(task: Task, base: Base, tmp_path: Path) -> None:
     encoder = _encoder(task, base, tmp_path, max_tokens=8)
-    table = task.encode(ROWS, media=tmp_path, folder=encoder)
+    table = task.encode(ROWS, a_place(encoder, media=tmp_path))
     assert max(table["length"].to_pylist()) == 8
 
 

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from core.errors import BadRequest, HeadraceError
 from core.schema.model import Architecture, Model, Training
 from core.tables.prepared import ENCODER, write_features
-from core.tables.task import Base, Task
+from core.tables.task import Base, Place, Task
 from core.weights.determinism import steady
 from pipelines.tasks import find_task
 from pipelines.train.batches import EncodedRows
 from pipelines.train.train import train
 from pipelines.train.trainer import Plan, fit
 from tests.conftest import Workspace, film_rows
+from tests.places import a_place
 
 BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 BASE = Base(Architecture(architecture="bert", settings=BERT), None, None)
@@ -49,22 +50,28 @@ def prepared(task: Task, tmp_path: Path) -> Path:
     encoder.mkdir(parents=True)
     rows = pd.DataFrame(film_rows(200)).assign(row_id=[str(row) for row in range(200)])
     options = task.Preprocess.model_validate({"max_tokens": 16, "vocabulary": 300})
-    task.prepare(rows[:160], media=folder, options=options, base=BASE, folder=encoder)
+    task.prepare([rows[:160]], options, a_place(encoder, base=BASE, media=folder))
     for name, part in (("train", rows[:160]), ("validation", rows[160:])):
-        table = task.encode(part.reset_index(drop=True), media=folder, folder=encoder)
+        table = task.encode(part.reset_index(drop=True), a_place(encoder, media=folder))
         table = table.add_column(0, "row_id", pa.array(part["row_id"].tolist()))
         write_features(folder, name, table.schema, [table])  # type: ignore[arg-type]
     return folder
 
 
+def _at(prepared: Path, seed: int = 7) -> Place:
+    return a_place(prepared / ENCODER, base=BASE, seed=seed)
+
+
 def _module(task: Task, prepared: Path, seed: int = 7) -> nn.Module:
-    return task.build(Model(base=BASE.reference, method="pretrain"), base=BASE, folder=prepared / ENCODER, seed=seed)
+    return task.build(Model(base=BASE.reference, method="pretrain"), _at(prepared, seed))
 
 
 def _train(task: Task, prepared: Path, training: Training = TRAINING) -> tuple[nn.Module, list[dict[str, float]]]:
     module = _module(task, prepared)
     var = prepared.parent / "var"
-    return module, train(module, task, BASE, training, prepared=prepared, var=var, listen=lambda step, metrics: None)
+    return module, train(
+        module, task, _at(prepared), training, prepared=prepared, var=var, listen=lambda step, metrics: None
+    )
 
 
 def _weights(module: nn.Module) -> Tensor:
@@ -85,7 +92,9 @@ def test_history_says_what_happened_and_no_time(task: Task, prepared: Path) -> N
     heard: list[tuple[int, Mapping[str, float]]] = []
     module = _module(task, prepared)
     var = prepared.parent / "var"
-    history = train(module, task, BASE, TRAINING, prepared=prepared, var=var, listen=lambda *line: heard.append(line))
+    history = train(
+        module, task, _at(prepared), TRAINING, prepared=prepared, var=var, listen=lambda *line: heard.append(line)
+    )
     assert [line["step"] for line in history] == sorted(line["step"] for line in history)
     assert {name for line in history for name in line} == {
         "step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_accuracy"
@@ -112,7 +121,13 @@ def test_a_rate_too_high_stops_with_its_step(task: Task, prepared: Path) -> None
         HeadraceError, match=r"the loss is (nan|inf) at step 1 of 30 with training.learning_rate 9.9.*Lower"
     ):
         train(
-            module, task, BASE, wild, prepared=prepared, var=prepared.parent / "var", listen=lambda step, metrics: None
+            module,
+            task,
+            _at(prepared),
+            wild,
+            prepared=prepared,
+            var=prepared.parent / "var",
+            listen=lambda step, metrics: None,
         )
 
 
@@ -220,11 +235,19 @@ def test_accumulated_batches_are_one_large_batch(task: Task, prepared: Path) -> 
     base = Base(Architecture(architecture="bert", settings=settings), None, None)
     moved = []
     for batch_size, accumulate in ((16, 1), (4, 4)):
-        module = task.build(Model(base=base.reference, method="pretrain"), base=base, folder=prepared / ENCODER, seed=7)
+        module = task.build(Model(base=base.reference, method="pretrain"), a_place(prepared / ENCODER, base=base))
         module.head[2].p = 0.0  # type: ignore[index, union-attr]
         training = Training(epochs=1, batch_size=batch_size, accumulate=accumulate, learning_rate=1e-3)
         var = prepared.parent / "var"
-        history = train(module, task, base, training, prepared=prepared, var=var, listen=lambda step, metrics: None)
+        history = train(
+            module,
+            task,
+            a_place(prepared / ENCODER, base=base),
+            training,
+            prepared=prepared,
+            var=var,
+            listen=lambda step, metrics: None,
+        )
         assert history[-1]["step"] == 10
         moved.append(_weights(module))
     assert (moved[0] - moved[1]).abs().mean() < 0.1 * (moved[0] - _weights(_module(task, prepared))).abs().mean()

@@ -34,7 +34,7 @@ from pipelines.validate.validate import run
 from tests.warm import warm
 
 ROOT = Path(__file__).parents[1]
-TEXTS = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")
+TEXTS = Contract(columns={"text": Column("text"), "label": Column("category")}, inputs=("text",), targets=("label",))
 SPLIT = Split(train=0.6, validation=0.2, test=0.2)
 Row = dict[str, Any]
 
@@ -190,7 +190,7 @@ def test_a_bad_row_is_set_aside_with_its_reason(stage: Stage, bad: Row, reason: 
 
 
 def test_missing_and_endless_numbers(stage: Stage) -> None:
-    prices = Contract(columns={"text": Column("text"), "price": Column("number")}, content="text")
+    prices = Contract(columns={"text": Column("text"), "price": Column("number")}, inputs=("text",))
     table = [{"text": f"Thing {i}.", "price": float(i)} for i in range(300)]
     table += [{"text": "A", "price": float("nan")}, {"text": "B", "price": float("inf")}]
     stage.run(table, examples=prices, contract={"at_most": 0.1})
@@ -396,7 +396,7 @@ def test_a_column_that_raw_lacks_or_that_has_another_type(stage: Stage) -> None:
         BadData, match="the column 'label' is missing; it has row_id, content_hash, place, fault, text, length"
     ):
         run(stage.job)
-    prices = Contract(columns={"text": Column("text"), "price": Column("number")}, content="text")
+    prices = Contract(columns={"text": Column("text"), "price": Column("number")}, inputs=("text",))
     stage.settings(examples=prices)
     stage.raw([{"text": "Fine.", "price": "4"}])
     with pytest.raises(BadData, match=r"the column 'price' must hold numbers \(number\), got .*string"):

@@ -32,6 +32,7 @@ from registry.version.onnx_choice import CLOSE, GRAPH, SECTION, chosen, exchange
 from registry.version.onnx_graph import export, opened, place, providers
 from registry.version.version_lineage import Node
 from serving.models.champions import Champions
+from tests.places import a_place
 from tests.small_model import TEXTS, candidate, make_small_adapters, make_small_model, trusting
 
 FAST = {"latency_p50_ms": 2.0, "latency_p95_ms": 3.0, "throughput_rows_per_s": 900.0}
@@ -53,9 +54,9 @@ def make_small_pictures(folder: Path) -> tuple[Path, pd.DataFrame]:
     settings = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
     base = Base(Architecture(architecture="resnet", settings=settings), None, None)
     options = task.Preprocess.model_validate({})
-    task.prepare(rows, media=folder, options=options, base=base, folder=folder / "encoder")
-    module = task.build(Model(base=base.reference, method="pretrain"), base=base, folder=folder / "encoder", seed=7)
-    task.save(module, folder=folder / "model", prepared=folder / "encoder")
+    task.prepare([rows], options, a_place(folder / "encoder", base=base, media=folder))
+    module = task.build(Model(base=base.reference, method="pretrain"), a_place(folder / "encoder", base=base))
+    task.save(module, a_place(folder / "encoder"), into=folder / "model")
     return folder / "model", rows
 
 

@@ -34,12 +34,32 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """Which columns there are, which one is the content, which one the label (None: unlabelled)."""
+    """Which columns there are, and what they are for.
+
+    inputs: what a caller sends. targets: what is true about them, and what a model says. key: rows that are equal here
+    are the same example; none: the inputs. media: what the files of the column of kind media hold.
+    """
 
     columns: Mapping[str, Column]
-    content: str
-    label: str | None = None
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
     media: Literal["image", "audio"] | None = None
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns by which rows are the same example."""
+        return self.key or self.inputs
+
+    @property
+    def label(self) -> str | None:
+        """The target that is one of a few strings; None: there is none."""
+        return next((name for name in self.targets if self.columns[name].kind == "category"), None)
+
+    @property
+    def file(self) -> str | None:
+        """The column that holds a file's path."""
+        return next((name for name, column in self.columns.items() if column.kind == "media"), None)
 
 
 DOCUMENTS = Contract(
@@ -49,5 +69,5 @@ DOCUMENTS = Contract(
         "id": Column("text", required=False),
         "labels": Column("labels", required=False),
     },
-    content="text",
+    inputs=("text",),
 )

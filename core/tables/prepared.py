@@ -5,11 +5,13 @@ prepared/: {train,validation,test}.arrow, rows.parquet, encoder/, statistics.jso
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.schema.data import SplitName
@@ -17,6 +19,28 @@ from core.schema.data import SplitName
 ENCODER = "encoder"
 ROWS = "rows.parquet"
 STATISTICS = "statistics.json"
+SIDE, KEY = "split", "key"  # columns of rows.parquet beside the source's
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a split in batches of `size`; every iteration begins anew."""
+
+    prepared: Path
+    split: SplitName
+    size: int
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        waiting: list[pa.Table] = []
+        for batch in pq.ParquetFile(self.prepared / ROWS).iter_batches(self.size):
+            part = pa.table(batch)
+            waiting.append(part.filter(pc.equal(part[SIDE], self.split)))
+            while sum(map(len, waiting)) >= self.size:
+                table = pa.concat_tables(waiting)
+                yield table.slice(0, self.size).to_pandas()
+                waiting = [table.slice(self.size)]
+        if sum(map(len, waiting)):
+            yield pa.concat_tables(waiting).to_pandas()
 
 
 def write_features(prepared: Path, split: SplitName, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
@@ -33,7 +57,7 @@ def read_features(prepared: Path, split: SplitName) -> pa.Table:
 
 def read_rows(prepared: Path, split: SplitName | None = None) -> pd.DataFrame:
     """The rows of a split (None: all), in the order of read_features: row_id, split, key and all source columns."""
-    wanted = None if split is None else [("split", "=", split)]
+    wanted = None if split is None else [(SIDE, "=", split)]
     rows: pd.DataFrame = pq.read_table(prepared / ROWS, filters=wanted).to_pandas()
     return rows
 

@@ -60,16 +60,11 @@ def check_columns(split: Split, columns: Collection[str], settings_file: str) ->
             )
 
 
-def missing_values(rows: pd.DataFrame, split: Split) -> Mapping[SplitName, list[str]]:
+def absent_values(found: Mapping[SplitName, Collection[str]], split: Split) -> Mapping[SplitName, list[str]]:
     """For each split that should have rows, the values of `stratify` that do not stand in it.
 
-    rows: with columns `split` and the one that stratify names. Nothing is moved: this only tells.
+    found: the values in each split. Nothing is moved: this only tells.
     """
-    if split.stratify is None:
-        return {}
-    values = rows[split.stratify].map(group_name)
-    every = set(values.dropna())
-    missing = {
-        name: sorted(every - set(values[rows["split"] == name].dropna())) for name in SPLITS if getattr(split, name) > 0
-    }
-    return {name: absent for name, absent in missing.items() if absent}
+    every = {value for values in found.values() for value in values}
+    absent = {name: sorted(every - set(found[name])) for name in SPLITS if getattr(split, name) > 0}
+    return {name: values for name, values in absent.items() if values}

@@ -5,7 +5,7 @@ The stages know tasks only through it, and find them by listing that folder (pip
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -39,11 +39,34 @@ class Base:
         return self.reference if isinstance(self.reference, Architecture) else None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a task finds what it needs.
+
+    folder: what prepare() learns; it writes there, all else reads it. media: what the paths of media are relative to.
+    cache: a folder outside the outputs, for what is costly to compute; entries are named by their content.
+    """
+
+    folder: Path
+    media: Path
+    cache: Path
+    base: Base
+    seed: int
+
+
+def as_sent(units: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """The inputs of the units, as a caller would send them."""
+    return units[[name for name in contract.inputs if name in units]].reset_index(drop=True)
+
+
 class Predictor(Protocol):
     """A trained model, loaded. Evaluation and serving both ask it, so they cannot differ."""
 
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
-        """Predictions for rows that hold the contract's content column; media paths are relative to `media`."""
+        """Predictions for rows that hold the contract's inputs; media paths are relative to `media`.
+
+        Raises BadRequest for an input that is none.
+        """
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
         """The same as a person or an application wants it: one row an input (label, confidence ...)."""
@@ -86,25 +109,25 @@ class Task(Protocol):
     def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
         """Sections of a recipe, as far as this task has defaults of its own for the method."""
 
-    def key(self, content: str) -> str:
-        """Normalised content: rows of equal key are duplicates and always on one side of the split.
+    def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
+        """Learn from the training rows what encoding needs (labels, tokenizer ...) and write it into at.folder.
 
-        content: a text, or for media the sha256 of the decoded file.
+        batches: the rows in their order, some thousand at a time; each iteration begins anew. options: the recipe's
+        `preprocess:`, as Preprocess.
         """
 
-    def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
-        """Learn from the training rows what encoding needs (labels, tokenizer ...) and write it into folder."""
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
+        """Features of some rows, as written into prepared/*.arrow: one feature row a row.
 
-    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
-        """Features of the rows, one row each, as written into prepared/*.arrow; folder: as prepare() left it."""
+        Where it is not, a column `of` says which of the rows each feature row belongs to.
+        """
 
-    def build(self, model: Model, *, base: Base, folder: Path, seed: int) -> nn.Module:
+    def build(self, model: Model, at: Place) -> nn.Module:
         """The module to train; forward(**batch) returns something with .loss and .logits."""
 
-    def features(self, module: nn.Module, table: pa.Table, *, base: Base, folder: Path, cache: Path) -> pa.Table:
+    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
         """What the module trains on: the encoded rows themselves, or what a frozen base makes of them.
 
-        cache: a folder outside the outputs, for what is costly to compute; entries are named by their content.
         A column `length`, if there is one, makes batches of rows of like length.
         """
 
@@ -114,31 +137,35 @@ class Task(Protocol):
     def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
         """What training reports of the validation rows beside the loss; logits and labels as forward() has them."""
 
-    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
+    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
         """Write all that load() needs, weights as safetensors; reading it back needs no network.
 
         base: an empty folder for what came from the base and was not trained; it is kept once for all models that
-        add to it, and core/weights/base_store.py finds it again. None: everything goes into `folder`.
+        add to it, and core/weights/base_store.py finds it again. None: everything goes into `into`.
         """
 
     def load(self, folder: Path) -> Predictor:
         """What save() left. Raises BadRequest or BadData when the base that it needs is missing or another."""
 
-    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
-        """What is true about the rows ("label" ...), in the numbering of prepare()."""
+    def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        """What is evaluated of the test rows, each with a row_id of its own and the inputs as a caller sends them.
+
+        Mostly the rows themselves; of a time series a row for each window.
+        """
+
+    def truth(self, units: pd.DataFrame, at: Place) -> Predictions:
+        """What is true about the units ("label" ...), in the numbering of prepare()."""
 
     def measure(self, predictions: Predictions) -> Predictions:
-        """The statistics of each row that score() needs, from predictions joined with the truth."""
+        """The statistics of each unit that score() needs, from predictions joined with the truth."""
 
     def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
-        """Every metric, row i counted weights[i] times. Fast: a gate calls it with some thousand weights."""
+        """Every metric, unit i counted weights[i] times. Fast: a gate calls it with some thousand weights."""
 
-    def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
-    ) -> Mapping[str, Predictions]:
-        """What simple methods predict for the test rows; the first is the trivial one (majority class ...).
+    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
+        """What simple methods predict for the units; the first is the trivial one (majority class ...).
 
-        base: what training started from; where that could answer already, it is one of them.
+        Where the base that training started from could answer already, it is one of them.
         """
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:

@@ -89,7 +89,7 @@ def predict(
     if loaded.remark:
         say(loaded.remark)
     about = loaded.answerer.about
-    given = read_inputs(inputs or [], content=about.content, media=about.media is not None, stdin=sys.stdin)
+    given = read_inputs(inputs or [], columns=about.inputs, media=about.media is not None, stdin=sys.stdin)
     answers = loaded.answer(given, local_files=True)
     rows = [{"input": one, **row} for one, row in zip(given, answers.rows, strict=True)]
     document = {"model": name, "version": answers.version.version, "predictions": rows}

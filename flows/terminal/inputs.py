@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from core.errors import BadRequest
 from core.schema.columns import Contract
@@ -12,26 +13,41 @@ from core.schema.data import Data
 from pipelines.sources._files import Files
 from pipelines.sources.readers import is_table, table_reader
 
+Input = str | Mapping[str, Any]  # a text, or an object of columns
 
-def read_inputs(arguments: Sequence[str], *, content: str, media: bool, stdin: TextIO) -> list[str]:
-    """The inputs in order. content: the column that a table holds them in.
+
+def read_inputs(arguments: Sequence[str], *, columns: Sequence[str], media: bool, stdin: TextIO) -> list[Input]:
+    """The inputs in order. columns: those that the model takes; a table has them under these names.
 
     An argument is an input; `-` stands for the lines of stdin, a .txt file for its lines, a table (csv, jsonl, parquet,
-    packed ones too) for its rows, @FILE for either. A model of media takes paths, and every other file is one. Without
-    arguments stdin is read.
+    packed ones too) for its rows, @FILE for either. A model of media takes paths, and every other file is one. A model
+    of several columns takes objects in JSON. Without arguments stdin is read.
     """
-    found: list[str] = []
+    found: list[Input] = []
     for argument in arguments or ["-"]:
         of_rows = argument.lower().endswith(".txt") or is_table(argument)
         if argument == "-":
             found += _lines(stdin)
         elif argument.startswith("@") or (of_rows and " " not in argument):
-            found += _rows(Path(argument.removeprefix("@")), content)
+            found += _rows(Path(argument.removeprefix("@")), columns)
         else:
             found.append(argument)
-    if media and (missing := [path for path in found if not Path(path).is_file()]):
+    if media and (missing := [path for path in found if isinstance(path, str) and not Path(path).is_file()]):
         raise BadRequest(f"{missing[0]}: no such file. This model takes paths of files.")
-    return found
+    return found if len(columns) == 1 else [_object(one, columns) for one in found]
+
+
+def _object(one: Input, columns: Sequence[str]) -> Input:
+    """An input of a model of several columns. Raises BadRequest for what is no object in JSON."""
+    if not isinstance(one, str):
+        return one
+    try:
+        told = json.loads(one)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise BadRequest(f"{one[:80]!r}: this model takes objects in JSON: {{{', '.join(map(json.dumps, columns))}}}.")
+    return told
 
 
 def parse_model(reference: str) -> tuple[str, str]:
@@ -54,11 +70,11 @@ def parse_filters(filters: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _rows(path: Path, content: str) -> Iterator[str]:
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[Input]:
     """One input a line of a text file, or a row of a table."""
     try:
         if is_table(path.name):
-            yield from _of_table(path, content)
+            yield from _of_table(path, columns)
         else:
             with path.open(encoding="utf-8") as file:
                 yield from _lines(file)
@@ -68,18 +84,19 @@ def _rows(path: Path, content: str) -> Iterator[str]:
         raise BadRequest(f"{path}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
 
 
-def _of_table(path: Path, content: str) -> Iterator[str]:
+def _of_table(path: Path, columns: Sequence[str]) -> Iterator[Input]:
     """Read as `collect` reads a source. A row that it would set aside stops here: nobody would miss its answer."""
-    files, contract = Files(path.parent, (path,)), Contract({}, content)
+    files, contract = Files(path.parent, (path,)), Contract({}, tuple(columns))
+    first = columns[0]
     for table in table_reader(path.name).read(files, data=Data(source=str(path)), contract=contract):
-        if table.columns is not None and content not in table.columns:
+        if table.columns is not None and first not in table.columns:
             has = ", ".join(table.columns)
-            raise BadRequest(f"{path}:1: no column {content!r}. It has: {has}. Rename the one that is meant.")
+            raise BadRequest(f"{path}:1: no column {first!r}. It has: {has}. Rename the one that is meant.")
         for row in table.records:
-            text = row.values.get(content)
-            if row.fault or not isinstance(text, str):
-                raise BadRequest(f"{row.place}: {row.fault or f'it has no text under {content!r}'}.")
-            yield text
+            given = {name: row.values[name] for name in columns if name in row.values}
+            if row.fault or (len(columns) == 1 and not isinstance(given.get(first), str)):
+                raise BadRequest(f"{row.place}: {row.fault or f'it has no text under {first!r}'}.")
+            yield given if len(columns) > 1 else given[first]
 
 
 def _lines(file: TextIO) -> Iterator[str]:

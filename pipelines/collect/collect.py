@@ -81,7 +81,7 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten
 
         def settle(row: Mapping[str, Any], media: Path | bytes) -> dict[str, Any]:
             path, measures, fault = keep(media, row[CONTENT_HASH], folder)
-            return {shape.contract.content: path, **measures, FAULT: row[FAULT] or fault}
+            return {str(shape.contract.file): path, **measures, FAULT: row[FAULT] or fault}
 
         found.counts.kept = spool.write(folder / EXAMPLES, sample.kept(), settle)
     found.counts.faults = _faults(folder / EXAMPLES)

@@ -21,13 +21,13 @@ from core.schema.columns import ROW_ID, Contract
 from core.schema.evaluation import Evaluation
 from core.schema.model import Compute
 from core.tables.predictions import Answered, write_predictions
-from core.tables.prepared import ENCODER, read_rows
+from core.tables.prepared import read_rows
 from core.tables.statistics import Sampled, sample
-from core.tables.task import Base, Predictions, Predictor, Task
+from core.tables.task import Place, Predictions, Predictor, Task, as_sent
 from core.weights.determinism import steady
 from core.workspace import Job
-from pipelines.bases import base_of
 from pipelines.evaluate.report import Findings, markdown, summary
+from pipelines.place import place_of
 from pipelines.tasks import find_task
 
 MODEL = "model"  # its name beside the baselines'
@@ -38,29 +38,29 @@ _BYTES_A_MB = 1e6
 
 def run(job: Job) -> None:
     """Measure a recipe's model on its test split."""
-    prepared, model, media = (job.folder / name for name in ("prepared", "model", "raw"))
+    prepared, model = job.folder / "prepared", job.folder / "model"
     examples = job.section("examples", Contract)
     for folder in (prepared, model):
         require_whole(folder)
     if examples.media:
-        require_whole(media)
+        require_whole(job.folder / "raw")
     task, evaluation = find_task(job.settings["task"]), job.section("evaluation", Evaluation)
     steady(threads=job.section("compute", Compute).threads)
-    train, test = read_rows(prepared, "train"), read_rows(prepared, "test")
-    columns = _slice_columns(test, evaluation.slices, job)
+    at = place_of(job, seed=evaluation.seed)
+    train, units = read_rows(prepared, "train"), task.units(read_rows(prepared, "test"), at.folder)
+    columns = _slice_columns(units, evaluation.slices, job)
     predictor = task.load(model)
-    encoder = prepared / ENCODER
-    answered, rate = _answer(task, predictor, train, test, media=media, encoder=encoder, base=base_of(job))
+    answered, rate = _answer(task, predictor, train, units, at)
     findings = measure(task, answered, evaluation, columns)
     with replacing(job.folder / "evaluation") as folder:
-        _write_predictions(task, predictor, answered, test, encoder, folder / "predictions.parquet")
+        _write_predictions(task, predictor, answered, units, at, folder / "predictions.parquet")
         write_json(folder / "metrics.json", findings.metrics())
         write_json(folder / "report.json", summary(findings))
         write_text(folder / "report.md", markdown(findings, job.name))
-        write_json(folder / "serving.json", _serving(predictor, test[[examples.content]], media, model, rate))
+        write_json(folder / "serving.json", _serving(predictor, as_sent(units, examples), at.media, model, rate))
         (folder / "plots").mkdir()
-        task.plots({**answered.model, **answered.truth}, folder=folder / "plots", prepared=encoder)
-        write_manifest(folder, {"rows": len(test), "primary": findings.primary})
+        task.plots({**answered.model, **answered.truth}, folder=folder / "plots", prepared=at.folder)
+        write_manifest(folder, {"rows": len(units), "primary": findings.primary})
     print(findings.first_lines()[0], file=sys.stderr, flush=True)
 
 
@@ -95,24 +95,24 @@ def _sampled(task: Task, measured: Mapping[str, Predictions], evaluation: Evalua
 
 
 def _answer(
-    task: Task, predictor: Predictor, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, encoder: Path, base: Base
+    task: Task, predictor: Predictor, train: pd.DataFrame, units: pd.DataFrame, at: Place
 ) -> tuple[Answered, float]:
-    """What the model and the baselines say about the test rows, and how many rows a second the model answers."""
+    """What the model and the baselines say about the units, and how many of them a second the model answers."""
     started = time.perf_counter()
-    said = predictor.predict(test, media)
-    rate = len(test) / (time.perf_counter() - started)
-    baselines = task.baselines(train, test, media=media, folder=encoder, base=base)
-    return Answered(test[ROW_ID].tolist(), task.truth(test, folder=encoder), said, baselines), rate
+    said = predictor.predict(units, at.media)
+    rate = len(units) / (time.perf_counter() - started)
+    baselines = task.baselines(train, units, at)
+    return Answered(units[ROW_ID].tolist(), task.truth(units, at), said, baselines), rate
 
 
-def _slice_columns(test: pd.DataFrame, names: Sequence[str], job: Job) -> dict[str, list[str]]:
+def _slice_columns(units: pd.DataFrame, names: Sequence[str], job: Job) -> dict[str, list[str]]:
     for name in names:
-        if name not in test.columns:
+        if name not in units.columns:
             raise BadRequest(
                 f"{job.settings_file}: evaluation.slices: the rows have no column {name!r}. "
-                f"Allowed: {', '.join(map(str, test.columns))}."
+                f"Allowed: {', '.join(map(str, units.columns))}."
             )
-    return {name: test[name].astype(str).tolist() for name in names}
+    return {name: units[name].astype(str).tolist() for name in names}
 
 
 def _slices(values: Sequence[str]) -> list[tuple[str, np.ndarray[Any, Any]]]:
@@ -123,7 +123,7 @@ def _slices(values: Sequence[str]) -> list[tuple[str, np.ndarray[Any, Any]]]:
 
 
 def _write_predictions(
-    task: Task, predictor: Predictor, answered: Answered, test: pd.DataFrame, encoder: Path, file: Path
+    task: Task, predictor: Predictor, answered: Answered, units: pd.DataFrame, at: Place, file: Path
 ) -> None:
     label = task.contract.label
     readable = {
@@ -132,16 +132,16 @@ def _write_predictions(
     }
     answers = {(str(label) if name == "predicted" else name): name for name in readable[""].columns}
     if label is not None:
-        readable[""].insert(0, label, test[label].to_numpy())
-    write_predictions(answered, file, axes=task.axes(encoder), readable=readable, answers=answers)
+        readable[""].insert(0, label, units[label].to_numpy())
+    write_predictions(answered, file, axes=task.axes(at.folder), readable=readable, answers=answers)
 
 
-def _serving(predictor: Predictor, asked: pd.DataFrame, media: Path, model: Path, rate: float) -> dict[str, float]:
+def _serving(predictor: Predictor, inputs: pd.DataFrame, media: Path, model: Path, rate: float) -> dict[str, float]:
     """What differs from run to run: the time of one row alone, rows a second of all at once, and the size on disk.
 
-    asked: the test rows as a caller would send them.
+    inputs: of the units, as a caller would send them.
     """
-    one_by_one = [asked.iloc[[at]] for at in range(min(_TIMED_ROWS, len(asked)))] * _TIMED_ROUNDS
+    one_by_one = [inputs.iloc[[at]] for at in range(min(_TIMED_ROWS, len(inputs)))] * _TIMED_ROUNDS
     times = []
     for row in one_by_one:
         started = time.perf_counter()

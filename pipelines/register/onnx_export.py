@@ -26,7 +26,7 @@ import pandas as pd
 from core.atomic_files import read_json, sha256_file, write_json
 from core.schema.columns import ROW_ID
 from core.tables.predictions import read_predictions
-from core.tables.prepared import read_rows
+from core.tables.prepared import ENCODER, read_rows
 from core.tables.task import Exportable, Predictions, Predictor
 from pipelines.evidence.evidence import as_registered
 from pipelines.tasks import find_task
@@ -123,7 +123,8 @@ def _versions() -> dict[str, str]:
 def _found(task: str, recipe: Path, out: Path) -> dict[str, Any]:
     from registry.version import onnx_graph
 
-    rows, media = read_rows(recipe / "prepared", "test"), recipe / "raw"
+    prepared, media = recipe / "prepared", recipe / "raw"
+    rows = find_task(task).units(read_rows(prepared, "test"), prepared / ENCODER)
     answered = read_predictions(recipe / "evaluation" / "predictions.parquet")
     rows = rows.set_index(ROW_ID).loc[list(answered.row_ids)].reset_index()
     torch_one = find_task(task).load(recipe / "model")

@@ -21,12 +21,12 @@ from pydantic import TypeAdapter
 from core.atomic_files import read_json, sha256_file, sha256_json, write_json
 from core.manifest import require_whole
 from core.patience import patiently
-from core.schema.columns import ROW_ID
+from core.schema.columns import ROW_ID, Contract
 from core.schema.evaluation import SERVING, Gate, Registry
 from core.schema.model import Compute
 from core.tables.predictions import Answered, covers, read_answers, read_predictions, rows_hash, write_predictions
-from core.tables.prepared import read_rows
-from core.tables.task import Task
+from core.tables.prepared import ENCODER, read_rows
+from core.tables.task import Task, as_sent
 from core.workspace import Job
 from pipelines.evidence.evidence import (
     BUNDLE,
@@ -228,9 +228,9 @@ def _rival(subject: Subject, champion: Version, folder: Path) -> Rival:
 
 def _ask_again(subject: Subject, champion: Version, mine: Answered, file: Path) -> None:
     model = versions.packed_folder(champion, subject.job.workspace.var) / versions.MODEL_FILES
-    rows = read_rows(subject.job.folder / "prepared", "test")
-    said = subject.task.load(model).predict(rows, subject.job.folder / "raw")
-    answered = Answered(rows[ROW_ID].tolist(), mine.truth, said, {})
+    units = _units(subject)
+    said = subject.task.load(model).predict(units, subject.job.folder / "raw")
+    answered = Answered(units[ROW_ID].tolist(), mine.truth, said, {})
     write_predictions(answered, file, axes=subject.task.axes(model), readable={})
 
 
@@ -242,7 +242,7 @@ def _draft(subject: Subject) -> Draft:
         recipe=job.name,
         model_hash=subject.model_hash,
         contents=Contents(
-            job.folder / "model", job.settings["task"], contract.content, contract.media, inputs, answers
+            job.folder / "model", job.settings["task"], tuple(inputs.columns), _media_sent(contract), inputs, answers
         ),
         history=read_json(job.folder / "model" / "history.json"),
         params={f"model.{key}": str(value) for key, value in job.settings["model"].items()},
@@ -286,7 +286,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         data=settings["data"],
         hashes={**{key: value for key, value in origin.items() if key != "task"}, "model_hash": subject.model_hash},
         better=subject.task.metrics,
-        content=subject.task.contract.content,
+        inputs=subject.task.contract.inputs,
         asked=judged.claim.asked,
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
@@ -320,14 +320,23 @@ def _kept_files(job: Job, folder: Path, card_text: str) -> dict[str, Path]:
 
 def _examples(subject: Subject, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A few test inputs as a caller would send them (texts, or files in base64), and what the evaluation answered."""
-    column = subject.task.contract.content
-    expected = read_answers(subject.predictions, count)
-    rows = read_rows(subject.job.folder / "prepared", "test").set_index(ROW_ID).loc[expected[ROW_ID], [column]]
-    inputs = rows.reset_index(drop=True)
-    if subject.task.contract.media is not None:
-        files = [subject.job.folder / "raw" / path for path in inputs[column]]
-        inputs = inputs.assign(**{column: [base64.b64encode(file.read_bytes()).decode("ascii") for file in files]})
+    contract, expected = subject.task.contract, read_answers(subject.predictions, count)
+    inputs = as_sent(_units(subject).set_index(ROW_ID).loc[expected[ROW_ID]], contract)
+    if _media_sent(contract) is not None:
+        files = [subject.job.folder / "raw" / path for path in inputs[contract.file]]
+        coded = [base64.b64encode(file.read_bytes()).decode("ascii") for file in files]
+        inputs = inputs.assign(**{str(contract.file): coded})
     return inputs, expected.drop(columns=ROW_ID)
+
+
+def _units(subject: Subject) -> pd.DataFrame:
+    prepared = subject.job.folder / "prepared"
+    return subject.task.units(read_rows(prepared, "test"), prepared / ENCODER)
+
+
+def _media_sent(contract: Contract) -> str | None:
+    """What the files hold that a caller sends; None: no files are sent."""
+    return contract.media if contract.file in contract.inputs else None
 
 
 def _receipt(subject: Subject, verdict: Verdict, version: Version | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -106,10 +107,13 @@ class Shape:
         return sorted(name for name in columns if name in self.first and name not in used)
 
     def _hash(self, media: Path | bytes | None, record: Record, fault: str | None) -> str:
-        if media is not None:
+        if media is not None and self.contract.file in self.contract.identity:
             return sha256_of(media)
-        content = record.values.get(self.source_name(self.contract.content))
-        text = content if isinstance(content, str) else record.raw
+        found = [record.values.get(self.source_name(name)) for name in self.contract.identity]
+        if len(found) == 1:
+            text = found[0] if isinstance(found[0], str) else record.raw
+        else:
+            text = json.dumps(found, default=str) if any(value is not None for value in found) else record.raw
         if text is None:
             text = f"{record.place}\n{fault}" if fault else ""
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

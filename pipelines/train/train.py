@@ -17,12 +17,12 @@ from core.closure import BOUNDARY, closure, code_hash
 from core.errors import BadData, BadRequest
 from core.manifest import read_manifest, require_whole, write_manifest
 from core.schema.model import Compute, Model, Training
-from core.tables.prepared import ENCODER, read_features
-from core.tables.task import Base, Task
+from core.tables.prepared import read_features
+from core.tables.task import Base, Place, Task
 from core.weights.base_store import FOLDER, seal
 from core.weights.determinism import steady
 from core.workspace import Job
-from pipelines.bases import base_of
+from pipelines.place import place_of
 from pipelines.tasks import find_task, task_files
 from pipelines.train.checkpoints import Checkpoints
 
@@ -45,9 +45,9 @@ def run(job: Job) -> None:
     digest = sha256_json(require_whole(prepared)["files"])
     model, training = job.section("model", Model), job.section("training", Training)
     task = find_task(settings["task"])
-    base = base_of(job)
-    module = start(job, task, base)
-    key = training_key(job, data=digest, base=base)
+    at = place_of(job, seed=training.seed)
+    module = start(job, task, at)
+    key = training_key(job, data=digest, base=at.base)
     checkpoints = Checkpoints(job.workspace.var / "checkpoints" / job.name / key[:_KEY_CHARACTERS])
     with (
         training_run(
@@ -56,20 +56,20 @@ def run(job: Job) -> None:
             key=key,
             experiment=_EXPERIMENT in os.environ,
             params=_flat({name: settings[name] for name in ("task", "model", "training", "compute")}),
-            tags={"data_sha256": digest, "base_sha256": base.sha256 or "none"},
+            tags={"data_sha256": digest, "base_sha256": at.base.sha256 or "none"},
             dataset=Dataset(job.name, digest, f"data/models/{job.name}/prepared"),
         ) as tracked,
         replacing(job.folder / "model") as folder,
         replacing(job.folder / FOLDER) as kept,
     ):
         history = train(
-            module, task, base, training, prepared=prepared, var=job.workspace.var, listen=tracked.log,
+            module, task, at, training, prepared=prepared, var=job.workspace.var, listen=tracked.log,
             checkpoints=checkpoints,
         )  # fmt: skip
-        task.save(module, folder=folder, prepared=prepared / ENCODER, base=kept)
-        seal(kept, folder, reference=str(model.base), sha256=str(base.sha256))
+        task.save(module, at, into=folder, base=kept)
+        seal(kept, folder, reference=str(model.base), sha256=str(at.base.sha256))
         write_json(folder / HISTORY, history)
-        write_manifest(folder, {"base": base.sha256, "data": digest, "method": model.method})
+        write_manifest(folder, {"base": at.base.sha256, "data": digest, "method": model.method})
         tracked.finish(model_hash=sha256_json(read_manifest(folder)["files"]))
     checkpoints.clear()
 
@@ -92,17 +92,16 @@ def training_key(job: Job, *, data: str, base: Base) -> str:
     )
 
 
-def start(job: Job, task: Task, base: Base) -> nn.Module:
+def start(job: Job, task: Task, at: Place) -> nn.Module:
     """The module before training, in a process that computes the same from the same from now on."""
     steady(threads=job.section("compute", Compute).threads)
-    seed = job.section("training", Training).seed
-    return task.build(job.section("model", Model), base=base, folder=job.folder / "prepared" / ENCODER, seed=seed)
+    return task.build(job.section("model", Model), at)
 
 
 def train(
     module: nn.Module,
     task: Task,
-    base: Base,
+    at: Place,
     training: Training,
     *,
     prepared: Path,
@@ -116,18 +115,16 @@ def train(
     """
     from pipelines.train.trainer import Plan, fit
 
-    encoder = prepared / ENCODER
     rows, validation = read_features(prepared, "train"), read_features(prepared, "validation")
     if not rows.num_rows:
         raise BadData(f"{prepared / 'train.arrow'} has no rows. Widen data.where, or raise data.split.train.")
     if training.patience is not None and not validation.num_rows:
         raise BadRequest("training.patience needs validation rows, and data.split.validation left none.")
-    cache = var / "features"
-    rows = task.features(module, rows, base=base, folder=encoder, cache=cache)
+    rows = task.features(module, rows, at)
     if validation.num_rows:
-        validation = task.features(module, validation, base=base, folder=encoder, cache=cache)
+        validation = task.features(module, validation, at)
     scratch = checkpoints.folder if checkpoints else var / "checkpoints"
-    plan = Plan(training, task.collator(encoder), task.validation, scratch=scratch, checkpoints=checkpoints)
+    plan = Plan(training, task.collator(at.folder), task.validation, scratch=scratch, checkpoints=checkpoints)
     return fit(module, rows, validation, plan, listen=listen)
 
 

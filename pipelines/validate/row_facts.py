@@ -3,7 +3,7 @@ the same content twice, under two labels, or on both sides of the split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.schema.columns import CONTENT_HASH, MEASURED, Contract
+from core.schema.columns import MEASURED, Contract
 from core.schema.data import Split
-from core.tables.keys import Mask, Numbers, codes, loose_key
+from core.tables.keys import Mask, Numbers, codes, loose_keys, row_keys
 from core.tables.split import sides
-
-_WORDLESS = loose_key("")  # texts of signs and emoji alone are not all the same text
 
 
 @dataclass(frozen=True)
@@ -25,29 +23,25 @@ class Facts:
 
     keys: Numbers  # equal: duplicates
     loose: Numbers  # equal: the same but for punctuation
+    targets: Numbers  # equal: the same is said to be true
     labels: Numbers
     label_names: dict[int, str]
     in_test: Mask
     measures: dict[str, np.ndarray[Any, Any]]  # what drift compares: lengths and numbers
 
 
-def facts_of(rows: pd.DataFrame, contract: Contract, *, key: Callable[[str], str], split: Split | None) -> Facts:
+def facts_of(rows: pd.DataFrame, contract: Contract, *, split: Split | None) -> Facts:
     """The facts of some rows. split: None when nothing is split."""
-    contents = rows[CONTENT_HASH if contract.media else contract.content].fillna("").astype(str)
-    keys = [key(content) for content in contents]
-    loose = keys
-    if not contract.media:
-        pairs = zip(map(loose_key, contents), keys, strict=True)
-        loose = [own if found == _WORDLESS else found for found, own in pairs]
+    keys = row_keys(rows, contract)
     in_test = np.zeros(len(rows), dtype=bool)
     if split is not None:
         in_test = (sides(rows.assign(key=pd.Series(keys, rows.index, dtype="str")), split) == "test").to_numpy(bool)
-    labels = rows[contract.label].fillna("").astype(str) if contract.label else pd.Series([""] * len(rows), dtype="str")
-    names = {name: _code(name) for name in labels.unique()}
+    labels, names = _coded(rows, [contract.label] if contract.label else [])
     return Facts(
         keys=codes(keys),
-        loose=codes(loose),
-        labels=np.array([names[name] for name in labels], dtype=np.int64),
+        loose=codes(loose_keys(rows, contract)),
+        targets=_coded(rows, contract.targets)[0],
+        labels=labels,
         label_names={code: name for name, code in names.items()},
         in_test=in_test,
         measures=_measures(rows, contract),
@@ -56,7 +50,7 @@ def facts_of(rows: pd.DataFrame, contract: Contract, *, key: Callable[[str], str
 
 def joined(parts: Sequence[Facts]) -> Facts:
     """The facts of consecutive parts of a table as those of the whole."""
-    names = ("keys", "loose", "labels", "in_test")
+    names = ("keys", "loose", "targets", "labels", "in_test")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return Facts(
         **arrays,
@@ -77,16 +71,16 @@ def count_repeats(keys: Numbers, kept: Mask) -> int:
     return int(kept.sum()) - len(np.unique(keys[kept]))
 
 
-def contradictions(keys: Numbers, labels: Numbers, kept: Mask) -> Numbers:
-    """The kept rows whose key stands under more than one label, all of them; ascending."""
+def contradictions(keys: Numbers, targets: Numbers, kept: Mask) -> Numbers:
+    """The kept rows of whose key more than one thing is said to be true, all of them; ascending."""
     rows = np.flatnonzero(kept)
     if not len(rows):
         return rows
-    order = rows[np.lexsort((labels[rows], keys[rows]))]
+    order = rows[np.lexsort((targets[rows], keys[rows]))]
     new_key = np.r_[True, keys[order][1:] != keys[order][:-1]]
-    new_label = new_key | np.r_[True, labels[order][1:] != labels[order][:-1]]
+    new_target = new_key | np.r_[True, targets[order][1:] != targets[order][:-1]]
     group = np.cumsum(new_key) - 1
-    per_group = np.bincount(group, weights=new_label)
+    per_group = np.bincount(group, weights=new_target)
     return np.sort(order[per_group[group] > 1])
 
 
@@ -108,6 +102,14 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
             if name in rows and pd.api.types.is_numeric_dtype(rows[name]):
                 found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)
     return found
+
+
+def _coded(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, dict[str, int]]:
+    """A code for what each row has in the columns, and the code of each such text."""
+    parts = [rows[name].fillna("").astype(str) for name in columns if name in rows]
+    texts = ["\0".join(values) for values in zip(*parts, strict=True)] if parts else [""] * len(rows)
+    names = {name: _code(name) for name in dict.fromkeys(texts)}
+    return np.array([names[name] for name in texts], dtype=np.int64), names
 
 
 def _code(name: str) -> int:

@@ -25,13 +25,11 @@ from core.progress import Progress
 from core.schema.columns import ADDED, FAULT, Contract
 from core.schema.data import Split
 from core.schema.expectations import DataContract
-from core.tables.keys import text_key
 from core.tables.split import check_columns
 from core.workspace import Job
 from pipelines.expectations.expectation_plan import plan
 from pipelines.expectations.outcome import Outcome, refuse_exceptions
 from pipelines.expectations.rules import Tally
-from pipelines.tasks import find_task
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
 from pipelines.validate.quarantine import batches, check_schema, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
@@ -146,7 +144,6 @@ def run(job: Job) -> None:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
     examples, contract = job.section("examples", Contract), job.section("contract", DataContract)
     split = job.section("split", Split) if job.kind == "recipe" else None
-    key = find_task(job.settings["task"]).key if job.kind == "recipe" else text_key
     settings_file = job.settings_file.relative_to(job.workspace.root).as_posix()
     require_whole(job.folder / "raw")
     raw = job.folder / "raw" / "examples.parquet"
@@ -154,7 +151,7 @@ def run(job: Job) -> None:
     if split is not None:
         check_columns(split, columns, settings_file)
     outcomes = plan(examples, contract, columns, settings_file)
-    remember = partial(facts_of, contract=examples, key=key, split=split)
+    remember = partial(facts_of, contract=examples, split=split)
     facts = scan(raw, Engine(settings_file), outcomes, remember)
     judged = judge(
         facts, [outcome.check() for outcome in outcomes],

@@ -142,14 +142,15 @@ def summary(judgement: Judgement) -> str:
 
 def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: bool) -> Iterator[Check]:
     """Checks across rows; the caller takes each one's rows out of `clean` before the next is looked for."""
-    if examples.label is not None:
-        rows = contradictions(facts.keys, facts.labels, clean)
-        words = "contradiction: the same content has another label too, here it is {}"
-        yield Check("contradiction", words, (examples.label,), rows, passed=not len(rows))
+    if examples.targets:
+        rows = contradictions(facts.keys, facts.targets, clean)
+        what = " and ".join(examples.targets)
+        words = f"contradiction: the same content has another {what} too, here it is {{}}"
+        yield Check("contradiction", words, tuple(examples.targets), rows, passed=not len(rows))
     if split:
         rows = leaks(facts.loose, facts.in_test, clean)
         words = "leakage: {} stands in the test split too, punctuation aside"
-        yield Check("leakage", words, (examples.content,), rows, passed=not len(rows))
+        yield Check("leakage", words, tuple(examples.identity), rows, passed=not len(rows))
 
 
 def _scarce(facts: Facts, clean: Mask, least: int) -> dict[str, tuple[int, int]]:

@@ -18,7 +18,7 @@ _USE = """## Use
 ```python
 import mlflow, pandas
 model = mlflow.pyfunc.load_model("models:/{name}@champion")
-model.predict(pandas.DataFrame({{"{content}": [...]}}))
+model.predict(pandas.DataFrame({{{inputs}}}))
 ```"""
 _DATA_HASHES = ("raw_hash", "validated_hash", "prepared_hash")
 
@@ -37,7 +37,7 @@ class Facts:
     data: Mapping[str, Any]  # source, licence, reader
     hashes: Mapping[str, str]  # what -> sha256 or commit
     better: Mapping[str, bool] = field(default_factory=dict)  # metric -> True when more is better
-    content: str = "text"
+    inputs: Sequence[str] = ("text",)
     asked: int = 1  # the how many-th model these test rows judge
     serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
     variant: str | None = None  # its ONNX variant, in a line
@@ -89,7 +89,7 @@ def card(facts: Facts) -> str:
         _serving(facts),
         "\n".join(["## Data", "", *data]),
         "\n".join(["## How it was made", "", *made]),
-        _USE.format(name=facts.name, content=facts.content),
+        _USE.format(name=facts.name, inputs=", ".join(f'"{name}": [...]' for name in facts.inputs)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -30,12 +30,13 @@ SERVED = Path(__file__).with_name("pyfunc.py").resolve()
 class Contents:
     """What goes into a version.
 
-    example: a few inputs, in the column that the contract calls content. answers: what the evaluation says about them.
+    inputs: the columns that are sent. media: what the files in them hold. example: a few inputs. answers: what the
+    evaluation says about them.
     """
 
     model: Path
     task: str
-    content: str
+    inputs: tuple[str, ...]
     media: str | None
     example: pd.DataFrame
     answers: pd.DataFrame
@@ -124,7 +125,7 @@ def _pin(module: str) -> str | None:
 
 
 def _about(contents: Contents) -> str:
-    return json.dumps({"task": contents.task, "content": contents.content, "media": contents.media}, sort_keys=True)
+    return json.dumps({"task": contents.task, "inputs": contents.inputs, "media": contents.media}, sort_keys=True)
 
 
 def _with_packages(files: Iterable[Path]) -> set[Path]:

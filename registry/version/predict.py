@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import BadRequest, near
 from registry.promotion.promotion import Judge, settle
 from registry.store.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
 from registry.version.onnx_choice import chosen
@@ -32,15 +33,32 @@ class Loaded:
     engine: str = "torch"
     remark: str | None = None
 
-    def answer(self, inputs: Sequence[str], *, local_files: bool) -> Answers:
-        """inputs: texts; for media files in base64 or, with local_files, paths of this machine."""
+    def answer(self, inputs: Sequence[str | Mapping[str, Any]], *, local_files: bool) -> Answers:
+        """inputs: objects of the columns that are sent, or mere texts where that is one.
+
+        Media are files in base64 or, with local_files, paths of this machine. Raises BadRequest.
+        """
         import pandas as pd
 
         if not inputs:
             return Answers(self.version, [])
-        frame = pd.DataFrame({self.answerer.about.content: list(inputs)})
+        frame = pd.DataFrame([self._named(number, one) for number, one in enumerate(inputs, start=1)])
         answers = self.answerer.answer(frame, local_files=local_files).to_dict(orient="records")
         return Answers(self.version, [{str(key): value for key, value in row.items()} for row in answers])
+
+    def _named(self, number: int, one: str | Mapping[str, Any]) -> dict[str, Any]:
+        """An input under the names of its columns."""
+        columns = self.answerer.about.inputs
+        if isinstance(one, str):
+            if len(columns) > 1:
+                raise BadRequest(f"input {number}: must be an object with {', '.join(columns)}, got a text.")
+            return {columns[0]: one}
+        for name in one:
+            if name not in columns:
+                raise BadRequest(
+                    f"input {number}: no column {name!r}. {near(name, columns)}It has: {', '.join(columns)}."
+                )
+        return dict(one)
 
 
 def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
@@ -60,4 +78,5 @@ def load_version(version: Version, var: Path) -> Loaded:
 
     loaded = load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE)
     choice = chosen(version, loaded.predictor, var)
-    return Loaded(version, Answerer(loaded.about, choice.predictor), choice.engine, choice.remark)
+    answerer = Answerer(loaded.about, loaded.contract, choice.predictor)
+    return Loaded(version, answerer, choice.engine, choice.remark)

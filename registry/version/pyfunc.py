@@ -19,6 +19,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from core.errors import BadRequest
+from core.schema.columns import Column, Contract
 from core.tables.task import Predictor
 from pipelines.tasks import find_task
 from registry.store.server_bases import bring
@@ -29,35 +30,33 @@ ABOUT = "about"
 
 @dataclass(frozen=True)
 class About:
-    """What one must know to ask a model. content: the column that holds its inputs."""
+    """What one must know to ask a model. inputs: the columns that are sent."""
 
     task: str
-    content: str
-    media: str | None  # image, audio: the column holds a file's path, or the file itself in base64
+    inputs: tuple[str, ...]
+    media: str | None  # image, audio: a column holds a file's path, or the file itself in base64
 
 
 @dataclass(frozen=True)
 class Answerer:
-    """A loaded version."""
+    """A loaded version. contract: its task's."""
 
     about: About
+    contract: Contract
     predictor: Predictor
 
     def answer(self, inputs: pd.DataFrame, *, local_files: bool) -> pd.DataFrame:
         """One row an input: label, confidence, or whatever the task answers.
 
         local_files: whether media may be paths of files of this machine; never for a caller from elsewhere.
-        Raises BadRequest when the content column is missing or holds something that is none.
+        Raises BadRequest when a column is missing or holds something that is no input.
         """
-        column = self.about.content
-        if column not in inputs.columns:
-            raise BadRequest(f"the input has no column {column!r}; it has {', '.join(map(str, inputs.columns))}.")
-        rows = inputs[[column]].reset_index(drop=True)
-        for row, value in enumerate(rows[column]):
-            if not isinstance(value, str):
-                raise BadRequest(f"input {row + 1}, column {column!r}: must be a string, got {value!r}.")
+        rows = inputs.reset_index(drop=True)
+        for name in self.about.inputs:
+            _check(rows, name, self.contract.columns.get(name, Column("text")))
         if self.about.media is None:
             return self.predictor.answers(self.predictor.predict(rows, None))
+        column = str(self.contract.file)
         with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
             scratch, files = Path(folder), []
             for number, value in enumerate(rows[column], start=1):
@@ -78,7 +77,7 @@ class Served(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answers for the rows of a frame that holds the content column."""
+        """Answers for the rows of a frame that holds the columns that are sent."""
         return self._answerer.answer(model_input, local_files=True)
 
 
@@ -88,10 +87,31 @@ def load_answerer(model: Path, about: Path) -> Answerer:
     Raises BadRequest when that file says something else.
     """
     try:
-        told = About(**json.loads(about.read_text(encoding="utf-8")))
+        told = _about(json.loads(about.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError, RecursionError) as error:
         raise BadRequest(f"{about}: does not say what this model is ({error}). Register the model again.") from None
-    return Answerer(told, find_task(str(told.task)).load(model))
+    task = find_task(told.task)
+    return Answerer(told, task.contract, task.load(model))
+
+
+def _about(told: dict[str, Any]) -> About:
+    if "content" in told:  # versions of before several columns could be sent
+        told = {"task": told["task"], "inputs": [told["content"]], "media": told["media"]}
+    about = About(**told)
+    return About(str(about.task), tuple(map(str, about.inputs)), about.media)
+
+
+def _check(rows: pd.DataFrame, name: str, column: Column) -> None:
+    """Raise BadRequest for a missing column, and for what is no text where one is wanted."""
+    if name not in rows.columns:
+        if column.required:
+            raise BadRequest(f"the input has no column {name!r}; it has {', '.join(map(str, rows.columns))}.")
+        return
+    if column.kind not in ("text", "category", "media"):
+        return  # the task looks at it
+    for row, value in enumerate(rows[name]):
+        if not isinstance(value, str) and (column.required or not pd.isna(value)):
+            raise BadRequest(f"input {row + 1}, column {name!r}: must be a string, got {value!r}.")
 
 
 def _written_file(value: str, folder: Path, number: int, *, local_files: bool) -> str:

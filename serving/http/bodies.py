@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,7 +39,18 @@ def whole(text: str) -> str:
     return text
 
 
+def whole_input(value: Any) -> Any:
+    """A text, or an object with whole texts in it."""
+    if isinstance(value, str):
+        return whole(value)
+    if not isinstance(value, dict):
+        raise PydanticCustomError("input", "Input should be a valid string or an object of columns")
+    whole(json.dumps(value, ensure_ascii=False))
+    return value
+
+
 Text = Annotated[str, AfterValidator(whole)]
+Input = Annotated[Any, AfterValidator(whole_input), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
 
 
 class Body(BaseModel):

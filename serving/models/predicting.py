@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from registry.version.predict import Answers
 from serving.http.api_keys import Caller
-from serving.http.bodies import Body, Route, Text
+from serving.http.bodies import Body, Input, Route
 from serving.http.door import may
 from serving.http.problems import later, problems, refusals
 from serving.http.threads import Workers
@@ -20,8 +20,11 @@ MAX_INPUTS = 256  # a request: a batch that takes seconds on two cores, so that 
 
 class Inputs(Body):
     inputs: Annotated[
-        list[Text],
-        Field(max_length=MAX_INPUTS, description="texts; for models of media files in base64, never paths"),
+        list[Input],
+        Field(
+            max_length=MAX_INPUTS,
+            description="objects of the columns that the model takes, or mere texts where that is one; media in base64",
+        ),
     ]
 
 

@@ -277,7 +277,7 @@ def test_inputs_of_predict(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("text\n" + "x" * (MAX_CHARS + 1) + "\n")
     for name, says in (("a.jsonl", "a.jsonl:1: not JSON"), ("b.csv", "b.csv:2: not CSV")):
         with pytest.raises(BadRequest, match=re.escape(says)):
-            read_inputs([str(tmp_path / name)], content="text", media=False, stdin=io.StringIO())
+            read_inputs([str(tmp_path / name)], columns=["text"], media=False, stdin=io.StringIO())
 
 
 def test_rows_are_left_for_others(place: Workspace) -> None:

@@ -6,7 +6,8 @@ Any transformers model for image classification, new or pretrained. A row: {"pat
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
-from core.tables.task import Base, Interface, Predictions, Task
+from core.tables.task import Base, Interface, Place, Predictions, Task
 from pipelines.media.pictures import NoPicture, decode, opened
 from pipelines.tasks.parts import classification
 
@@ -49,7 +50,10 @@ class Options(Section):
 
 class ImageClassification(classification.Labelled):
     contract = Contract(
-        columns={"path": Column("media"), "label": Column("category")}, content="path", label="label", media="image"
+        columns={"path": Column("media"), "label": Column("category")},
+        inputs=("path",),
+        targets=("label",),
+        media="image",
     )
     methods: Sequence[Method] = ("pretrain", "full")
     Preprocess: type[Section] = Options
@@ -60,44 +64,41 @@ class ImageClassification(classification.Labelled):
         full = {"epochs": 3.0, "batch_size": 32, "learning_rate": 1e-4}
         return {"training": pretrain if method == "pretrain" else full}
 
-    def key(self, content: str) -> str:
-        return content
-
-    def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
+    def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         assert isinstance(options, Options)
-        classification.write_labels(rows["label"], folder)
-        known = _of_base(base)
+        classification.write_labels(batches, at.folder)
+        known = _of_base(at.base)
         picture = {
-            "size": _side(options, known, rows),
-            "channels": _channels(options, known, rows),
+            "size": _side(options, known, batches),
+            "channels": _channels(options, known, batches),
             "flip": options.flip,
         }
-        some = rows["path"].iloc[:MEASURED_ROWS].tolist()
-        write_json(folder / _PICTURE, picture | (_statistics(known) or _measure(some, media, picture)))
-        self._config(base, folder)
+        some = list(islice((path for rows in batches for path in rows["path"]), MEASURED_ROWS))
+        write_json(at.folder / _PICTURE, picture | (_statistics(known) or _measure(some, at.media, picture)))
+        self._config(at.base, at.folder)
 
-    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa
 
-        picture = read_json(folder / _PICTURE)
-        pixels = _pixels(rows["path"].tolist(), media, picture)
+        picture = read_json(at.folder / _PICTURE)
+        pixels = _pixels(rows["path"].tolist(), at.media, picture)
         flat = pa.array(pixels.reshape(-1))
         return pa.table(
             {
                 "pixels": pa.FixedSizeListArray.from_arrays(flat, pixels[0].size),
-                "labels": pa.array(self.truth(rows, folder=folder)["label"]),
+                "labels": pa.array(self.truth(rows, at)["label"]),
             }
         )
 
-    def build(self, model: Model, *, base: Base, folder: Path, seed: int) -> nn.Module:
+    def build(self, model: Model, at: Place) -> nn.Module:
         from transformers import AutoModelForImageClassification, set_seed
 
         from pipelines.tasks.parts.architecture import initialise, pretrained, set_dropout
 
-        config = self._config(base, folder)
+        base, config = at.base, self._config(at.base, at.folder)
         if model.dropout is not None:
             set_dropout(config, model.dropout)
-        set_seed(seed)
+        set_seed(at.seed)
         module: nn.Module
         if base.architecture is not None:
             module = initialise(AutoModelForImageClassification, config)
@@ -105,11 +106,11 @@ class ImageClassification(classification.Labelled):
             module = pretrained(
                 AutoModelForImageClassification, base, config, fresh=_is_head, ignore_mismatched_sizes=True
             )
-        if read_json(folder / _PICTURE)["flip"]:
+        if read_json(at.folder / _PICTURE)["flip"]:
             module.register_forward_pre_hook(_mirror_half, with_kwargs=True)
         return module
 
-    def features(self, module: nn.Module, table: pa.Table, *, base: Base, folder: Path, cache: Path) -> pa.Table:
+    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
         return table
 
     def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
@@ -124,15 +125,15 @@ class ImageClassification(classification.Labelled):
 
         return collate
 
-    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
+    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
         from safetensors.torch import save_file
 
         from pipelines.tasks.parts.architecture import portable
 
-        shutil.copytree(prepared, folder, dirs_exist_ok=True)
+        shutil.copytree(at.folder, into, dirs_exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        save_file(weights, folder / "model.safetensors", {"format": "pt"})
-        write_json(folder / "config.json", portable(module.config))
+        save_file(weights, into / "model.safetensors", {"format": "pt"})
+        write_json(into / "config.json", portable(module.config))
 
     def load(self, folder: Path) -> ImagePredictor:
         from transformers import AutoModelForImageClassification
@@ -146,15 +147,13 @@ class ImageClassification(classification.Labelled):
             module.eval(), picture=read_json(folder / _PICTURE), labels=classification.read_labels(folder)
         )
 
-    def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
-    ) -> Mapping[str, Predictions]:
-        labels, classes = self.truth(train, folder=folder)["label"], len(classification.read_labels(folder))
-        picture = read_json(folder / _PICTURE)
+    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
+        labels, classes = self.truth(train, at)["label"], len(classification.read_labels(at.folder))
+        picture = read_json(at.folder / _PICTURE)
         picture["size"] = min(BASELINE_SIDE, picture["size"])
-        seen, asked = (_pixels(rows["path"].tolist(), media, picture) for rows in (train, test))
+        seen, asked = (_pixels(rows["path"].tolist(), at.media, picture) for rows in (train, units))
         return {
-            "majority": classification.majority(labels, len(test), classes=classes),
+            "majority": classification.majority(labels, len(units), classes=classes),
             "pixels": _logistic(seen, labels, asked, classes=classes),
         }
 
@@ -283,20 +282,20 @@ def _of_base(base: Base) -> dict[str, Any] | None:
     return {"size": side, "channels": channels, "mean": mean, "deviation": told.get("image_std")}
 
 
-def _side(options: Options, known: Mapping[str, Any] | None, rows: pd.DataFrame) -> int:
+def _side(options: Options, known: Mapping[str, Any] | None, batches: Iterable[pd.DataFrame]) -> int:
     if options.size is not None:
         return options.size
     if known is not None and known["size"] is not None:
         return int(known["size"])
-    return min(LARGEST_SIDE, int(rows[["width", "height"]].max().max()))
+    return min(LARGEST_SIDE, max(int(rows[["width", "height"]].max().max()) for rows in batches))
 
 
-def _channels(options: Options, known: Mapping[str, Any] | None, rows: pd.DataFrame) -> str:
+def _channels(options: Options, known: Mapping[str, Any] | None, batches: Iterable[pd.DataFrame]) -> str:
     if options.channels is not None:
         return options.channels
     if known is not None:
         return str(known["channels"])
-    return "grayscale" if rows["mode"].isin(_GRAY_MODES).all() else "rgb"
+    return "grayscale" if all(rows["mode"].isin(_GRAY_MODES).all() for rows in batches) else "rgb"
 
 
 def _statistics(known: Mapping[str, Any] | None) -> dict[str, list[float]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from core.atomic_files import read_json, write_json
 from core.errors import BadData
-from core.tables.task import Predictions
+from core.tables.task import Place, Predictions
 from pipelines.tasks.parts.plots import new_figure, write_figure
 
 if TYPE_CHECKING:
@@ -32,8 +32,11 @@ class Labelled:
     def validation(self, logits: Array, labels: Array) -> dict[str, float]:
         return {"accuracy": float((logits.argmax(axis=-1) == labels).mean())}
 
-    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
-        return {"label": label_numbers(rows["label"], read_labels(folder))}
+    def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        return rows
+
+    def truth(self, units: pd.DataFrame, at: Place) -> Predictions:
+        return {"label": label_numbers(units["label"], read_labels(at.folder))}
 
     def measure(self, predictions: Predictions) -> Predictions:
         return measure(predictions)
@@ -48,9 +51,9 @@ class Labelled:
         plots(predictions, folder=folder, names=read_labels(prepared))
 
 
-def write_labels(labels: pd.Series[str], folder: Path) -> list[str]:
+def write_labels(batches: Iterable[pd.DataFrame], folder: Path) -> list[str]:
     """Number the labels that occur, in the order of their names. Raises BadData when there is only one."""
-    names = sorted(labels.astype(str).unique())
+    names = sorted({label for rows in batches for label in rows["label"].astype(str).unique()})
     if len(names) < 2:
         raise BadData(f"the training rows have {len(names)} label ({', '.join(names)}). A classifier needs two.")
     write_json(folder / _LABELS, names)

@@ -7,7 +7,7 @@ wrote it?", "passage": "The novel, written by ...", "negative": "a passage that 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.keys import codes, text_key
 from core.tables.statistics import means
-from core.tables.task import Base, Predictions, Task
+from core.tables.task import Base, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
 from pipelines.tasks.parts import ranking, tokens
@@ -48,7 +48,7 @@ class Options(Section):
 class SentenceEmbedding:
     contract = Contract(
         columns={"query": Column("text"), "passage": Column("text"), "negative": Column("text", required=False)},
-        content="query",
+        inputs=("query",),
     )
     methods: Sequence[Method] = ("full", "lora")
     metrics = ranking.METRICS
@@ -61,11 +61,9 @@ class SentenceEmbedding:
         split = {"group_by": "passage"}  # or the model has met the test's passages
         return {"training": {"epochs": 1.0, "learning_rate": rate}, "data": {"split": split}}
 
-    def key(self, content: str) -> str:
-        return text_key(content)
-
-    def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
+    def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         assert isinstance(options, Options)
+        base, folder = at.base, at.folder
         if base.folder is None:
             raise BadRequest(
                 "model.base: sentence_embedding goes on from an embedder, and an architecture is none. "
@@ -82,11 +80,11 @@ class SentenceEmbedding:
             )
         write_pooling(folder, pooling_of(base.folder), width=config.hidden_size, max_tokens=limit)
 
-    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         """Token ids of the three texts, an empty list where there is no negative, and the passages' keys."""
         import pyarrow as pa
 
-        tokenizer, columns = _tokenizer(folder), {}
+        tokenizer, columns = _tokenizer(at.folder), {}
         for name in _TEXTS:
             texts = [text if isinstance(text, str) and text.strip() else None for text in rows[name]]
             ids = iter(tokens.token_ids(tokenizer, [text for text in texts if text is not None]))
@@ -95,15 +93,16 @@ class SentenceEmbedding:
                 columns[f"{name}_key"] = pa.array(codes(text_key(text or "") for text in texts))
         return pa.table(columns)
 
-    def build(self, model: Model, *, base: Base, folder: Path, seed: int) -> nn.Module:
+    def build(self, model: Model, at: Place) -> nn.Module:
         from transformers import set_seed
 
         from pipelines.tasks.parts import sentence_embedder
 
-        set_seed(seed)
-        return sentence_embedder.build(model, base, self._config(base, folder, _pad(folder)), pooling_of(folder))
+        set_seed(at.seed)
+        config = self._config(at.base, at.folder, _pad(at.folder))
+        return sentence_embedder.build(model, at.base, config, pooling_of(at.folder))
 
-    def features(self, module: nn.Module, table: pa.Table, *, base: Base, folder: Path, cache: Path) -> pa.Table:
+    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
         """The rows as they are: batches of like length would put the queries of one passage side by side."""
         return table
 
@@ -134,15 +133,15 @@ class SentenceEmbedding:
     def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
         return {"accuracy_in_batch": float((logits.argmax(axis=-1) == labels).mean())}
 
-    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
+    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
         from pipelines.tasks.parts.encoder import save_encoder
         from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
 
         assert isinstance(module, SentenceEmbedder)
-        shutil.copytree(prepared, folder, dirs_exist_ok=True)
-        save_encoder(module.encoder, folder, base)
+        shutil.copytree(at.folder, into, dirs_exist_ok=True)
+        save_encoder(module.encoder, into, base)
         if base is not None and any(base.iterdir()):
-            shutil.move(folder / tokens.FILE, base / tokens.FILE)  # the base's own: a vocabulary may be megabytes
+            shutil.move(into / tokens.FILE, base / tokens.FILE)  # the base's own: a vocabulary may be megabytes
 
     def load(self, folder: Path) -> EmbeddingPredictor:
         from pipelines.tasks.parts.encoder import load_encoder
@@ -154,8 +153,11 @@ class SentenceEmbedding:
         module = SentenceEmbedder(encoder, pooling_of(folder)).eval()
         return EmbeddingPredictor(module, tokenizer=tokenizer, pad=tokens.pad_id(tokenizer, folder))
 
-    def truth(self, rows: pd.DataFrame, *, folder: Path) -> Predictions:
-        return ranking.truth(rows["passage"].tolist())
+    def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        return rows
+
+    def truth(self, units: pd.DataFrame, at: Place) -> Predictions:
+        return ranking.truth(units["passage"].tolist())
 
     def measure(self, predictions: Predictions) -> Predictions:
         return ranking.measure(predictions)
@@ -163,20 +165,18 @@ class SentenceEmbedding:
     def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
         return means(measured, weights)
 
-    def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
-    ) -> Mapping[str, Predictions]:
+    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
         """The base as it was before training, and BM25."""
         from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
 
-        module = self.build(Model(base=base.reference), base=base, folder=folder, seed=0)
+        module = self.build(Model(base=at.base.reference), at)
         assert isinstance(module, SentenceEmbedder)
-        untouched = EmbeddingPredictor(module, tokenizer=_tokenizer(folder), pad=_pad(folder))
-        said = untouched.predict(test)
-        pool = ranking.pool_of(test["passage"].tolist())
+        untouched = EmbeddingPredictor(module, tokenizer=_tokenizer(at.folder), pad=_pad(at.folder))
+        said = untouched.predict(units)
+        pool = ranking.pool_of(units["passage"].tolist())
         return {
             "base": {name: said[name] for name in ("rank", "among")},
-            "bm25": ranking.bm25(test["query"].tolist(), pool),
+            "bm25": ranking.bm25(units["query"].tolist(), pool),
         }
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +19,7 @@ from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
-from core.tables.keys import text_key
-from core.tables.task import Base, Interface, Predictions, Task
+from core.tables.task import Base, Interface, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from pipelines.tasks.parts import classification, tokens
 
@@ -48,7 +47,9 @@ class Options(Section):
 
 
 class TextClassification(classification.Labelled):
-    contract = Contract(columns={"text": Column("text"), "label": Column("category")}, content="text", label="label")
+    contract = Contract(
+        columns={"text": Column("text"), "label": Column("category")}, inputs=("text",), targets=("label",)
+    )
     methods: Sequence[Method] = ("pretrain", "full", "lora", "transfer")
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
@@ -63,42 +64,39 @@ class TextClassification(classification.Labelled):
         model = {"dropout": PRETRAIN_DROPOUT} if method == "pretrain" else {}
         return {"training": training[method], "model": model}
 
-    def key(self, content: str) -> str:
-        return text_key(content)
-
-    def prepare(self, rows: pd.DataFrame, *, media: Path, options: Section, base: Base, folder: Path) -> None:
+    def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         assert isinstance(options, Options)
-        classification.write_labels(rows["label"], folder)
-        if base.folder is not None:
-            tokens.take(base.folder, folder, reference=str(base.reference))
+        classification.write_labels(batches, at.folder)
+        if at.base.folder is not None:
+            tokens.take(at.base.folder, at.folder, reference=str(at.base.reference))
         else:
-            tokens.learn(rows["text"].tolist(), folder, size=options.vocabulary)
-        write_json(folder / _OPTIONS, {"max_tokens": options.max_tokens})
-        self._config(base, folder)
+            tokens.learn((text for rows in batches for text in rows["text"]), at.folder, size=options.vocabulary)
+        write_json(at.folder / _OPTIONS, {"max_tokens": options.max_tokens})
+        self._config(at.base, at.folder)
 
-    def encode(self, rows: pd.DataFrame, *, media: Path, folder: Path) -> pa.Table:
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import numpy as np
         import pyarrow as pa
 
-        inputs = tokens.token_ids(_tokenizer(folder), rows["text"].tolist())
+        inputs = tokens.token_ids(_tokenizer(at.folder), rows["text"].tolist())
         return pa.table(
             {
                 "input_ids": pa.array(inputs, pa.list_(pa.int32())),
                 _LENGTH: pa.array(np.array([len(ids) for ids in inputs], dtype=np.int32)),
-                "labels": pa.array(self.truth(rows, folder=folder)["label"]),
+                "labels": pa.array(self.truth(rows, at)["label"]),
             }
         )
 
-    def build(self, model: Model, *, base: Base, folder: Path, seed: int) -> nn.Module:
+    def build(self, model: Model, at: Place) -> nn.Module:
         from transformers import set_seed
 
         from pipelines.tasks.parts import pooled_classifier
 
-        config = self._config(base, folder)
-        set_seed(seed)
-        return pooled_classifier.build(model, base, config, classes=len(classification.read_labels(folder)))
+        config = self._config(at.base, at.folder)
+        set_seed(at.seed)
+        return pooled_classifier.build(model, at.base, config, classes=len(classification.read_labels(at.folder)))
 
-    def features(self, module: nn.Module, table: pa.Table, *, base: Base, folder: Path, cache: Path) -> pa.Table:
+    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
         """With a frozen encoder its vectors replace the tokens; computed once for equal rows, base and thread count."""
         import pyarrow as pa
         import torch
@@ -111,9 +109,10 @@ class TextClassification(classification.Labelled):
             return table
         inputs = table["input_ids"].to_pylist()
         place = (str(device_here()), torch.get_num_threads())  # they decide the last bits
-        identity = repr((base.sha256, module.layers, *place, PREDICT_BATCH, inputs))
-        path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
-        vectors = pooled_classifier.cached_features(path, module, inputs, pad=_pad(folder), batch_size=PREDICT_BATCH)
+        identity = repr((at.base.sha256, module.layers, *place, PREDICT_BATCH, inputs))
+        path = at.cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
+        pad = _pad(at.folder)
+        vectors = pooled_classifier.cached_features(path, module, inputs, pad=pad, batch_size=PREDICT_BATCH)
         width = vectors.shape[1]
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), width)
         return table.drop_columns(["input_ids", _LENGTH]).append_column(_FEATURES, column)
@@ -135,14 +134,14 @@ class TextClassification(classification.Labelled):
 
         return collate
 
-    def save(self, module: nn.Module, *, folder: Path, prepared: Path, base: Path | None = None) -> None:
+    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
         from pipelines.tasks.parts import pooled_classifier
 
         assert isinstance(module, pooled_classifier.MeanPooledClassifier)
-        shutil.copytree(prepared, folder, dirs_exist_ok=True)
-        pooled_classifier.save(module, folder, base)
+        shutil.copytree(at.folder, into, dirs_exist_ok=True)
+        pooled_classifier.save(module, into, base)
         if base is not None and any(base.iterdir()):
-            shutil.move(folder / tokens.FILE, base / tokens.FILE)  # the base's own: a vocabulary may be megabytes
+            shutil.move(into / tokens.FILE, base / tokens.FILE)  # the base's own: a vocabulary may be megabytes
 
     def load(self, folder: Path) -> TextPredictor:
         from pipelines.tasks.parts import pooled_classifier
@@ -152,13 +151,11 @@ class TextClassification(classification.Labelled):
         tokenizer = tokens.read(base or folder, max_tokens=read_json(folder / _OPTIONS)["max_tokens"])
         return TextPredictor(module, tokenizer=tokenizer, pad=tokens.pad_id(tokenizer, folder), labels=labels)
 
-    def baselines(
-        self, train: pd.DataFrame, test: pd.DataFrame, *, media: Path, folder: Path, base: Base
-    ) -> Mapping[str, Predictions]:
-        labels, classes = self.truth(train, folder=folder)["label"], len(classification.read_labels(folder))
+    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
+        labels, classes = self.truth(train, at)["label"], len(classification.read_labels(at.folder))
         return {
-            "majority": classification.majority(labels, len(test), classes=classes),
-            "tfidf": _tfidf(train["text"].tolist(), labels, test["text"].tolist()),
+            "majority": classification.majority(labels, len(units), classes=classes),
+            "tfidf": _tfidf(train["text"].tolist(), labels, units["text"].tolist()),
         }
 
     def _config(self, base: Base, folder: Path) -> Any:

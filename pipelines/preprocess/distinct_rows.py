@@ -1,0 +1,120 @@
+"""validated/examples.parquet -> rows.parquet: in the order of row_id, one row a key, each with its split.
+
+Rows go through files that hold a range of row ids each: what stays in memory is one of them, and some bytes a row.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.schema.columns import ROW_ID, Contract
+from core.schema.data import SPLITS, Split, SplitName
+from core.tables.keys import Numbers, codes, row_keys
+from core.tables.prepared import KEY, SIDE
+from core.tables.split import group_name, sides
+
+BATCH_ROWS = 10_000
+RANGE_ROWS = 200_000  # in a file, about: the rows that are sorted in memory together
+_SAMPLED = 10_000  # row ids that the ends of the ranges are taken from
+
+
+@dataclass
+class Counted:
+    """How many rows were read, and what is in the splits of those that stayed.
+
+    labels: how many rows have each. values: those of the column to stratify by. groups: those of the column to group
+    by, None without one.
+    """
+
+    read: int
+    rows: dict[SplitName, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    labels: dict[SplitName, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
+    values: dict[SplitName, set[str]] = field(default_factory=lambda: {name: set() for name in SPLITS})
+    groups: set[str] = field(default_factory=set)
+
+    def add(self, rows: pd.DataFrame, contract: Contract, split: Split) -> None:
+        """Count the rows of a part."""
+        for name in SPLITS:
+            part = rows[rows[SIDE] == name]
+            self.rows[name] += len(part)
+            if contract.label is not None:
+                self.labels[name].update(part[contract.label].astype(str))
+            if split.stratify is not None:
+                self.values[name].update(part[split.stratify].map(group_name).dropna())
+        if split.group_by is not None:
+            self.groups.update(rows[split.group_by].map(group_name).dropna())
+
+
+def write_distinct(examples: Path, target: Path, contract: Contract, split: Split, scratch: Path) -> Counted:
+    """Write the rows that stay, with their split and key; of rows with one key that of the lowest row id stays.
+
+    scratch: a folder for what is in between.
+    """
+    source = pq.ParquetFile(examples)
+    own = [field for field in source.schema_arrow.remove_metadata() if field.name not in (SIDE, KEY)]
+    text = pa.string()
+    schema = pa.schema([(ROW_ID, text), (SIDE, text), (KEY, text), *(each for each in own if each.name != ROW_ID)])
+    ends = _ends(source)
+    files = [scratch / f"{number}.parquet" for number in range(len(ends) + 1)]
+    repeated = _spread(source, schema, contract, split, ends, files)
+    counted, seen = Counted(source.metadata.num_rows), set[str]()
+    with pq.ParquetWriter(target, schema) as writer:
+        for file in files:
+            table = pq.read_table(file).sort_by(ROW_ID)
+            file.unlink()
+            table = table.filter(pa.array(_first(table[KEY].to_pylist(), repeated, seen), pa.bool_()))
+            writer.write_table(table, row_group_size=BATCH_ROWS)
+            columns = dict.fromkeys([SIDE, *filter(None, (contract.label, split.stratify, split.group_by))])
+            counted.add(table.select(list(columns)).to_pandas(), contract, split)
+    return counted
+
+
+def _ends(source: pq.ParquetFile) -> list[str]:
+    """The row ids at which one range ends and the next begins."""
+    rows = source.metadata.num_rows
+    step, sampled = max(1, rows // _SAMPLED), []
+    for batch in source.iter_batches(BATCH_ROWS, columns=[ROW_ID]):
+        sampled += batch.column(0).to_pylist()[::step]
+    sampled.sort()
+    ranges = -(-rows // RANGE_ROWS)
+    return [sampled[len(sampled) * at // ranges] for at in range(1, ranges)]
+
+
+def _spread(
+    source: pq.ParquetFile, schema: pa.Schema, contract: Contract, split: Split, ends: Sequence[str], files: list[Path]
+) -> set[int]:
+    """Write every row, with its split and key, into the file of its range. Returns the codes of repeated keys."""
+    found: list[Numbers] = []
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pq.ParquetWriter(file, schema, compression="lz4")) for file in files]
+        for batch in source.iter_batches(BATCH_ROWS):
+            rows = batch.to_pandas()
+            keys = row_keys(rows, contract)
+            found.append(codes(keys))
+            names = sides(rows.assign(**{KEY: pd.Series(keys, dtype="str")}), split)
+            added = {**dict(zip(batch.schema.names, batch.columns, strict=True)), SIDE: pa.array(names, pa.string())}
+            added[KEY] = pa.array(keys, pa.string())
+            table = pa.table([added[name] for name in schema.names], schema)
+            ranges = np.array([bisect_right(ends, row_id) for row_id in rows[ROW_ID]])
+            for at in np.unique(ranges):
+                writers[at].write_table(table.filter(pa.array(ranges == at)))
+    values, times = np.unique(np.concatenate(found) if found else np.empty(0, np.int64), return_counts=True)
+    return set(values[times > 1].tolist())
+
+
+def _first(keys: Sequence[str], repeated: Collection[int], seen: set[str]) -> Iterator[bool]:
+    """Whether each key has not been seen before; only those whose code is repeated are remembered."""
+    for key, code in zip(keys, codes(keys).tolist(), strict=True):
+        yield key not in seen
+        if code in repeated:
+            seen.add(key)

@@ -1,14 +1,13 @@
-"""`python -m bench [overhead] [training] [limit] [gate] [lineage] [reproduce] [answers] [quality] [peers] [engine]`.
-
-All of them without an argument.
-"""
+"""`python -m bench [NAME]...`: the benchmarks of these names, or all of them."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-BENCHMARKS = ("overhead", "training", "limit", "gate", "lineage", "reproduce", "answers", "quality", "peers", "engine")
+BENCHMARKS = (
+    "overhead", "training", "limit", "gate", "volume", "lineage", "reproduce", "answers", "quality", "peers", "engine",
+)  # fmt: skip
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

@@ -1,0 +1,106 @@
+"""Logistic regression, and TF-IDF in front of it, kept as numbers: scikit-learn fits them, nothing is pickled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.atomic_files import read_json, write_json
+from core.errors import BadRequest
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+_WEIGHTS, _TERMS = "linear.safetensors", "terms.json"
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class LinearClassifier:
+    """weights: (classes, features); bias: (classes,), -inf for a class that no training row had; float64."""
+
+    weights: Array
+    bias: Array
+
+    def probabilities(self, features: Any) -> Array:
+        """(rows, classes), each row adding up to 1. features: (rows, features), dense or sparse."""
+        scores = features @ self.weights.T + self.bias
+        scores -= scores.max(axis=1, keepdims=True)
+        exponents = np.exp(scores)
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+
+
+def fit(features: Any, labels: Array, *, classes: int, strength: float, rounds: int) -> LinearClassifier:
+    """Logistic regression. strength: C, the inverse of the L2 penalty. rounds: of the solver at most."""
+    from sklearn.linear_model import LogisticRegression
+
+    found = LogisticRegression(C=strength, max_iter=rounds, random_state=0).fit(features, labels)
+    coefficients, intercepts = found.coef_, found.intercept_
+    if len(found.classes_) == 2:  # scikit-learn keeps the second class's score alone
+        coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
+        intercepts = np.r_[0.0, intercepts]
+    weights, bias = np.zeros((classes, coefficients.shape[1])), np.full(classes, -np.inf)
+    weights[found.classes_], bias[found.classes_] = coefficients, intercepts
+    return LinearClassifier(weights, bias)
+
+
+def save(folder: Path, model: LinearClassifier, **more: Array) -> None:
+    """linear.safetensors. more: arrays that belong to it."""
+    from safetensors.numpy import save_file
+
+    save_file({"weights": model.weights, "bias": model.bias, **more}, folder / _WEIGHTS)
+
+
+def load(folder: Path) -> tuple[LinearClassifier, dict[str, Array]]:
+    """What save() wrote. Raises BadRequest when it cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(folder / _WEIGHTS)
+        model = LinearClassifier(arrays.pop("weights"), arrays.pop("bias"))
+    except (OSError, KeyError, SafetensorError) as error:
+        raise BadRequest(f"{folder}: its weights cannot be used ({error}).") from error
+    return model, arrays
+
+
+@dataclass(frozen=True)
+class Tfidf:
+    """TF-IDF of words and word pairs with logistic regression: hard to beat on topics, easier on tone."""
+
+    vectorizer: TfidfVectorizer
+    classifier: LinearClassifier
+
+    def probabilities(self, texts: Sequence[str]) -> Array:
+        """(texts, classes)."""
+        return self.classifier.probabilities(self.vectorizer.transform(texts))
+
+    def save(self, folder: Path) -> None:
+        """The terms in the order of their numbers, their inverse document frequencies, and the classifier."""
+        write_json(folder / _TERMS, self.vectorizer.get_feature_names_out().tolist())
+        save(folder, self.classifier, idf=self.vectorizer.idf_)
+
+
+def fit_tfidf(texts: Sequence[str], labels: Array, *, classes: int) -> Tfidf:
+    vectorizer = _vectorizer(min_df=2)
+    features = vectorizer.fit_transform(texts)
+    return Tfidf(vectorizer, fit(features, labels, classes=classes, strength=10.0, rounds=1000))
+
+
+def load_tfidf(folder: Path) -> Tfidf:
+    """What Tfidf.save() wrote. Raises BadRequest when it cannot be read."""
+    classifier, arrays = load(folder)
+    vectorizer = _vectorizer(vocabulary=read_json(folder / _TERMS))
+    vectorizer.idf_ = arrays["idf"]
+    return Tfidf(vectorizer, classifier)
+
+
+def _vectorizer(**options: Any) -> TfidfVectorizer:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, **options)

@@ -20,13 +20,14 @@ from bench import stock
 from bench.measure import ratio
 from core.schema.data import SplitName
 from core.schema.model import Compute, Model, Training
+from core.tables.learner import TorchLearner
 from core.tables.prepared import read_features, read_rows
 from core.weights.determinism import steady
 from core.workspace import Job, find_workspace
 from pipelines.bases import base_of
 from pipelines.place import place_of
 from pipelines.tasks import find_task
-from pipelines.train import trainer
+from pipelines.train.loop import Plan, fit
 from tests.conftest import ROOT, Workspace, make_workspace
 
 STEPS = 20
@@ -82,15 +83,17 @@ def ours(job: Job, steps: int, *, seed: int, rows: int | None = None, dropout: f
     if dropout is not None:
         model = model.model_copy(update={"dropout": dropout})
     steady(threads=job.section("compute", Compute).threads)
-    module = task.build(model, at)
+    learner = task.learner(model, at)
+    assert isinstance(learner, TorchLearner)
     table = read_features(prepared, "train")
     table = table if rows is None else table.slice(0, rows)
     training = job.section("training", Training)
     epochs = steps * training.batch_size / table.num_rows
     training = training.model_copy(update={"epochs": epochs, "seed": seed})
-    plan = trainer.Plan(training, task.collator(at.folder), task.validation, scratch=job.folder / "scratch")
     ends: list[float] = []
-    trainer.fit(module, table, table.slice(0, 0), plan, listen=lambda step, metrics: ends.append(time.perf_counter()))
+    fit(
+        learner, table, table.slice(0, 0), Plan(training), listen=lambda step, metrics: ends.append(time.perf_counter())
+    )
     return training.batch_size * (steps - 1 - WARM) / (ends[steps - 1] - ends[WARM])
 
 

@@ -22,7 +22,7 @@ from registry.version.packing import Contents
 from registry.version.predict import Answers, load
 from registry.version.runs import Candidate
 from tests.conftest import film_rows
-from tests.places import a_place
+from tests.places import a_learner, a_place, learnt
 
 
 def trusting(version: Version, champion: Version | None) -> Verdict:
@@ -59,8 +59,8 @@ def make_small_model(folder: Path, *, seed: int = 7) -> Path:
     model.mkdir()
     options = task.Preprocess.model_validate({"max_tokens": 16, "vocabulary": 300})
     task.prepare([rows], options, a_place(encoder, base=base, media=folder))
-    module = task.build(Model(base=architecture, method="pretrain"), a_place(encoder, base=base, seed=seed))
-    task.save(module, a_place(encoder), into=model)
+    module = a_learner(task, Model(base=architecture, method="pretrain"), a_place(encoder, base=base, seed=seed)).module
+    task.save(learnt(module), a_place(encoder), into=model)
     write_manifest(model, {})
     return model
 
@@ -84,11 +84,11 @@ def make_small_adapters(folder: Path, *, seed: int = 7, method: Method = "lora")
     base = Base("./start", start, "5" * 64)
     options = task.Preprocess.model_validate({"max_tokens": 16})
     task.prepare([rows], options, a_place(encoder, base=base, media=folder))
-    module = task.build(Model(base=base.reference, method=method), a_place(encoder, base=base, seed=seed))
+    module = a_learner(task, Model(base=base.reference, method=method), a_place(encoder, base=base, seed=seed)).module
     for name, parameter in module.named_parameters():
         if "lora_B" in name:  # zero before training
             torch.nn.init.normal_(parameter, std=0.1)
-    task.save(module, a_place(encoder), into=folder / "model", base=folder / FOLDER)
+    task.save(learnt(module), a_place(encoder), into=folder / "model", base=folder / FOLDER)
     seal(folder / FOLDER, folder / "model", reference="./start", sha256="5" * 64)
     write_manifest(folder / "model", {})
     return folder / "model"

@@ -19,7 +19,7 @@ from core.schema.model import Architecture, Model
 from core.tables.task import Base, Task
 from pipelines.tasks import find_task
 from pipelines.train.batches import EncodedRows
-from tests.places import a_place
+from tests.places import a_learner, a_place, learnt
 
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 
@@ -81,7 +81,8 @@ def test_pixels_are_kept_as_they_are(task: Task, tmp_path: Path) -> None:
     found = np.array(table["pixels"].to_pylist(), dtype=np.uint8).reshape(4, 3, 8, 8)
     np.testing.assert_array_equal(found, original.transpose(0, 3, 1, 2))
 
-    batch = task.collator(folder)(EncodedRows(table).__getitems__(range(4)))
+    learner = a_learner(task, Model(base=_base().reference, method="pretrain"), a_place(folder, base=_base()))
+    batch = learner.collate(EncodedRows(table).__getitems__(range(4)))
     assert batch["pixel_values"].shape == (4, 3, 8, 8)
     torch.testing.assert_close(batch["pixel_values"].mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(batch["pixel_values"].std(dim=(0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
@@ -125,17 +126,17 @@ def test_what_is_no_picture_is_named(task: Task, gray: pd.DataFrame, tmp_path: P
 
 def test_a_trained_model_is_a_base_for_other_labels(task: Task, gray: pd.DataFrame, tmp_path: Path) -> None:
     first = _prepared(task, gray, tmp_path, _base(), name="first", size=16)
-    module = task.build(Model(base=_base().reference, method="pretrain"), a_place(first, base=_base()))
+    module = a_learner(task, Model(base=_base().reference, method="pretrain"), a_place(first, base=_base())).module
     model = tmp_path / "model"
     model.mkdir()
-    task.save(module, a_place(first), into=model)
+    task.save(learnt(module), a_place(first), into=model)
 
     base = Base("models:/pictures@champion", model, "0" * 64)
     rows = gray.assign(label=["x", "y", "z"] * 8)
     second = _prepared(task, rows, tmp_path, base, name="second")
     assert read_json(second / "picture.json")["size"] == 16, "a base says how it wants its pictures"
     assert read_json(second / "picture.json")["mean"] == read_json(first / "picture.json")["mean"]
-    again = task.build(Model(base=str(base.reference), method="full"), a_place(second, base=base))
+    again = a_learner(task, Model(base=str(base.reference), method="full"), a_place(second, base=base)).module
     weights, stored = again.state_dict(), load_file(model / "model.safetensors")
     head = [name for name in weights if name.startswith("classifier")]
     assert {weights[name].shape[0] for name in head} == {3}
@@ -146,7 +147,7 @@ def test_a_trained_model_is_a_base_for_other_labels(task: Task, gray: pd.DataFra
 
 def test_half_of_the_pictures_are_mirrored_in_training_only(task: Task, gray: pd.DataFrame, tmp_path: Path) -> None:
     folder = _prepared(task, gray, tmp_path, _base(), flip=True)
-    module = task.build(Model(base=_base().reference, method="pretrain"), a_place(folder, base=_base()))
+    module = a_learner(task, Model(base=_base().reference, method="pretrain"), a_place(folder, base=_base())).module
     seen: list[torch.Tensor] = []
     embedder = next(module.children())
     embedder.register_forward_pre_hook(lambda _, given, options: seen.append(given[0]), with_kwargs=True)
@@ -182,8 +183,8 @@ def test_another_architecture_needs_no_code(task: Task, gray: pd.DataFrame, tmp_
     settings = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     base = _base("vit", **settings, patch_size=4)
     folder = _prepared(task, gray, tmp_path, base)
-    module = task.build(Model(base=base.reference, method="pretrain"), a_place(folder, base=base))
+    learner = a_learner(task, Model(base=base.reference, method="pretrain"), a_place(folder, base=base))
     rows = EncodedRows(task.encode(gray, a_place(folder, media=tmp_path)))
-    answer = module(**task.collator(folder)(rows.__getitems__(range(8))))
+    answer = learner.module(**learner.collate(rows.__getitems__(range(8))))
     assert answer.logits.shape == (8, 2)
     assert torch.isfinite(answer.loss)

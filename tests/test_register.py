@@ -33,7 +33,7 @@ from registry.store.overview import receipt_holds
 from registry.version import evidence_files
 from registry.version.onnx_choice import CLOSE, GRAPH, unfit
 from tests.conftest import TINY_RECIPE, film_rows, make_workspace
-from tests.places import a_place
+from tests.places import a_learner, a_place, learnt
 from tests.small_model import aliases, ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_children")]
@@ -256,8 +256,8 @@ def _picture_job(root: Path, folder: Path) -> Job:
     base = Base(architecture, None, None)
     encoder = folder / "prepared" / "encoder"
     task.prepare([rows], task.Preprocess(), a_place(encoder, base=base, media=folder / "raw"))
-    module = task.build(Model(base=architecture, method="pretrain"), a_place(encoder, base=base))
-    task.save(module, a_place(encoder), into=folder / "model")
+    module = a_learner(task, Model(base=architecture, method="pretrain"), a_place(encoder, base=base)).module
+    task.save(learnt(module), a_place(encoder), into=folder / "model")
     write_json(folder / "model" / "history.json", [])
     write_json(folder / "validated" / "profile.json", {"rows": 8})
     for name in ("raw", "validated", "prepared", "model"):

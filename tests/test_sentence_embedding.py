@@ -41,7 +41,7 @@ from registry.promotion.promotion import promote
 from registry.store import versions
 from registry.version import predict
 from tests.conftest import ROOT, make_workspace
-from tests.places import a_place
+from tests.places import a_learner, a_place, learnt
 from tests.small_model import trusting
 from tests.small_pairs import ROWS, TEXTS, make_base, pair_rows
 
@@ -66,7 +66,7 @@ def _encoder(task: Task, base: Base, folder: Path, **options: int) -> Path:
 
 def _trained(task: Task, base: Base, encoder: Path, method: Method) -> SentenceEmbedder:
     """A module whose weights training moved; adapters are zero before."""
-    module = task.build(Model(base=base.reference, method=method), a_place(encoder, base=base))
+    module = a_learner(task, Model(base=base.reference, method=method), a_place(encoder, base=base)).module
     assert isinstance(module, SentenceEmbedder)
     torch.manual_seed(3)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def _trained(task: Task, base: Base, encoder: Path, method: Method) -> SentenceE
 def _saved(task: Task, module: nn.Module, encoder: Path, folder: Path) -> Path:
     for name in (FOLDER, "model"):
         (folder / name).mkdir(parents=True)
-    task.save(module, a_place(encoder), into=folder / "model", base=folder / FOLDER)
+    task.save(learnt(module), a_place(encoder), into=folder / "model", base=folder / FOLDER)
     seal(folder / FOLDER, folder / "model", reference="./base", sha256="0" * 64)
     write_manifest(folder / "model", {})
     return folder / "model"
@@ -116,7 +116,8 @@ def test_an_equal_passage_is_no_negative() -> None:
 def test_a_batch_holds_the_negatives_that_there_are(task: Task, base: Base, tmp_path: Path) -> None:
     encoder = _encoder(task, base, tmp_path / "encoder")
     table = task.encode(ROWS, a_place(encoder, media=tmp_path))
-    batch = task.collator(encoder)(table.slice(0, 5).to_pylist())
+    learner = a_learner(task, Model(base=base.reference), a_place(encoder, base=base))
+    batch = learner.collate(table.slice(0, 5).to_pylist())
     assert batch["query_ids"].shape[0] == 5
     assert batch["passage_ids"].shape[0] == 5 + 2
     assert batch["keys"][0] == batch["keys"][1], "rows 0 and 1 have one passage"

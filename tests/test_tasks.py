@@ -20,6 +20,7 @@ from PIL import Image
 
 from core.atomic_files import sha256_file
 from core.schema.model import Architecture, Model
+from core.tables.learner import TorchLearner
 from core.tables.prepared import ENCODER, read_features, read_rows
 from core.tables.statistics import whole
 from core.tables.task import Base, Place, Predictions, Task
@@ -27,7 +28,7 @@ from pipelines.bases import identify
 from pipelines.tasks import find_task, task_files
 from pipelines.train.batches import EncodedRows
 from tests.conftest import TINY_RECIPE, Workspace, film_rows, make_workspace
-from tests.places import a_place
+from tests.places import a_learner, a_place
 from tests.small_pairs import make_base, pair_rows
 
 pytestmark = pytest.mark.slow
@@ -125,14 +126,14 @@ class Prepared:
     def at(self, seed: int = 7) -> Place:
         return a_place(self.encoder, base=self.base, media=self.folder / "raw", seed=seed)
 
-    def module(self, seed: int = 7) -> Any:
+    def learner(self, seed: int = 7) -> TorchLearner:
         fresh = self.sample.architecture is not None
         model = Model(base=self.base.reference, method="pretrain" if fresh else "full")
-        return self.task.build(model, self.at(seed))
+        return a_learner(self.task, model, self.at(seed))
 
-    def batch(self, count: int = BATCH) -> dict[str, torch.Tensor]:
-        rows = EncodedRows(read_features(self.folder / "prepared", "train"))
-        return self.task.collator(self.encoder)(rows.__getitems__(range(count)))
+    def batch(self, learner: TorchLearner, count: int = BATCH) -> dict[str, torch.Tensor]:
+        rows = EncodedRows(learner.features(read_features(self.folder / "prepared", "train")))
+        return learner.collate(rows.__getitems__(range(count)))
 
     def rows(self) -> pd.DataFrame:
         return read_rows(self.folder / "prepared", "test")
@@ -169,34 +170,36 @@ def test_the_contract_catches_a_planted_fault(prepared: Prepared) -> None:
 
 
 def test_one_batch_is_overfitted(prepared: Prepared) -> None:
-    module, batch = prepared.module(), prepared.batch()
+    learner = prepared.learner()
+    module, batch = learner.module, prepared.batch(learner)
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=5e-3)
     module.train()
     for _ in range(80):
         optimizer.zero_grad()
-        loss = module(**batch).loss
+        loss = learner.turns[0].loss(module, batch)
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
 
 
 def test_a_saved_model_predicts_the_same_and_is_the_same_file(prepared: Prepared, tmp_path: Path) -> None:
-    module = prepared.module()
-    module(**prepared.batch())  # moves what only moves in training: a batch norm's means
+    learner = prepared.learner()
+    module = learner.module
+    module(**prepared.batch(learner))  # moves what only moves in training: a batch norm's means
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        prepared.task.save(module, prepared.at(), into=tmp_path / name)
+        prepared.task.save(learner, prepared.at(), into=tmp_path / name)
     assert _hashes(tmp_path / "first") == _hashes(tmp_path / "second")
     said = prepared.predict(tmp_path / "first")
-    features = EncodedRows(read_features(prepared.folder / "prepared", "test"))
-    batch = prepared.task.collator(prepared.encoder)(features.__getitems__(range(len(features))))
+    features = EncodedRows(learner.features(read_features(prepared.folder / "prepared", "test")))
+    batch = learner.collate(features.__getitems__(range(len(features))))
     with torch.inference_mode():
         expected = prepared.sample.expected(module.eval(), batch).numpy()
     np.testing.assert_allclose(prepared.sample.said(said), expected, atol=1e-5)
 
 
 def test_a_row_is_answered_alone_as_among_others(prepared: Prepared, tmp_path: Path) -> None:
-    prepared.task.save(prepared.module(), prepared.at(), into=tmp_path)
+    prepared.task.save(prepared.learner(), prepared.at(), into=tmp_path)
     predictor, rows = prepared.task.load(tmp_path), prepared.rows()
     together = predictor.predict(rows, prepared.folder / "raw")
     alone = predictor.predict(rows.iloc[[3]], prepared.folder / "raw")
@@ -206,20 +209,19 @@ def test_a_row_is_answered_alone_as_among_others(prepared: Prepared, tmp_path: P
 
 
 def test_equal_seeds_begin_equally_and_others_do_not(prepared: Prepared) -> None:
-    first, again, other = (torch.cat([p.flatten() for p in prepared.module(s).parameters()]) for s in (7, 7, 8))
+    first, again, other = (torch.cat([p.flatten() for p in prepared.learner(s).module.parameters()]) for s in (7, 7, 8))
     assert torch.equal(first, again)
     assert torch.equal(first, other) == (prepared.sample.architecture is None), "a base's weights are not drawn"
 
 
 def test_memory_stays_flat(prepared: Prepared, tmp_path: Path) -> None:
-    module, collate = prepared.module(), prepared.task.collator(prepared.encoder)
-    prepared.task.save(module, prepared.at(), into=tmp_path)
+    learner = prepared.learner()
+    prepared.task.save(learner, prepared.at(), into=tmp_path)
     predictor, rows = prepared.task.load(tmp_path), prepared.rows()
-    features = EncodedRows(read_features(prepared.folder / "prepared", "train"))
 
     def work(rounds: int) -> float:
         for _ in range(rounds):
-            module(**collate(features.__getitems__(range(BATCH)))).loss.backward()
+            learner.turns[0].loss(learner.module, prepared.batch(learner)).backward()
             prepared.task.encode(rows, prepared.at())
             predictor.predict(rows, prepared.folder / "raw")
         gc.collect()

@@ -30,7 +30,7 @@ from pipelines.tasks.parts.encoder import pad_tokens
 from pipelines.tasks.parts.pooled_classifier import MeanPooledClassifier
 from pipelines.tasks.text.text_classification import TextPredictor
 from tests.conftest import ROOT, film_rows
-from tests.places import a_place
+from tests.places import a_learner, a_place, learnt
 
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64,
@@ -62,14 +62,14 @@ def _encoder(task: Task, base: Base, folder: Path, **options: int) -> Path:
 
 
 def _built(task: Task, base: Base, encoder: Path, method: Method, **settings: Any) -> MeanPooledClassifier:
-    module = task.build(Model(base=base.reference, method=method, **settings), a_place(encoder, base=base))
+    module = a_learner(task, Model(base=base.reference, method=method, **settings), a_place(encoder, base=base)).module
     assert isinstance(module, MeanPooledClassifier)
     return module
 
 
 def _saved(task: Task, module: nn.Module, encoder: Path, folder: Path) -> Path:
     folder.mkdir()
-    task.save(module, a_place(encoder), into=folder)
+    task.save(learnt(module), a_place(encoder), into=folder)
     return folder
 
 
@@ -77,7 +77,7 @@ def _saved_apart(task: Task, module: nn.Module, encoder: Path, folder: Path) -> 
     """As `train` saves a model: what was not trained beside it, in a folder of its own."""
     for name in (FOLDER, "model"):
         (folder / name).mkdir(parents=True)
-    task.save(module, a_place(encoder), into=folder / "model", base=folder / FOLDER)
+    task.save(learnt(module), a_place(encoder), into=folder / "model", base=folder / FOLDER)
     seal(folder / FOLDER, folder / "model", reference="./base", sha256="0" * 64)
     write_manifest(folder / "model", {})
     return folder / "model"
@@ -269,18 +269,19 @@ def test_a_trained_model_is_a_base(task: Task, base: Base, tmp_path: Path) -> No
 
 def test_frozen_features_are_computed_once(task: Task, base: Base, tmp_path: Path) -> None:
     encoder, cache = _encoder(task, base, tmp_path / "encoder"), tmp_path / "cache"
-    module = _built(task, base, encoder, "transfer")
+    model = Model(base=base.reference, method="transfer")
+    learner = a_learner(task, model, a_place(encoder, base=base, cache=cache))
+    module, collate = learner.module, learner.collate
     table = task.encode(ROWS, a_place(encoder, media=tmp_path))
-    first = task.features(module, table, a_place(encoder, base=base, cache=cache))
+    first = learner.features(table)
     (file,) = cache.iterdir()
     written = file.stat().st_mtime_ns
-    again = task.features(module, table, a_place(encoder, base=base, cache=cache))
+    again = learner.features(table)
     assert file.stat().st_mtime_ns == written
     assert first.equals(again)
-    task.features(module, table.slice(1), a_place(encoder, base=base, cache=cache))
+    learner.features(table.slice(1))
     assert len(list(cache.iterdir())) == 2, "other rows, other features"
 
-    collate = task.collator(encoder)
     module.eval()
     for from_tokens, from_features in zip(table.to_pylist()[:4], first.to_pylist()[:4], strict=True):
         from_features["features"] = np.array(from_features["features"], dtype=np.float32)

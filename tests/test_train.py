@@ -1,12 +1,12 @@
-"""Training through Trainer: equal runs are equal, a rate too high says so, the best epoch stays, nothing lies about."""
+"""Training a task: equal runs are equal, a rate too high says so, the best epoch stays, nothing lies about."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from core.errors import BadRequest, HeadraceError
 from core.schema.model import Architecture, Model, Training
+from core.tables.learner import History, TorchLearner
 from core.tables.prepared import ENCODER, write_features
-from core.tables.task import Base, Place, Task
+from core.tables.task import Base, Task
 from core.weights.determinism import steady
 from pipelines.tasks import find_task
 from pipelines.train.batches import EncodedRows
+from pipelines.train.loop import Plan, fit
 from pipelines.train.train import train
-from pipelines.train.trainer import Plan, fit
 from tests.conftest import Workspace, film_rows
-from tests.places import a_place
+from tests.places import a_learner, a_place
 
 BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 BASE = Base(Architecture(architecture="bert", settings=BERT), None, None)
@@ -58,20 +59,13 @@ def prepared(task: Task, tmp_path: Path) -> Path:
     return folder
 
 
-def _at(prepared: Path, seed: int = 7) -> Place:
-    return a_place(prepared / ENCODER, base=BASE, seed=seed)
+def _learner(task: Task, prepared: Path, base: Base = BASE) -> TorchLearner:
+    return a_learner(task, Model(base=base.reference, method="pretrain"), a_place(prepared / ENCODER, base=base))
 
 
-def _module(task: Task, prepared: Path, seed: int = 7) -> nn.Module:
-    return task.build(Model(base=BASE.reference, method="pretrain"), _at(prepared, seed))
-
-
-def _train(task: Task, prepared: Path, training: Training = TRAINING) -> tuple[nn.Module, list[dict[str, float]]]:
-    module = _module(task, prepared)
-    var = prepared.parent / "var"
-    return module, train(
-        module, task, _at(prepared), training, prepared=prepared, var=var, listen=lambda step, metrics: None
-    )
+def _train(task: Task, prepared: Path, training: Training = TRAINING) -> tuple[nn.Module, History]:
+    learner = _learner(task, prepared)
+    return learner.module, train(learner, training, prepared=prepared, listen=lambda step, metrics: None)
 
 
 def _weights(module: nn.Module) -> Tensor:
@@ -90,11 +84,8 @@ def test_equal_runs_are_equal_and_other_seeds_differ(task: Task, prepared: Path)
 
 def test_history_says_what_happened_and_no_time(task: Task, prepared: Path) -> None:
     heard: list[tuple[int, Mapping[str, float]]] = []
-    module = _module(task, prepared)
-    var = prepared.parent / "var"
-    history = train(
-        module, task, _at(prepared), TRAINING, prepared=prepared, var=var, listen=lambda *line: heard.append(line)
-    )
+    learner = _learner(task, prepared)
+    history = train(learner, TRAINING, prepared=prepared, listen=lambda *line: heard.append(line))
     assert [line["step"] for line in history] == sorted(line["step"] for line in history)
     assert {name for line in history for name in line} == {
         "step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_accuracy"
@@ -114,33 +105,21 @@ def test_the_loss_falls_and_validation_is_right(task: Task, prepared: Path) -> N
 
 def test_a_rate_too_high_stops_with_its_step(task: Task, prepared: Path) -> None:
     wild = Training(epochs=3, batch_size=16, learning_rate=9.9, warmup=0.0, max_grad_norm=1e30, weight_decay=0.0)
-    module = _module(task, prepared)
+    learner = _learner(task, prepared)
     with torch.no_grad():
-        next(module.parameters()).fill_(1e38)
+        next(learner.module.parameters()).fill_(1e38)
     with pytest.raises(
         HeadraceError, match=r"the loss is (nan|inf) at step 1 of 30 with training.learning_rate 9.9.*Lower"
     ):
-        train(
-            module,
-            task,
-            _at(prepared),
-            wild,
-            prepared=prepared,
-            var=prepared.parent / "var",
-            listen=lambda step, metrics: None,
-        )
+        train(learner, wild, prepared=prepared, listen=lambda step, metrics: None)
 
 
 def test_weights_spoilt_by_the_last_update_are_noticed() -> None:
     """The loss before the last update is fine; nothing but the weights shows what it did."""
     table = pa.table({"x": pa.array([1.0], pa.float32()), "labels": pa.array([0.0], pa.float32())})
-    with pytest.raises(HeadraceError, match=r"weights slope are no numbers at step .* of 1 with"):
-        fit(
-            _Root(0.0),
-            table,
-            table.slice(0, 0),
-            _plan(Training(epochs=1, batch_size=1, learning_rate=1e-3, warmup=0.0)),
-        )
+    plan = Plan(Training(epochs=1, batch_size=1, learning_rate=1e-3, warmup=0.0))
+    with pytest.raises(HeadraceError, match=r"weights slope are no numbers at step 1 of 1 with"):
+        fit(TorchLearner(_Root(0.0), _collate), table, table.slice(0, 0), plan)
 
 
 class _Root(nn.Module):
@@ -150,15 +129,12 @@ class _Root(nn.Module):
         super().__init__()
         self.slope = nn.Parameter(torch.tensor(slope))
 
-    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"loss": (torch.sqrt(self.slope * x) - labels).sum(), "logits": x}
+    def forward(self, x: Tensor, labels: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(loss=(torch.sqrt(self.slope * x) - labels).sum())
 
 
-def _plan(training: Training) -> Plan:
-    def collate(rows: list[dict[str, float]]) -> dict[str, Tensor]:
-        return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
-
-    return Plan(training, collate, lambda logits, labels: {}, scratch=Path("/tmp/headrace-test-scratch"))
+def _collate(rows: list[dict[str, float]]) -> dict[str, Tensor]:
+    return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
 
 
 def test_patience_ends_early_and_keeps_the_best_epoch(task: Task, prepared: Path) -> None:
@@ -175,7 +151,7 @@ def test_patience_ends_early_and_keeps_the_best_epoch(task: Task, prepared: Path
 
 def _validation_loss(task: Task, module: nn.Module, prepared: Path) -> float:
     table = pa.ipc.open_file(pa.memory_map(str(prepared / "validation.arrow"))).read_all()
-    batch = task.collator(prepared / ENCODER)(EncodedRows(table).__getitems__(range(len(table))))
+    batch = _learner(task, prepared).collate(EncodedRows(table).__getitems__(range(len(table))))
     with torch.inference_mode():
         return float(module.eval()(**batch).loss)
 
@@ -197,14 +173,14 @@ def test_batches_hold_rows_of_like_length(task: Task) -> None:
         {"input_ids": pa.array(tokens, pa.list_(pa.int32())), "length": lengths, "labels": random.integers(0, 2, 600)}
     )
     seen: list[tuple[int, int]] = []
-    plan = _plan(Training(epochs=1, batch_size=16, learning_rate=1e-3))
+    plan = Plan(Training(epochs=1, batch_size=16, learning_rate=1e-3))
 
     def collate(rows: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
         seen.append((longest * len(rows), sum(len(row["input_ids"]) for row in rows)))
         return {"x": torch.ones(1), "labels": torch.zeros(1)}
 
-    fit(_Root(3.0), table, table.slice(0, 0), replace(plan, collate=collate))
+    fit(TorchLearner(_Root(3.0), collate), table, table.slice(0, 0), plan)
     padded, real = (sum(column) for column in zip(*seen, strict=True))
     assert real == lengths.sum(), "every row once"
     assert padded < 1.15 * real, "in random batches of 16, nearly half would be padding"
@@ -235,22 +211,14 @@ def test_accumulated_batches_are_one_large_batch(task: Task, prepared: Path) -> 
     base = Base(Architecture(architecture="bert", settings=settings), None, None)
     moved = []
     for batch_size, accumulate in ((16, 1), (4, 4)):
-        module = task.build(Model(base=base.reference, method="pretrain"), a_place(prepared / ENCODER, base=base))
-        module.head[2].p = 0.0  # type: ignore[index, union-attr]
+        learner = _learner(task, prepared, base)
+        learner.module.head[2].p = 0.0  # type: ignore[index, union-attr]
         training = Training(epochs=1, batch_size=batch_size, accumulate=accumulate, learning_rate=1e-3)
-        var = prepared.parent / "var"
-        history = train(
-            module,
-            task,
-            a_place(prepared / ENCODER, base=base),
-            training,
-            prepared=prepared,
-            var=var,
-            listen=lambda step, metrics: None,
-        )
+        history = train(learner, training, prepared=prepared, listen=lambda step, metrics: None)
         assert history[-1]["step"] == 10
-        moved.append(_weights(module))
-    assert (moved[0] - moved[1]).abs().mean() < 0.1 * (moved[0] - _weights(_module(task, prepared))).abs().mean()
+        moved.append(_weights(learner.module))
+    first = _weights(_learner(task, prepared).module)
+    assert (moved[0] - moved[1]).abs().mean() < 0.1 * (moved[0] - first).abs().mean()
 
 
 def test_nothing_is_left_where_it_ran(
@@ -260,7 +228,7 @@ def test_nothing_is_left_where_it_ran(
     monkeypatch.chdir(tmp_path / "here")
     _train(task, prepared, TRAINING.model_copy(update={"epochs": 1.0, "patience": 1}))
     assert list((tmp_path / "here").iterdir()) == []
-    assert not [path for path in (tmp_path / "var").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "prepared"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ from registry.version.onnx_choice import CLOSE, GRAPH, SECTION, chosen, exchange
 from registry.version.onnx_graph import export, opened, place, providers
 from registry.version.version_lineage import Node
 from serving.models.champions import Champions
-from tests.places import a_place
+from tests.places import a_learner, a_place, learnt
 from tests.small_model import TEXTS, candidate, make_small_adapters, make_small_model, trusting
 
 FAST = {"latency_p50_ms": 2.0, "latency_p95_ms": 3.0, "throughput_rows_per_s": 900.0}
@@ -55,8 +55,10 @@ def make_small_pictures(folder: Path) -> tuple[Path, pd.DataFrame]:
     base = Base(Architecture(architecture="resnet", settings=settings), None, None)
     options = task.Preprocess.model_validate({})
     task.prepare([rows], options, a_place(folder / "encoder", base=base, media=folder))
-    module = task.build(Model(base=base.reference, method="pretrain"), a_place(folder / "encoder", base=base))
-    task.save(module, a_place(folder / "encoder"), into=folder / "model")
+    module = a_learner(
+        task, Model(base=base.reference, method="pretrain"), a_place(folder / "encoder", base=base)
+    ).module
+    task.save(learnt(module), a_place(folder / "encoder"), into=folder / "model")
     return folder / "model", rows
 
 

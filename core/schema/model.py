@@ -49,6 +49,20 @@ class Training(Section):
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the updates")] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    average: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="decay of a moving average of the weights; validation and the model have it"),
+    ] = None
+    precision: Annotated[
+        Literal["float32", "bf16", "fp16"],
+        Field(description="of matrix products; weights stay in float32. fp16 needs a GPU"),
+    ] = "float32"
+    gradient_checkpointing: Annotated[
+        bool, Field(description="compute activations again instead of keeping them: less memory, a third more time")
+    ] = False
+    compile: Annotated[
+        bool, Field(description="compile the module with torch.compile first: pays in long trainings")
+    ] = False
     patience: Annotated[int | None, Field(ge=1, description="epochs without a better validation loss")] = None
     seed: Annotated[int, Field(ge=0)] = 7
 

@@ -5,7 +5,7 @@ The stages know tasks only through it, and find them by listing that folder (pip
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from core.schema.columns import Contract
 from core.schema.model import Architecture, Method, Model
 from core.schema.section import Section
+from core.tables.learner import Learner, TorchLearner
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 # Arrays whose first axis is the rows: what a model says about them ("probabilities": (rows, classes), ...), what is
@@ -122,24 +123,13 @@ class Task(Protocol):
         Where it is not, a column `of` says which of the rows each feature row belongs to.
         """
 
-    def build(self, model: Model, at: Place) -> nn.Module:
-        """The module to train; forward(**batch) returns something with .loss and .logits."""
+    def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
+        """What is to be trained: a module and how it learns, or what fits itself."""
 
-    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
-        """What the module trains on: the encoded rows themselves, or what a frozen base makes of them.
-
-        A column `length`, if there is one, makes batches of rows of like length.
-        """
-
-    def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-        """What makes a batch of encoded rows."""
-
-    def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-        """What training reports of the validation rows beside the loss; logits and labels as forward() has them."""
-
-    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
+    def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         """Write all that load() needs, weights as safetensors; reading it back needs no network.
 
+        learnt: what learner() returned, after training.
         base: an empty folder for what came from the base and was not trained; it is kept once for all models that
         add to it, and core/weights/base_store.py finds it again. None: everything goes into `into`.
         """

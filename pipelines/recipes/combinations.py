@@ -55,6 +55,11 @@ def _model(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
         yield ("model", "base"), f"{method} needs pretrained weights: a hub id, path, package:// or models:/NAME@ALIAS"
     if _at(values, "model", "lora") is not None and method != "lora":
         yield ("model", "lora"), f"only method lora reads this section, got method {method!r}"
+    if _at(values, "training", "gradient_checkpointing") is True and method == "transfer":
+        yield (
+            ("training", "gradient_checkpointing"),
+            "transfer computes its base once: there is nothing to compute again",
+        )
 
 
 def _method(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:

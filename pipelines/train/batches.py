@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from core.schema.columns import ROW_ID
+from core.tables.learner import Row
 
 LENGTH = "length"  # a column of encoded rows: batches are made of rows of like length
 _SORTED_BATCHES = 50  # rows of so many batches are sorted together: enough for little padding, few enough for chance
-
-Row = dict[str, Any]
 
 
 class EncodedRows(Dataset[Row]):
@@ -69,6 +69,51 @@ class LikeLengths(Sampler[int]):
         whole = len(self.lengths) // self.batch  # an incomplete batch stays last, or it would shift those behind it
         order = [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]
         return iter(torch.cat([batches[at] for at in order]).tolist())
+
+
+class AnyOrder(Sampler[int]):
+    """Rows in an order that the seed and the epoch decide alone."""
+
+    def __init__(self, rows: int, *, seed: int) -> None:
+        self.rows, self.seed, self.epoch = rows, seed, 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(torch.randperm(self.rows, generator=generator).tolist())
+
+
+class _Behind(Sampler[list[int]]):
+    """An epoch's batches behind the first ones."""
+
+    def __init__(self, order: Sampler[int], size: int, *, skip: int) -> None:
+        self.batches, self.skip = BatchSampler(order, size, drop_last=False), skip
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(iter(self.batches), self.skip, None)
+
+
+def batches_of(
+    rows: EncodedRows,
+    order: Sampler[int],
+    *,
+    size: int,
+    collate: Callable[[list[Row]], dict[str, Tensor]],
+    skip: int = 0,
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Each batch with the number of its rows; nothing is read before it is asked for.
+
+    Making the iterator draws one number of torch's generator, as torch's loaders do.
+    """
+    loader: DataLoader[Row] = DataLoader(
+        rows,
+        batch_sampler=_Behind(order, size, skip=skip),
+        collate_fn=lambda chosen: (len(chosen), collate(chosen)),
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)
 
 
 def by_length(table: pa.Table) -> pa.Table:

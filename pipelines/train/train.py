@@ -1,4 +1,4 @@
-"""train: prepared/ -> model/, base/. Builds the task's module, trains it, saves it with the history of its training.
+"""train: prepared/ -> model/, base/. Trains what the task hands over, and saves it with the history of its training.
 
 Killed, it goes on from its last checkpoint and writes the same bytes; its run on MLflow's page goes on too.
 """
@@ -17,6 +17,7 @@ from core.closure import BOUNDARY, closure, code_hash
 from core.errors import BadData, BadRequest
 from core.manifest import read_manifest, require_whole, write_manifest
 from core.schema.model import Compute, Model, Training
+from core.tables.learner import History, Learner, TorchLearner
 from core.tables.prepared import read_features
 from core.tables.task import Base, Place, Task
 from core.weights.base_store import FOLDER, seal
@@ -27,9 +28,7 @@ from pipelines.tasks import find_task, task_files
 from pipelines.train.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from pipelines.train.trainer import Listener
+    from pipelines.train.history import Listener
 
 HISTORY = "history.json"
 _KEY_CHARACTERS = 16  # of the training's key in a folder's name
@@ -46,7 +45,7 @@ def run(job: Job) -> None:
     model, training = job.section("model", Model), job.section("training", Training)
     task = find_task(settings["task"])
     at = place_of(job, seed=training.seed)
-    module = start(job, task, at)
+    learner = start(job, task, at)
     key = training_key(job, data=digest, base=at.base)
     checkpoints = Checkpoints(job.workspace.var / "checkpoints" / job.name / key[:_KEY_CHARACTERS])
     with (
@@ -62,11 +61,8 @@ def run(job: Job) -> None:
         replacing(job.folder / "model") as folder,
         replacing(job.folder / FOLDER) as kept,
     ):
-        history = train(
-            module, task, at, training, prepared=prepared, var=job.workspace.var, listen=tracked.log,
-            checkpoints=checkpoints,
-        )  # fmt: skip
-        task.save(module, at, into=folder, base=kept)
+        history = train(learner, training, prepared=prepared, listen=tracked.log, checkpoints=checkpoints)
+        task.save(learner, at, into=folder, base=kept)
         seal(kept, folder, reference=str(model.base), sha256=str(at.base.sha256))
         write_json(folder / HISTORY, history)
         write_manifest(folder, {"base": at.base.sha256, "data": digest, "method": model.method})
@@ -92,40 +88,37 @@ def training_key(job: Job, *, data: str, base: Base) -> str:
     )
 
 
-def start(job: Job, task: Task, at: Place) -> nn.Module:
-    """The module before training, in a process that computes the same from the same from now on."""
+def start(job: Job, task: Task, at: Place) -> Learner | TorchLearner:
+    """What is to be trained, in a process that computes the same from the same from now on."""
     steady(threads=job.section("compute", Compute).threads)
-    return task.build(job.section("model", Model), at)
+    return task.learner(job.section("model", Model), at)
 
 
 def train(
-    module: nn.Module,
-    task: Task,
-    at: Place,
+    learner: Learner | TorchLearner,
     training: Training,
     *,
     prepared: Path,
-    var: Path,
     listen: Listener,
     checkpoints: Checkpoints | None = None,
-) -> list[dict[str, float]]:
-    """Train the module in place on what preprocess left in `prepared`, from the newest checkpoint on if there is one.
+) -> History:
+    """Train the learner in place on what preprocess left in `prepared`, from the newest checkpoint on if there is one.
 
-    Returns its metrics by step.
+    Returns its metrics by step. What fits itself knows no checkpoints, and is heard when it has ended.
     """
-    from pipelines.train.trainer import Plan, fit
-
     rows, validation = read_features(prepared, "train"), read_features(prepared, "validation")
     if not rows.num_rows:
         raise BadData(f"{prepared / 'train.arrow'} has no rows. Widen data.where, or raise data.split.train.")
+    if not isinstance(learner, TorchLearner):
+        history = learner.fit(rows, validation)
+        for line in history:
+            listen(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+        return history
     if training.patience is not None and not validation.num_rows:
         raise BadRequest("training.patience needs validation rows, and data.split.validation left none.")
-    rows = task.features(module, rows, at)
-    if validation.num_rows:
-        validation = task.features(module, validation, at)
-    scratch = checkpoints.folder if checkpoints else var / "checkpoints"
-    plan = Plan(training, task.collator(at.folder), task.validation, scratch=scratch, checkpoints=checkpoints)
-    return fit(module, rows, validation, plan, listen=listen)
+    from pipelines.train.loop import Plan, fit
+
+    return fit(learner, rows, validation, Plan(training, checkpoints), listen=listen)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | int]:

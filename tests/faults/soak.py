@@ -228,7 +228,7 @@ def import_all() -> None:
     steady(threads=1)
     for module in (
         "settings.settings", "collect.collect", "validate.validate", "preprocess.preprocess", "train.train",
-        "train.trainer", "evaluate.evaluate", "register.register", "chunk.chunk", "embed.embed", "publish.publish",
+        "train.loop", "evaluate.evaluate", "register.register", "chunk.chunk", "embed.embed", "publish.publish",
         "search.vectors.embedder", "search.engine.releases", "recipes.observe", "tasks.parts.pooled_classifier",
     ):  # fmt: skip
         __import__(f"pipelines.{module}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from core.schema.model import Training
+from core.tables.learner import TorchLearner
 from core.weights.determinism import steady
-from pipelines.train import trainer
+from pipelines.train import loop
 from pipelines.train.checkpoints import Checkpoints
+from pipelines.train.history import Listener
 
 TRAINING = Training(
     epochs=2, batch_size=8, accumulate=2, learning_rate=1e-2, warmup=0.1, schedule="cosine", patience=3, seed=3
@@ -36,9 +39,8 @@ class Net(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(WIDTH, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
 
-    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        logits = self.layers(x)
-        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+    def forward(self, x: Tensor, labels: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(loss=nn.functional.cross_entropy(self.layers(x), labels))
 
 
 def table(seed: int) -> pa.Table:
@@ -46,14 +48,12 @@ def table(seed: int) -> pa.Table:
     return pa.table({"x": pa.array(list(x)), "labels": pa.array((x[:, 0] > 0).astype("int64"))})
 
 
-def weights_after(
-    checkpoints: Checkpoints, scratch: Path, listen: trainer.Listener = lambda step, metrics: None
-) -> Tensor:
+def weights_after(checkpoints: Checkpoints, listen: Listener = lambda step, metrics: None) -> Tensor:
     steady(threads=1)
     torch.manual_seed(TRAINING.seed)
     module = Net()
-    plan = trainer.Plan(TRAINING, torch.utils.data.default_collate, lambda *_: {}, scratch, checkpoints)
-    trainer.fit(module, table(1), table(2), plan, listen=listen)
+    learner = TorchLearner(module, torch.utils.data.default_collate)
+    loop.fit(learner, table(1), table(2), loop.Plan(TRAINING, checkpoints), listen=listen)
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
@@ -67,10 +67,10 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]
             raise PowerCutError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "CHECKPOINT_EVERY_S", 0.0)
-        right = weights_after(Checkpoints(folder / "whole"), folder)
+        patch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+        right = weights_after(Checkpoints(folder / "whole"))
         with pytest.raises(PowerCutError):
-            weights_after(Checkpoints(folder / "cut"), folder, cut)
+            weights_after(Checkpoints(folder / "cut"), cut)
     assert sorted(path.name for path in (folder / "cut").iterdir()) == ["step-00000005", "step-00000006"]
     assert sorted(path.stem for path in (folder / "cut/step-00000006").iterdir()) == sorted(FILES)
     shutil.copytree(folder / "cut/step-00000005", folder / "before/step-00000005")
@@ -115,7 +115,7 @@ def test_a_training_goes_on_from_the_one_before(
     interrupted: tuple[Path, Tensor], file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = damaged(interrupted[0], file, "a flipped bit", tmp_path)
-    assert torch.equal(weights_after(checkpoints, tmp_path), interrupted[1])
+    assert torch.equal(weights_after(checkpoints), interrupted[1])
     assert "going on after step 5 of 8" in capsys.readouterr().err
 
 
@@ -134,7 +134,7 @@ def test_with_every_checkpoint_damaged_it_starts_over(
     shutil.copytree(cut, tmp_path / "checkpoints")
     for place in (tmp_path / "checkpoints").iterdir():
         zeroed(place / "weights.safetensors")
-    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints"), tmp_path), right)
+    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints")), right)
     said = capsys.readouterr().err
     assert said.count("is passed over") == 2
     assert "going on" not in said
@@ -145,5 +145,5 @@ def test_a_whole_one_is_gone_on_from(
 ) -> None:
     cut, right = interrupted
     shutil.copytree(cut, tmp_path / "checkpoints")
-    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints"), tmp_path), right)
+    assert torch.equal(weights_after(Checkpoints(tmp_path / "checkpoints")), right)
     assert "going on after step 6 of 8" in capsys.readouterr().err

@@ -55,10 +55,10 @@ SUBJECTS = {
     "pictures-full": f"{_PICTURES}model: {{base: bases/resnet, method: full}}\n",
 }
 MOMENTS = {
-    "inside accumulation": "pipelines.train.trainer:_Trainer.training_step",
-    "between steps": "pipelines.train.trainer:_History.on_step_end",
-    "at an epoch's end": "pipelines.train.trainer:_Checkpointing.on_epoch_end",
-    "in evaluation": "pipelines.train.trainer:_Trainer.prediction_step",
+    "inside accumulation": "accelerate.accelerator:Accelerator.backward",
+    "between steps": "pipelines.train.history:Lines.stepped",
+    "at an epoch's end": "pipelines.train.loop:_Loop._validate",
+    "in evaluation": "pipelines.train.validation:_sums",
     "in a save, among its files": "safetensors.torch:save_file",
     "in a save, before its manifest": "pipelines.train.checkpoints:write_manifest",
     "in a save, while it syncs": "core.atomic_files:sync",
@@ -86,11 +86,11 @@ def make_subjects(root: Path) -> Workspace:
 def train(root: Path, name: str, *, every_s: float) -> None:
     """One training as the stage does it."""
     from core.workspace import find_workspace
-    from pipelines.train import trainer
+    from pipelines.train import loop
     from pipelines.train.train import run
 
     os.chdir(root)
-    trainer.CHECKPOINT_EVERY_S = every_s
+    loop.CHECKPOINT_EVERY_S = every_s
     run(find_workspace(root).job("recipe", name))
 
 

@@ -30,8 +30,9 @@ from typing import NoReturn
 import psutil
 
 _LIBRARIES = (
-    "torch", "transformers.trainer", "transformers.models.auto", "transformers.models.bert.modeling_bert",
-    "transformers.models.resnet.modeling_resnet", "safetensors.torch", "peft", "tokenizers", "datasets", "mlflow",
+    "torch", "accelerate", "transformers.optimization", "transformers.models.auto",
+    "transformers.models.bert.modeling_bert", "transformers.models.resnet.modeling_resnet",
+    "safetensors.torch", "peft", "tokenizers", "datasets", "mlflow",
     "mlflow.pyfunc", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store", "great_expectations", "pandas", "pyarrow.dataset",
     "pyarrow.parquet", "sklearn.linear_model", "sklearn.feature_extraction.text", "sklearn.metrics", "scipy.stats",

@@ -18,6 +18,7 @@ from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
+from core.tables.learner import Learner, TorchLearner
 from core.tables.task import Base, Interface, Place, Predictions, Task
 from pipelines.media.pictures import NoPicture, decode, opened
 from pipelines.tasks.parts import classification
@@ -90,46 +91,16 @@ class ImageClassification(classification.Labelled):
             }
         )
 
-    def build(self, model: Model, at: Place) -> nn.Module:
-        from transformers import AutoModelForImageClassification, set_seed
+    def learner(self, model: Model, at: Place) -> TorchLearner:
+        return TorchLearner(self._module(model, at), _collator(at.folder), watch=classification.right)
 
-        from pipelines.tasks.parts.architecture import initialise, pretrained, set_dropout
-
-        base, config = at.base, self._config(at.base, at.folder)
-        if model.dropout is not None:
-            set_dropout(config, model.dropout)
-        set_seed(at.seed)
-        module: nn.Module
-        if base.architecture is not None:
-            module = initialise(AutoModelForImageClassification, config)
-        else:
-            module = pretrained(
-                AutoModelForImageClassification, base, config, fresh=_is_head, ignore_mismatched_sizes=True
-            )
-        if read_json(at.folder / _PICTURE)["flip"]:
-            module.register_forward_pre_hook(_mirror_half, with_kwargs=True)
-        return module
-
-    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
-        return table
-
-    def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-        import numpy as np
-        import torch
-
-        picture = read_json(folder / _PICTURE)
-
-        def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-            pixels = np.stack([row["pixels"] for row in rows]).reshape(-1, *_shape(picture))
-            return {"pixel_values": _scaled(pixels, picture), "labels": torch.tensor([row["labels"] for row in rows])}
-
-        return collate
-
-    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
+    def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         from safetensors.torch import save_file
 
         from pipelines.tasks.parts.architecture import portable
 
+        assert isinstance(learnt, TorchLearner)
+        module = learnt.module
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
         save_file(weights, into / "model.safetensors", {"format": "pt"})
@@ -156,6 +127,26 @@ class ImageClassification(classification.Labelled):
             "majority": classification.majority(labels, len(units), classes=classes),
             "pixels": _logistic(seen, labels, asked, classes=classes),
         }
+
+    def _module(self, model: Model, at: Place) -> nn.Module:
+        from transformers import AutoModelForImageClassification, set_seed
+
+        from pipelines.tasks.parts.architecture import initialise, pretrained, set_dropout
+
+        base, config = at.base, self._config(at.base, at.folder)
+        if model.dropout is not None:
+            set_dropout(config, model.dropout)
+        set_seed(at.seed)
+        module: nn.Module
+        if base.architecture is not None:
+            module = initialise(AutoModelForImageClassification, config)
+        else:
+            module = pretrained(
+                AutoModelForImageClassification, base, config, fresh=_is_head, ignore_mismatched_sizes=True
+            )
+        if read_json(at.folder / _PICTURE)["flip"]:
+            module.register_forward_pre_hook(_mirror_half, with_kwargs=True)
+        return module
 
     def _config(self, base: Base, folder: Path) -> Any:
         """The network's configuration. Raises BadRequest where base, pictures and labels do not fit each other."""
@@ -209,6 +200,19 @@ class ImagePredictor:
 
         inputs = {"pixel_values": torch.zeros(2, *_shape(self.picture))}
         return Interface(inputs, {"pixel_values": ("pictures", None, None, None)}, ("logits",))
+
+
+def _collator(folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+    import numpy as np
+    import torch
+
+    picture = read_json(folder / _PICTURE)
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        pixels = np.stack([row["pixels"] for row in rows]).reshape(-1, *_shape(picture))
+        return {"pixel_values": _scaled(pixels, picture), "labels": torch.tensor([row["labels"] for row in rows])}
+
+    return collate
 
 
 def _shape(picture: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ from pipelines.tasks.parts.plots import new_figure, write_figure
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 METRICS: Mapping[str, bool] = {"accuracy": True, "macro_f1": True, "log_loss": False, "calibration_error": False}
 BINS = 15  # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2
@@ -28,9 +29,6 @@ class Labelled:
 
     metrics = METRICS
     primary = "accuracy"
-
-    def validation(self, logits: Array, labels: Array) -> dict[str, float]:
-        return {"accuracy": float((logits.argmax(axis=-1) == labels).mean())}
 
     def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         return rows
@@ -49,6 +47,11 @@ class Labelled:
 
     def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
         plots(predictions, folder=folder, names=read_labels(prepared))
+
+
+def right(outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """How many rows of a validation batch are right, as a learner's `watch` counts them."""
+    return {"accuracy": (outputs.logits.argmax(dim=-1) == batch["labels"]).sum()}
 
 
 def write_labels(batches: Iterable[pd.DataFrame], folder: Path) -> list[str]:

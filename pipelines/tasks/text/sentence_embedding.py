@@ -18,6 +18,7 @@ from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.keys import codes, text_key
+from core.tables.learner import Learner, TorchLearner
 from core.tables.statistics import means
 from core.tables.task import Base, Place, Predictions, Task
 from core.weights.base_store import base_folder
@@ -93,50 +94,16 @@ class SentenceEmbedding:
                 columns[f"{name}_key"] = pa.array(codes(text_key(text or "") for text in texts))
         return pa.table(columns)
 
-    def build(self, model: Model, at: Place) -> nn.Module:
-        from transformers import set_seed
+    def learner(self, model: Model, at: Place) -> TorchLearner:
+        """On the rows as they are: batches of like length would put the queries of one passage side by side."""
+        return TorchLearner(self._module(model, at), _collator(at.folder), watch=_right_in_batch)
 
-        from pipelines.tasks.parts import sentence_embedder
-
-        set_seed(at.seed)
-        config = self._config(at.base, at.folder, _pad(at.folder))
-        return sentence_embedder.build(model, at.base, config, pooling_of(at.folder))
-
-    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
-        """The rows as they are: batches of like length would put the queries of one passage side by side."""
-        return table
-
-    def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-        import torch
-
-        from pipelines.tasks.parts.encoder import pad_tokens
-
-        pad = _pad(folder)
-
-        def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-            harder = [row for row in rows if len(row["negative_ids"])]
-            queries = pad_tokens([row["query_ids"] for row in rows], pad)
-            passages = pad_tokens(
-                [*(row["passage_ids"] for row in rows), *(row["negative_ids"] for row in harder)], pad
-            )  # fmt: skip
-            return {
-                "query_ids": queries["input_ids"],
-                "query_mask": queries["attention_mask"],
-                "passage_ids": passages["input_ids"],
-                "passage_mask": passages["attention_mask"],
-                "keys": torch.tensor([*(r["passage_key"] for r in rows), *(r["negative_key"] for r in harder)]),
-                "labels": torch.arange(len(rows)),
-            }
-
-        return collate
-
-    def validation(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-        return {"accuracy_in_batch": float((logits.argmax(axis=-1) == labels).mean())}
-
-    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
+    def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         from pipelines.tasks.parts.encoder import save_encoder
         from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
 
+        assert isinstance(learnt, TorchLearner)
+        module = learnt.module
         assert isinstance(module, SentenceEmbedder)
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
         save_encoder(module.encoder, into, base)
@@ -169,7 +136,7 @@ class SentenceEmbedding:
         """The base as it was before training, and BM25."""
         from pipelines.tasks.parts.sentence_embedder import SentenceEmbedder
 
-        module = self.build(Model(base=at.base.reference), at)
+        module = self._module(Model(base=at.base.reference), at)
         assert isinstance(module, SentenceEmbedder)
         untouched = EmbeddingPredictor(module, tokenizer=_tokenizer(at.folder), pad=_pad(at.folder))
         said = untouched.predict(units)
@@ -184,6 +151,15 @@ class SentenceEmbedding:
 
     def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
         ranking.plots(predictions, folder=folder)
+
+    def _module(self, model: Model, at: Place) -> nn.Module:
+        from transformers import set_seed
+
+        from pipelines.tasks.parts import sentence_embedder
+
+        set_seed(at.seed)
+        config = self._config(at.base, at.folder, _pad(at.folder))
+        return sentence_embedder.build(model, at.base, config, pooling_of(at.folder))
 
     def _config(self, base: Base, folder: Path, pad: int) -> Any:
         from pipelines.tasks.parts.encoder import base_config
@@ -229,6 +205,35 @@ class EmbeddingPredictor:
             self.module, ids, pad=self.pad, batch_size=PREDICT_BATCH
         ).numpy()
         return vectors
+
+
+def _collator(folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+    import torch
+
+    from pipelines.tasks.parts.encoder import pad_tokens
+
+    pad = _pad(folder)
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        harder = [row for row in rows if len(row["negative_ids"])]
+        queries = pad_tokens([row["query_ids"] for row in rows], pad)
+        passages = pad_tokens(
+            [*(row["passage_ids"] for row in rows), *(row["negative_ids"] for row in harder)], pad
+        )  # fmt: skip
+        return {
+            "query_ids": queries["input_ids"],
+            "query_mask": queries["attention_mask"],
+            "passage_ids": passages["input_ids"],
+            "passage_mask": passages["attention_mask"],
+            "keys": torch.tensor([*(r["passage_key"] for r in rows), *(r["negative_key"] for r in harder)]),
+            "labels": torch.arange(len(rows)),
+        }
+
+    return collate
+
+
+def _right_in_batch(outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {"accuracy_in_batch": (outputs.logits.argmax(dim=-1) == batch["labels"]).sum()}
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

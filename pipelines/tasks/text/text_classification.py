@@ -19,6 +19,7 @@ from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
+from core.tables.learner import Learner, TorchLearner
 from core.tables.task import Base, Interface, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from pipelines.tasks.parts import classification, tokens
@@ -87,56 +88,20 @@ class TextClassification(classification.Labelled):
             }
         )
 
-    def build(self, model: Model, at: Place) -> nn.Module:
-        from transformers import set_seed
+    def learner(self, model: Model, at: Place) -> TorchLearner:
+        module = self._module(model, at)
+        return TorchLearner(
+            module,
+            _collator(at.folder),
+            features=lambda table: self._features(module, table, at),
+            watch=classification.right,
+        )
 
+    def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         from pipelines.tasks.parts import pooled_classifier
 
-        config = self._config(at.base, at.folder)
-        set_seed(at.seed)
-        return pooled_classifier.build(model, at.base, config, classes=len(classification.read_labels(at.folder)))
-
-    def features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
-        """With a frozen encoder its vectors replace the tokens; computed once for equal rows, base and thread count."""
-        import pyarrow as pa
-        import torch
-
-        from pipelines.tasks.parts import pooled_classifier
-        from pipelines.tasks.parts.encoder import device_here
-
-        assert isinstance(module, pooled_classifier.MeanPooledClassifier)
-        if not module.frozen:
-            return table
-        inputs = table["input_ids"].to_pylist()
-        place = (str(device_here()), torch.get_num_threads())  # they decide the last bits
-        identity = repr((at.base.sha256, module.layers, *place, PREDICT_BATCH, inputs))
-        path = at.cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
-        pad = _pad(at.folder)
-        vectors = pooled_classifier.cached_features(path, module, inputs, pad=pad, batch_size=PREDICT_BATCH)
-        width = vectors.shape[1]
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), width)
-        return table.drop_columns(["input_ids", _LENGTH]).append_column(_FEATURES, column)
-
-    def collator(self, folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-        import numpy as np
-        import torch
-
-        from pipelines.tasks.parts.encoder import pad_tokens
-
-        pad = _pad(folder)
-
-        def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-            if _FEATURES in rows[0]:
-                inputs = {_FEATURES: torch.from_numpy(np.stack([row[_FEATURES] for row in rows]))}
-            else:
-                inputs = pad_tokens([row["input_ids"] for row in rows], pad)
-            return {**inputs, "labels": torch.tensor([row["labels"] for row in rows])}
-
-        return collate
-
-    def save(self, module: nn.Module, at: Place, *, into: Path, base: Path | None = None) -> None:
-        from pipelines.tasks.parts import pooled_classifier
-
+        assert isinstance(learnt, TorchLearner)
+        module = learnt.module
         assert isinstance(module, pooled_classifier.MeanPooledClassifier)
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
         pooled_classifier.save(module, into, base)
@@ -157,6 +122,36 @@ class TextClassification(classification.Labelled):
             "majority": classification.majority(labels, len(units), classes=classes),
             "tfidf": _tfidf(train["text"].tolist(), labels, units["text"].tolist()),
         }
+
+    def _module(self, model: Model, at: Place) -> nn.Module:
+        from transformers import set_seed
+
+        from pipelines.tasks.parts import pooled_classifier
+
+        config = self._config(at.base, at.folder)
+        set_seed(at.seed)
+        return pooled_classifier.build(model, at.base, config, classes=len(classification.read_labels(at.folder)))
+
+    def _features(self, module: nn.Module, table: pa.Table, at: Place) -> pa.Table:
+        """With a frozen encoder its vectors replace the tokens; computed once for equal rows, base and thread count."""
+        import pyarrow as pa
+        import torch
+
+        from pipelines.tasks.parts import pooled_classifier
+        from pipelines.tasks.parts.encoder import device_here
+
+        assert isinstance(module, pooled_classifier.MeanPooledClassifier)
+        if not module.frozen:
+            return table
+        inputs = table["input_ids"].to_pylist()
+        place = (str(device_here()), torch.get_num_threads())  # they decide the last bits
+        identity = repr((at.base.sha256, module.layers, *place, PREDICT_BATCH, inputs))
+        path = at.cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
+        pad = _pad(at.folder)
+        vectors = pooled_classifier.cached_features(path, module, inputs, pad=pad, batch_size=PREDICT_BATCH)
+        width = vectors.shape[1]
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), width)
+        return table.drop_columns(["input_ids", _LENGTH]).append_column(_FEATURES, column)
 
     def _config(self, base: Base, folder: Path) -> Any:
         """The encoder's configuration; raises BadRequest where base, tokenizer and options do not fit each other."""
@@ -192,6 +187,24 @@ class TextPredictor:
 
         inputs = pad_tokens([[self.pad] * 3, [self.pad] * 2], self.pad)
         return Interface(inputs, dict.fromkeys(inputs, ("texts", "tokens")), ("logits",))
+
+
+def _collator(folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+    import numpy as np
+    import torch
+
+    from pipelines.tasks.parts.encoder import pad_tokens
+
+    pad = _pad(folder)
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        if _FEATURES in rows[0]:
+            inputs = {_FEATURES: torch.from_numpy(np.stack([row[_FEATURES] for row in rows]))}
+        else:
+            inputs = pad_tokens([row["input_ids"] for row in rows], pad)
+        return {**inputs, "labels": torch.tensor([row["labels"] for row in rows])}
+
+    return collate
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

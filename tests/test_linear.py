@@ -33,7 +33,10 @@ def test_a_class_without_a_row_is_never_said() -> None:
 
 def test_tfidf_is_scikit_learns_and_comes_back_from_disk(tmp_path: Path) -> None:
     rows = film_rows(80)
-    texts, labels = [row["text"] for row in rows], np.array([row["label"] == rows[0]["label"] for row in rows], np.int64)
+    texts, labels = (
+        [row["text"] for row in rows],
+        np.array([row["label"] == rows[0]["label"] for row in rows], np.int64),
+    )
     model = linear.fit_tfidf(texts[:60], labels[:60], classes=2)
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
     classifier = LogisticRegression(C=10.0, max_iter=1000, random_state=0)

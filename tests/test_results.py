@@ -30,7 +30,8 @@ def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: P
         "a",
         "  accuracy           0.9600  [0.9400, 0.9800]   majority 0.2000, tfidf 0.9820",
         "  log_loss           no value",
-        "  A baseline wins: tfidf has accuracy 0.9820, this model 0.9600. Prefer the baseline.",
+        "  A baseline wins: tfidf has accuracy 0.9820, this model 0.9600. Prefer it: "
+        "`model: {base: {architecture: tfidf}, method: pretrain}` makes it the recipe's model.",
         "  model m version 3 @challenger",
         "  gates: REFUSED",
         "    REFUSED accuracy: 0.9600, bound at least 0.99 (on the test split)",

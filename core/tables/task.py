@@ -39,6 +39,10 @@ class Base:
     def architecture(self) -> Architecture | None:
         return self.reference if isinstance(self.reference, Architecture) else None
 
+    def starts(self, architecture: str) -> bool:
+        """Whether training starts from this architecture."""
+        return self.architecture is not None and self.architecture.architecture == architecture
+
 
 @dataclass(frozen=True)
 class Place:
@@ -105,6 +109,7 @@ class Task(Protocol):
     metrics: Mapping[str, bool]  # name -> True when more is better
     primary: str
     Preprocess: type[Section]  # the options of a recipe's `preprocess:`
+    simple: Sequence[str]  # baselines that can be the model too: architectures of these names
     modules: Sequence[str]  # importable modules that need an extra of pyproject.toml (checked before work starts)
 
     def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:

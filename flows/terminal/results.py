@@ -138,7 +138,8 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
 def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
     """The sentence to be said when a baseline is the better model."""
     primary = settings["evaluation"]["primary"]
-    return baseline_line(metrics, primary, more_is_better=find_task(settings["task"]).metrics[primary])
+    task = find_task(settings["task"])
+    return baseline_line(metrics, primary, more_is_better=task.metrics[primary], simple=task.simple)
 
 
 def _read(job: Job, path: str) -> Any:

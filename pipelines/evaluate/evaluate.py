@@ -87,6 +87,7 @@ def measure(task: Task, answered: Answered, evaluation: Evaluation, columns: Map
         slices=slices,
         resamples=evaluation.resamples,
         seed=evaluation.seed,
+        simple=task.simple,
     )
 
 

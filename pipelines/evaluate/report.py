@@ -5,11 +5,12 @@ A baseline that the model does not beat is said in the first lines, not below th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.tables.statistics import CONFIDENCE, Interval, Sampled
+from registry.promotion.card import preferred
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Findings:
     slices: Mapping[str, Mapping[str, tuple[int, Sampled]]]
     resamples: int
     seed: int
+    simple: Sequence[str] = ()  # baselines that can be the model
 
     def metrics(self) -> dict[str, Any]:
         """metrics.json: the model's metrics at the top, the rest below keys of its own."""
@@ -59,7 +61,7 @@ class Findings:
         lines = []
         for name in sorted(self.beaten_by(), key=lambda name: name != self.best_baseline()):
             sure = "" if name in self.not_beaten() else ", and surely so"
-            lines.append(f"A baseline wins: {name} has {self._compared(name)}{sure}. Prefer the baseline.")
+            lines.append(f"A baseline wins: {name} has {self._compared(name)}{sure}. {preferred(name, self.simple)}")
         for name in sorted(set(self.not_beaten()) - set(self.beaten_by())):
             lines.append(f"Not surely better than a baseline: {name} has {self._compared(name)}.")
         if lines or not self.baselines:

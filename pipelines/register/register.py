@@ -287,6 +287,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         hashes={**{key: value for key, value in origin.items() if key != "task"}, "model_hash": subject.model_hash},
         better=subject.task.metrics,
         inputs=subject.task.contract.inputs,
+        simple=subject.task.simple,
         asked=judged.claim.asked,
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
@@ -359,7 +360,8 @@ def _last_words(subject: Subject, receipt: Mapping[str, Any]) -> Iterator[str]:
         word = "passed" if reason["passed"] else f"REFUSED ({reason['outcome']})"
         yield f"gate {word}: {reason_line(reason)}"
     more = subject.task.metrics[subject.primary]
-    if remark := baseline_line(subject.metrics, subject.primary, more_is_better=more):
+    simple = subject.task.simple
+    if remark := baseline_line(subject.metrics, subject.primary, more_is_better=more, simple=simple):
         yield remark
     if receipt["experiment"]:
         yield f"{subject.name}: an experiment, nothing registered; gates {'passed' if verdict['passed'] else 'refused'}"

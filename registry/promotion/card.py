@@ -38,6 +38,7 @@ class Facts:
     hashes: Mapping[str, str]  # what -> sha256 or commit
     better: Mapping[str, bool] = field(default_factory=dict)  # metric -> True when more is better
     inputs: Sequence[str] = ("text",)
+    simple: Sequence[str] = ()  # baselines that can be the model
     asked: int = 1  # the how many-th model these test rows judge
     serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
     variant: str | None = None  # its ONNX variant, in a line
@@ -55,20 +56,29 @@ def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -
     return [name for _, name in sorted(found, reverse=more_is_better)]
 
 
-def baseline_line(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> str | None:
-    """The sentence to be said first when a baseline wins."""
+def preferred(baseline: str, simple: Sequence[str]) -> str:
+    """What to do about a baseline that wins. simple: those that can be the model."""
+    if baseline not in simple:
+        return "Prefer the baseline."
+    return f"Prefer it: `model: {{base: {{architecture: {baseline}}}, method: pretrain}}` makes it the recipe's model."
+
+
+def baseline_line(
+    metrics: Mapping[str, Any], primary: str, *, more_is_better: bool, simple: Sequence[str] = ()
+) -> str | None:
+    """The sentence to be said first when a baseline wins. simple: baselines that can be the model."""
     names = winners(metrics, primary, more_is_better=more_is_better)
     if not names:
         return None
     best = metrics["baselines"][names[0]][primary]["value"]
     own = metrics[primary]["value"]
-    return f"A baseline wins: {names[0]} has {primary} {best:.4f}, this model {own:.4f}. Prefer the baseline."
+    return f"A baseline wins: {names[0]} has {primary} {best:.4f}, this model {own:.4f}. {preferred(names[0], simple)}"
 
 
 def card(facts: Facts) -> str:
     """The model card."""
     more = facts.better.get(facts.primary, True)
-    first = baseline_line(facts.metrics, facts.primary, more_is_better=more)
+    first = baseline_line(facts.metrics, facts.primary, more_is_better=more, simple=facts.simple)
     base = facts.model["base"]
     start = base if isinstance(base, str) else f"a new {base['architecture']} (no pretrained weights)"
     data = [

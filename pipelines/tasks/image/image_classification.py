@@ -57,6 +57,7 @@ class ImageClassification(classification.Labelled):
         media="image",
     )
     methods: Sequence[Method] = ("pretrain", "full")
+    simple: Sequence[str] = ()
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
 

@@ -13,7 +13,10 @@ from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from core.tables.learner import History
 
 _WEIGHTS, _TERMS = "linear.safetensors", "terms.json"
 
@@ -56,6 +59,11 @@ def save(folder: Path, model: LinearClassifier, **more: Array) -> None:
     save_file({"weights": model.weights, "bias": model.bias, **more}, folder / _WEIGHTS)
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether save() wrote into the folder."""
+    return (folder / _WEIGHTS).is_file()
+
+
 def load(folder: Path) -> tuple[LinearClassifier, dict[str, Array]]:
     """What save() wrote. Raises BadRequest when it cannot be read."""
     from safetensors import SafetensorError
@@ -90,6 +98,38 @@ def fit_tfidf(texts: Sequence[str], labels: Array, *, classes: int) -> Tfidf:
     vectorizer = _vectorizer(min_df=2)
     features = vectorizer.fit_transform(texts)
     return Tfidf(vectorizer, fit(features, labels, classes=classes, strength=10.0, rounds=1000))
+
+
+@dataclass
+class TfidfLearner:
+    """Fits TF-IDF to the columns `text` and `labels` of encoded rows. fitted: after fit()."""
+
+    classes: int
+    _fitted: Tfidf | None = None
+
+    @property
+    def fitted(self) -> Tfidf:
+        assert self._fitted is not None
+        return self._fitted
+
+    def fit(self, train: pa.Table, validation: pa.Table) -> History:
+        self._fitted = fit_tfidf(train["text"].to_pylist(), train["labels"].to_numpy(), classes=self.classes)
+        if not validation.num_rows:
+            return []
+        said = self._fitted.probabilities(validation["text"].to_pylist())
+        return validated(said, validation["labels"].to_numpy())
+
+
+def validated(probabilities: Array, labels: Array) -> History:
+    """What a classifier that is fitted in one step says of the validation rows."""
+    own = probabilities[np.arange(len(labels)), labels]
+    return [
+        {
+            "step": 1,
+            "eval_loss": float(-np.log(np.clip(own, np.finfo(np.float64).eps, None)).mean()),
+            "eval_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+        }
+    ]
 
 
 def load_tfidf(folder: Path) -> Tfidf:

@@ -23,7 +23,7 @@ from core.tables.statistics import means
 from core.tables.task import Base, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
-from pipelines.tasks.parts import ranking, tokens
+from pipelines.tasks.parts import ranking, text_input, tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,7 @@ class SentenceEmbedding:
     methods: Sequence[Method] = ("full", "lora")
     metrics = ranking.METRICS
     primary = "ndcg_at_10"
+    simple: Sequence[str] = ()
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
 
@@ -107,8 +108,7 @@ class SentenceEmbedding:
         assert isinstance(module, SentenceEmbedder)
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
         save_encoder(module.encoder, into, base)
-        if base is not None and any(base.iterdir()):
-            shutil.move(into / tokens.FILE, base / tokens.FILE)  # the base's own: a vocabulary may be megabytes
+        text_input.keep_with_base(into, base)
 
     def load(self, folder: Path) -> EmbeddingPredictor:
         from pipelines.tasks.parts.encoder import load_encoder

@@ -1,0 +1,101 @@
+"""What tasks share whose input is a text that an encoder reads: options, tokenizer and configuration."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from core.atomic_files import read_json, write_json
+from core.errors import BadRequest
+from core.schema.section import Section
+from pipelines.tasks.parts import tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from tokenizers import Tokenizer
+
+    from core.tables.task import Base, Interface, Place
+
+_OPTIONS = "options.json"
+
+
+class TextOptions(Section):
+    max_tokens: Annotated[
+        int, Field(ge=4, le=8192, description="that the encoder sees at once, special ones included")
+    ] = 128
+    vocabulary: Annotated[
+        int, Field(ge=300, le=200_000, description="entries of a tokenizer learnt here (an architecture without one)")
+    ] = 8000
+
+
+def prepare(batches: Iterable[pd.DataFrame], options: TextOptions, at: Place) -> None:
+    """Leave the base's tokenizer, or one learnt from the column `text`, in at.folder, and the options beside it.
+
+    Raises BadRequest where base, tokenizer and options do not fit each other.
+    """
+    if at.base.folder is not None:
+        tokens.take(at.base.folder, at.folder, reference=str(at.base.reference))
+    else:
+        tokens.learn((text for rows in batches for text in rows["text"]), at.folder, size=options.vocabulary)
+    write_json(at.folder / _OPTIONS, {"max_tokens": options.max_tokens})
+    config(at.base, at.folder)
+
+
+def encoded(texts: Sequence[str], folder: Path) -> pa.Table:
+    """Token ids of each text and how many there are."""
+    import pyarrow as pa
+
+    ids = tokens.token_ids(tokenizer(folder), texts)
+    return pa.table(
+        {
+            "input_ids": pa.array(ids, pa.list_(pa.int32())),
+            "length": pa.array([len(each) for each in ids], pa.int32()),
+        }
+    )
+
+
+def interface(pad: int) -> Interface:
+    """How a module is called that takes token ids and their mask, and returns logits."""
+    from core.tables.task import Interface
+    from pipelines.tasks.parts.encoder import pad_tokens
+
+    inputs = pad_tokens([[pad] * 3, [pad] * 2], pad)
+    return Interface(inputs, dict.fromkeys(inputs, ("texts", "tokens")), ("logits",))
+
+
+def max_tokens(folder: Path) -> int:
+    number: int = read_json(folder / _OPTIONS)["max_tokens"]
+    return number
+
+
+def keep_with_base(into: Path, base: Path | None) -> None:
+    """Move a saved model's tokenizer to its base, where that is kept apart: a vocabulary may be megabytes."""
+    if base is not None and any(base.iterdir()):
+        shutil.move(into / tokens.FILE, base / tokens.FILE)
+
+
+def tokenizer(folder: Path, base: Path | None = None) -> Tokenizer:
+    """The tokenizer that prepare() left in `folder`, or that keep_with_base() moved."""
+    return tokens.read(base or folder, max_tokens=max_tokens(folder))
+
+
+def pad(folder: Path, base: Path | None = None) -> int:
+    return tokens.pad_id(tokenizer(folder, base), folder)
+
+
+def config(base: Base, folder: Path) -> Any:
+    """The encoder's configuration. Raises BadRequest where base, tokenizer and options do not fit each other."""
+    from pipelines.tasks.parts.encoder import base_config
+
+    found = base_config(base, vocabulary=tokenizer(folder).get_vocab_size(), pad=pad(folder))
+    positions = getattr(found, "max_position_embeddings", None)
+    if positions is not None and max_tokens(folder) > positions:
+        raise BadRequest(
+            f"preprocess.max_tokens: {max_tokens(folder)} is more than the {positions} positions of the base. Lower it."
+        )
+    return found

@@ -19,7 +19,7 @@ from core.schema.model import Training
 from core.tables.learner import History, TorchLearner
 from core.weights.determinism import steady
 from pipelines.train.loop import Plan, fit
-from pipelines.train.players import decay_groups
+from pipelines.train.optimizers import decay_groups
 
 ROWS, WIDTH = 61, 6
 TRAINING = Training(epochs=2, batch_size=8, learning_rate=1e-2)

@@ -174,6 +174,12 @@ def test_combinations_that_cannot_work(tmp_path: Path, old: str, new: str, messa
     assert found[0].startswith(message), found
 
 
+def test_nothing_is_computed_again_where_a_base_is_computed_once(tmp_path: Path) -> None:
+    text = RECIPE.replace("method: pretrain", "method: transfer").replace("epochs: 1", "gradient_checkpointing: true")
+    found = mistakes(recipe(tmp_path, text))
+    assert any("training.gradient_checkpointing: transfer computes its base once" in line for line in found), found
+
+
 @pytest.mark.parametrize(
     ("gate", "message"),
     [

@@ -14,11 +14,18 @@ _PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}  # as accelerate
 
 
 def accelerator_of(training: Training) -> Accelerator:
-    """What knows the device and the precision. Raises BadRequest for fp16 where no GPU computes it."""
+    """What knows the device and the precision.
+
+    Raises BadRequest for fp16 where no GPU computes it, and where this process is one of several that train together:
+    their gradients and their random numbers would go apart.
+    """
     if training.precision == "fp16" and not torch.cuda.is_available():
         raise BadRequest("training.precision: fp16 needs a GPU, and there is none here. Allowed here: float32, bf16.")
     AcceleratorState._reset_state()  # one a process: it would hold to the precision of a training before this one
-    return Accelerator(mixed_precision=_PRECISIONS[training.precision])
+    accelerator = Accelerator(mixed_precision=_PRECISIONS[training.precision])
+    if accelerator.num_processes > 1:
+        raise BadRequest(f"the loop trains in one process, and here are {accelerator.num_processes} (WORLD_SIZE).")
+    return accelerator
 
 
 def ready(module: nn.Module, training: Training, accelerator: Accelerator) -> nn.Module:

@@ -29,7 +29,7 @@ from pipelines.train.average import Average
 from pipelines.train.batches import AnyOrder, EncodedRows, LikeLengths, batches_of, by_length
 from pipelines.train.checkpoints import Checkpoint, Checkpoints
 from pipelines.train.history import Best, Lines, Listener
-from pipelines.train.players import Player
+from pipelines.train.optimizers import TurnOptimizer
 from pipelines.train.resume import State, kept, put_back
 from pipelines.train.training_state import restore_random
 from pipelines.train.validation import validated
@@ -95,7 +95,9 @@ class _Loop:
         return State(
             module=module,
             accelerator=self.accelerator,
-            players=[Player(turn, module, self.accelerator, training, steps=self.steps) for turn in self.learner.turns],
+            optimizers=[
+                TurnOptimizer(turn, module, self.accelerator, training, steps=self.steps) for turn in self.learner.turns
+            ],
             lines=lines,
             order=AnyOrder(len(rows), seed=training.seed)
             if rows.lengths is None
@@ -154,16 +156,16 @@ class _Loop:
         losses: dict[str, Tensor] = {}
         last: dict[str, float | Tensor] = {}
         total = torch.zeros((), device=self.accelerator.device)
-        for player in self.state.players:
-            loss = player.gradients(self.module, batches)
+        for optimizer in self.state.optimizers:
+            loss = optimizer.gradients(self.module, batches)
             if not torch.isfinite(loss):
                 raise self._not_finite(f"the loss is {loss.item()}", self.step + 1)
             total += loss
             prefix = ""
-            if player.turn.name:
-                prefix = f"{player.turn.name}_"
+            if optimizer.turn.name:
+                prefix = f"{optimizer.turn.name}_"
                 losses[f"{prefix}loss"] = loss
-            last |= {f"{prefix}{name}": value for name, value in player.step().items()}
+            last |= {f"{prefix}{name}": value for name, value in optimizer.step().items()}
         if self.state.average is not None:
             self.state.average.update(self.step + 1)
         return {"loss": total, **losses}, last

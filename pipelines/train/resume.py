@@ -14,7 +14,7 @@ from pipelines.train.average import Average
 from pipelines.train.batches import AnyOrder, LikeLengths
 from pipelines.train.checkpoints import Checkpoint
 from pipelines.train.history import Best, Lines
-from pipelines.train.players import Player
+from pipelines.train.optimizers import TurnOptimizer
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class State:
 
     module: nn.Module
     accelerator: Accelerator
-    players: Sequence[Player]
+    optimizers: Sequence[TurnOptimizer]
     lines: Lines
     order: AnyOrder | LikeLengths
     average: Average | None
@@ -35,7 +35,7 @@ def kept(state: State, step: int, *, within_epoch: bool) -> Checkpoint:
     generators, generators_rest = training_state.random_parts()
     if within_epoch and isinstance(state.order, LikeLengths) and state.order.drawn_from is not None:
         generators["order"] = state.order.drawn_from
-    parts = [player.parts() for player in state.players]
+    parts = [optimizer.parts() for optimizer in state.optimizers]
     optimizers = {f"{turn}.{name}": value for turn, (part, _) in enumerate(parts) for name, value in part.items()}
     tensors = {"weights": training_state.learnt(state.module), "optimizer": optimizers, "random": generators}
     if state.average is not None:
@@ -57,8 +57,8 @@ def put_back(state: State, checkpoint: Checkpoint) -> None:
     """Make the state what `kept` saw."""
     tensors, rest = checkpoint.tensors, checkpoint.state
     training_state.put_back(state.module, tensors["weights"])
-    for turn, (player, of_turn) in enumerate(zip(state.players, rest["turns"], strict=True)):
-        player.restore(_below(tensors["optimizer"], f"{turn}."), of_turn)
+    for turn, (optimizer, of_turn) in enumerate(zip(state.optimizers, rest["turns"], strict=True)):
+        optimizer.restore(_below(tensors["optimizer"], f"{turn}."), of_turn)
     if state.average is not None:
         state.average.restore(tensors["average"])
     if state.best is not None:

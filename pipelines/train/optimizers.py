@@ -20,7 +20,7 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 _UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.|_)norm(?:$|\.)")  # names, as transformers' Trainer has it
 
 
-class Player:
+class TurnOptimizer:
     """One turn's parameters, their optimizer (AdamW) and the schedule of its rate."""
 
     def __init__(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, ResNetConfig, ResNetModel
 from transformers.models.bert.modeling_bert import BertIntermediate
@@ -95,6 +96,12 @@ def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BadRequest, match=r"training.precision: fp16 needs a GPU.*Allowed here: float32, bf16"):
         trained(net(), precision="fp16")
+
+
+def test_one_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    with pytest.raises(BadRequest, match=r"trains in one process, and here are 2"):
+        trained(net())
 
 
 def test_gradient_checkpointing_gives_equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,8 @@ def _collate(rows: list[Row]) -> dict[str, Tensor]:
 
 def pair() -> TorchLearner:
     torch.manual_seed(1)
-    judge = Turn(_judged, lambda module: module.judge.parameters(), betas=(0.5, 0.9), rate=2.0, name="judge")  # type: ignore[union-attr, operator]
-    maker = Turn(_made, lambda module: module.maker.parameters(), betas=(0.5, 0.9), name="maker")  # type: ignore[union-attr, operator]
+    judge = Turn(_judged, lambda module: module.judge.parameters(), betas=(0.5, 0.9), rate=2.0, name="judge")  # type: ignore[union-attr]
+    maker = Turn(_made, lambda module: module.maker.parameters(), betas=(0.5, 0.9), name="maker")  # type: ignore[union-attr]
     return TorchLearner(Pair(), _collate, turns=(judge, maker))
 
 
@@ -117,11 +117,11 @@ def test_a_turns_gradients_reach_no_others_parameters() -> None:
     judge, maker = learner.turns
     idle = Turn(lambda module, batch: 0 * _judged(module, batch), judge.parameters)
     learner.turns = (maker, idle)
-    before = [value.clone() for value in learner.module.judge.parameters()]  # type: ignore[union-attr, operator]
+    before = [value.clone() for value in learner.module.judge.parameters()]  # type: ignore[union-attr]
     settings = TRAINING.model_copy(update={"average": None, "weight_decay": 0.0})
     made = sha256(learner.module.maker)  # type: ignore[arg-type]
     loop.fit(learner, table(1), table(2).slice(0, 0), loop.Plan(settings.model_copy(update={"patience": None})))
-    after = list(learner.module.judge.parameters())  # type: ignore[union-attr, operator]
+    after = list(learner.module.judge.parameters())  # type: ignore[union-attr]
     assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert sha256(learner.module.maker) != made  # type: ignore[arg-type]
 

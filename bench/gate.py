@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from statistics import NormalDist
@@ -23,7 +24,7 @@ import numpy as np
 
 from core.schema.evaluation import Gate
 from core.tables.predictions import Answered, write_predictions
-from core.tables.statistics import Sampled, chance_of, means
+from core.tables.statistics import Sampled, Score, chance_of, means, sample
 from core.tables.task import Predictions, Task
 from pipelines.evidence.comparison import RESAMPLES, SEED, SWAPS, Yardstick, against_champion
 from pipelines.tasks import find_task
@@ -34,7 +35,7 @@ TRIALS = int(os.environ.get("BENCH_TRIALS", "1000"))
 NIGHTS = 30
 CHECKED = 100  # every so manieth comparison is made by the gate's own code too
 ROWS = 200
-MANY_ROWS = 10_000
+MANY_ROWS, MANY_RESAMPLES = 10_000, 8_000
 RIGHT = 0.85  # accuracy of the champion
 CONFIDENCE = 0.95
 BETTER, NO_WORSE = Gate(at_least=0.0), Gate(at_least=-0.005)  # the two kinds of gates that recipes have
@@ -60,6 +61,9 @@ def main() -> None:
             print(planted(draw, place, drop), flush=True)
         for classes in (2, 50):
             print(timed(draw, place, classes))
+    task = find_task("text_classification")
+    print(resampled("sums over rows", task.score, [task.measure(drawn_answers(draw, 2)) for _ in "ab"]))
+    print(resampled("ranks of rows (AUC)", area, [ranked(drawn_answers(draw, 2)) for _ in "ab"]))
 
 
 def swapped(draw: np.random.Generator, place: Path, trials: int = TRIALS) -> str:
@@ -114,6 +118,35 @@ def timed(draw: np.random.Generator, place: Path, classes: int) -> str:
     against_champion(files[0], files[1], "champion", Yardstick(task, "macro_f1", CONFIDENCE))
     took = time.perf_counter() - began
     return f"{MANY_ROWS:,} rows, {classes} labels, {RESAMPLES:,} resamples and {SWAPS:,} swaps: {took:.2f} s"
+
+
+def resampled(what: str, score: Score, models: Sequence[Predictions]) -> str:
+    """How long two models' metrics take on so many resamples of the same rows."""
+    began = time.perf_counter()
+    sample(dict(zip("ab", models, strict=True)), score, resamples=MANY_RESAMPLES, seed=SEED)
+    return f"{MANY_ROWS:,} rows, {MANY_RESAMPLES:,} resamples, {what}: {time.perf_counter() - began:.2f} s"
+
+
+def drawn_answers(draw: np.random.Generator, classes: int) -> Predictions:
+    label = draw.integers(0, classes, MANY_ROWS)
+    return {"probabilities": softmax(draw.normal(size=(MANY_ROWS, classes)) + np.eye(classes)[label]), "label": label}
+
+
+def ranked(answers: Predictions) -> Predictions:
+    """Statistics of a metric that ranks: rows sorted once, `of` says which row each was, `tie` numbers equal scores."""
+    scores = answers["probabilities"][:, 1]
+    order = np.argsort(scores, kind="stable")
+    _, tie = np.unique(scores[order], return_inverse=True)
+    return {"of": order, "positive": answers["label"][order] == 1, "tie": tie}
+
+
+def area(measured: Predictions, weights: Array) -> dict[str, float]:
+    """The area under the ROC curve of weighted rows; equal scores count half."""
+    own, tie = weights[measured["of"]], measured["tie"]
+    positive = np.bincount(tie, own * measured["positive"])
+    negative = np.bincount(tie, own) - positive
+    below = np.cumsum(negative) - negative / 2
+    return {"auc": float(positive @ below / (positive.sum() * negative.sum()))}
 
 
 def power(drop: float, *, rows: int, disagree: float, confidence: float) -> float:

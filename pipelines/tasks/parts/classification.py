@@ -107,8 +107,9 @@ def measure(predictions: Predictions) -> Predictions:
     right = (predicted == label).astype(np.float64)
     own = probabilities[np.arange(len(label)), label]
     loss = -np.log(np.clip(own, np.finfo(np.float64).eps, None))
+    classes = np.full(len(label), probabilities.shape[1])
     bins, gap = _bins(confidence), right - confidence
-    return {"label": label, "predicted": predicted, "right": right, "loss": loss, "bin": bins, "gap": gap}
+    return {"label": label, "predicted": predicted, "classes": classes, "loss": loss, "bin": bins, "gap": gap}
 
 
 def score(measured: Predictions, weights: Array) -> dict[str, float]:
@@ -116,17 +117,25 @@ def score(measured: Predictions, weights: Array) -> dict[str, float]:
 
     Calibration error: |accuracy - confidence| over BINS bins of confidence, weighted by their rows.
     """
-    right, label, predicted = weights * measured["right"], measured["label"], measured["predicted"]
-    rows, classes = weights.sum(), 1 + int(max(label.max(), predicted.max()))
-    seen = np.bincount(label, weights, classes) + np.bincount(predicted, weights, classes)
+    rows, (hits, seen) = weights.sum(), _hits(measured, weights)
     occurs = seen > 0
     gaps = np.bincount(measured["bin"], weights * measured["gap"])
     return {
-        "accuracy": float(right.sum() / rows),
-        "macro_f1": float((2 * np.bincount(label, right, classes)[occurs] / seen[occurs]).mean()),
+        "accuracy": float(hits.sum() / rows),
+        "macro_f1": float((2 * hits[occurs] / seen[occurs]).mean()),
         "log_loss": float(weights @ measured["loss"] / rows),
         "calibration_error": float(np.abs(gaps).sum() / rows),
     }
+
+
+def _hits(measured: Predictions, weights: Array) -> tuple[Array, Array]:
+    """Of each label, how often it is predicted right, and how often it is the true one or the predicted one."""
+    label, predicted, classes = measured["label"], measured["predicted"], int(measured["classes"][0])
+    if classes**2 < len(label):  # counting the cells of the confusion matrix is quicker
+        cells = np.bincount(label * classes + predicted, weights, classes**2).reshape(classes, classes)
+        return np.diagonal(cells), cells.sum(axis=0) + cells.sum(axis=1)
+    seen = np.bincount(label, weights, classes) + np.bincount(predicted, weights, classes)
+    return np.bincount(label, weights * (label == predicted), classes), seen
 
 
 def _bins(confidence: Array) -> Array:

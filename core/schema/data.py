@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from core.schema.section import Section
+from core.schema.times import as_number, is_date, time_text
 
 Scalar = str | int | float | bool | None
 
@@ -46,8 +48,40 @@ class Data(Section):
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
 
 
+class Cuts(Section):
+    """Where splits begin in time, each as the rows say it: "2017-06-26", "2017-06-26T12:00:00" or a number."""
+
+    validation: str | float
+    test: str | float
+    end: Annotated[str | float | None, Field(description="rows from here on are left out")] = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Cuts:
+        for name, value in self:
+            if value is not None and time_text(value) is None:
+                raise ValueError(f"{name} must be a date of ISO 8601 or a number, got {value!r}")
+        if len({is_date(text) for text in self._texts}) > 1 or not self.numbers[0] < self.numbers[1] < self.numbers[2]:
+            raise ValueError("validation, test and end must be times of one kind, each later than the one before")
+        return self
+
+    @property
+    def _texts(self) -> list[str]:
+        return [str(time_text(value)) for _, value in self if value is not None]
+
+    @property
+    def dates(self) -> bool:
+        """Whether they are dates; else plain numbers."""
+        return is_date(self._texts[0])
+
+    @property
+    def numbers(self) -> list[float]:
+        """Where validation, test and what is left out begin, numbered as the rows' times are (core/schema/times.py)."""
+        numbers = [as_number(text) for text in self._texts]
+        return numbers if self.end is not None else [*numbers, math.inf]
+
+
 class Split(Section):
-    """Shares by thresholds on a content hash, so that a new row never moves an old one."""
+    """Shares by thresholds on a content hash, so that a new row never moves an old one; or in the order of time."""
 
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -55,12 +89,25 @@ class Split(Section):
     seed: Annotated[int, Field(ge=0)] = 7
     stratify: Annotated[str | None, Field(description="column whose every value must stand in each split")] = None
     group_by: Annotated[str | None, Field(description="column whose rows of equal value stay together")] = None
+    time: Annotated[str | None, Field(description="column of times: train comes first, test last")] = None
+    cuts: Annotated[Cuts | None, Field(description="times where splits begin, in place of shares")] = None
+    gap: Annotated[int, Field(ge=0, description="different times left out before validation and before test")] = 0
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Split:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
             raise ValueError(f"train, validation and test must add up to 1, got {total:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _time_alone(self) -> Split:
+        if self.time is None and (self.cuts is not None or self.gap):
+            raise ValueError("cuts and gap belong to a split by time: say which column has the times (time: COLUMN)")
+        if self.time is not None and self.group_by is not None:
+            raise ValueError("time and group_by exclude each other: a group would stand on both sides of a cut")
+        if self.cuts is not None and self.model_fields_set & {"train", "validation", "test"}:
+            raise ValueError("cuts stand in place of the shares train, validation and test: say one of both")
         return self
 
 

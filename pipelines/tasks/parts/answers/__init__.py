@@ -1,0 +1,1 @@
+"""What tasks share by what comes out: truth, metrics, answers for people, plots, the trivial baseline."""

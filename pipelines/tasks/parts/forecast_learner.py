@@ -1,0 +1,125 @@
+"""How forecasters learn, and what a learnt one answers with. Imports torch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.atomic_files import read_json, write_json
+from core.errors import BadData
+from core.tables.learner import History, Row, TorchLearner
+from core.tables.task import Interface, Predictions
+from pipelines.tasks.parts.answers import forecasts
+from pipelines.tasks.parts.encoder import device_here
+from pipelines.tasks.parts.forecaster import Forecast, Forecaster
+from pipelines.tasks.parts.inputs.contexts import contexts
+from pipelines.tasks.parts.inputs.series import Series, windows
+from pipelines.tasks.parts.inputs.windows import START, Windows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CALIBRATED = 20_000  # validation windows that intervals are made of, spread over all
+_AT_ONCE = 256  # windows
+_INTERVALS = "intervals.json"
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass
+class Taught:
+    """What save() needs of a learner. windows: those it was given, training rows first."""
+
+    module: Forecaster
+    config: Mapping[str, Any]
+    windows: Windows
+
+
+@dataclass
+class ForecastLearner(TorchLearner):
+    """Trained by the loop on windows that `features` finds and `collate` reads."""
+
+    config: Mapping[str, Any] | None = None
+    windows: Windows | None = None
+
+
+class NaiveLearner(Taught):
+    """Fits nothing: it keeps the windows, which its intervals are made of."""
+
+    def fit(self, train: pa.Table, validation: pa.Table) -> History:
+        """Find the windows. validation: without rows there are none, and save() says so."""
+        for table in (train, validation):
+            self.windows.add(table)
+        return []
+
+
+def torch_learner(module: Forecaster, config: Mapping[str, Any], known: Series) -> ForecastLearner:
+    """What the loop trains; it reports the mean absolute error beside the loss."""
+    found = windows(known)
+
+    def collate(rows: list[Row]) -> dict[str, Tensor]:
+        past, future = found.take(np.array([row[START] for row in rows]))
+        return {"past": torch.from_numpy(past), "future": torch.from_numpy(future[:, :, : len(known.values)].copy())}
+
+    def watch(said: Forecast, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"mae": (said.forecast - batch["future"]).abs().mean(dim=(1, 2)).sum()}
+
+    return ForecastLearner(module, collate, features=found.add, watch=watch, config=config, windows=found)
+
+
+def forecast(module: nn.Module, past: Array) -> Array:
+    """(windows, horizon, channels) of what was, (windows, context, columns)."""
+    device = device_here()
+    module.to(device)
+    said = []
+    with torch.inference_mode():
+        for start in range(0, len(past), _AT_ONCE):
+            part = torch.from_numpy(past[start : start + _AT_ONCE]).to(device)
+            said.append(module(past=part).forecast.cpu().numpy())
+    return np.concatenate(said)
+
+
+def half_widths_of(module: nn.Module, found: Windows, known: Series) -> Array:
+    """(horizon, channels): how far intervals reach, by the second split's windows. Raises BadData when they are few."""
+    places = found.found[1] if len(found.found) > 1 else np.zeros(0, np.int64)
+    if not len(places):
+        raise BadData(
+            "prediction intervals are made of validation windows, and there is none: the validation split must hold "
+            f"a run of {known.horizon:,} steps right behind {known.context:,}, which may be training rows. "
+            "Raise data.split.validation."
+        )
+    some = places[np.unique(np.linspace(0, len(places) - 1, CALIBRATED).round().astype(np.int64))]
+    said, came = [], []
+    for start in range(0, len(some), _AT_ONCE):
+        past, future = found.take(some[start : start + _AT_ONCE])
+        said.append(forecast(module, past))
+        came.append(future[:, :, : len(known.values)])
+    return forecasts.half_widths(np.concatenate(said), np.concatenate(came), known.coverage)
+
+
+def write_intervals(widths: Array, folder: Path) -> None:
+    write_json(folder / _INTERVALS, widths.round(6).tolist())
+
+
+class ForecastPredictor:
+    """A forecaster with its intervals."""
+
+    def __init__(self, module: Forecaster, known: Series, folder: Path) -> None:
+        self.module, self.known = module, known
+        self.widths = np.array(read_json(folder / _INTERVALS), np.float32)
+
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        return forecasts.predictions(forecast(self.module, contexts(rows, self.known)), self.widths)
+
+    def answers(self, predictions: Predictions) -> pd.DataFrame:
+        return forecasts.answers(predictions, self.known)
+
+    def interface(self) -> Interface:
+        past = torch.zeros(2, self.known.context, len(self.known.columns))
+        return Interface({"past": past}, {"past": ("windows", None, None)}, ("forecast",))

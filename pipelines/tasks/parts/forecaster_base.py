@@ -1,0 +1,137 @@
+"""From a recipe's `model.base` to a forecaster, and a saved one back: config.json and model.safetensors.
+
+Imports torch and transformers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PatchTSTConfig, set_seed
+
+from core.atomic_files import read_json, write_json
+from core.errors import BadRequest, near
+from core.schema.model import Architecture
+from core.schema.section import Section
+from core.tables.task import Base
+from pipelines.tasks.parts.architecture import as_request, new_config, portable, saved_weights, set_dropout
+from pipelines.tasks.parts.forecaster import Forecaster, Linear, Lstm, PatchTst, SeasonalNaive, Shape
+
+NAIVE = "seasonal_naive"
+_CONFIG, _KIND = "config.json", "model_type"
+# Nie et al. 2023 take patches of 16 steps, one every 8; transformers' own default is a patch a step.
+_PATCHES = {
+    "patch_length": 16, "patch_stride": 8, "d_model": 32, "num_attention_heads": 4, "num_hidden_layers": 2,
+    "ffn_dim": 64, "attention_dropout": 0.1, "ff_dropout": 0.1, "path_dropout": 0.0,
+}  # fmt: skip
+
+
+class _None(Section):
+    """No settings."""
+
+
+class _Lstm(Section):
+    hidden_size: Annotated[int, Field(ge=1, le=8192)] = 64
+    num_layers: Annotated[int, Field(ge=1, le=16)] = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+_OWN: Mapping[str, tuple[type[Section], Any]] = {
+    "lstm": (_Lstm, Lstm),
+    "linear": (_None, Linear),
+    NAIVE: (_None, SeasonalNaive),
+}
+_NAMES = (*_OWN, "patchtst")
+
+
+def config_of(base: Base, shape: Shape) -> dict[str, Any]:
+    """What config.json will say. Raises BadRequest for an architecture or settings that cannot forecast."""
+    if base.architecture is not None:
+        config = _new(base.architecture, shape)
+    else:
+        assert base.folder is not None
+        config = read_json(base.folder / _CONFIG)
+        if config.get(_KIND) not in _NAMES:
+            raise BadRequest(f"model.base: {config.get(_KIND)!r} does not forecast. Allowed: {', '.join(_NAMES)}.")
+    return config
+
+
+def with_dropout(config: dict[str, Any], share: float | None) -> dict[str, Any]:
+    """The same with another dropout. Raises BadRequest where there is none to be set."""
+    if share is None:
+        return config
+    if config[_KIND] == "patchtst":
+        changed = PatchTSTConfig.from_dict(config)
+        set_dropout(changed, share)
+        return portable(changed)
+    if "dropout" not in config:
+        raise BadRequest(f"model.dropout: {config[_KIND]} has none. Take it out.")
+    return {**config, "dropout": share}
+
+
+def build(config: Mapping[str, Any], base: Base, shape: Shape, *, seed: int) -> Forecaster:
+    """The module to train: with fresh weights, or with those of the base's folder."""
+    set_seed(seed)
+    module = _module(config, shape)
+    if base.folder is not None and base.architecture is None:
+        what = f"model.base {base.reference!r}: its weights forecast other steps or columns than `preprocess:` says"
+        with as_request(what):
+            _inner(module).load_state_dict(saved_weights(base.folder))
+    return module
+
+
+def save(module: Forecaster, config: Mapping[str, Any], folder: Path) -> None:
+    """Write config.json and model.safetensors, of PatchTST as transformers would."""
+    weights: dict[str, Tensor] = _inner(module).state_dict()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    write_json(folder / _CONFIG, dict(config))
+
+
+def load(folder: Path, shape: Shape) -> Forecaster:
+    """What save() wrote, ready to predict. Raises BadRequest."""
+    with as_request(f"{folder}: its weights are of another model"):
+        module = _module(read_json(folder / _CONFIG), shape)
+        _inner(module).load_state_dict(saved_weights(folder))
+    return module.eval()
+
+
+def _new(architecture: Architecture, shape: Shape) -> dict[str, Any]:
+    name = architecture.architecture
+    if name == "patchtst":
+        sizes = {
+            "context_length": shape.context, "prediction_length": shape.horizon,
+            "num_input_channels": shape.channels + shape.covariates, "channel_attention": shape.covariates > 0,
+        }  # fmt: skip
+        return portable(new_config(architecture, {**_PATCHES, **sizes, "loss": "mse"}))
+    if name not in _OWN:
+        raise BadRequest(
+            f"model.base.architecture: {name!r} does not forecast. {near(name, _NAMES)}Allowed: {', '.join(_NAMES)}."
+        )
+    try:
+        settings = _OWN[name][0].model_validate(architecture.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("model.base.settings", *first["loc"])))
+        raise BadRequest(f"{where}: {first['msg']} (of {name}).") from None
+    return {_KIND: name, **settings.model_dump()}
+
+
+def _module(config: Mapping[str, Any], shape: Shape) -> Forecaster:
+    kind = config[_KIND]
+    if kind == "patchtst":
+        with as_request("model.base.settings: no patchtst can be built from them"):
+            return Forecaster(PatchTst(PatchTSTConfig.from_dict(dict(config)), shape))
+    settings = {name: value for name, value in config.items() if name != _KIND}
+    return Forecaster(_OWN[kind][1](shape, **settings))
+
+
+def _inner(module: Forecaster) -> nn.Module:
+    """The part whose weights are saved: transformers' own module, so that it can be read as such."""
+    network = module.network
+    return network.model if isinstance(network, PatchTst) else network

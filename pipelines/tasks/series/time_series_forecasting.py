@@ -1,0 +1,126 @@
+"""time_series_forecasting: the last steps of one or several series -> the next ones, with prediction intervals.
+
+PatchTST of transformers, an LSTM, a linear map, or each step as one season before. A row is a step: {"time":
+"2016-07-01T00:00:00", "series": "north", "value": 30.5}; other columns of numbers may be named by `preprocess:`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.schema.columns import Column, Contract
+from core.schema.model import Method, Model
+from core.schema.section import Section
+from core.tables.prepared import read_rows
+from core.tables.task import Place, Predictions, Task
+from pipelines.tasks.parts.answers import forecasts
+from pipelines.tasks.parts.inputs import series
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    from core.tables.learner import Learner, TorchLearner
+    from pipelines.tasks.parts.forecast_learner import ForecastPredictor
+    from pipelines.tasks.parts.forecaster import Shape
+
+
+class TimeSeriesForecasting:
+    contract = Contract(
+        columns={
+            series.WHEN: Column("time"),
+            series.NAME: Column("category", required=False),
+            series.VALUE: Column("number", required=False),
+        },
+        inputs=(series.VALUE,),
+        key=(series.NAME, series.WHEN),
+    )
+    methods: Sequence[Method] = ("pretrain", "full")
+    metrics = forecasts.METRICS
+    primary = "mse"
+    Preprocess: type[Section] = series.Options
+    modules: Sequence[str] = ()
+
+    def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
+        return {"training": {"epochs": 3.0, "batch_size": 32, "learning_rate": 1e-3 if method == "pretrain" else 2e-4}}
+
+    def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
+        from pipelines.tasks.parts.forecaster_base import config_of
+
+        assert isinstance(options, series.Options)
+        series.prepare(batches, options, at.folder)
+        config_of(at.base, _shape(at.folder))
+
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
+        return series.encode(rows, series.read(at.folder))
+
+    def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
+        from pipelines.tasks.parts import forecast_learner, forecaster_base
+
+        known, shape = series.read(at.folder), _shape(at.folder)
+        config = forecaster_base.with_dropout(forecaster_base.config_of(at.base, shape), model.dropout)
+        module = forecaster_base.build(config, at.base, shape, seed=at.seed)
+        if not list(module.parameters()):
+            return forecast_learner.NaiveLearner(module, config, series.windows(known))
+        return forecast_learner.torch_learner(module, config, known)
+
+    def save(self, learnt: Any, at: Place, *, into: Path, base: Path | None = None) -> None:
+        from pipelines.tasks.parts import forecast_learner, forecaster_base
+
+        shutil.copytree(at.folder, into, dirs_exist_ok=True)
+        widths = forecast_learner.half_widths_of(learnt.module.eval(), learnt.windows, series.read(at.folder))
+        forecast_learner.write_intervals(widths, into)
+        forecaster_base.save(learnt.module, learnt.config, into)
+
+    def load(self, folder: Path) -> ForecastPredictor:
+        from pipelines.tasks.parts import forecaster_base
+        from pipelines.tasks.parts.forecast_learner import ForecastPredictor
+
+        return ForecastPredictor(forecaster_base.load(folder, _shape(folder)), series.read(folder), folder)
+
+    def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        """Windows whose future lies in the test split; what was before may lie in the validation split."""
+        from pipelines.tasks.parts.inputs.contexts import units
+
+        return units(rows, read_rows(folder.parent, "validation"), series.read(folder))
+
+    def truth(self, units: pd.DataFrame, at: Place) -> Predictions:
+        import numpy as np
+
+        from pipelines.tasks.parts.inputs.contexts import FUTURE
+
+        known = series.read(at.folder)
+        future = np.array(units[FUTURE].tolist()).reshape(len(units), known.horizon, len(known.values))
+        return {"future": forecasts.flat(future, known), "coverage": np.full(len(units), known.coverage)}
+
+    def measure(self, predictions: Predictions) -> Predictions:
+        return forecasts.measure(predictions)
+
+    def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
+        return forecasts.score(measured, weights)
+
+    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
+        from pipelines.tasks.parts import forecast_baselines
+
+        validation = read_rows(at.folder.parent, "validation")
+        return forecast_baselines.baselines(train, validation, units, series.read(at.folder), _shape(at.folder))
+
+    def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
+        return dict.fromkeys(("forecast", "lower", "upper", "future"), forecasts.axis(series.read(folder)))
+
+    def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
+        forecasts.plots(predictions, folder=folder, known=series.read(prepared))
+
+
+def _shape(folder: Path) -> Shape:
+    from pipelines.tasks.parts.forecaster import Shape
+
+    known = series.read(folder)
+    return Shape(known.context, known.horizon, len(known.values), len(known.covariates), known.season)
+
+
+TASK: Task = TimeSeriesForecasting()

@@ -58,6 +58,8 @@ def config_of(base: Base, shape: Shape) -> dict[str, Any]:
         config = read_json(base.folder / _CONFIG)
         if config.get(_KIND) not in _NAMES:
             raise BadRequest(f"model.base: {config.get(_KIND)!r} does not forecast. Allowed: {', '.join(_NAMES)}.")
+    if config[_KIND] == "patchtst":
+        _check_patches(PatchTSTConfig.from_dict(config), shape)
     return config
 
 
@@ -120,6 +122,22 @@ def _new(architecture: Architecture, shape: Shape) -> dict[str, Any]:
         where = ".".join(map(str, ("model.base.settings", *first["loc"])))
         raise BadRequest(f"{where}: {first['msg']} (of {name}).") from None
     return {_KIND: name, **settings.model_dump()}
+
+
+def _check_patches(config: PatchTSTConfig, shape: Shape) -> None:
+    """Raise BadRequest where a PatchTST is of other steps or columns, or says distributions."""
+    wanted = {
+        "context_length": ("preprocess.context", shape.context),
+        "prediction_length": ("preprocess.horizon", shape.horizon),
+        "num_input_channels": ("the number of columns", shape.channels + shape.covariates),
+    }
+    for name, (where, size) in wanted.items():
+        if (given := getattr(config, name)) != size:
+            raise BadRequest(
+                f"model.base: {name} is {given}, and {where} says {size}. Take it out, or make them equal."
+            )
+    if config.loss != "mse":
+        raise BadRequest(f"model.base: loss is {config.loss!r}. Allowed: 'mse'; intervals come from validation rows.")
 
 
 def _module(config: Mapping[str, Any], shape: Shape) -> Forecaster:

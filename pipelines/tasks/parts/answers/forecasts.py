@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipelines.tasks.parts.inputs.series import Series
 
 METRICS: Mapping[str, bool] = {"mse": False, "mae": False, "coverage_error": False, "interval_score": False}
+_DIGITS = 9  # that a rank is computed with: 0.9 / (1 - 0.9) is 9.000000000000002
 _DRAWN = 8  # windows of the plot of forecasts
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,12 +36,12 @@ def half_widths(said: Array, came: Array, coverage: float) -> Array:
     Source: Lei et al. 2018, "Distribution-Free Predictive Inference for Regression", algorithm 2; Vovk et al. 2005.
     Raises BadData for too few windows.
     """
-    rank = math.ceil((len(said) + 1) * coverage)
+    rank = math.ceil(round((len(said) + 1) * coverage, _DIGITS))
     if rank > len(said):
+        needed = math.ceil(round(coverage / (1 - coverage), _DIGITS))
         raise BadData(
-            f"{len(said):,} validation windows are too few for intervals of {coverage:.0%}: "
-            f"{math.ceil(coverage / (1 - coverage)):,} are needed. Raise data.split.validation, or lower "
-            "preprocess.coverage."
+            f"{len(said):,} validation windows are too few for intervals of {coverage:.0%}: {needed:,} are needed. "
+            "Raise data.split.validation, or lower preprocess.coverage."
         )
     return np.asarray(np.partition(np.abs(said - came), rank - 1, axis=0)[rank - 1])
 

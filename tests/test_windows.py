@@ -72,8 +72,7 @@ def test_stride_counts_from_the_first_window_of_a_run(rows: Rows, lengths: tuple
     context, horizon = lengths
     series, times = (np.array([row[at] for row in rows], np.int64) for at in (0, 1))
     steps = in_order(series, times, np.zeros((len(rows), 1), np.float32))
-    shape = {"context": context, "horizon": horizon, "longest": 1.5}
-    every, some = starts(steps, **shape), starts(steps, **shape, stride=stride)
+    every, some = (starts(steps, context=context, horizon=horizon, longest=1.5, stride=each) for each in (1, stride))
     expected, run = [], runs(steps, longest=1.5)
     for number in np.unique(run):
         expected += every[run[every] == number][::stride].tolist()

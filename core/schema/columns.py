@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-ColumnKind = Literal["text", "category", "number", "media", "labels"]
+ColumnKind = Literal["text", "category", "number", "time", "media", "labels"]
 LABEL, LABEL_LENGTH = r"^[\w.:@/+-]+$", 100  # of who may read a document (core/tables/access.py)
 
 # Every table of examples, whatever its modality, starts with these.
@@ -24,7 +24,8 @@ MEASURED = {"bytes": "int64", "width": "int64", "height": "int64", "mode": "stri
 class Column:
     """A column of the table of examples.
 
-    text: a string that is the content. category: one of a few strings. number: a finite float.
+    text: a string that is the content. category: one of a few strings. number: a finite float. time: a date of ISO 8601
+    or a number, as core/schema/times.py spells it.
     media: a path below raw/, whose bytes are the content. labels: who may read, as text with commas.
     """
 
@@ -37,7 +38,8 @@ class Contract:
     """Which columns there are, and what they are for.
 
     inputs: what a caller sends. targets: what is true about them, and what a model says. key: rows that are equal here
-    are the same example; none: the inputs. media: what the files of the column of kind media hold.
+    are the same example; none: the inputs. media: what the files of the column of kind media hold. named: options of
+    `preprocess:` that are lists of more columns -> what those columns are.
     """
 
     columns: Mapping[str, Column]
@@ -45,6 +47,12 @@ class Contract:
     targets: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     media: Literal["image", "audio"] | None = None
+    named: Mapping[str, Column] = field(default_factory=dict)
+
+    def with_named(self, options: Mapping[str, Any]) -> Contract:
+        """With the columns that a recipe's options name, each as `named` says."""
+        more = {name: column for option, column in self.named.items() for name in options[option]}
+        return replace(self, columns={**self.columns, **more}, named={})
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -48,6 +48,10 @@ class Data(Section):
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
 
 
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
 class Cuts(Section):
     """Where splits begin in time, each as the rows say it: "2017-06-26", "2017-06-26T12:00:00" or a number."""
 
@@ -106,14 +110,11 @@ class Split(Section):
             raise ValueError("cuts and gap belong to a split by time: say which column has the times (time: COLUMN)")
         if self.time is not None and self.group_by is not None:
             raise ValueError("time and group_by exclude each other: a group would stand on both sides of a cut")
-        if self.cuts is not None and self.model_fields_set & {"train", "validation", "test"}:
+        shares = {name: field.default for name, field in type(self).model_fields.items() if name in SPLITS}
+        if self.cuts is not None and any(getattr(self, name) != share for name, share in shares.items()):
             raise ValueError("cuts stand in place of the shares train, validation and test: say one of both")
         return self
 
 
 class RecipeData(Data):
     split: Split = Split()
-
-
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

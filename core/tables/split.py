@@ -1,6 +1,6 @@
 """Which side of the split an example stands on: thresholds on a hash of its content, and of nothing else.
 
-So a new row never moves an old one, and equal content is never on two sides.
+So a new row never moves an old one, and equal content is never on two sides. By time: core/tables/time_split.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pandas as pd
 
 from core.errors import BadRequest, near
 from core.schema.data import SPLITS, Split, SplitName
+
+COLUMNS = ("stratify", "group_by", "time")  # settings of a split that name a column
 
 
 def fraction(key: str, seed: int) -> float:
@@ -50,8 +52,8 @@ def group_name(value: Any) -> str | None:
 
 
 def check_columns(split: Split, columns: Collection[str], settings_file: str) -> None:
-    """Raise BadRequest when stratify or group_by name a column that the data does not have."""
-    for key in ("stratify", "group_by"):
+    """Raise BadRequest when the split names a column that the data does not have."""
+    for key in COLUMNS:
         name = getattr(split, key)
         if name is not None and name not in columns:
             raise BadRequest(

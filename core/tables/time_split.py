@@ -7,18 +7,21 @@ shares move when rows are added at the end; explicit cuts stay where they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.errors import BadData
-from core.schema.data import SPLITS, Split
+from core.schema.columns import FAULT
+from core.schema.data import SPLITS, Split, SplitName
 from core.schema.times import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROWS_AT_ONCE = 100_000
 LEFT_OUT = -1  # the code of a row in a gap, or from the end on
 
 
@@ -35,11 +38,20 @@ class Times:
 
 @dataclass(frozen=True)
 class TimeSides:
-    """codes: of each row, the place of its split in SPLITS, or LEFT_OUT. gap, after_end: rows left out, by reason."""
+    """codes: of each row, the place of its split in SPLITS, or LEFT_OUT. The others: rows left out, by reason."""
 
     codes: np.ndarray[Any, np.dtype[np.int8]]
     gap: int
     after_end: int
+    no_time: int = 0
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        return {"gap": self.gap, "after_end": self.after_end, "no_time": self.no_time}
+
+    def names(self, rows: slice) -> list[SplitName | None]:
+        """The splits of some rows; None of one that is left out."""
+        return [None if code == LEFT_OUT else SPLITS[code] for code in self.codes[rows].tolist()]
 
 
 def times_of(values: pd.Series[Any], *, column: str) -> Times:
@@ -73,6 +85,30 @@ def joined(parts: Sequence[Times], *, column: str) -> Times:
     if len({part.dates for part in parts}) > 1:
         raise _mixed(column)
     return Times(np.concatenate([part.numbers for part in parts]), parts[0].dates)
+
+
+def sides_of_table(examples: Path, split: Split, *, settings_file: str) -> TimeSides | None:
+    """The split of every row of a table; None where it is not by time. Rows without a time are left out.
+
+    Raises BadData as times_of() and time_sides() do.
+    """
+    import pyarrow.parquet as pq
+
+    if split.time is None:
+        return None
+    parts, read = [], []
+    for batch in pq.ParquetFile(examples).iter_batches(_ROWS_AT_ONCE, columns=list(dict.fromkeys([split.time, FAULT]))):
+        rows = batch.to_pandas()
+        read.append((rows[FAULT].isna() & rows[split.time].notna()).to_numpy(bool))
+        if read[-1].any():
+            parts.append(times_of(rows.loc[read[-1], split.time], column=split.time))
+    if not parts:
+        raise BadData(f"{settings_file}: data.split.time: no row has a time in the column {split.time!r}.")
+    found = time_sides(joined(parts, column=split.time), split, settings_file=settings_file)
+    readable = np.concatenate(read)
+    codes = np.full(len(readable), LEFT_OUT, np.int8)
+    codes[readable] = found.codes
+    return replace(found, codes=codes, no_time=int((~readable).sum()))
 
 
 def time_sides(times: Times, split: Split, *, settings_file: str) -> TimeSides:

@@ -17,6 +17,7 @@ from core.schema.data import Data, SqlSource
 from core.schema.expectations import DataContract
 from core.schema.reading import Document, Location, read_document
 from core.schema.search import Answer
+from core.tables.split import COLUMNS
 from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace, expanded
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
@@ -53,7 +54,7 @@ def named(file: Path, kind: Kind) -> Named:
     task = find_task(recipe.task)
     return Named(
         data=recipe.data,
-        contract=task.contract,
+        contract=task.contract.with_named(recipe.preprocess),
         bases=references(recipe),
         weights=isinstance(recipe.model.base, str),
         modules=task.modules,
@@ -126,7 +127,7 @@ def _asked(recipe: Recipe) -> dict[str, str]:
     """Columns that are named outside `columns:` and `where:`."""
     split = recipe.data.split
     found: dict[str | None, str] = dict.fromkeys(recipe.evaluation.slices, "evaluation.slices")
-    found |= {split.stratify: "data.split.stratify", split.group_by: "data.split.group_by"}
+    found |= {getattr(split, key): f"data.split.{key}" for key in COLUMNS}
     return {column: key for column, key in found.items() if column is not None}
 
 

@@ -22,6 +22,7 @@ from core.schema.data import SPLITS, Split, SplitName
 from core.tables.keys import Numbers, codes, row_keys
 from core.tables.prepared import KEY, SIDE
 from core.tables.split import group_name, sides
+from core.tables.time_split import TimeSides
 
 BATCH_ROWS = 10_000
 RANGE_ROWS = 200_000  # in a file, about: the rows that are sorted in memory together
@@ -33,7 +34,7 @@ class Counted:
     """How many rows were read, and what is in the splits of those that stayed.
 
     labels: how many rows have each. values: those of the column to stratify by. groups: those of the column to group
-    by, None without one.
+    by, None without one. left_out: how many rows a split by time leaves out, by reason.
     """
 
     read: int
@@ -41,6 +42,7 @@ class Counted:
     labels: dict[SplitName, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
     values: dict[SplitName, set[str]] = field(default_factory=lambda: {name: set() for name in SPLITS})
     groups: set[str] = field(default_factory=set)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def add(self, rows: pd.DataFrame, contract: Contract, split: Split) -> None:
         """Count the rows of a part."""
@@ -55,10 +57,12 @@ class Counted:
             self.groups.update(rows[split.group_by].map(group_name).dropna())
 
 
-def write_distinct(examples: Path, target: Path, contract: Contract, split: Split, scratch: Path) -> Counted:
+def write_distinct(
+    examples: Path, target: Path, contract: Contract, split: Split, scratch: Path, by_time: TimeSides | None = None
+) -> Counted:
     """Write the rows that stay, with their split and key; of rows with one key that of the lowest row id stays.
 
-    scratch: a folder for what is in between.
+    scratch: a folder for what is in between. by_time: the rows' splits, where their times decide.
     """
     source = pq.ParquetFile(examples)
     own = [field for field in source.schema_arrow.remove_metadata() if field.name not in (SIDE, KEY)]
@@ -66,8 +70,10 @@ def write_distinct(examples: Path, target: Path, contract: Contract, split: Spli
     schema = pa.schema([(ROW_ID, text), (SIDE, text), (KEY, text), *(each for each in own if each.name != ROW_ID)])
     ends = _ends(source)
     files = [scratch / f"{number}.parquet" for number in range(len(ends) + 1)]
-    repeated = _spread(source, schema, contract, split, ends, files)
+    repeated = _spread(source, schema, contract, split, by_time, ends, files)
     counted, seen = Counted(source.metadata.num_rows), set[str]()
+    if by_time is not None:
+        counted.left_out = by_time.left_out
     with pq.ParquetWriter(target, schema) as writer:
         for file in files:
             table = pq.read_table(file).sort_by(ROW_ID)
@@ -91,20 +97,32 @@ def _ends(source: pq.ParquetFile) -> list[str]:
 
 
 def _spread(
-    source: pq.ParquetFile, schema: pa.Schema, contract: Contract, split: Split, ends: Sequence[str], files: list[Path]
+    source: pq.ParquetFile,
+    schema: pa.Schema,
+    contract: Contract,
+    split: Split,
+    by_time: TimeSides | None,
+    ends: Sequence[str],
+    files: list[Path],
 ) -> set[int]:
     """Write every row, with its split and key, into the file of its range. Returns the codes of repeated keys."""
     found: list[Numbers] = []
+    start = 0
     with ExitStack() as stack:
         writers = [stack.enter_context(pq.ParquetWriter(file, schema, compression="lz4")) for file in files]
         for batch in source.iter_batches(BATCH_ROWS):
             rows = batch.to_pandas()
             keys = row_keys(rows, contract)
             found.append(codes(keys))
-            names = sides(rows.assign(**{KEY: pd.Series(keys, dtype="str")}), split)
-            added = {**dict(zip(batch.schema.names, batch.columns, strict=True)), SIDE: pa.array(names, pa.string())}
+            if by_time is None:
+                names = pa.array(sides(rows.assign(**{KEY: pd.Series(keys, dtype="str")}), split), pa.string())
+            else:
+                names = pa.array(by_time.names(slice(start, start := start + len(rows))), pa.string())
+            added = {**dict(zip(batch.schema.names, batch.columns, strict=True)), SIDE: names}
             added[KEY] = pa.array(keys, pa.string())
             table = pa.table([added[name] for name in schema.names], schema)
+            stays = table[SIDE].is_valid()
+            table, rows = table.filter(stays), rows[stays.to_numpy()]
             ranges = np.array([bisect_right(ends, row_id) for row_id in rows[ROW_ID]])
             for at in np.unique(ranges):
                 writers[at].write_table(table.filter(pa.array(ranges == at)))

@@ -23,6 +23,7 @@ from core.schema.data import SPLITS, Split, SplitName
 from core.tables.prepared import ENCODER, ROWS, STATISTICS, Rows, write_features
 from core.tables.split import absent_values, check_columns
 from core.tables.task import Place, Task
+from core.tables.time_split import sides_of_table
 from core.workspace import Job
 from pipelines.place import place_of
 from pipelines.preprocess.distinct_rows import BATCH_ROWS, Counted, write_distinct
@@ -75,7 +76,8 @@ def statistics(counted: Counted, split: Split, *, labels: bool, lengths: Lengths
     stratify = {"column": split.stratify, "missing": absent_values(counted.values, split)}
     return {
         "read": counted.read,
-        "duplicates_dropped": counted.read - sum(counted.rows.values()),
+        "duplicates_dropped": counted.read - sum(counted.rows.values()) - sum(counted.left_out.values()),
+        "left_out": counted.left_out,
         "rows": counted.rows,
         "labels": {name: dict(sorted(counted.labels[name].items())) for name in SPLITS} if labels else None,
         "lengths": {
@@ -100,7 +102,8 @@ def run(job: Job) -> None:
     with replacing(job.folder / "prepared") as folder:
         at = place_of(job, seed=split.seed, folder=folder / ENCODER)
         with TemporaryDirectory(dir=folder, prefix=".ranges", ignore_cleanup_errors=True) as scratch:
-            counted = write_distinct(clean, folder / ROWS, examples, split, Path(scratch))
+            by_time = sides_of_table(clean, split, settings_file=settings_file)
+            counted = write_distinct(clean, folder / ROWS, examples, split, Path(scratch), by_time)
         check_shares(counted, split, settings_file)
         at.folder.mkdir()
         task.prepare(Rows(folder, "train", BATCH_ROWS), options, at)
@@ -129,5 +132,8 @@ def _measure(table: pa.Table, lengths: dict[str, list[np.ndarray[Any, Any]]]) ->
 def _tell(facts: dict[str, Any]) -> None:
     sizes = ", ".join(f"{name} {count:,}" for name, count in facts["rows"].items())
     print(f"{sizes}; {facts['duplicates_dropped']:,} duplicates dropped", file=sys.stderr, flush=True)
+    if left_out := {reason: count for reason, count in facts["left_out"].items() if count}:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
+        print(f"left out by time: {reasons}", file=sys.stderr, flush=True)
     for name, values in (facts["stratify"] or {}).get("missing", {}).items():
         print(f"stratify: {', '.join(values)} not in the {name} split", file=sys.stderr, flush=True)

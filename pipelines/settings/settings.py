@@ -40,7 +40,7 @@ def settings(job: Job) -> dict[str, Any]:
         document = recipe.model_dump(mode="json", exclude={"schedule", "title"})
         document["split"] = document["data"].pop("split")
         data, bases, task = recipe.data, references(recipe), recipe.task
-        examples = find_task(task).contract
+        examples = find_task(task).contract.with_named(recipe.preprocess)
     missing = [base for base in bases if base not in lock.bases]
     if missing:
         raise BadRequest(

@@ -14,6 +14,7 @@ from typing import Any
 from core.errors import BadRequest, near
 from core.schema.columns import ADDED, MEASURED, Column, Contract
 from core.schema.data import Data, Scalar
+from core.schema.times import time_text
 from core.tables import access
 from pipelines.media.pictures import media_of, sha256_of
 from pipelines.sources._files import Record, spelt
@@ -147,6 +148,8 @@ def _typed(value: Any, column: Column | None) -> tuple[Any, str | None]:
         return _clean(value)
     if column.kind == "number":
         return _number(value)
+    if column.kind == "time":
+        return _time(value)
     if column.kind == "category" and isinstance(value, bool | int | float):
         return str(value), None
     if not isinstance(value, str):
@@ -164,6 +167,12 @@ def _number(value: Any) -> tuple[float | None, str | None]:
     if math.isnan(number):
         return None, None
     return (number, None) if math.isfinite(number) else (None, f"not a finite number: {value}")
+
+
+def _time(value: Any) -> tuple[str | None, str | None]:
+    text = None if value == "" else time_text(value)
+    wrong = value != "" and text is None
+    return text, f"not a time (a date of ISO 8601, or a number): {str(value)[:50]!r}" if wrong else None
 
 
 def _clean(value: Any) -> tuple[Any, str | None]:

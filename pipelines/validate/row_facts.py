@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from core.schema.columns import MEASURED, Contract
-from core.schema.data import Split
+from core.schema.data import SPLITS, Split
 from core.tables.keys import Mask, Numbers, codes, loose_keys, row_keys
 from core.tables.split import sides
+from core.tables.time_split import TimeSides
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,16 @@ class Facts:
     measures: dict[str, np.ndarray[Any, Any]]  # what drift compares: lengths and numbers
 
 
-def facts_of(rows: pd.DataFrame, contract: Contract, *, split: Split | None) -> Facts:
-    """The facts of some rows. split: None when nothing is split."""
+def facts_of(rows: pd.DataFrame, contract: Contract, *, split: Split | None, by_time: TimeSides | None = None) -> Facts:
+    """The facts of some rows, whose index is their position. split: None when nothing is split.
+
+    by_time: the splits of all rows of the table, where their times decide.
+    """
     keys = row_keys(rows, contract)
     in_test = np.zeros(len(rows), dtype=bool)
-    if split is not None:
+    if by_time is not None:
+        in_test = by_time.codes[rows.index] == SPLITS.index("test")
+    elif split is not None:
         in_test = (sides(rows.assign(key=pd.Series(keys, rows.index, dtype="str")), split) == "test").to_numpy(bool)
     labels, names = _coded(rows, [contract.label] if contract.label else [])
     return Facts(

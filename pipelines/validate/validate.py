@@ -26,6 +26,7 @@ from core.schema.columns import ADDED, FAULT, Contract
 from core.schema.data import Split
 from core.schema.expectations import DataContract
 from core.tables.split import check_columns
+from core.tables.time_split import sides_of_table
 from core.workspace import Job
 from pipelines.expectations.expectation_plan import plan
 from pipelines.expectations.outcome import Outcome, refuse_exceptions
@@ -151,7 +152,8 @@ def run(job: Job) -> None:
     if split is not None:
         check_columns(split, columns, settings_file)
     outcomes = plan(examples, contract, columns, settings_file)
-    remember = partial(facts_of, contract=examples, split=split)
+    by_time = None if split is None else sides_of_table(raw, split, settings_file=settings_file)
+    remember = partial(facts_of, contract=examples, split=split, by_time=by_time)
     facts = scan(raw, Engine(settings_file), outcomes, remember)
     judged = judge(
         facts, [outcome.check() for outcome in outcomes],

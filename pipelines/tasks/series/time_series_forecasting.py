@@ -38,6 +38,7 @@ class TimeSeriesForecasting:
         },
         inputs=(series.VALUE,),
         key=(series.NAME, series.WHEN),
+        named={"values": Column("number"), "covariates": Column("number")},
     )
     methods: Sequence[Method] = ("pretrain", "full")
     metrics = forecasts.METRICS

@@ -71,6 +71,23 @@ def test_units_are_windows_whose_future_is_the_splits_own(tmp_path: Path) -> Non
     assert units(after[:1], before, known).empty
 
 
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({}, 25),
+        ({"season": 7}, 24),
+        ({"horizon": 12, "season": 12}, 13),
+        ({"horizon": 3, "season": 6}, 5),
+        ({"stride": 1}, 1),
+    ],
+)
+def test_windows_begin_at_every_place_of_the_season(options: dict[str, Any], steps: int) -> None:
+    """By default the fewest steps, at least the horizon, that have no divisor in common with the season."""
+    given = series.Options.model_validate(options).model_dump()
+    known = series.Series.model_validate({**given, "mean": [0.0], "deviation": [1.0], "step": 1.0})
+    assert known.spacing == steps
+
+
 def test_units_of_several_series_and_columns(tmp_path: Path) -> None:
     rows = pd.concat([hours(12, name=name, other=-np.arange(12.0), wind=1.0) for name in ("b", "a")])
     rows["value"] += np.repeat([100.0, 0.0], 12)

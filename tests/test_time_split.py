@@ -103,7 +103,10 @@ def test_a_split_without_rows(split: Split, words: str) -> None:
     [
         ({"gap": 3}, "cuts and gap belong to a split by time"),
         ({"time": "t", "group_by": "g"}, "exclude each other"),
-        ({"time": "t", "train": 0.7, "validation": 0.2, "cuts": {"validation": 1, "test": 2}}, "in place of the shares"),
+        (
+            {"time": "t", "train": 0.7, "validation": 0.2, "cuts": {"validation": 1, "test": 2}},
+            "in place of the shares",
+        ),
         ({"time": "t", "cuts": {"validation": 2, "test": 1}}, "each later than the one before"),
         ({"time": "t", "cuts": {"validation": 1, "test": "2017-01-01"}}, "times of one kind"),
         ({"time": "t", "cuts": {"validation": "yesterday", "test": 1}}, "validation must be a date of ISO 8601"),

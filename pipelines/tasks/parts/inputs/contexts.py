@@ -33,9 +33,7 @@ def units(rows: pd.DataFrame, before: pd.DataFrame, known: Series) -> pd.DataFra
 
     earlier = _steps(before, known).last(known.context) if len(before) else None
     steps = _steps(rows, known, earlier)
-    stride = known.horizon if known.stride is None else known.stride
-    shape = {"context": known.context, "horizon": known.horizon}
-    found = starts(steps, **shape, longest=known.longest, stride=stride)
+    found = starts(steps, context=known.context, horizon=known.horizon, longest=known.longest, stride=known.spacing)
     names = dict(zip(name_codes(rows).tolist(), series_names(rows), strict=True))
     text = times_of(rows[WHEN], column=WHEN).text
     made: list[dict[str, Any]] = []

@@ -6,6 +6,8 @@ A row is one step of one series: {"series": "north", "time": "2016-07-01T00:00:0
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,7 +42,10 @@ class Options(Section):
     covariates: Annotated[list[str], Field(description="columns of numbers whose past is known, not forecast")] = Field(
         default_factory=list
     )
-    stride: Annotated[int | None, Field(ge=1, description="steps between evaluated windows; None: the horizon")] = None
+    stride: Annotated[
+        int | None,
+        Field(ge=1, description="steps from one evaluated window to the next; by default windows do not overlap"),
+    ] = None
     coverage: Annotated[float, Field(gt=0, lt=1, description="share of true values to lie in the intervals")] = 0.9
     longest_step: Annotated[
         float, Field(ge=1, description="times the usual step: a longer one is a gap, and no window reaches across")
@@ -74,6 +79,18 @@ class Series(Options):
     def longest(self) -> float:
         """The most time between two steps of a window."""
         return self.longest_step * self.step
+
+    @property
+    def spacing(self) -> int:
+        """Steps from one evaluated window to the next.
+
+        By default the fewest at which no two windows share a true value, since the bootstrap takes windows as
+        independent, and at which they begin at every place of the season: at the same hour each day, the error of a
+        step would be the error of an hour.
+        """
+        if self.stride is not None:
+            return self.stride
+        return next(steps for steps in itertools.count(self.horizon) if math.gcd(steps, self.season) == 1)
 
 
 def prepare(batches: Iterable[pd.DataFrame], options: Options, folder: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -13,14 +14,15 @@ from core.errors import BadData, BadRequest
 from core.schema.model import Architecture
 from core.tables.statistics import whole
 from core.tables.task import Base
-from pipelines.tasks.parts import forecaster_base
 from pipelines.tasks.parts.answers import forecasts
-from pipelines.tasks.parts.forecaster import Forecaster, LastValue, Linear, SeasonalNaive, Shape
+from pipelines.tasks.parts.forecasting import forecaster_base
+from pipelines.tasks.parts.forecasting.forecaster import Forecaster, LastValue, Linear, SeasonalNaive, Shape
+from pipelines.tasks.parts.forecasting.simple_forecasts import fit_linear
+from pipelines.tasks.parts.inputs.windows import Windows
 
 SHAPE = Shape(context=12, horizon=4, channels=2, covariates=0, season=3)
 TINY = {
     "lstm": {"hidden_size": 8},
-    "linear": {},
     "patchtst": {"patch_length": 4, "patch_stride": 4, "d_model": 8, "num_hidden_layers": 1, "ffn_dim": 16},
 }
 
@@ -113,11 +115,11 @@ def test_one_batch_is_overfitted(name: str, covariates: int) -> None:
     assert loss.item() < 0.05
 
 
-@pytest.mark.parametrize("name", [*TINY, "seasonal_naive"])
+@pytest.mark.parametrize("name", [*TINY, "linear", "seasonal_naive", "last_value"])
 def test_a_saved_forecaster_says_the_same(name: str, tmp_path: Path) -> None:
     module, (past, future) = made(name), waves(8, SHAPE)
     module(past, future)  # moves what only moves in training: a batch norm's means
-    forecaster_base.save(module, forecaster_base.config_of(of(name, **TINY.get(name, {})), SHAPE), tmp_path)
+    forecaster_base.save(module, tmp_path)
     loaded = forecaster_base.load(tmp_path, SHAPE)
     with torch.inference_mode():
         torch.testing.assert_close(loaded(past).forecast, module.eval()(past).forecast)
@@ -132,7 +134,7 @@ def test_transformers_reads_a_saved_patchtst(tmp_path: Path) -> None:
     from transformers import PatchTSTForPrediction
 
     module, (past, _) = made("patchtst"), waves(8, SHAPE)
-    forecaster_base.save(module, forecaster_base.config_of(of("patchtst", **TINY["patchtst"]), SHAPE), tmp_path)
+    forecaster_base.save(module, tmp_path)
     other = PatchTSTForPrediction.from_pretrained(tmp_path)
     with torch.inference_mode():
         torch.testing.assert_close(other(past_values=past).prediction_outputs, module.eval()(past).forecast)
@@ -148,6 +150,26 @@ def test_covariates_reach_patchtst() -> None:
         assert not torch.allclose(module(past).forecast, module(other).forecast)
 
 
+@pytest.mark.parametrize("covariates", [0, 1])
+def test_the_linear_map_is_that_of_least_squares(covariates: int) -> None:
+    """Against numpy's lstsq over the same windows, channel by channel; ridge is next to nothing."""
+    random, shape = np.random.default_rng(1), Shape(context=4, horizon=2, channels=2, covariates=covariates)
+    values = random.normal(size=(300, 2 + covariates)).cumsum(axis=0).astype(np.float32)
+    found = Windows(context=4, horizon=2, longest=1.5)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    found.add(pa.table({"series": np.zeros(300, np.int64), "time": np.arange(300.0), "values": column}))
+    network = Linear(shape, ridge=1e-9)
+    fit_linear(network, found)
+    past, came = found.take(found.found[0])
+    last = past[:, -1:]
+    for channel in range(2):
+        parts = [past[:, :, at] - last[:, :, at] for at in (channel, *range(2, 2 + covariates))]
+        inputs = np.concatenate([*parts, np.ones((len(past), 1))], axis=1)
+        solved = np.linalg.lstsq(inputs, came[:, :, channel] - last[:, :, channel], rcond=None)[0]
+        said = network(torch.from_numpy(past)).detach().numpy()[:, :, channel] - last[:, :, channel]
+        np.testing.assert_allclose(said, inputs @ solved, atol=1e-3)
+
+
 def test_equal_seeds_begin_equally() -> None:
     first, again, other = (torch.cat([p.flatten() for p in made("lstm", seed=s).parameters()]) for s in (7, 7, 8))
     assert torch.equal(first, again)
@@ -158,7 +180,7 @@ def test_equal_seeds_begin_equally() -> None:
     ("base", "words"),
     [
         (of("lsmt"), r"model.base.architecture: 'lsmt' does not forecast. Did you mean 'lstm'\?"),
-        (of("bert"), "'bert' does not forecast. Allowed: lstm, linear, seasonal_naive, patchtst"),
+        (of("bert"), "'bert' does not forecast. Allowed: lstm, linear, seasonal_naive, last_value, patchtst"),
         (of("lstm", hidden=3), r"model.base.settings.hidden: Extra inputs are not permitted \(of lstm\)"),
         (of("patchtst", patch_len=3), "patchtst has no such setting. Did you mean patch_length"),
         (of("patchtst", context_length=99), "context_length is 99, and preprocess.context says 12"),

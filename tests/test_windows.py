@@ -97,6 +97,14 @@ def test_rows_in_any_order_give_the_same_windows() -> None:
     assert len(found[0]) == 8
 
 
+def test_what_is_no_later_begins_anew() -> None:
+    """A learner that is asked for its training windows again holds them once."""
+    windows = Windows(context=3, horizon=2, longest=1.5)
+    first, again = (windows.add(encoded([(0, time) for time in range(9)])) for _ in range(2))
+    assert first == again
+    assert len(windows.found) == len(windows._values) == 1
+
+
 @pytest.mark.parametrize("rows", [0, 1, 4])
 def test_too_few_rows_for_a_window(rows: int) -> None:
     windows = Windows(context=3, horizon=2, longest=1.5)

@@ -1,6 +1,6 @@
 """time_series_forecasting: the last steps of one or several series -> the next ones, with prediction intervals.
 
-PatchTST of transformers, an LSTM, a linear map, or each step as one season before. A row is a step: {"time":
+PatchTST of transformers or an LSTM; a linear map, the last season, the last value. A row is a step: {"time":
 "2016-07-01T00:00:00", "series": "north", "value": 30.5}; other columns of numbers may be named by `preprocess:`.
 """
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from core.tables.learner import Learner, TorchLearner
-    from pipelines.tasks.parts.forecast_learner import ForecastPredictor
-    from pipelines.tasks.parts.forecaster import Shape
+    from pipelines.tasks.parts.forecasting.forecast_learner import ForecastPredictor
+    from pipelines.tasks.parts.forecasting.forecaster import Shape
 
 
 class TimeSeriesForecasting:
@@ -43,6 +43,7 @@ class TimeSeriesForecasting:
     methods: Sequence[Method] = ("pretrain", "full")
     metrics = forecasts.METRICS
     primary = "mse"
+    simple: Sequence[str] = ("last_value", "seasonal_naive", "linear")
     Preprocess: type[Section] = series.Options
     modules: Sequence[str] = ()
 
@@ -50,7 +51,7 @@ class TimeSeriesForecasting:
         return {"training": {"epochs": 3.0, "batch_size": 32, "learning_rate": 1e-3 if method == "pretrain" else 2e-4}}
 
     def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
-        from pipelines.tasks.parts.forecaster_base import config_of
+        from pipelines.tasks.parts.forecasting.forecaster_base import config_of
 
         assert isinstance(options, series.Options)
         series.prepare(batches, options, at.folder)
@@ -60,26 +61,27 @@ class TimeSeriesForecasting:
         return series.encode(rows, series.read(at.folder))
 
     def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
-        from pipelines.tasks.parts import forecast_learner, forecaster_base
+        from pipelines.tasks.parts.forecasting import forecast_learner, forecaster_base
+        from pipelines.tasks.parts.forecasting.simple_forecasts import SimpleLearner
 
         known, shape = series.read(at.folder), _shape(at.folder)
         config = forecaster_base.with_dropout(forecaster_base.config_of(at.base, shape), model.dropout)
         module = forecaster_base.build(config, at.base, shape, seed=at.seed)
-        if not list(module.parameters()):
-            return forecast_learner.NaiveLearner(module, config, series.windows(known))
-        return forecast_learner.torch_learner(module, config, known)
+        simple = config["model_type"] in self.simple
+        return SimpleLearner(module, known) if simple else forecast_learner.torch_learner(module, known)
 
     def save(self, learnt: Any, at: Place, *, into: Path, base: Path | None = None) -> None:
-        from pipelines.tasks.parts import forecast_learner, forecaster_base
+        from pipelines.tasks.parts.forecasting import forecast_learner, forecaster_base
 
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
-        widths = forecast_learner.half_widths_of(learnt.module.eval(), learnt.windows, series.read(at.folder))
-        forecast_learner.write_intervals(widths, into)
-        forecaster_base.save(learnt.module, learnt.config, into)
+        known = series.read(at.folder)
+        validation = forecast_learner.windows_of(at.folder.parent, known)
+        forecast_learner.write_intervals(forecast_learner.half_widths(learnt.module, validation, known), into)
+        forecaster_base.save(learnt.module, into)
 
     def load(self, folder: Path) -> ForecastPredictor:
-        from pipelines.tasks.parts import forecaster_base
-        from pipelines.tasks.parts.forecast_learner import ForecastPredictor
+        from pipelines.tasks.parts.forecasting import forecaster_base
+        from pipelines.tasks.parts.forecasting.forecast_learner import ForecastPredictor
 
         return ForecastPredictor(forecaster_base.load(folder, _shape(folder)), series.read(folder), folder)
 
@@ -105,10 +107,9 @@ class TimeSeriesForecasting:
         return forecasts.score(measured, weights)
 
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
-        from pipelines.tasks.parts import forecast_baselines
+        from pipelines.tasks.parts.forecasting import simple_forecasts
 
-        validation = read_rows(at.folder.parent, "validation")
-        return forecast_baselines.baselines(train, validation, units, series.read(at.folder), _shape(at.folder))
+        return simple_forecasts.baselines(at.folder.parent, units, series.read(at.folder), _shape(at.folder))
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return dict.fromkeys(("forecast", "lower", "upper", "future"), forecasts.axis(series.read(folder)))
@@ -118,7 +119,7 @@ class TimeSeriesForecasting:
 
 
 def _shape(folder: Path) -> Shape:
-    from pipelines.tasks.parts.forecaster import Shape
+    from pipelines.tasks.parts.forecasting.forecaster import Shape
 
     known = series.read(folder)
     return Shape(known.context, known.horizon, len(known.values), len(known.covariates), known.season)

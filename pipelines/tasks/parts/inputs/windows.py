@@ -86,13 +86,16 @@ class Windows:
         self._before: Steps | None = None
 
     def add(self, encoded: pa.Table) -> pa.Table:
-        """A table of where each window of these rows starts; splits come in the order of time.
+        """A table of where each window of these rows starts.
 
-        Windows of a later split take their context from the one before, where no gap is between them.
+        Splits come in the order of time: windows of a later one take their context from the one before, where no gap
+        is between them. Rows that are no later than those before begin anew.
         """
         import pyarrow as pa
 
         series, times = encoded[SERIES].to_numpy(), encoded[TIME].to_numpy()
+        if self._before is not None and len(times) and times.min() <= self._before.times.max(initial=-np.inf):
+            self.found, self._values, self._offsets, self._before = [], [], [], None
         steps = in_order(series, times, values_of(encoded), self._before)
         offset = sum(map(len, self._values))
         self._values.append(steps.values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +12,18 @@ from torch import Tensor, nn
 
 from core.atomic_files import read_json, write_json
 from core.errors import BadData
-from core.tables.learner import History, Row, TorchLearner
+from core.tables.learner import Row, TorchLearner
+from core.tables.prepared import read_features
 from core.tables.task import Interface, Predictions
 from pipelines.tasks.parts.answers import forecasts
 from pipelines.tasks.parts.encoder import device_here
-from pipelines.tasks.parts.forecaster import Forecast, Forecaster
+from pipelines.tasks.parts.forecasting.forecaster import Forecast, Forecaster
 from pipelines.tasks.parts.inputs.contexts import contexts
 from pipelines.tasks.parts.inputs.series import Series, windows
 from pipelines.tasks.parts.inputs.windows import START, Windows
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 CALIBRATED = 20_000  # validation windows that intervals are made of, spread over all
 _AT_ONCE = 256  # windows
@@ -32,45 +31,18 @@ _INTERVALS = "intervals.json"
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass
-class Taught:
-    """What save() needs of a learner. windows: those it was given, training rows first."""
-
-    module: Forecaster
-    config: Mapping[str, Any]
-    windows: Windows
-
-
-@dataclass
-class ForecastLearner(TorchLearner):
-    """Trained by the loop on windows that `features` finds and `collate` reads."""
-
-    config: Mapping[str, Any] | None = None
-    windows: Windows | None = None
-
-
-class NaiveLearner(Taught):
-    """Fits nothing: it keeps the windows, which its intervals are made of."""
-
-    def fit(self, train: pa.Table, validation: pa.Table) -> History:
-        """Find the windows. validation: without rows there are none, and save() says so."""
-        for table in (train, validation):
-            self.windows.add(table)
-        return []
-
-
-def torch_learner(module: Forecaster, config: Mapping[str, Any], known: Series) -> ForecastLearner:
-    """What the loop trains; it reports the mean absolute error beside the loss."""
+def torch_learner(module: Forecaster, known: Series) -> TorchLearner:
+    """How a forecaster learns from encoded rows; it reports the mean absolute error beside the loss."""
     found = windows(known)
 
     def collate(rows: list[Row]) -> dict[str, Tensor]:
         past, future = found.take(np.array([row[START] for row in rows]))
-        return {"past": torch.from_numpy(past), "future": torch.from_numpy(future[:, :, : len(known.values)].copy())}
+        return {"past": torch.from_numpy(past), "future": torch.from_numpy(future[:, :, : len(known.values)])}
 
     def watch(said: Forecast, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"mae": (said.forecast - batch["future"]).abs().mean(dim=(1, 2)).sum()}
 
-    return ForecastLearner(module, collate, features=found.add, watch=watch, config=config, windows=found)
+    return TorchLearner(module, collate, features=found.add, watch=watch)
 
 
 def forecast(module: nn.Module, past: Array) -> Array:
@@ -85,9 +57,20 @@ def forecast(module: nn.Module, past: Array) -> Array:
     return np.concatenate(said)
 
 
-def half_widths_of(module: nn.Module, found: Windows, known: Series) -> Array:
-    """(horizon, channels): how far intervals reach, by the second split's windows. Raises BadData when they are few."""
-    places = found.found[1] if len(found.found) > 1 else np.zeros(0, np.int64)
+def windows_of(prepared: Path, known: Series) -> Windows:
+    """The windows of the training and the validation rows."""
+    found = windows(known)
+    for split in ("train", "validation"):
+        found.add(read_features(prepared, split))
+    return found
+
+
+def half_widths(module: nn.Module, found: Windows, known: Series) -> Array:
+    """(horizon, channels): how far intervals reach, by the validation windows, which nothing was learnt from.
+
+    found: as windows_of() has them. Raises BadData when the validation windows are too few.
+    """
+    places = found.found[1]
     if not len(places):
         raise BadData(
             "prediction intervals are made of validation windows, and there is none: the validation split must hold "
@@ -98,7 +81,7 @@ def half_widths_of(module: nn.Module, found: Windows, known: Series) -> Array:
     said, came = [], []
     for start in range(0, len(some), _AT_ONCE):
         past, future = found.take(some[start : start + _AT_ONCE])
-        said.append(forecast(module, past))
+        said.append(forecast(module.eval(), past))
         came.append(future[:, :, : len(known.values)])
     return forecasts.half_widths(np.concatenate(said), np.concatenate(came), known.coverage)
 
@@ -108,7 +91,7 @@ def write_intervals(widths: Array, folder: Path) -> None:
 
 
 class ForecastPredictor:
-    """A forecaster with its intervals."""
+    """A forecaster with its intervals. folder: where write_intervals() left them."""
 
     def __init__(self, module: Forecaster, known: Series, folder: Path) -> None:
         self.module, self.known = module, known

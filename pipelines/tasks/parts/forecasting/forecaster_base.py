@@ -20,9 +20,16 @@ from core.schema.model import Architecture
 from core.schema.section import Section
 from core.tables.task import Base
 from pipelines.tasks.parts.architecture import as_request, new_config, portable, saved_weights, set_dropout
-from pipelines.tasks.parts.forecaster import Forecaster, Linear, Lstm, PatchTst, SeasonalNaive, Shape
+from pipelines.tasks.parts.forecasting.forecaster import (
+    Forecaster,
+    LastValue,
+    Linear,
+    Lstm,
+    PatchTst,
+    SeasonalNaive,
+    Shape,
+)
 
-NAIVE = "seasonal_naive"
 _CONFIG, _KIND = "config.json", "model_type"
 # Nie et al. 2023 take patches of 16 steps, one every 8; transformers' own default is a patch a step.
 _PATCHES = {
@@ -35,6 +42,12 @@ class _None(Section):
     """No settings."""
 
 
+class _Linear(Section):
+    ridge: Annotated[float, Field(gt=0, description="penalty of squared weights beside the summed squared errors")] = (
+        1.0
+    )
+
+
 class _Lstm(Section):
     hidden_size: Annotated[int, Field(ge=1, le=8192)] = 64
     num_layers: Annotated[int, Field(ge=1, le=16)] = 1
@@ -43,8 +56,9 @@ class _Lstm(Section):
 
 _OWN: Mapping[str, tuple[type[Section], Any]] = {
     "lstm": (_Lstm, Lstm),
-    "linear": (_None, Linear),
-    NAIVE: (_None, SeasonalNaive),
+    "linear": (_Linear, Linear),
+    "seasonal_naive": (_None, SeasonalNaive),
+    "last_value": (_None, LastValue),
 }
 _NAMES = (*_OWN, "patchtst")
 
@@ -87,12 +101,12 @@ def build(config: Mapping[str, Any], base: Base, shape: Shape, *, seed: int) -> 
     return module
 
 
-def save(module: Forecaster, config: Mapping[str, Any], folder: Path) -> None:
+def save(module: Forecaster, folder: Path) -> None:
     """Write config.json and model.safetensors, of PatchTST as transformers would."""
     weights: dict[str, Tensor] = _inner(module).state_dict()
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    write_json(folder / _CONFIG, dict(config))
+    write_json(folder / _CONFIG, dict(module.config))
 
 
 def load(folder: Path, shape: Shape) -> Forecaster:
@@ -144,9 +158,9 @@ def _module(config: Mapping[str, Any], shape: Shape) -> Forecaster:
     kind = config[_KIND]
     if kind == "patchtst":
         with as_request("model.base.settings: no patchtst can be built from them"):
-            return Forecaster(PatchTst(PatchTSTConfig.from_dict(dict(config)), shape))
+            return Forecaster(PatchTst(PatchTSTConfig.from_dict(dict(config)), shape), config)
     settings = {name: value for name, value in config.items() if name != _KIND}
-    return Forecaster(_OWN[kind][1](shape, **settings))
+    return Forecaster(_OWN[kind][1](shape, **settings), config)
 
 
 def _inner(module: Forecaster) -> nn.Module:

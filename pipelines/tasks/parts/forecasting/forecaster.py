@@ -6,6 +6,7 @@ level of a series moves from one year to the next (Kim et al. 2022, "Reversible 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +38,12 @@ class Forecast:
 class Forecaster(nn.Module):
     """A network with the loss that it learns by.
 
-    past: (windows, context, columns). future: (windows, horizon, channels).
+    past: (windows, context, columns). future: (windows, horizon, channels). config: what config.json says of it.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.config = network, dict(config or {})
 
     def forward(self, past: Tensor, future: Tensor | None = None) -> Forecast:
         forecast = self.network(past)
@@ -80,9 +81,9 @@ class Linear(nn.Module):
     Source: NLinear of Zeng et al. 2022, "Are Transformers Effective for Time Series Forecasting?", section 4.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, *, ridge: float = 1.0) -> None:
         super().__init__()
-        self.channels = shape.channels
+        self.channels, self.ridge = shape.channels, ridge  # what simple_forecasts.py fits by
         maps = (1 + shape.covariates, shape.channels)
         self.weight = nn.Parameter(torch.full((*maps, shape.context, shape.horizon), 1 / shape.context))
         self.bias = nn.Parameter(torch.zeros(shape.channels, shape.horizon))

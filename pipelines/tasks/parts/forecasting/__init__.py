@@ -1,0 +1,1 @@
+"""Forecasters of time series: networks, how they are built, fitted, kept and asked."""

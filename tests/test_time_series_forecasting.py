@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from core.errors import BadData
 from core.schema.model import Architecture, Model
 from core.tables.learner import TorchLearner
 from core.tables.predictions import read_predictions
@@ -150,6 +153,19 @@ def test_a_trained_model_can_go_on(prepared: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(again.module.state_dict()[name], value)
 
 
+def test_too_few_validation_windows_are_told_before_training(prepared: Path, tmp_path: Path) -> None:
+    """Eight steps of validation and a horizon of 4: 2 x 5 windows; intervals of 95 % need 19."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    known = json.loads((tmp_path / ENCODER / "series.json").read_text())
+    (tmp_path / ENCODER / "series.json").write_text(json.dumps({**known, "coverage": 0.95}))
+    rows = pa.ipc.open_file(tmp_path / "validation.arrow").read_all()
+    first = rows.filter(pc.less_equal(rows["time"], pc.add(pc.min(rows["time"]), 7 * 3600.0)))
+    write_features(tmp_path, "validation", first.schema, [first])
+    at = place(tmp_path, base_of("lstm"))
+    with pytest.raises(BadData, match="intervals of 95% are made of at least 19 validation windows, and there are 10"):
+        TASK.learner(Model(base=at.base.reference, method="pretrain"), at)
+
+
 def test_plots_are_drawn(prepared: Path, tmp_path: Path) -> None:
     predictor, asked = TASK.load(made(prepared, tmp_path / "model", "linear")), units(prepared)
     truth = TASK.truth(asked, place(prepared, base_of("linear")))
@@ -171,7 +187,7 @@ def went(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "recipes/tiny.yaml",
         "task: time_series_forecasting\n"
         "data:\n  source: rows.csv\n"
-        '  split: {time: time, gap: 1, cuts: {validation: "2016-07-03T12:00", test: "2016-07-04"}}\n'
+        '  split: {time: time, gap: 1, cuts: {validation: "2016-07-03", test: "2016-07-04"}}\n'
         "preprocess: {context: 12, horizon: 4, season: 6, values: [load, heat], covariates: [wind]}\n"
         "contract: {bad_rows: quarantine, at_most: 0.1}\n"
         "model:\n  base: {architecture: patchtst, settings: {patch_length: 4, patch_stride: 4, d_model: 8}}\n"
@@ -198,7 +214,7 @@ def test_faults_are_set_aside_and_the_same_time_twice_is_a_duplicate(went: Works
     facts = json.loads(went.path("data/models/tiny/prepared/statistics.json").read_text())
     assert facts["duplicates_dropped"] == 1
     assert facts["left_out"] == {"gap": 4, "after_end": 0, "no_time": 0}
-    assert facts["rows"] == {"train": 2 * 59 - 3, "validation": 2 * 11, "test": 2 * 48}
+    assert facts["rows"] == {"train": 2 * 47 - 3, "validation": 2 * 23, "test": 2 * 48}
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ class TimeSeriesForecasting:
         from pipelines.tasks.parts.forecasting.simple_forecasts import SimpleLearner
 
         known, shape = series.read(at.folder), _shape(at.folder)
+        forecast_learner.check_validation(forecast_learner.windows_of(at.folder.parent, known), known)
         config = forecaster_base.with_dropout(forecaster_base.config_of(at.base, shape), model.dropout)
         module = forecaster_base.build(config, at.base, shape, seed=at.seed)
         simple = config["model_type"] in self.simple

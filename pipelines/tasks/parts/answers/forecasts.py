@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.errors import BadData
 from core.tables.task import Predictions
 from pipelines.tasks.parts.plots import new_figure, write_figure
 
@@ -28,21 +27,22 @@ _DRAWN = 8  # windows of the plot of forecasts
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+def windows_needed(coverage: float) -> int:
+    """The fewest windows whose largest error is far enough for intervals of this coverage."""
+    return math.ceil(round(coverage / (1 - coverage), _DIGITS))
+
+
 def half_widths(said: Array, came: Array, coverage: float) -> Array:
     """(horizon, channels): how far intervals reach to both sides, by split conformal prediction.
 
     said, came: (windows, horizon, channels) of rows that nothing was learnt from. The ceil((n + 1) coverage)-th
     smallest of n absolute errors: were windows exchangeable, that share of new ones or more would be nearer.
     Source: Lei et al. 2018, "Distribution-Free Predictive Inference for Regression", algorithm 2; Vovk et al. 2005.
-    Raises BadData for too few windows.
+    Raises ValueError for fewer windows than windows_needed() says.
     """
     rank = math.ceil(round((len(said) + 1) * coverage, _DIGITS))
     if rank > len(said):
-        needed = math.ceil(round(coverage / (1 - coverage), _DIGITS))
-        raise BadData(
-            f"{len(said):,} validation windows are too few for intervals of {coverage:.0%}: {needed:,} are needed. "
-            "Raise data.split.validation, or lower preprocess.coverage."
-        )
+        raise ValueError(f"{len(said)} windows, {windows_needed(coverage)} are needed")
     return np.asarray(np.partition(np.abs(said - came), rank - 1, axis=0)[rank - 1])
 
 

@@ -65,18 +65,24 @@ def windows_of(prepared: Path, known: Series) -> Windows:
     return found
 
 
+def check_validation(found: Windows, known: Series) -> None:
+    """Raise BadData when the validation windows are too few for intervals. found: as windows_of() has them."""
+    windows, needed = len(found.found[1]), forecasts.windows_needed(known.coverage)
+    if windows < needed:
+        raise BadData(
+            f"intervals of {known.coverage:.0%} are made of at least {needed:,} validation windows, and there are "
+            f"{windows:,}: runs of {known.horizon:,} steps of the validation split, right behind {known.context:,} "
+            "that may be training rows where no data.split.gap lies between. Give validation more rows, or lower "
+            "preprocess.coverage."
+        )
+
+
 def half_widths(module: nn.Module, found: Windows, known: Series) -> Array:
     """(horizon, channels): how far intervals reach, by the validation windows, which nothing was learnt from.
 
-    found: as windows_of() has them. Raises BadData when the validation windows are too few.
+    found: as windows_of() has them, enough of them.
     """
     places = found.found[1]
-    if not len(places):
-        raise BadData(
-            "prediction intervals are made of validation windows, and there is none: the validation split must hold "
-            f"a run of {known.horizon:,} steps right behind {known.context:,}, which may be training rows. "
-            "Raise data.split.validation."
-        )
     some = places[np.unique(np.linspace(0, len(places) - 1, CALIBRATED).round().astype(np.int64))]
     said, came = [], []
     for start in range(0, len(some), _AT_ONCE):

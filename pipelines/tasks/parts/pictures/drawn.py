@@ -1,4 +1,4 @@
-"""What draws a picture: the noise that it begins with, what a network that draws gives back, and the picture as a file.
+"""A picture that a network draws: the noise it begins with, its bytes, and the text that it is sent as.
 
 Imports torch at once.
 """
@@ -8,58 +8,56 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.schema.columns import ROW_ID
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 PREFIX = "data:image/png;base64,"
-_SEED_BYTES = 8
+_SEED_BYTES = 8  # as many as torch's generator takes
 
 Shape = tuple[int, int, int]  # channels, height, width
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # (pictures, channels, height, width)
 
 
 class Drawn(NamedTuple):
-    """pictures: (n, channels, side, side), -1 to 1."""
+    """pictures: (n, channels, height, width), -1 to 1."""
 
     pictures: Tensor
 
 
 class Loss(NamedTuple):
-    """What training makes smaller."""
+    """loss: what training makes smaller, a mean over the batch."""
 
     loss: Tensor
 
 
-def seeds(rows: pd.DataFrame) -> list[int]:
-    """One seed a row: of its row_id where it has one, else of its position, so that equal requests get equal answers."""
-    names = rows[ROW_ID] if ROW_ID in rows.columns else range(len(rows))
-    digests = (hashlib.sha256(f"{name}".encode()).digest() for name in names)
-    return [int.from_bytes(digest[:_SEED_BYTES], "big", signed=True) for digest in digests]
-
-
-def noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """(seeds, *shape) float32 from the standard normal distribution; each row hangs on its own seed alone."""
+def noise(names: Iterable[object], shape: Sequence[int]) -> Tensor:
+    """(names, *shape) float32 from the standard normal distribution; equal names give equal noise, alone or not."""
     generator = torch.Generator()
-    return torch.stack([torch.randn(*shape, generator=generator.manual_seed(seed)) for seed in seeds])
+    return torch.stack([torch.randn(*shape, generator=generator.manual_seed(_seed(name))) for name in names])
+
+
+def _seed(name: object) -> int:
+    digest = hashlib.sha256(f"{name}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:_SEED_BYTES], "big", signed=True)
+
+
+def as_pictures(pixels: Pixels) -> Tensor:
+    """Bytes as a network sees them: float32, -1 to 1."""
+    return torch.from_numpy(pixels).float() / 127.5 - 1
 
 
 def as_pixels(pictures: Tensor) -> Pixels:
-    """Pictures of -1 to 1 as bytes."""
+    """What a network drew as bytes."""
     values = (pictures.clamp(-1, 1) + 1) * 127.5
     return np.asarray(values.round().to(torch.uint8).cpu().numpy())
 
 
 def as_uri(pixels: Pixels) -> str:
-    """A picture (channels, height, width) as a PNG in a data URI (RFC 2397)."""
+    """One picture (channels, height, width) as a PNG in a data URI (RFC 2397)."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -68,7 +66,7 @@ def as_uri(pixels: Pixels) -> str:
 
 
 def from_uri(uri: str) -> Pixels:
-    """What as_uri() was given."""
+    """The picture (channels, height, width) that as_uri() was given."""
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(PREFIX))), formats=("PNG",)) as picture:

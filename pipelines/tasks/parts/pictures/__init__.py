@@ -1,1 +1,1 @@
-"""What tasks share whose inputs or answers are pictures: reading, drawing, and how near drawn ones come to real ones."""
+"""What tasks share whose inputs or answers are pictures: reading, drawing, and comparing drawn ones with real ones."""

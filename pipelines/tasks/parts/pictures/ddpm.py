@@ -23,12 +23,20 @@ _CHECKED_AT = 0  # seed of the noise of a validation pass, which is the same in 
 
 
 class Settings(Section):
-    widths: Annotated[list[int], Field(min_length=1, description="channels a level, multiples of 8")] = [64, 96]
+    widths: Annotated[
+        list[Annotated[int, Field(ge=8, multiple_of=8)]],
+        Field(min_length=1, default_factory=lambda: [64, 96], description="channels at each level"),
+    ]
     patch: Annotated[int, Field(ge=1, description="pixels a side that the first level takes as one place")] = 2
     steps: Annotated[int, Field(ge=2, description="of noise in training")] = 1000
     drawing_steps: Annotated[int, Field(ge=1, description="of noise taken out of a drawn picture")] = 25
     unlabelled: Annotated[float, Field(ge=0, lt=1, description="share of the training pictures without a class")] = 0.1
     guidance: Annotated[float, Field(ge=0, description="how far the class is followed; 1 is as learnt")] = 1.5
+
+    def fault(self, shape: Shape) -> str | None:
+        """Why no network of these settings takes pictures of this shape."""
+        smallest = self.patch * 2 ** (len(self.widths) - 1)
+        return f"pictures of {shape[1]} pixels a side cannot be divided by {smallest}" if shape[1] % smallest else None
 
 
 class Diffusion(nn.Module):
@@ -107,7 +115,8 @@ class Sampler(nn.Module):
         nothing = torch.full_like(labels, self.classes)
         both = self.unet(noisy.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([labels, nothing]))
         told, untold = both.chunk(2)
-        return untold + self.guidance * (told - untold)
+        guided: Tensor = untold + self.guidance * (told - untold)
+        return guided
 
 
 def cosine_schedule(steps: int) -> Tensor:

@@ -109,9 +109,10 @@ def _fitted(pixels: Pixels, labels: Tensor, classes: int) -> Extractor:
     steps = _EPOCHS * -(-len(pixels) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
     for _ in range(_EPOCHS):
-        for rows in torch.randperm(len(pixels)).split(_BATCH):
+        for rows in torch.split(torch.randperm(len(pixels)), _BATCH):
             optimizer.zero_grad()
-            functional.cross_entropy(module(as_pictures(pixels[rows.numpy()]))[1], labels[rows]).backward()
+            loss = functional.cross_entropy(module(as_pictures(pixels[rows.numpy()]))[1], labels[rows])
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
     return module.eval()

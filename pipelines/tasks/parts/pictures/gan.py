@@ -1,14 +1,15 @@
 """A generative adversarial network told the class: one network draws, another one tells drawn from real.
 
 Imports torch at once. Sources: Goodfellow et al. 2014 (the game), Miyato & Koyama 2018 (a discriminator told the
-class), Miyato et al. 2018 (spectral normalisation and the hinge loss), Zhao et al. 2020 (the discriminator sees real and
-drawn pictures moved about, so that it cannot learn the real ones by heart).
+class), Miyato et al. 2018 (spectral normalisation and the hinge loss), Zhao et al. 2020 (the discriminator sees real
+and drawn pictures moved about, so that it cannot learn the real ones by heart).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -17,9 +18,11 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from core.schema.section import Section
+from core.tables.learner import Turn
 from pipelines.tasks.parts.pictures.drawn import Drawn, Shape
 
-Batch = Mapping[str, Tensor]
+BETAS = (0.0, 0.9)  # of both optimizers, as Miyato et al. have them
+_CHECKED_AT = 0  # seed of the noise of a validation pass
 SMALLEST = 4  # pixels a side of what the generator begins with
 _GROUPS = 4
 _LEAK = 0.2
@@ -29,6 +32,15 @@ class Settings(Section):
     noise: Annotated[int, Field(ge=1, description="numbers that a picture is drawn from")] = 64
     width: Annotated[int, Field(ge=4, description="channels at full size, a multiple of 4; more at smaller ones")] = 32
     shift: Annotated[int, Field(ge=0, description="pixels that the discriminator's pictures are moved at most")] = 2
+
+    def fault(self, shape: Shape) -> str | None:
+        """Why no network of these settings takes pictures of this shape."""
+        sizes = [SMALLEST * 2**level for level in range(1, 9)]
+        return (
+            None
+            if shape[1] in sizes
+            else f"pictures of {shape[1]} pixels a side; allowed: {', '.join(map(str, sizes))}"
+        )
 
 
 class Gan(nn.Module):
@@ -41,18 +53,19 @@ class Gan(nn.Module):
         self.discriminator = Discriminator(settings, shape, classes)
 
     def drawn(self, labels: Tensor) -> Tensor:
-        """A picture of each class, from noise of torch's generator."""
-        noise = torch.randn(len(labels), *self.sampler.noise_shape, device=labels.device)
+        """A picture of each class, from noise of torch's generator; in a validation pass the same every time."""
+        generator = None if self.training else torch.Generator().manual_seed(_CHECKED_AT)
+        noise = torch.randn(len(labels), *self.sampler.noise_shape, generator=generator).to(labels.device)
         pictures: Tensor = self.sampler(noise, labels).pictures
         return pictures
 
     def scores(self, pictures: Tensor, labels: Tensor) -> Tensor:
         """(n,): how real the discriminator finds pictures of these classes."""
-        scores: Tensor = self.discriminator(moved(pictures, self.shift), labels)
+        scores: Tensor = self.discriminator(moved(pictures, self.shift if self.training else 0), labels)
         return scores
 
 
-def discriminator_loss(module: Gan, batch: Batch) -> Tensor:
+def discriminator_loss(module: Any, batch: Mapping[str, Tensor]) -> Tensor:
     """Hinge loss: real pictures are to score above 1, drawn ones below -1."""
     labels = batch["labels"]
     with torch.no_grad():
@@ -61,10 +74,11 @@ def discriminator_loss(module: Gan, batch: Batch) -> Tensor:
     return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
 
 
-def generator_loss(module: Gan, batch: Batch) -> Tensor:
+def generator_loss(module: Any, batch: Mapping[str, Tensor]) -> Tensor:
     """Drawn pictures are to score high."""
     labels = batch["labels"]
-    return -module.scores(module.drawn(labels), labels).mean()
+    loss: Tensor = -module.scores(module.drawn(labels), labels).mean()
+    return loss
 
 
 class Generator(nn.Module):
@@ -77,7 +91,7 @@ class Generator(nn.Module):
         told = 2 * settings.noise
         self.label = nn.Embedding(classes, settings.noise)
         self.enter = nn.Linear(told, widths[-1] * SMALLEST**2)
-        self.levels = nn.ModuleList(Level(a, b, told) for a, b in zip(widths[::-1], widths[-2::-1], strict=False))
+        self.levels = nn.ModuleList(Level(a, b, told) for a, b in pairwise(reversed(widths)))
         self.leave = nn.Conv2d(widths[0], shape[0], 3, padding=1)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Drawn:
@@ -100,7 +114,8 @@ class Level(nn.Module):
     def forward(self, hidden: Tensor, told: Tensor) -> Tensor:
         larger = functional.interpolate(functional.relu(hidden), scale_factor=2.0, mode="nearest")
         scale, shift = self.told(told)[:, :, None, None].chunk(2, dim=1)
-        return self.norm(self.convolution(larger)) * (1 + scale) + shift
+        after: Tensor = self.norm(self.convolution(larger)) * (1 + scale) + shift
+        return after
 
 
 class Discriminator(nn.Module):
@@ -109,9 +124,9 @@ class Discriminator(nn.Module):
     def __init__(self, settings: Settings, shape: Shape, classes: int) -> None:
         super().__init__()
         widths = level_widths(settings.width, shape)
-        halving = [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)]
-        layers = [nn.Conv2d(shape[0], widths[0], 3, padding=1), *halving, nn.Conv2d(widths[-1], widths[-1], 3, padding=1)]
-        self.layers = nn.ModuleList(spectral_norm(layer) for layer in layers)
+        halving = (nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        first, last = (nn.Conv2d(a, b, 3, padding=1) for a, b in ((shape[0], widths[0]), (widths[-1], widths[-1])))
+        self.layers = nn.ModuleList(spectral_norm(layer) for layer in (first, *halving, last))
         self.general = spectral_norm(nn.Linear(widths[-1], 1))
         self.label = spectral_norm(nn.Embedding(classes, widths[-1]))
 
@@ -136,7 +151,18 @@ def moved(pictures: Tensor, most: int) -> Tensor:
         return pictures
     count, _, height, width = pictures.shape
     padded = functional.pad(pictures, (most,) * 4, mode="replicate")
-    down, right = torch.randint(0, 2 * most + 1, (2, count, 1, 1, 1), device=pictures.device)
-    rows = (torch.arange(height, device=pictures.device).view(1, 1, -1, 1) + down).expand(-1, pictures.shape[1], -1, padded.shape[3])
-    columns = (torch.arange(width, device=pictures.device).view(1, 1, 1, -1) + right).expand(-1, pictures.shape[1], height, -1)
-    return padded.gather(2, rows).gather(3, columns)
+    down, right = torch.randint(0, 2 * most + 1, (2, count, 1, 1), device=pictures.device)
+    rows = torch.arange(height, device=pictures.device).view(-1, 1) + down
+    columns = torch.arange(width, device=pictures.device) + right
+    each = torch.arange(count, device=pictures.device).view(-1, 1, 1)
+    return padded.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2)
+
+
+def _of(part: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:
+    return lambda module: module.get_submodule(part).parameters()
+
+
+TURNS = (
+    Turn(discriminator_loss, _of("discriminator"), betas=BETAS, name="discriminator"),
+    Turn(generator_loss, _of("sampler"), betas=BETAS, name="generator"),
+)

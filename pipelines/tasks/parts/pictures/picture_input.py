@@ -1,9 +1,9 @@
-"""Pictures as a network takes them: their size and channels, how bytes become numbers, and a record of what was chosen."""
+"""Pictures as a network takes them: their size, their channels, and how bytes become numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LARGEST_SIDE = 224  # pixels, unless the recipe says more: what most pretrained models were trained on
-MEASURED_ROWS = 5000  # pictures that the mean and deviation are taken from
 FILE = "picture.json"
 _AT_ONCE = 64  # pictures decoded together
 _MODES = {"grayscale": "L", "rgb": "RGB"}
@@ -44,37 +43,36 @@ class Picture:
 
     size: int
     channels: str
-    mean: Sequence[float]
-    deviation: Sequence[float]
+    mean: Sequence[float] = ()
+    deviation: Sequence[float] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         return (1 if self.channels == "grayscale" else 3, self.size, self.size)
 
-    def write(self, folder: Path, **more: Any) -> None:
-        """more: what a task keeps beside it."""
-        write_json(folder / FILE, {**asdict(self), **more})
+
+def write(picture: Picture, folder: Path, **more: Any) -> None:
+    """more: what a task keeps beside it."""
+    write_json(folder / FILE, {**asdict(picture), **more})
 
 
 def read(folder: Path) -> Picture:
-    """What Picture.write() left."""
+    """What write() left."""
     told = read_json(folder / FILE)
     return Picture(told["size"], told["channels"], told["mean"], told["deviation"])
 
 
-def side(options: Options, batches: Iterable[pd.DataFrame]) -> int:
-    """Pixels a side: the recipe's, else the largest of the rows, at most LARGEST_SIDE."""
-    if options.size is not None:
-        return options.size
-    return min(LARGEST_SIDE, max(int(rows[["width", "height"]].max().max()) for rows in batches))
+def side(options: Options, batches: Iterable[pd.DataFrame], known: int | None = None) -> int:
+    """Pixels a side: the recipe's, else the base's, else the largest of the rows, at most LARGEST_SIDE."""
+    told = options.size or known
+    return told or min(LARGEST_SIDE, max(int(rows[["width", "height"]].max().max()) for rows in batches))
 
 
-def channels(options: Options, batches: Iterable[pd.DataFrame]) -> str:
-    """The recipe's channels, else rgb if any of the rows is a picture with colour."""
-    if options.channels is not None:
-        return options.channels
-    return "grayscale" if all(rows["mode"].isin(_GRAY_MODES).all() for rows in batches) else "rgb"
+def channels(options: Options, batches: Iterable[pd.DataFrame], known: str | None = None) -> str:
+    """The recipe's channels, else the base's, else rgb if any of the rows is a picture with colour."""
+    told = options.channels or known
+    return told or ("grayscale" if all(rows["mode"].isin(_GRAY_MODES).all() for rows in batches) else "rgb")
 
 
 def pixels(paths: Sequence[str], media: Path, picture: Picture) -> np.ndarray[Any, Any]:
@@ -115,8 +113,8 @@ def scaled(found: np.ndarray[Any, Any], picture: Picture) -> Tensor:
     return (torch.from_numpy(found).float() / 255 - mean) / deviation
 
 
-def measured(paths: Sequence[str], media: Path, picture: Picture) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, 0 to 1, a few pictures in memory at a time."""
+def measured(paths: Sequence[str], media: Path, picture: Picture) -> Picture:
+    """The same with the mean and standard deviation of each channel in these pictures, a few in memory at a time."""
     import numpy as np
 
     sums = np.zeros((2, picture.shape[0]))
@@ -125,7 +123,7 @@ def measured(paths: Sequence[str], media: Path, picture: Picture) -> tuple[list[
         sums += [values.sum(axis=(0, 2, 3)), (values**2).sum(axis=(0, 2, 3))]
     mean, square = sums / (len(paths) * picture.size**2)
     deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
-    return mean.round(6).tolist(), deviation.round(6).tolist()
+    return replace(picture, mean=mean.round(6).tolist(), deviation=deviation.round(6).tolist())
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -136,3 +134,15 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if not picture.mode.startswith("I;16"):
         return picture
     return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+
+
+def spread(batches: Iterable[pd.DataFrame], most: int) -> pd.DataFrame:
+    """At most so many of the rows, evenly from the first to the last."""
+    import pandas as pd
+
+    every = -(-sum(len(rows) for rows in batches) // most)
+    parts, before = [], 0
+    for rows in batches:
+        parts.append(rows[-before % every :: every])
+        before += len(rows)
+    return pd.concat(parts, ignore_index=True)

@@ -25,7 +25,7 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, classes: int, widths: Sequence[int], *, patch: int) -> None:
         super().__init__()
-        self.patch, told = patch, 4 * widths[0]
+        self.patch, self.width, told = patch, widths[0], 4 * widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], told), nn.SiLU(), nn.Linear(told, told))
         self.label = nn.Embedding(classes + 1, told)
         self.enter = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
@@ -38,7 +38,7 @@ class UNet(nn.Module):
         )
 
     def forward(self, noisy: Tensor, times: Tensor, labels: Tensor) -> Tensor:
-        told = self.time(sinusoids(times, self.time[0].in_features)) + self.label(labels)
+        told = self.time(sinusoids(times, self.width)) + self.label(labels)
         hidden = self.enter(functional.pixel_unshuffle(noisy, self.patch))
         kept = []
         for level, block in enumerate(self.down):
@@ -67,7 +67,8 @@ class Block(nn.Module):
     def forward(self, hidden: Tensor, told: Tensor) -> Tensor:
         scale, shift = self.told(told)[:, :, None, None].chunk(2, dim=1)
         between = self.norm(self.first(hidden)) * (1 + scale) + shift
-        return self.shortcut(hidden) + self.second(between)
+        after: Tensor = self.shortcut(hidden) + self.second(between)
+        return after
 
 
 class Attention(nn.Module):
@@ -82,7 +83,8 @@ class Attention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         query, key, value = self.asked(self.norm(hidden)).flatten(2).transpose(1, 2).chunk(3, dim=2)
         seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
-        return hidden + self.leave(seen.reshape(hidden.shape))
+        after: Tensor = hidden + self.leave(seen.reshape(hidden.shape))
+        return after
 
 
 def sinusoids(times: Tensor, width: int) -> Tensor:

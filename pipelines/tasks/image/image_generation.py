@@ -113,13 +113,13 @@ class ImageGeneration:
 
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
         """Grey noise, and the normal distribution of each class's pixels."""
-        from pipelines.tasks.parts.pictures import extractor, simple_pictures
+        from pipelines.tasks.parts.pictures import drawn, extractor, simple_pictures
 
-        module, seeds = extractor.read(at.folder), units["seed"].tolist()
+        module, seeds = extractor.read(at.folder), drawn.seeds(units)
         some = picture_input.spread([train], EXTRACTOR_ROWS)
         noise = simple_pictures.noise_pictures(seeds, picture_input.read(at.folder).shape)
-        drawn = simple_pictures.gaussian_pictures(_pixels(some, at), _labels(some, at), _labels(units, at), seeds)
-        return {"noise": extractor.described(noise, module), "gaussian": extractor.described(drawn, module)}
+        normal = simple_pictures.gaussian_pictures(_pixels(some, at), _labels(some, at), _labels(units, at), seeds)
+        return {"noise": extractor.described(noise, module), "gaussian": extractor.described(normal, module)}
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return {"scores": classification.read_labels(folder)}

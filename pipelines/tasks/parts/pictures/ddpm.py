@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.schema.section import Section
+from core.tables.learner import Turn
 from pipelines.tasks.parts.pictures.drawn import Drawn, Loss, Shape
 from pipelines.tasks.parts.pictures.unet import UNet
 
@@ -130,3 +131,6 @@ def drawing_times(steps: int, wanted: int) -> list[int]:
     """The times at which a drawing stops, from the last down, evenly spread; never more than there are."""
     count = min(wanted, steps)
     return [(steps * (count - at)) // count - 1 for at in range(count)]
+
+
+TURNS = (Turn(),)

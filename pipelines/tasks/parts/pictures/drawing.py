@@ -13,7 +13,7 @@ from core.errors import BadRequest, near
 from core.tables.task import Interface, Predictions, Predictor
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import extractor, generators, picture_input
-from pipelines.tasks.parts.pictures.drawn import as_pixels, noise
+from pipelines.tasks.parts.pictures.drawn import as_pixels, noise, seeds
 from pipelines.tasks.parts.pictures.extractor import Extractor
 from pipelines.tasks.parts.pictures.gan import Generator
 
@@ -69,12 +69,6 @@ class ExportablePredictor(PicturePredictor):
         inputs = {"noise": torch.zeros(2, *self.noise_shape), "labels": torch.zeros(2, dtype=torch.int64)}
         axes: Mapping[str, Sequence[str | None]] = {"noise": ("pictures", None), "labels": ("pictures",)}
         return Interface(inputs, axes, ("pictures",))
-
-
-def seeds(rows: pd.DataFrame) -> list[str | int]:
-    """What each row's noise is drawn from: its seed, or its place."""
-    given = rows["seed"].tolist() if "seed" in rows.columns else [None] * len(rows)
-    return [seed if isinstance(seed, str) else place for place, seed in enumerate(given)]
 
 
 def predictor(folder: Path) -> Predictor:

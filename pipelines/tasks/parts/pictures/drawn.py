@@ -9,11 +9,14 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREFIX = "data:image/png;base64,"
 _SEED_BYTES = 8  # as many as torch's generator takes
@@ -32,6 +35,12 @@ class Loss(NamedTuple):
     """loss: what training makes smaller, a mean over the batch."""
 
     loss: Tensor
+
+
+def seeds(rows: pd.DataFrame) -> list[str | int]:
+    """What the picture of each row is drawn from: its seed, or its place where it has none."""
+    given = rows["seed"].tolist() if "seed" in rows.columns else [None] * len(rows)
+    return [seed if isinstance(seed, str) else place for place, seed in enumerate(given)]
 
 
 def noise(names: Iterable[object], shape: Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from core.tables.learner import Turn
 from pipelines.tasks.parts.pictures import ddpm, gan
 from pipelines.tasks.parts.pictures.drawn import Shape
 
-FILE, _WEIGHTS = "generator.json", "generator.safetensors"
+FILE, WEIGHTS = "generator.json", "generator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Kind:
 
 KINDS = {
     "gan": Kind(gan.Settings, gan.Gan, gan.Generator, gan.TURNS),
-    "ddpm": Kind(ddpm.Settings, ddpm.Diffusion, ddpm.Sampler, (Turn(),)),
+    "ddpm": Kind(ddpm.Settings, ddpm.Diffusion, ddpm.Sampler, ddpm.TURNS),
 }
 
 
@@ -67,7 +67,7 @@ def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
 def save(sampler: nn.Module, architecture: Architecture, folder: Path) -> None:
     """Write what draws: its weights, and how it is built."""
     weights = {name: value.detach().cpu().contiguous() for name, value in sampler.state_dict().items()}
-    save_file(weights, folder / _WEIGHTS, {"format": "pt"})
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
     write_json(folder / FILE, architecture.model_dump(include={"architecture", "settings"}))
 
 
@@ -76,7 +76,7 @@ def load(folder: Path, shape: Shape, classes: int) -> nn.Module:
     kind, settings = kind_of(Architecture.model_validate(read_json(folder / FILE)), shape)
     sampler: nn.Module = kind.sampler(settings, shape, classes)
     try:
-        sampler.load_state_dict(load_file(folder / _WEIGHTS))
+        sampler.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise BadRequest(f"{folder}: its weights cannot be used: {' '.join(str(error).split())[:400]}") from error
     return sampler.eval()

@@ -42,6 +42,7 @@ class ImageGeneration:
     metrics = generated.METRICS
     primary = "frechet_distance"
     Preprocess: type[Section] = picture_input.Options
+    simple: Sequence[str] = ()
     modules: Sequence[str] = ()
 
     def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:

@@ -5,7 +5,7 @@ Imports torch at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def noise_pictures(names: Iterable[object], shape: Shape) -> Pixels:
     return _bytes(127.5 + 50 * noise(names, shape).numpy())
 
 
-def gaussian_pictures(pixels: Pixels, labels: Numbers, asked: Numbers, names: list[object]) -> Pixels:
+def gaussian_pictures(pixels: Pixels, labels: Numbers, asked: Numbers, names: Sequence[object]) -> Pixels:
     """A draw from the normal distribution of the pixels of each class that is asked for.
 
     pixels, labels: of the training pictures. The mean plus noise times the centred pictures has their mean and
@@ -33,7 +33,7 @@ def gaussian_pictures(pixels: Pixels, labels: Numbers, asked: Numbers, names: li
         own, rows = pixels[labels == label][:_MOST], np.flatnonzero(asked == label)
         flat = own.reshape(len(own), -1).astype(np.float32)
         mean = flat.mean(axis=0)
-        shares = noise([names[row] for row in rows], (len(own),)).numpy()
+        shares = noise([names[int(row)] for row in rows], (len(own),)).numpy()
         values = mean + shares @ (flat - mean) / np.sqrt(max(len(own) - 1, 1))
         drawn[rows] = _bytes(values).reshape(-1, *pixels.shape[1:])
     return drawn

@@ -46,11 +46,11 @@ class PicturePredictor:
         return extractor.described(np.concatenate(parts), self.extractor)
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
-        """picture: a PNG as a data URI. class_drawn, confidence: what the extractor takes it for."""
+        """picture: a PNG as a data URI. class_drawn: what the extractor takes it for."""
         import pandas as pd
 
-        found = classification.answers({"probabilities": predictions["scores"]}, self.names)
-        return pd.DataFrame({"picture": predictions["picture"]}).join(found.rename(columns={"label": "class_drawn"}))
+        drawn = np.asarray(self.names)[predictions["scores"].argmax(axis=1)]
+        return pd.DataFrame({"picture": predictions["picture"], "class_drawn": drawn})
 
     def _labels(self, rows: pd.DataFrame) -> list[int]:
         numbers = {name: number for number, name in enumerate(self.names)}

@@ -22,6 +22,7 @@ from core.tables.learner import Turn
 from pipelines.tasks.parts.pictures.drawn import Drawn, Shape
 
 BETAS = (0.0, 0.9)  # of both optimizers, as Miyato et al. have them
+SLOWER = 0.25  # rate of the generator's, in terms of the discriminator's (Heusel et al. 2017; measured: docs/tasks)
 _CHECKED_AT = 0  # seed of the noise of a validation pass
 SMALLEST = 4  # pixels a side of what the generator begins with
 _GROUPS = 4
@@ -164,5 +165,5 @@ def _of(part: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:
 
 TURNS = (
     Turn(discriminator_loss, _of("discriminator"), betas=BETAS, name="discriminator"),
-    Turn(generator_loss, _of("sampler"), betas=BETAS, name="generator"),
+    Turn(generator_loss, _of("sampler"), betas=BETAS, rate=SLOWER, name="generator"),
 )

@@ -88,8 +88,8 @@ def predict(
     loaded = load(name, version, workspace.var, judge_of(workspace))
     if loaded.remark:
         say(loaded.remark)
-    about = loaded.answerer.about
-    given = read_inputs(inputs or [], columns=about.inputs, media=about.media is not None, stdin=sys.stdin)
+    about, plain = loaded.answerer.about, loaded.answerer.plain is not None
+    given = read_inputs(inputs or [], columns=about.inputs, media=about.media is not None, plain=plain, stdin=sys.stdin)
     answers = loaded.answer(given, local_files=True)
     rows = [{"input": one, **row} for one, row in zip(given, answers.rows, strict=True)]
     document = {"model": name, "version": answers.version.version, "predictions": rows}

@@ -16,8 +16,12 @@ from pipelines.sources.readers import is_table, table_reader
 Input = str | Mapping[str, Any]  # a text, or an object of columns
 
 
-def read_inputs(arguments: Sequence[str], *, columns: Sequence[str], media: bool, stdin: TextIO) -> list[Input]:
+def read_inputs(
+    arguments: Sequence[str], *, columns: Sequence[str], media: bool, stdin: TextIO, plain: bool = True
+) -> list[Input]:
     """The inputs in order. columns: those that the model takes; a table has them under these names.
+
+    plain: whether a mere text may stand for an input.
 
     An argument is an input; `-` stands for the lines of stdin, a .txt file for its lines, a table (csv, jsonl, parquet,
     packed ones too) for its rows, @FILE for either. A model of media takes paths, and every other file is one. A model
@@ -34,11 +38,11 @@ def read_inputs(arguments: Sequence[str], *, columns: Sequence[str], media: bool
             found.append(argument)
     if media and (missing := [path for path in found if isinstance(path, str) and not Path(path).is_file()]):
         raise BadRequest(f"{missing[0]}: no such file. This model takes paths of files.")
-    return found if len(columns) == 1 else [_object(one, columns) for one in found]
+    return found if len(columns) == 1 else [_object(one, columns, plain) for one in found]
 
 
-def _object(one: Input, columns: Sequence[str]) -> Input:
-    """An input of a model of several columns. Raises BadRequest for what is no object in JSON."""
+def _object(one: Input, columns: Sequence[str], plain: bool) -> Input:
+    """An input of a model of several columns. Raises BadRequest for what is no object in JSON and must be one."""
     if not isinstance(one, str):
         return one
     try:
@@ -46,6 +50,8 @@ def _object(one: Input, columns: Sequence[str]) -> Input:
     except ValueError:
         told = None
     if not isinstance(told, dict):
+        if plain:
+            return one
         raise BadRequest(f"{one[:80]!r}: this model takes objects in JSON: {{{', '.join(map(json.dumps, columns))}}}.")
     return told
 

@@ -242,7 +242,13 @@ def _draft(subject: Subject) -> Draft:
         recipe=job.name,
         model_hash=subject.model_hash,
         contents=Contents(
-            job.folder / "model", job.settings["task"], tuple(inputs.columns), _media_sent(contract), inputs, answers
+            job.folder / "model",
+            job.settings["task"],
+            tuple(inputs.columns),
+            _media_sent(contract),
+            inputs,
+            answers,
+            optional=tuple(name for name in inputs.columns if not contract.columns[name].required),
         ),
         history=read_json(job.folder / "model" / "history.json"),
         params={f"model.{key}": str(value) for key, value in job.settings["model"].items()},

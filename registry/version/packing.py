@@ -31,7 +31,7 @@ class Contents:
     """What goes into a version.
 
     inputs: the columns that are sent. media: what the files in them hold. example: a few inputs. answers: what the
-    evaluation says about them.
+    evaluation says about them. optional: inputs that a caller may leave out.
     """
 
     model: Path
@@ -40,6 +40,7 @@ class Contents:
     media: str | None
     example: pd.DataFrame
     answers: pd.DataFrame
+    optional: tuple[str, ...] = ()
 
 
 def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
@@ -99,10 +100,13 @@ def code_files(task: str) -> list[Path]:
 
 def _signature(contents: Contents) -> object:
     """Which columns go in and come out."""
-    from mlflow.models import infer_signature
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import ColSpec, Schema
 
     with warnings.catch_warnings(action="ignore"):  # it advises on integer columns with gaps
-        return infer_signature(contents.example, contents.answers)
+        found = infer_signature(contents.example, contents.answers)
+    sent = [ColSpec(each.type, each.name, required=each.name not in contents.optional) for each in found.inputs]
+    return ModelSignature(Schema(sent), found.outputs)
 
 
 def requirements(files: Iterable[Path]) -> list[str]:

@@ -34,7 +34,7 @@ class Loaded:
     remark: str | None = None
 
     def answer(self, inputs: Sequence[str | Mapping[str, Any]], *, local_files: bool) -> Answers:
-        """inputs: objects of the columns that are sent, or mere texts where that is one.
+        """inputs: objects of the columns that are sent, or mere texts where one column must be.
 
         Media are files in base64 or, with local_files, paths of this machine. Raises BadRequest.
         """
@@ -50,9 +50,9 @@ class Loaded:
         """An input under the names of its columns."""
         columns = self.answerer.about.inputs
         if isinstance(one, str):
-            if len(columns) > 1:
+            if (plain := self.answerer.plain) is None:
                 raise BadRequest(f"input {number}: must be an object with {', '.join(columns)}, got a text.")
-            return {columns[0]: one}
+            return {plain: one}
         for name in one:
             if name not in columns:
                 raise BadRequest(

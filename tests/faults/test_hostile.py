@@ -245,12 +245,12 @@ def test_pictures(place: Workspace, marker: Path) -> None:
 @pytest.mark.parametrize("name", ["bomb.png", "promise.png", "script.eps", "script.png"])
 def test_pictures_that_a_model_is_asked_about(marker: Path, tmp_path: Path, name: str) -> None:
     """`headrace predict` has no `collect` before it."""
-    from pipelines.tasks.image.image_classification import _pixels
+    from pipelines.tasks.parts.pictures.picture_input import Picture, pixels
 
     content = hostile.bomb_png(9000) if name == "bomb.png" else hostile.promising_png(60_000)
     (tmp_path / name).write_bytes(hostile.eps(marker) if name.startswith("script") else content)
     with pytest.raises(BadRequest, match=rf"{name}: no picture that can be decoded"):
-        _pixels([name], tmp_path, {"size": 8, "channels": "rgb"})
+        pixels([name], tmp_path, Picture(8, "rgb"))
 
 
 @pytest.mark.slow

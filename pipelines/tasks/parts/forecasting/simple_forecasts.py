@@ -65,7 +65,9 @@ def fit_linear(network: Linear, found: Windows) -> None:
 
     found: training windows come first. Fitted to at most FITTED of them.
     """
-    places, channels, inner, outer = found.found[0], network.channels, None, None
+    places, channels = found.found[0], network.channels
+    inner: Array | None = None
+    outer: Array | None = None
     some = places[np.unique(np.linspace(0, len(places) - 1, FITTED).round().astype(np.int64))]
     for start in range(0, len(some), _AT_ONCE):
         past, came = (part.astype(np.float64) for part in found.take(some[start : start + _AT_ONCE]))
@@ -76,9 +78,10 @@ def fit_linear(network: Linear, found: Windows) -> None:
         inner = turned @ inputs + (0 if inner is None else inner)
         outer = turned @ wanted + (0 if outer is None else outer)
     assert inner is not None, "training has windows, prepare() saw to it"
+    assert outer is not None
     solved = torch.from_numpy(np.linalg.solve(inner + network.ridge * np.eye(inner.shape[1]), outer)).float()
     with torch.no_grad():
-        maps = solved[:, :-1].unflatten(1, (network.weight.shape[0], -1))
+        maps = solved[:, :-1].reshape(len(solved), network.weight.shape[0], -1, solved.shape[-1])
         network.weight.copy_(maps.transpose(0, 1))
         network.bias.copy_(solved[:, -1])
 

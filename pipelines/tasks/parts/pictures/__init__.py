@@ -1,0 +1,1 @@
+"""What tasks share whose inputs or answers are pictures: reading, drawing, and comparing drawn ones with real ones."""

@@ -1,0 +1,148 @@
+"""Pictures as a network takes them: their size, their channels, and how bytes become numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from core.atomic_files import read_json, write_json
+from core.errors import BadRequest
+from core.schema.section import Section
+from pipelines.media.pictures import NoPicture, decode, opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from PIL import Image
+    from torch import Tensor
+
+LARGEST_SIDE = 224  # pixels, unless the recipe says more: what most pretrained models were trained on
+FILE = "picture.json"
+_AT_ONCE = 64  # pictures decoded together
+_MODES = {"grayscale": "L", "rgb": "RGB"}
+_GRAY_MODES = ("1", "L", "I;16")
+
+
+class Options(Section):
+    size: Annotated[
+        int | None, Field(ge=8, le=1024, description="pixels a side; by default the largest of the data, at most 224")
+    ] = None
+    channels: Annotated[
+        Literal["grayscale", "rgb"] | None, Field(description="by default rgb if any training picture has colour")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How pictures go in. A network sees (value - mean) / deviation of each channel, values being 0 to 1."""
+
+    size: int
+    channels: str
+    mean: Sequence[float] = ()
+    deviation: Sequence[float] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return (1 if self.channels == "grayscale" else 3, self.size, self.size)
+
+
+def write(picture: Picture, folder: Path, **more: Any) -> None:
+    """more: what a task keeps beside it."""
+    write_json(folder / FILE, {**asdict(picture), **more})
+
+
+def read(folder: Path) -> Picture:
+    """What write() left."""
+    told = read_json(folder / FILE)
+    return Picture(told["size"], told["channels"], told["mean"], told["deviation"])
+
+
+def side(options: Options, batches: Iterable[pd.DataFrame], known: int | None = None) -> int:
+    """Pixels a side: the recipe's, else the base's, else the largest of the rows, at most LARGEST_SIDE."""
+    told = options.size or known
+    return told or min(LARGEST_SIDE, max(int(rows[["width", "height"]].max().max()) for rows in batches))
+
+
+def channels(options: Options, batches: Iterable[pd.DataFrame], known: str | None = None) -> str:
+    """The recipe's channels, else the base's, else rgb if any of the rows is a picture with colour."""
+    told = options.channels or known
+    return told or ("grayscale" if all(rows["mode"].isin(_GRAY_MODES).all() for rows in batches) else "rgb")
+
+
+def pixels(paths: Sequence[str], media: Path, picture: Picture) -> np.ndarray[Any, Any]:
+    """Decoded pictures at one size: (pictures, channels, size, size) in uint8.
+
+    paths: relative to media. Raises BadRequest for what is no picture.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    count, size, _ = picture.shape
+    found = np.empty((len(paths), count, size, size), dtype=np.uint8)
+    for at, path in enumerate(paths):
+        try:
+            with opened(media / path) as read_picture:
+                decode(read_picture)
+                upright = _eight_bits(ImageOps.exif_transpose(read_picture)).convert(_MODES[picture.channels])
+        except (OSError, NoPicture) as error:
+            raise BadRequest(f"{path}: no picture that can be decoded ({error}).") from None
+        if upright.size != (size, size):
+            upright = upright.resize((size, size), Image.Resampling.BILINEAR)
+        found[at] = np.asarray(upright).reshape(size, size, count).transpose(2, 0, 1)
+    return found
+
+
+def column(found: np.ndarray[Any, Any]) -> pa.Array:
+    """Pixels as a column of encoded rows: a list of fixed length each."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found[0].size)
+
+
+def scaled(found: np.ndarray[Any, Any], picture: Picture) -> Tensor:
+    """uint8 pixels as the network wants them, float32."""
+    import torch
+
+    mean, deviation = (torch.tensor(values).view(1, -1, 1, 1) for values in (picture.mean, picture.deviation))
+    return (torch.from_numpy(found).float() / 255 - mean) / deviation
+
+
+def measured(paths: Sequence[str], media: Path, picture: Picture) -> Picture:
+    """The same with the mean and standard deviation of each channel in these pictures, a few in memory at a time."""
+    import numpy as np
+
+    sums = np.zeros((2, picture.shape[0]))
+    for start in range(0, len(paths), _AT_ONCE):
+        values = pixels(paths[start : start + _AT_ONCE], media, picture) / 255
+        sums += [values.sum(axis=(0, 2, 3)), (values**2).sum(axis=(0, 2, 3))]
+    mean, square = sums / (len(paths) * picture.size**2)
+    deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
+    return replace(picture, mean=mean.round(6).tolist(), deviation=deviation.round(6).tolist())
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Pillow cuts 16 bits off at 255 instead of scaling them."""
+    import numpy as np
+    from PIL import Image
+
+    if not picture.mode.startswith("I;16"):
+        return picture
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+
+
+def spread(batches: Iterable[pd.DataFrame], most: int) -> pd.DataFrame:
+    """At most so many of the rows, evenly from the first to the last."""
+    import pandas as pd
+
+    every = -(-sum(len(rows) for rows in batches) // most)
+    parts, before = [], 0
+    for rows in batches:
+        parts.append(rows[-before % every :: every])
+        before += len(rows)
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,56 @@
+"""Sheets of pictures: a line a class, drawn ones beside real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.tables.task import Predictions
+from pipelines.tasks.parts.plots import new_figure, write_figure
+
+_CLASSES, _EACH = 10, 8  # that a sheet shows
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def write(pixels: Array, labels: Array, path: Path) -> None:
+    """The first pictures of each class, edge to edge. pixels: (pictures, channels, side, side) uint8."""
+    from PIL import Image
+
+    lines = [pixels[rows] for rows in _chosen(labels, int(labels.max()) + 1)]
+    Image.fromarray(_sheet(lines, side=pixels.shape[-1])).save(path)
+
+
+def beside(predictions: Predictions, real: Path, names: Sequence[str], path: Path) -> None:
+    """Write a picture of drawn pictures (predictions) and of the sheet that write() left, class by class."""
+    from PIL import Image
+
+    from pipelines.tasks.parts.pictures.drawn import from_uri
+
+    with Image.open(real, formats=("PNG",)) as sheet:
+        right = np.asarray(sheet)
+    side, chosen = right.shape[1] // _EACH, _chosen(predictions["label"], len(names))
+    left = _sheet([[from_uri(predictions["picture"][row]) for row in rows] for rows in chosen], side=side)
+    gap = np.full((left.shape[0], side // 2, 3), 255, dtype=np.uint8)
+    figure, axes = new_figure(11, 0.9 + 0.52 * len(chosen))
+    axes.imshow(np.concatenate([left, gap, right], axis=1), interpolation="nearest")
+    axes.set_yticks([side * (line + 0.5) for line in range(len(chosen))], names[: len(chosen)])
+    axes.set_xticks([left.shape[1] / 2, left.shape[1] * 1.5 + side / 2], ["drawn", "real"])
+    write_figure(figure, path)
+
+
+def _chosen(labels: Array, classes: int) -> list[Array]:
+    """Positions of the first pictures of each class, of the first classes."""
+    return [np.flatnonzero(labels == label)[:_EACH] for label in range(min(classes, _CLASSES))]
+
+
+def _sheet(lines: Sequence[Sequence[Array] | Array], *, side: int) -> Array:
+    """(lines x side, _EACH x side, 3), white where a line has too few pictures."""
+    sheet = np.full((len(lines) * side, _EACH * side, 3), 255, dtype=np.uint8)
+    for row, line in enumerate(lines):
+        for column, one in enumerate(line):
+            sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = one.transpose(1, 2, 0)
+    return sheet

@@ -101,11 +101,13 @@ def code_files(task: str) -> list[Path]:
 def _signature(contents: Contents) -> object:
     """Which columns go in and come out."""
     from mlflow.models import ModelSignature, infer_signature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, Schema, TensorSpec
 
     with warnings.catch_warnings(action="ignore"):  # it advises on integer columns with gaps
         found = infer_signature(contents.example, contents.answers)
-    sent = [ColSpec(each.type, each.name, required=each.name not in contents.optional) for each in found.inputs]
+    sent: list[ColSpec | TensorSpec] = [
+        ColSpec(each.type, each.name, required=each.name not in contents.optional) for each in found.inputs
+    ]
     return ModelSignature(Schema(sent), found.outputs)
 
 

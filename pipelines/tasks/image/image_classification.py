@@ -1,39 +1,38 @@
 """image_classification: a picture -> one label of a fixed set.
 
-Any transformers model for image classification, new or pretrained. A row: {"path": "media/ab/ab12.png", "label": "9"}.
+Any transformers model for image classification, new or pretrained; or logistic regression on the pixels. A row:
+{"path": "media/ab/ab12.png", "label": "9"}.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from core.atomic_files import read_json, write_json
-from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
-from core.tables.task import Base, Interface, Place, Predictions, Task
-from pipelines.tasks.parts import classification
+from core.tables.task import Interface, Place, Predictions, Task
+from pipelines.tasks.parts import classification, linear
 from pipelines.tasks.parts.pictures import picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import pyarrow as pa
-    from torch import Tensor, nn
+
+    from core.tables.task import Predictor
 
 PREDICT_BATCH = 64  # pictures
 BASELINE_SIDE = 28  # pixels: logistic regression sees the picture no larger than this
-MEASURED_ROWS = 5000  # pictures that the mean and deviation are taken from
+PIXELS = "pixels"
 
 
 class Options(picture_input.Options):
@@ -48,7 +47,7 @@ class ImageClassification(classification.Labelled):
         media="image",
     )
     methods: Sequence[Method] = ("pretrain", "full")
-    simple: Sequence[str] = ()
+    simple: Sequence[str] = (PIXELS,)
     Preprocess: type[Section] = Options
     modules: Sequence[str] = ()
 
@@ -60,18 +59,14 @@ class ImageClassification(classification.Labelled):
     def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         assert isinstance(options, Options)
         classification.write_labels(batches, at.folder)
-        known = _of_base(at.base)
-        picture = Picture(
-            picture_input.side(options, batches, known.get("size")),
-            picture_input.channels(options, batches, known.get("channels")),
-            known.get("mean") or (),
-            known.get("deviation") or (),
-        )
-        if not (picture.mean and picture.deviation):
-            some = list(islice((path for rows in batches for path in rows["path"]), MEASURED_ROWS))
-            picture = picture_input.measured(some, at.media, picture)
+        picture = picture_input.chosen(options, batches, at)
+        if at.base.starts(PIXELS):
+            picture = _small(picture)
         picture_input.write(picture, at.folder, flip=options.flip)
-        self._config(at.base, at.folder)
+        if not at.base.starts(PIXELS):
+            from pipelines.tasks.parts.pictures import picture_classifier
+
+            picture_classifier.config_of(at.base, at.folder)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa
@@ -79,88 +74,41 @@ class ImageClassification(classification.Labelled):
         pixels = picture_input.pixels(rows["path"].tolist(), at.media, picture_input.read(at.folder))
         return pa.table({"pixels": picture_input.column(pixels), "labels": pa.array(self.truth(rows, at)["label"])})
 
-    def learner(self, model: Model, at: Place) -> TorchLearner:
-        return TorchLearner(self._module(model, at), _collator(at.folder), watch=classification.right)
+    def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
+        if at.base.starts(PIXELS):
+            return linear.PixelsLearner(len(classification.read_labels(at.folder)))
+        from pipelines.tasks.parts.pictures import picture_classifier
+
+        collate = partial(picture_classifier.collate, picture=picture_input.read(at.folder))
+        return TorchLearner(picture_classifier.build(model, at), collate, watch=classification.right)
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
-        from safetensors.torch import save_file
-
-        from pipelines.tasks.parts.architecture import portable
+        shutil.copytree(at.folder, into, dirs_exist_ok=True)
+        if isinstance(learnt, linear.PixelsLearner):
+            linear.save(into, learnt.fitted)
+            return
+        from pipelines.tasks.parts.pictures import picture_classifier
 
         assert isinstance(learnt, TorchLearner)
-        module = learnt.module
-        shutil.copytree(at.folder, into, dirs_exist_ok=True)
-        weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        save_file(weights, into / "model.safetensors", {"format": "pt"})
-        write_json(into / "config.json", portable(module.config))
+        picture_classifier.save(learnt.module, into)
 
-    def load(self, folder: Path) -> ImagePredictor:
-        from transformers import AutoModelForImageClassification
+    def load(self, folder: Path) -> Predictor:
+        labels, picture = classification.read_labels(folder), picture_input.read(folder)
+        if linear.is_kept(folder):
+            return PixelsPredictor(linear.load(folder)[0], picture=picture, labels=labels)
+        from pipelines.tasks.parts.pictures import picture_classifier
 
-        from pipelines.tasks.parts.architecture import as_request, initialise, saved_config, saved_weights
-
-        module = initialise(AutoModelForImageClassification, saved_config(folder))
-        with as_request(f"{folder}: its weights are of another model"):
-            module.load_state_dict(saved_weights(folder))
-        return ImagePredictor(
-            module.eval(), picture=picture_input.read(folder), labels=classification.read_labels(folder)
-        )
+        return ImagePredictor(picture_classifier.load(folder), picture=picture, labels=labels)
 
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
-        labels, classes = self.truth(train, at)["label"], len(classification.read_labels(at.folder))
-        picture = picture_input.read(at.folder)
-        picture = replace(picture, size=min(BASELINE_SIDE, picture.size))
-        seen, asked = (picture_input.pixels(rows["path"].tolist(), at.media, picture) for rows in (train, units))
-        return {
-            "majority": classification.majority(labels, len(units), classes=classes),
-            "pixels": _logistic(seen, labels, asked, classes=classes),
-        }
-
-    def _module(self, model: Model, at: Place) -> nn.Module:
-        from transformers import AutoModelForImageClassification, set_seed
-
-        from pipelines.tasks.parts.architecture import initialise, pretrained, set_dropout
-
-        base, config = at.base, self._config(at.base, at.folder)
-        if model.dropout is not None:
-            set_dropout(config, model.dropout)
-        set_seed(at.seed)
-        module: nn.Module
-        if base.architecture is not None:
-            module = initialise(AutoModelForImageClassification, config)
-        else:
-            module = pretrained(
-                AutoModelForImageClassification, base, config, fresh=_is_head, ignore_mismatched_sizes=True
-            )
-        if read_json(at.folder / picture_input.FILE)["flip"]:
-            module.register_forward_pre_hook(_mirror_half, with_kwargs=True)
-        return module
-
-    def _config(self, base: Base, folder: Path) -> Any:
-        """The network's configuration. Raises BadRequest where base, pictures and labels do not fit each other."""
-        from transformers import AutoModelForImageClassification
-
-        from pipelines.tasks.parts.architecture import new_config, stored_config
-
-        picture, names = picture_input.read(folder), classification.read_labels(folder)
-        channels = picture.shape[0]
-        if base.architecture is None:
-            config = stored_config(base)
-        else:
-            config = new_config(base.architecture, {"num_channels": channels, "image_size": picture.size})
-        if type(config) not in AutoModelForImageClassification._model_mapping:
-            raise BadRequest(
-                f"model.base: {config.model_type} does not classify pictures. Allowed: resnet, vit, convnext, swin and "
-                "others of transformers' AutoModelForImageClassification."
-            )
-        if getattr(config, "num_channels", channels) != channels:
-            raise BadRequest(
-                f"model.base: num_channels is {config.num_channels}, and the pictures are {picture.channels} "
-                f"({channels}). Change it, or preprocess.channels."
-            )
-        config.id2label = dict(enumerate(names))
-        config.label2id = {name: number for number, name in enumerate(names)}
-        return config
+        labels, names = self.truth(train, at)["label"], classification.read_labels(at.folder)
+        found = {"majority": classification.majority(labels, len(units), classes=len(names))}
+        if not at.base.starts(PIXELS):
+            picture = _small(picture_input.read(at.folder))
+            seen = picture_input.pixels(train["path"].tolist(), at.media, picture)
+            fitted = linear.fit_pixels(seen, labels, classes=len(names))
+            found[PIXELS] = PixelsPredictor(fitted, picture=picture, labels=names).predict(units, at.media)
+        return found
 
 
 class ImagePredictor:
@@ -168,18 +116,11 @@ class ImagePredictor:
         self.module, self.picture, self.labels = module, picture, labels
 
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
-        import numpy as np
-        import torch
+        from pipelines.tasks.parts.pictures.picture_classifier import logits
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.module.to(device)
-        paths, parts = rows["path"].tolist(), []
-        with torch.inference_mode():
-            for start in range(0, len(paths), PREDICT_BATCH):
-                pixels = picture_input.pixels(paths[start : start + PREDICT_BATCH], media or Path(), self.picture)
-                values = picture_input.scaled(pixels, self.picture).to(device)
-                parts.append(self.module(pixel_values=values).logits.cpu().numpy())
-        return {"probabilities": classification.softmax(np.concatenate(parts))}
+        paths = rows["path"].tolist()
+        said = logits(self.module, paths, media or Path(), self.picture, batch_size=PREDICT_BATCH)
+        return {"probabilities": classification.softmax(said)}
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
         return classification.answers(predictions, self.labels)
@@ -191,62 +132,20 @@ class ImagePredictor:
         return Interface(inputs, {"pixel_values": ("pictures", None, None, None)}, ("logits",))
 
 
-def _collator(folder: Path) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-    import numpy as np
-    import torch
+class PixelsPredictor:
+    def __init__(self, model: linear.LinearClassifier, *, picture: Picture, labels: Sequence[str]) -> None:
+        self.model, self.picture, self.labels = model, picture, labels
 
-    picture = picture_input.read(folder)
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        pixels = picture_input.pixels(rows["path"].tolist(), media or Path(), self.picture)
+        return {"probabilities": self.model.probabilities(linear.flat(pixels))}
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        pixels = np.stack([row["pixels"] for row in rows]).reshape(-1, *picture.shape)
-        labels = torch.tensor([row["labels"] for row in rows])
-        return {"pixel_values": picture_input.scaled(pixels, picture), "labels": labels}
-
-    return collate
+    def answers(self, predictions: Predictions) -> pd.DataFrame:
+        return classification.answers(predictions, self.labels)
 
 
-def _of_base(base: Base) -> dict[str, Any]:
-    """How a pretrained base wants its pictures: from its picture.json or preprocessor_config.json, if it has one."""
-    if base.folder is None:
-        return {}
-    if (base.folder / picture_input.FILE).is_file():
-        return dict(read_json(base.folder / picture_input.FILE))
-    if not (base.folder / "preprocessor_config.json").is_file():
-        return {}
-    told = read_json(base.folder / "preprocessor_config.json")
-    size = told.get("size")
-    side = size.get("height", size.get("shortest_edge")) if isinstance(size, dict) else size
-    mean = told.get("image_mean")
-    channels = "grayscale" if mean is not None and len(mean) == 1 else "rgb"
-    return {"size": side, "channels": channels, "mean": mean, "deviation": told.get("image_std")}
-
-
-def _is_head(name: str) -> bool:
-    return name.startswith(("classifier", "head", "fc", "cls_classifier", "distillation_classifier"))
-
-
-def _mirror_half(module: nn.Module, arguments: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    import torch
-
-    if not module.training:
-        return arguments, options
-    pixels = options["pixel_values"]
-    chosen = torch.rand(len(pixels), device=pixels.device) < 0.5
-    return arguments, options | {"pixel_values": torch.where(chosen.view(-1, 1, 1, 1), pixels.flip(-1), pixels)}
-
-
-def _logistic(
-    train: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], test: np.ndarray[Any, Any], *, classes: int
-) -> Predictions:
-    """Logistic regression on the pixels, 0 to 1."""
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-
-    classifier = LogisticRegression(C=0.1, max_iter=300)
-    classifier.fit(train.reshape(len(train), -1) / 255, labels)
-    probabilities = np.zeros((len(test), classes))
-    probabilities[:, classifier.classes_] = classifier.predict_proba(test.reshape(len(test), -1) / 255)
-    return {"probabilities": probabilities}
+def _small(picture: Picture) -> Picture:
+    return replace(picture, size=min(BASELINE_SIDE, picture.size))
 
 
 TASK: Task = ImageClassification()

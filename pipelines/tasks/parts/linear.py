@@ -100,6 +100,40 @@ def fit_tfidf(texts: Sequence[str], labels: Array, *, classes: int) -> Tfidf:
     return Tfidf(vectorizer, fit(features, labels, classes=classes, strength=10.0, rounds=1000))
 
 
+def flat(pixels: Array) -> Array:
+    """Pixels (pictures, channels, height, width) in uint8 -> (pictures, features), 0 to 1."""
+    return np.asarray(pixels.reshape(len(pixels), -1) / 255)
+
+
+def fit_pixels(pixels: Array, labels: Array, *, classes: int) -> LinearClassifier:
+    """Logistic regression on the pixels themselves."""
+    return fit(flat(pixels), labels, classes=classes, strength=0.1, rounds=300)
+
+
+@dataclass
+class PixelsLearner:
+    """Fits logistic regression to the columns `pixels` and `labels` of encoded rows. fitted: after fit()."""
+
+    classes: int
+    _fitted: LinearClassifier | None = None
+
+    @property
+    def fitted(self) -> LinearClassifier:
+        assert self._fitted is not None
+        return self._fitted
+
+    def fit(self, train: pa.Table, validation: pa.Table) -> History:
+        self._fitted = fit_pixels(_pixels(train), train["labels"].to_numpy(), classes=self.classes)
+        if not validation.num_rows:
+            return []
+        return validated(self._fitted.probabilities(flat(_pixels(validation))), validation["labels"].to_numpy())
+
+
+def _pixels(table: pa.Table) -> Array:
+    found: Array = table["pixels"].combine_chunks().flatten().to_numpy()
+    return found.reshape(table.num_rows, -1)
+
+
 @dataclass
 class TfidfLearner:
     """Fits TF-IDF to the columns `text` and `labels` of encoded rows. fitted: after fit()."""

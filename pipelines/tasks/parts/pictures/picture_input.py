@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from core.tables.task import Base, Place
+
 LARGEST_SIDE = 224  # pixels, unless the recipe says more: what most pretrained models were trained on
 FILE = "picture.json"
 _AT_ONCE = 64  # pictures decoded together
+_MEASURED = 5000  # pictures that the mean and deviation are taken from
 _MODES = {"grayscale": "L", "rgb": "RGB"}
 _GRAY_MODES = ("1", "L", "I;16")
 
@@ -61,6 +65,21 @@ def read(folder: Path) -> Picture:
     """What write() left."""
     told = read_json(folder / FILE)
     return Picture(told["size"], told["channels"], told["mean"], told["deviation"])
+
+
+def chosen(options: Options, batches: Iterable[pd.DataFrame], at: Place) -> Picture:
+    """How pictures go in: as the recipe says, else as a pretrained base wants them, else as the training rows are."""
+    known = _of_base(at.base)
+    picture = Picture(
+        side(options, batches, known.get("size")),
+        channels(options, batches, known.get("channels")),
+        known.get("mean") or (),
+        known.get("deviation") or (),
+    )
+    if picture.mean and picture.deviation:
+        return picture
+    some = list(islice((path for rows in batches for path in rows["path"]), _MEASURED))
+    return measured(some, at.media, picture)
 
 
 def side(options: Options, batches: Iterable[pd.DataFrame], known: int | None = None) -> int:
@@ -124,6 +143,23 @@ def measured(paths: Sequence[str], media: Path, picture: Picture) -> Picture:
     mean, square = sums / (len(paths) * picture.size**2)
     deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
     return replace(picture, mean=mean.round(6).tolist(), deviation=deviation.round(6).tolist())
+
+
+def _of_base(base: Base) -> dict[str, Any]:
+    """How a pretrained base wants its pictures: from its picture.json or preprocessor_config.json, if it has one."""
+    if base.folder is None:
+        return {}
+    if (base.folder / FILE).is_file():
+        return dict(read_json(base.folder / FILE))
+    if not (base.folder / "preprocessor_config.json").is_file():
+        return {}
+    told = read_json(base.folder / "preprocessor_config.json")
+    size = told.get("size")
+    height = size.get("height", size.get("shortest_edge")) if isinstance(size, dict) else size
+    mean = told.get("image_mean")
+    gray = mean is not None and len(mean) == 1
+    kind = "grayscale" if gray else "rgb"
+    return {"size": height, "channels": kind, "mean": mean, "deviation": told.get("image_std")}
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

@@ -65,24 +65,20 @@ def fit_linear(network: Linear, found: Windows) -> None:
 
     found: training windows come first. Fitted to at most FITTED of them.
     """
-    places, channels = found.found[0], network.channels
-    inner: Array | None = None
-    outer: Array | None = None
+    places, shape = found.found[0], network.weight.shape  # (1 + covariates, channels, context, horizon)
     some = places[np.unique(np.linspace(0, len(places) - 1, FITTED).round().astype(np.int64))]
+    features = shape[0] * shape[2] + 1
+    inner, outer = np.zeros((shape[1], features, features)), np.zeros((shape[1], features, shape[3]))
     for start in range(0, len(some), _AT_ONCE):
         past, came = (part.astype(np.float64) for part in found.take(some[start : start + _AT_ONCE]))
         last = past[:, -1:]
-        inputs = _inputs(past - last, channels)
-        wanted = (came - last)[:, :, :channels].transpose(2, 0, 1)
+        inputs = _inputs(past - last, shape[1])
         turned = inputs.transpose(0, 2, 1)
-        inner = turned @ inputs + (0 if inner is None else inner)
-        outer = turned @ wanted + (0 if outer is None else outer)
-    assert inner is not None, "training has windows, prepare() saw to it"
-    assert outer is not None
-    solved = torch.from_numpy(np.linalg.solve(inner + network.ridge * np.eye(inner.shape[1]), outer)).float()
+        inner += turned @ inputs
+        outer += turned @ (came - last)[:, :, : shape[1]].transpose(2, 0, 1)
+    solved = torch.from_numpy(np.linalg.solve(inner + network.ridge * np.eye(features), outer)).float()
     with torch.no_grad():
-        maps = solved[:, :-1].reshape(len(solved), network.weight.shape[0], -1, solved.shape[-1])
-        network.weight.copy_(maps.transpose(0, 1))
+        network.weight.copy_(solved[:, :-1].reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1))
         network.bias.copy_(solved[:, -1])
 
 

@@ -118,9 +118,6 @@ class Windows:
 
 def values_of(encoded: pa.Table) -> Array:
     """(rows, columns) of the encoded rows."""
-    import pyarrow as pa
-
-    column = encoded[VALUES].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size))
+    column = encoded[VALUES]
+    parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    return np.concatenate([np.zeros(0, np.float32), *parts]).reshape(-1, column.type.list_size)

@@ -123,7 +123,7 @@ class Cuts(Section):
 
 
 class Split(Section):
-    """Shares by thresholds on a content hash, so that a new row never moves an old one; or by time, or as `given` says."""
+    """Shares by thresholds on a content hash, so that a new row never moves an old one; or by time; or as given."""
 
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1

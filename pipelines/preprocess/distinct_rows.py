@@ -36,8 +36,8 @@ class Counted:
     """How many rows were read, and what is in the splits of those that stayed.
 
     labels: how many rows, or spans, have each. values: those of the column to stratify by. groups: those of the column
-    to group by, None without one. left_out: how many rows a split by time leaves out, by reason. crossed: rows that gave
-    way to an equal one of another split, where splits are given.
+    to group by, None without one. left_out: how many rows a split by time leaves out, by reason. crossed: rows that
+    gave way to an equal one of another split, where splits are given.
     """
 
     read: int

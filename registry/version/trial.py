@@ -68,6 +68,8 @@ def difference(trial: Trial, expected: pd.DataFrame) -> str | None:
 def _same(one: Any, two: Any) -> bool:
     if isinstance(one, list) and isinstance(two, list):
         return len(one) == len(two) and all(map(_same, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_same(one[key], two[key]) for key in one)
     if isinstance(one, float) or isinstance(two, float):
         return math.isclose(one, two, rel_tol=_CLOSE, abs_tol=_CLOSE)
     return bool(one == two)

@@ -213,7 +213,7 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_every_task_is_found_and_has_a_sample() -> None:
-    assert len(task_files()) == 4
+    assert len(task_files()) == 5
     assert SAMPLES.keys() == set(task_files())
 
 

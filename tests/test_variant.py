@@ -128,7 +128,7 @@ def test_spans_that_differ_in_their_scores_alone_are_the_same_answer() -> None:
                 {"spans": [[{"label": "a", "end": 3, "confidence": sure}] for sure in predictions["sure"]]}
             )
 
-    said, expected = {"sure": np.array([0.5, 0.25])}, {"sure": np.array([0.5, 0.2501])}
+    said, expected = {"sure": np.array([0.5, 0.25])}, {"sure": np.array([0.5, 0.25005])}
     assert compared(Spans(), said, expected)["answers_differ"] == 0  # type: ignore[arg-type]
 
 

@@ -125,6 +125,53 @@ def test_duplicates_go_and_the_lowest_row_id_stays(stage: Stage) -> None:
     assert list(kept.loc[kept["key"] == text_key("one film"), "row_id"]) == ["a"]
 
 
+GIVEN = Split(given="part")
+
+
+def published(*parts: str) -> list[Row]:
+    """Rows that say their split, one after another."""
+    return [{**row, "part": parts[i % len(parts)]} for i, row in enumerate(rows())]
+
+
+def test_a_given_split_is_what_the_column_says(stage: Stage) -> None:
+    statistics = stage.run(published("train", "dev", "test"), split=GIVEN)
+    assert statistics["rows"] == dict.fromkeys(SPLITS, 20)
+    assert statistics["in_another_split"] == dict.fromkeys(SPLITS, 0)
+    kept = read_rows(stage.folder)
+    assert set(zip(kept["part"], kept["split"], strict=True)) == {
+        ("train", "train"), ("dev", "validation"), ("test", "test")
+    }  # fmt: skip
+
+
+def test_a_row_that_equals_one_of_the_test_is_not_trained_on(
+    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test's row stays wherever its id stands in the order, then the validation's; of one split the lowest id."""
+    monkeypatch.setattr("pipelines.preprocess.distinct_rows.RANGE_ROWS", 7)
+    same = [
+        ("a", "One film", "train"), ("m", "one film", "test"), ("z", "ONE film", "train"), ("b", "one FILM", "dev"),
+        ("c", "two", "train"), ("x", "Two", "valid"), ("d", "three", "train"), ("y", "Three", "train"),
+        ("n", "four", "test"), ("e", "Four", "test"),
+    ]  # fmt: skip
+    copies = [{"row_id": row_id, "text": text, "label": "pos", "part": part} for row_id, text, part in same]
+    statistics = stage.run([*published("train", "val", "test"), *copies], split=GIVEN)
+    kept = read_rows(stage.folder)
+    assert sorted(kept.loc[~kept["row_id"].str.startswith("r"), "row_id"]) == ["d", "e", "m", "x"]
+    assert statistics["in_another_split"] == {"train": 3, "validation": 1, "test": 0}
+    assert statistics["duplicates_dropped"] == 6
+    assert "4 of them stand in the test or validation split too, and stayed there" in capsys.readouterr().err
+
+
+def test_a_given_split_may_lack_a_validation_and_nothing_else(stage: Stage) -> None:
+    assert stage.run(published("train", "train", "test"), split=GIVEN)["rows"]["validation"] == 0
+    with pytest.raises(BadData, match=r"data.split.given: no row of the column 'part' says test"):
+        stage.run(published("train", "dev"), split=GIVEN)
+    with pytest.raises(BadData, match=r"the column 'part' says 'holdout' \(first: tickets.csv:3\)"):
+        stage.run(published("train", "holdout"), split=GIVEN)
+    with pytest.raises(BadRequest, match=r"data.split.given: the data has no column 'prt'. Did you mean 'part'"):
+        stage.run(published("train", "test"), split=Split(given="prt"))
+
+
 def test_a_new_row_moves_none(stage: Stage) -> None:
     stage.run(rows())
     before = read_rows(stage.folder).set_index("text")["split"]

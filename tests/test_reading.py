@@ -173,7 +173,7 @@ def test_one_mistake(tmp_path: Path, added: str, message: str) -> None:
         ),
         ("source: rows.csv", "source: {sql: {url_env: X}}", "3: data.source.sql.query: required, but missing"),
         ("source: rows.csv", "source: {sqll: {}}", "3: data.source.sql: required, but missing"),
-        ("source: rows.csv", "source: 5", "3: data.source: must be text or a mapping (sql), got 5"),
+        ("source: rows.csv", "source: 5", "3: data.source: must be text, got 5: put it in quotes"),
         ("source: rows.csv", "where: {a: 1}", "2: data.source: required, but missing"),
         (
             "source: rows.csv",

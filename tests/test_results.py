@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.atomic_files import write_json
 from core.workspace import Workspace
-from flows.terminal.results import lines, result
+from flows.terminal.results import lines, prediction_line, result
 
 
 def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path) -> None:
@@ -36,6 +36,13 @@ def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: P
         "  gates: REFUSED",
         "    REFUSED accuracy: 0.9600, bound at least 0.99 (on the test split)",
     ]
+
+
+def test_an_answer_is_a_line() -> None:
+    span = {"start": 0, "end": 3, "label": "per", "text": "Zoë", "confidence": 0.5}
+    assert prediction_line({"input": "Zoë runs", "label": "pos", "confidence": 0.25}) == "pos\t0.2500\tZoë runs"
+    spans = '[{"start": 0, "end": 3, "label": "per", "text": "Zoë", "confidence": 0.5}]'
+    assert prediction_line({"input": "Zoë runs", "spans": [span]}) == f"{spans}\tZoë runs"
 
 
 def test_what_has_not_run_is_not_told(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def fetched_bytes(data: Data, tmp_path: Path) -> bytes:
 
 
 def test_every_kind_of_source_is_found() -> None:
-    assert source_names() == ["files", "http", "hub", "package", "sql", "remote"]
-    assert reader_names() == ["csv", "folders", "idx", "jsonl", "labelled_folders", "parquet", "titled"]
+    assert source_names() == ["files", "http", "hub", "package", "splits", "sql", "remote"]
+    assert reader_names() == ["conll", "csv", "folders", "idx", "jsonl", "labelled_folders", "parquet", "titled"]
 
 
 @pytest.mark.parametrize("name", source_names())
@@ -52,7 +52,7 @@ def test_a_source_meets_the_protocol(name: str) -> None:
 
     module = importlib.import_module(f"pipelines.sources.{name}")
     assert module.SCHEMES and all(isinstance(each, str) for each in module.SCHEMES)
-    assert hasattr(module, "watch") == (name in ("files", "hub")), "only these may read this machine's files"
+    assert hasattr(module, "watch") == (name in ("files", "hub", "splits")), "only these may read this machine's files"
     for method in ("identify", "fetch"):
         wanted = [key for key in inspect.signature(getattr(Source, method)).parameters if key != "self"]
         assert list(inspect.signature(getattr(module, method)).parameters) == wanted, method
@@ -90,9 +90,9 @@ def test_the_reader_goes_by_the_name() -> None:
     assert stem("data/*.ndjson") == "jsonl"
     assert stem("folder", "labelled_folders") == "labelled_folders"
     assert reader_file("hub://a/b", None) is None
-    with pytest.raises(BadRequest, match=r"does not say how to read it: add `reader:`. Allowed: csv, folders"):
+    with pytest.raises(BadRequest, match=r"does not say how to read it: add `reader:`. Allowed: conll, csv, folders"):
         reader_file("folder", None)
-    with pytest.raises(BadRequest, match=r"no reader 'cvs'. Allowed: csv"):
+    with pytest.raises(BadRequest, match=r"no reader 'cvs'. Allowed: conll, csv"):
         reader_file("x", "cvs")
 
 

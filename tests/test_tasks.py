@@ -23,6 +23,7 @@ from core.atomic_files import sha256_file
 from core.schema.model import Architecture, Model
 from core.tables.learner import TorchLearner
 from core.tables.prepared import ENCODER, read_features, read_rows
+from core.tables.spans import entities
 from core.tables.statistics import whole
 from core.tables.task import Base, Place, Predictions, Task
 from pipelines.bases import identify
@@ -88,6 +89,28 @@ def _steps(workspace: Workspace) -> None:
     workspace.write_rows([*rows, {"time": "yesterday", "value": 1.0}])
 
 
+def _entities(workspace: Workspace) -> None:
+    lines = []
+    for at in range(160):
+        name, place = ("Ann", "Bo", "Cy Twombly")[at % 3].split(), ("Rome", "New York")[at % 2].split()
+        words = [*name, "goes", "to", *place, "again", str(at)]
+        tags = ["B-per", *["I-per"] * (len(name) - 1), "O", "O", "B-loc", *["I-loc"] * (len(place) - 1), "O", "O"]
+        lines += [f"{word}\t{tag}" for word, tag in zip(words, tags, strict=True)] + [""]
+    workspace.write("rows.conll", "\n".join([*lines, "lost B_per"]))
+
+
+def _least_sure(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """How sure a module is of the span that it is least sure of, a text: the mean over the span's words."""
+    sure, tags = module(**batch).logits.softmax(dim=-1).max(dim=-1)
+    names = ["O", "B-loc", "I-loc", "B-per", "I-per"]
+    least = []
+    for row, words in enumerate(batch["labels"] >= 0):
+        found = entities([names[tag] for tag in tags[row][words]])
+        means = [float(sure[row][words][span.start : span.end].mean()) for span in found]
+        least.append(min(means, default=1.0))
+    return torch.tensor(least)
+
+
 def _png(pixels: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -104,6 +127,15 @@ SAMPLES = {
         f"task: image_classification\n{_PICTURES}\nmodel: {{base: {{architecture: resnet}}, method: pretrain}}\n",
         "picture",
         Architecture(architecture="resnet", settings=_RESNET),
+    ),
+    "token_classification": Sample(
+        _entities,
+        "task: token_classification\ndata: {source: rows.conll, split: {train: 0.6, validation: 0.2, test: 0.2}}\n"
+        "model: {base: {architecture: bert}, method: pretrain}\n",
+        "'B_per' is no tag",
+        Architecture(architecture="bert", settings=_BERT),
+        said=lambda said: said["confidence"],
+        expected=_least_sure,
     ),
     "sentence_embedding": Sample(
         _pairs,
@@ -195,7 +227,7 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_every_task_is_found_and_has_a_sample() -> None:
-    assert len(task_files()) == 4
+    assert len(task_files()) == 5
     assert SAMPLES.keys() == set(task_files())
 
 

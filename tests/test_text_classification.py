@@ -267,6 +267,20 @@ def test_a_trained_model_is_a_base(task: Task, base: Base, tmp_path: Path) -> No
     )
 
 
+def test_an_lstm_is_an_encoder_like_any_other(task: Task, tmp_path: Path) -> None:
+    """Built from its settings, and gone on from: trained whole, or frozen below a new head."""
+    fresh = Base(Architecture(architecture="lstm", settings={"hidden_size": 16, "num_layers": 2}), None, None)
+    encoder = _encoder(task, fresh, tmp_path / "encoder")
+    model = _saved(task, _built(task, fresh, encoder, "pretrain"), encoder, tmp_path / "model")
+    stored = Base("./model", model, "1" * 64)
+    for method in ("full", "transfer"):
+        own = _encoder(task, stored, tmp_path / method)
+        module = _built(task, stored, own, method)  # type: ignore[arg-type]
+        torch.testing.assert_close(module.encoder.state_dict(), _loaded(task, model))
+        again = _saved(task, module, own, tmp_path / f"{method}-model")
+        assert _said(task, again).shape == (len(ROWS), 2)
+
+
 def test_frozen_features_are_computed_once(task: Task, base: Base, tmp_path: Path) -> None:
     encoder, cache = _encoder(task, base, tmp_path / "encoder"), tmp_path / "cache"
     model = Model(base=base.reference, method="transfer")

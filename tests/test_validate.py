@@ -254,6 +254,35 @@ def test_groups_decide_the_side_and_so_what_leaks(stage: Stage) -> None:
     assert list(stage.quarantine()["author"]) == [authors["train"]]
 
 
+def test_a_published_test_stays_as_it_is(stage: Stage) -> None:
+    """What others say of its texts takes none of its rows; a copy to the letter is left for preprocess to drop."""
+    table = [{**row, "part": ("train", "dev", "test")[i % 3]} for i, row in enumerate(rows())]
+    copies: list[Row] = [
+        {"text": "review 2 of a FILM.", "label": "neg", "part": "train"},
+        {"text": "Review 2 of a film!", "label": "pos", "part": "train"},
+        {"text": "Review 4 of a film.", "label": "neg", "part": "train"},
+        {"text": "unknown", "label": "pos", "part": None},
+    ]
+    report = stage.run([*table, *copies], split=Split(given="part"), contract={"at_most": 0.05})
+    told = stage.quarantine().set_index("place")["reason"].to_dict()
+    assert {place: reason.split(":")[0].split(" ")[0] for place, reason in told.items()} == {
+        "tickets.csv:6": "contradiction", "tickets.csv:123": "leakage", "tickets.csv:124": "contradiction",
+        "tickets.csv:125": "part,",
+    }  # fmt: skip
+    assert told["tickets.csv:125"] == "part, its split, is missing"
+    assert report["duplicates"] == 1
+
+
+def test_spans_are_measured_by_their_number(stage: Stage) -> None:
+    spans = Contract({"text": Column("text"), "spans": Column("spans")}, inputs=("text",), targets=("spans",))
+    table = [{"text": f"Ann {i}", "spans": '[{"start":0,"end":3,"label":"per"}]' if i % 2 else "[]"} for i in range(20)]
+    faulty = {"text": "Bo", "spans": "[nonsense", "fault": "spans: not JSON"}
+    stage.run([*table, faulty, {"text": "Cy", "spans": None}], examples=spans, contract={"at_most": 0.1})
+    assert sorted(stage.quarantine()["reason"]) == ["cannot be read: 'spans: not JSON'", "spans is missing"]
+    profile = json.loads((stage.folder / "profile.json").read_text())
+    assert profile["numbers"]["number of spans"] == {"edges": [0.0, 1.0], "cumulative": [0.5, 1.0]}
+
+
 def test_texts_without_a_letter_are_not_all_the_same(stage: Stage) -> None:
     table = [*rows(), *({"text": sign * 3, "label": "pos"} for sign in "!?*+~#%&$§")]
     assert stage.run(table)["quarantined"] == 0

@@ -100,6 +100,38 @@ def test_pictures_are_exported(tmp_path: Path) -> None:
     assert_equal(torch_one, onnx_one, rows, tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("bert", {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}),
+        ("lstm", {"hidden_size": 16, "embedding_size": 8, "num_layers": 2}),
+    ],
+)
+def test_what_tags_words_is_exported(tmp_path: Path, name: str, settings: Mapping[str, int]) -> None:
+    task, base = find_task("token_classification"), Base(Architecture(architecture=name, settings=settings), None, None)
+    at = a_place(tmp_path / "encoder", base=base)
+    at.folder.mkdir()
+    rows = TEXT_ROWS.assign(spans='[{"start":0,"end":1,"label":"a"}]')
+    task.prepare([rows], task.Preprocess.model_validate({"max_tokens": 24, "vocabulary": 300}), at)
+    (tmp_path / "model").mkdir()
+    task.save(a_learner(task, Model(base=base.reference, method="pretrain"), at), at, into=tmp_path / "model")
+    torch_one = task.load(tmp_path / "model")
+    _, onnx_one = exported(torch_one)
+    assert_equal(torch_one, onnx_one, TEXT_ROWS)
+
+
+def test_spans_that_differ_in_their_scores_alone_are_the_same_answer() -> None:
+    class Spans:
+        def answers(self, predictions: Mapping[str, Any]) -> pd.DataFrame:
+            return pd.DataFrame(
+                {"spans": [[{"label": "a", "end": 3, "confidence": sure}] for sure in predictions["sure"]]}
+            )
+
+    said, expected = {"sure": np.array([0.5, 0.25])}, {"sure": np.array([0.5, 0.25005])}
+    assert compared(Spans(), said, expected)["answers_differ"] == 0  # type: ignore[arg-type]
+
+
 def test_a_row_that_is_answered_otherwise_is_counted() -> None:
     class Signs:
         def answers(self, predictions: Mapping[str, Any]) -> pd.DataFrame:

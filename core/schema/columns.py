@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-ColumnKind = Literal["text", "category", "number", "time", "media", "labels"]
+ColumnKind = Literal["text", "category", "number", "time", "media", "labels", "spans"]
 LABEL, LABEL_LENGTH = r"^[\w.:@/+-]+$", 100  # of who may read a document (core/tables/access.py)
 
 # Every table of examples, whatever its modality, starts with these.
@@ -27,6 +27,7 @@ class Column:
     text: a string that is the content. category: one of a few strings. number: a finite float. time: a date of ISO 8601
     or a number, as core/schema/times.py spells it.
     media: a path below raw/, whose bytes are the content. labels: who may read, as text with commas.
+    spans: labelled parts of the first input, a text, as a JSON list (core/tables/spans.py).
     """
 
     kind: ColumnKind

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from core.schema.section import Section
 from core.schema.times import as_number, is_date, time_text
 
 Scalar = str | int | float | bool | None
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class Sql(Section):
@@ -26,17 +30,50 @@ class SqlSource(Section):
     sql: Sql
 
 
+class SplitSource(Section):
+    """Published splits, each of them files at an address of its own; its rows say which in the column `split`."""
+
+    train: str
+    validation: str | None = None
+    test: str
+
+    @property
+    def addresses(self) -> dict[SplitName, str]:
+        """Those that are named, in the order of SPLITS."""
+        return {name: address for name in SPLITS if (address := getattr(self, name)) is not None}
+
+
+def _kind(source: Any) -> str:
+    """Which of the forms of `source` a value has, so that its mistakes are told as those of that form."""
+    if isinstance(source, SqlSource | SplitSource):
+        return type(source).__name__
+    if not isinstance(source, Mapping):
+        return "str"
+    return "SplitSource" if set(SPLITS) & source.keys() else "SqlSource"
+
+
+Source = Annotated[
+    Annotated[str, Tag("str")] | Annotated[SqlSource, Tag("SqlSource")] | Annotated[SplitSource, Tag("SplitSource")],
+    Discriminator(_kind),
+]
+
+
 class Data(Section):
     """What to read and which rows to keep. `columns` maps the task's names to the source's."""
 
     source: Annotated[
-        str | SqlSource,
-        Field(description="path or glob, file://, package://, http(s)://, s3:// and other fsspec URLs, hub://, sql"),
+        Source,
+        Field(
+            description="path or glob, file://, package://, http(s)://, s3:// and other fsspec URLs, hub://, sql; or "
+            "one of files for each published split: {train, validation, test}"
+        ),
     ]
     reader: Annotated[str | None, Field(description="csv, jsonl, parquet, folders ...; by default from the name")] = (
         None
     )
-    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="of the file behind a URL")] = None
+    sha256: Annotated[
+        Sha256 | dict[SplitName, Sha256] | None, Field(description="of the file behind a URL, or behind each split's")
+    ] = None
     encoding: Annotated[str, Field(description="of text files; never guessed")] = "utf-8"
     columns: dict[str, str] = {}
     where: Annotated[
@@ -47,9 +84,10 @@ class Data(Section):
     licence: Annotated[str | None, Field(description="recorded in the manifest")] = None
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
 
-
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+    @property
+    def pinned(self) -> str | None:
+        """The sha256 of the one file; None where none is said, or one for each split."""
+        return self.sha256 if isinstance(self.sha256, str) else None
 
 
 class Cuts(Section):
@@ -85,7 +123,7 @@ class Cuts(Section):
 
 
 class Split(Section):
-    """Shares by thresholds on a content hash, so that a new row never moves an old one; or in the order of time."""
+    """Shares by thresholds on a content hash, so that a new row never moves an old one; or by time; or as given."""
 
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -96,6 +134,9 @@ class Split(Section):
     time: Annotated[str | None, Field(description="column of times: train comes first, test last")] = None
     cuts: Annotated[Cuts | None, Field(description="times where splits begin, in place of shares")] = None
     gap: Annotated[int, Field(ge=0, description="different times left out before validation and before test")] = 0
+    given: Annotated[
+        str | None, Field(description="column that says each row's split: train, validation (valid, val, dev) or test")
+    ] = None
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Split:

@@ -1,6 +1,8 @@
 """Which side of the split an example stands on: thresholds on a hash of its content, and of nothing else.
 
-So a new row never moves an old one, and equal content is never on two sides. By time: core/tables/time_split.py.
+So a new row never moves an old one, and equal content is never on two sides. By time: core/tables/time_split.py. A data
+set that was published with its splits says them in a column instead; of equal content on two sides, the test's row
+stays, then the validation's.
 """
 
 from __future__ import annotations
@@ -12,10 +14,17 @@ from typing import Any
 
 import pandas as pd
 
-from core.errors import BadRequest, near
+from core.errors import BadData, BadRequest, near
+from core.schema.columns import PLACE
 from core.schema.data import SPLITS, Split, SplitName
 
-COLUMNS = ("stratify", "group_by", "time")  # settings of a split that name a column
+COLUMNS = ("stratify", "group_by", "time", "given")  # settings of a split that name a column
+GIVEN: Mapping[str, SplitName] = {  # what a column may call the splits
+    "train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test",
+}  # fmt: skip
+RANK = {"test": 0, "validation": 1, "train": 2}  # of equal rows, one of the split that comes first stays
+_SHOWN = 5  # unknown values that a message repeats
 
 
 def fraction(key: str, seed: int) -> float:
@@ -33,10 +42,27 @@ def side(key: str, split: Split) -> SplitName:
 
 
 def sides(rows: pd.DataFrame, split: Split) -> pd.Series[str]:
-    """The split of each row, by its `key` column, or by the value of `group_by` where it has one."""
+    """The split of each row, by its `key` column, or by the value of `group_by` where it has one.
+
+    With `given` it is what that column says, or "" where it says nothing. Raises BadData for another value.
+    """
+    if split.given is not None:
+        return _given(rows, split.given)
     groups = [None] * len(rows) if split.group_by is None else map(group_name, rows[split.group_by])
     names = (key if group is None else f"group:{group}" for key, group in zip(rows["key"], groups, strict=True))
     return pd.Series([side(name, split) for name in names], index=rows.index, dtype="str")
+
+
+def _given(rows: pd.DataFrame, column: str) -> pd.Series[str]:
+    said = rows[column].map(group_name)
+    unknown = rows[said.notna() & ~said.isin(list(GIVEN))]
+    if len(unknown):
+        names = ", ".join(map(repr, sorted(said[unknown.index].unique())[:_SHOWN]))
+        raise BadData(
+            f"data.split.given: the column {column!r} says {names} (first: {unknown[PLACE].iloc[0]}). "
+            "Allowed: train, validation (or valid, val, dev), test."
+        )
+    return said.map(GIVEN).fillna("").astype("str")
 
 
 def group_name(value: Any) -> str | None:

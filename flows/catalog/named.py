@@ -22,10 +22,10 @@ from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace, expanded
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
 from pipelines.recipes.recipe import Recipe
-from pipelines.sources import find_source, watch_path
+from pipelines.sources import addresses, find_source, watch_path
 from pipelines.sources._examples import Shape
 from pipelines.sources._files import Files
-from pipelines.sources.readers import find_reader, reader_file
+from pipelines.sources.readers import reader_file, tables
 from pipelines.tasks import find_task
 
 
@@ -78,7 +78,7 @@ def check_columns(names: Named, workspace: Workspace) -> list[str] | None:
     identity = source.identify(data, workspace.root)
     files = source.fetch(data, workspace.root, downloads=workspace.var / "downloads", identity=identity)
     assert isinstance(files, Files), "a local source is files"
-    first = next(iter(find_reader(reader).read(files, data=data, contract=names.contract)), None)
+    first = next(tables(reader, files, data=data, contract=names.contract), None)
     if first is None or first.columns is None:
         return None
     shape = Shape(names.contract, data, files.folder)
@@ -141,8 +141,8 @@ def outward(file: Path, kind: Kind, root: Path) -> list[str]:
 def _reads(data: Data) -> Iterator[str]:
     if isinstance(data.source, SqlSource):
         yield f"sends its query to the database that {data.source.sql.url_env} names"
-    elif watch_path(data) is None and not data.source.startswith(PREFIX):
-        yield f"reads from {data.source}"
+    elif watch_path(data) is None:
+        yield from (f"reads from {each}" for each in addresses(data.source) if not each.startswith(PREFIX))
     named = data.options.values()
     for each in (part for value in named for part in (value if isinstance(value, list) else [value])):
         if "://" in str(each):

@@ -241,7 +241,9 @@ def _came(each: Mapping[str, Any]) -> str:
 
 def _names(settings: Mapping[str, Any], source: str | None, base: str | None) -> bool:
     """Whether they name the source and the base that are asked for."""
-    if source is not None and addresses.recorded(str(settings["data"]["source"])) != addresses.recorded(source):
+    named = settings["data"]["source"]
+    every = named.values() if isinstance(named, Mapping) else [named]  # of published splits, each one's
+    if source is not None and addresses.recorded(source) not in [addresses.recorded(str(each)) for each in every]:
         return False
     return base is None or base in settings["bases"]
 

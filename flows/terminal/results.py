@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -75,8 +76,14 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:
-    said = [f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items() if key != "input"]
-    return "\t".join([*said, row["input"]])
+    return "\t".join([*(_said(value) for key, value in row.items() if key != "input"), row["input"]])
+
+
+def _said(value: Any) -> str:
+    """An answer as a cell of a line; one of several parts (spans, a vector) as JSON."""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
 
 
 def served_lines(url: str, served: Mapping[str, str], indexes: Mapping[str, str], key: str | None) -> Iterator[str]:

@@ -21,7 +21,7 @@ from core.errors import BadData, BadRequest
 from core.manifest import damage, earlier_manifest, read_manifest, write_manifest
 from core.progress import Progress
 from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
-from core.schema.data import Data
+from core.schema.data import Data, SplitSource, SqlSource
 from core.tables.tombstones import DOCUMENT_NAMES, KEY, Forgotten, as_locked
 from core.workspace import Job
 from pipelines.collect.spool import Sample, Seen, Spool
@@ -29,7 +29,7 @@ from pipelines.media.pictures import keep
 from pipelines.sources import Identity, find_source
 from pipelines.sources._examples import Example, Shape
 from pipelines.sources._files import Files, Record, Table
-from pipelines.sources.readers import find_reader, reader_file
+from pipelines.sources.readers import reader_file, tables
 
 EXAMPLES = "examples.parquet"
 _SHOWN_ROWS = 500  # between two looks at the progress
@@ -167,18 +167,18 @@ def run(job: Job) -> None:
         if isinstance(fetched, Files):
             reader = reader_file(data.source, data.reader)
             assert reader is not None  # of a source that fetches files
-            tables: Iterable[Table] = find_reader(reader).read(fetched, data=data, contract=contract)
+            rows: Iterable[Table] = tables(reader, fetched, data=data, contract=contract)
             sha256, count = fetched.checksum()
             facts: dict[str, Any] = {"reader": reader.stem, "checksums": {"files": count, "sha256": sha256}}
             shape = Shape(contract, data, fetched.folder)
         else:
-            tables, facts, shape = [fetched], {"reader": None, "checksums": {}}, Shape(contract, data, root)
-        found = collect(tables, shape, folder, gone)
+            rows, facts, shape = [fetched], {"reader": None, "checksums": {}}, Shape(contract, data, root)
+        found = collect(rows, shape, folder, gone)
         write_manifest(
             folder,
             {
                 **facts,
-                "source": recorded(data.source) if isinstance(data.source, str) else data.source.model_dump(),
+                "source": _recorded(data.source),
                 "identity": job.settings["source"],
                 "licence": data.licence,
                 "counts": vars(found.counts),
@@ -189,6 +189,13 @@ def run(job: Job) -> None:
         )
         if earlier_manifest(job.folder / "raw") == read_manifest(folder) and damage(job.folder / "raw") is None:
             raise _Unchanged
+
+
+def _recorded(source: str | SqlSource | SplitSource) -> Any:
+    """The source as its settings name it, without what an address should not tell."""
+    if isinstance(source, SplitSource):
+        return {name: recorded(address) for name, address in source.addresses.items()}
+    return recorded(source) if isinstance(source, str) else source.model_dump()
 
 
 def _same_source(found: Identity, locked: Identity, job: Job) -> None:

@@ -25,12 +25,18 @@ _AGAINST_OTHERS = {
 _NOT_A_USERS = {"id", "rendered_content", "batch_id", "windows", "result_format", "catch_exceptions"}
 
 
-def plan(examples: Contract, contract: DataContract, columns: Sequence[str], settings_file: str) -> list[Outcome]:
+def plan(
+    examples: Contract, contract: DataContract, columns: Sequence[str], settings_file: str, *, given: str | None = None
+) -> list[Outcome]:
     """What will be asked: the built-in contract, then the settings' own expectations.
+
+    given: the column that says each row's split, if there is one.
 
     Raises BadRequest with every expectation that is unknown, has wrong arguments or names no column of the data.
     """
     rules = [FAULT_RULE, *built_in_rules(examples, contract.labels)]
+    if given is not None:
+        rules.append(Rule("expect_column_values_to_not_be_null", {"column": given}, f"{given}, its split, is missing"))
     mistakes = []
     for at, entry in enumerate(contract.expectations):
         ((name, arguments),) = entry.items()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +21,13 @@ from core.schema.columns import ROW_ID, Contract
 from core.schema.data import SPLITS, Split, SplitName
 from core.tables.keys import Numbers, codes, row_keys
 from core.tables.prepared import KEY, SIDE
-from core.tables.split import group_name, sides
+from core.tables.spans import listed
+from core.tables.split import RANK, group_name, sides
 from core.tables.time_split import TimeSides
 
 BATCH_ROWS = 10_000
 RANGE_ROWS = 200_000  # in a file, about: the rows that are sorted in memory together
+_LAST = max(RANK.values())  # of every row where no split is given: equal ones stand on one side
 _SAMPLED = 10_000  # row ids that the ends of the ranges are taken from
 
 
@@ -33,8 +35,9 @@ _SAMPLED = 10_000  # row ids that the ends of the ranges are taken from
 class Counted:
     """How many rows were read, and what is in the splits of those that stayed.
 
-    labels: how many rows have each. values: those of the column to stratify by. groups: those of the column to group
-    by, None without one. left_out: how many rows a split by time leaves out, by reason.
+    labels: how many rows, or spans, have each. values: those of the column to stratify by. groups: those of the column
+    to group by, None without one. left_out: how many rows a split by time leaves out, by reason. crossed: rows that
+    gave way to an equal one of another split, where splits are given.
     """
 
     read: int
@@ -43,6 +46,7 @@ class Counted:
     values: dict[SplitName, set[str]] = field(default_factory=lambda: {name: set() for name in SPLITS})
     groups: set[str] = field(default_factory=set)
     left_out: dict[str, int] = field(default_factory=dict)
+    crossed: dict[SplitName, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
 
     def add(self, rows: pd.DataFrame, contract: Contract, split: Split) -> None:
         """Count the rows of a part."""
@@ -51,6 +55,8 @@ class Counted:
             self.rows[name] += len(part)
             if contract.label is not None:
                 self.labels[name].update(part[contract.label].astype(str))
+            for column in _spans(contract):
+                self.labels[name].update(span.label for cell in part[column] for span in listed(cell))
             if split.stratify is not None:
                 self.values[name].update(part[split.stratify].map(group_name).dropna())
         if split.group_by is not None:
@@ -62,6 +68,7 @@ def write_distinct(
 ) -> Counted:
     """Write the rows that stay, with their split and key; of rows with one key that of the lowest row id stays.
 
+    Where the splits are given, equal rows may be on two sides: those of the test stay, then those of the validation.
     scratch: a folder for what is in between. by_time: the rows' splits, where their times decide.
     """
     source = pq.ParquetFile(examples)
@@ -78,11 +85,17 @@ def write_distinct(
         for file in files:
             table = pq.read_table(file).sort_by(ROW_ID)
             file.unlink()
-            table = table.filter(pa.array(_first(table[KEY].to_pylist(), repeated, seen), pa.bool_()))
+            stays = _first(table[KEY].to_pylist(), table[SIDE].to_pylist(), repeated, seen, counted.crossed)
+            table = table.filter(pa.array(stays, pa.bool_()))
             writer.write_table(table, row_group_size=BATCH_ROWS)
-            columns = dict.fromkeys([SIDE, *filter(None, (contract.label, split.stratify, split.group_by))])
+            named = (contract.label, *_spans(contract), split.stratify, split.group_by)
+            columns = dict.fromkeys([SIDE, *filter(None, named)])
             counted.add(table.select(list(columns)).to_pandas(), contract, split)
     return counted
+
+
+def _spans(contract: Contract) -> list[str]:
+    return [name for name in contract.targets if contract.columns[name].kind == "spans"]
 
 
 def _ends(source: pq.ParquetFile) -> list[str]:
@@ -104,9 +117,13 @@ def _spread(
     by_time: TimeSides | None,
     ends: Sequence[str],
     files: list[Path],
-) -> set[int]:
-    """Write every row, with its split and key, into the file of its range. Returns the codes of repeated keys."""
-    found: list[Numbers] = []
+) -> dict[int, int]:
+    """Write every row, with its split and key, into the file of its range.
+
+    Returns the codes of repeated keys, and the lowest RANK of the splits that each may be given.
+    """
+    found: list[Numbers] = [np.empty(0, np.int64)]
+    ranks: list[Numbers] = [np.empty(0, np.int64)]
     start = 0
     with ExitStack() as stack:
         writers = [stack.enter_context(pq.ParquetWriter(file, schema, compression="lz4")) for file in files]
@@ -118,6 +135,8 @@ def _spread(
                 names = pa.array(sides(rows.assign(**{KEY: pd.Series(keys, dtype="str")}), split), pa.string())
             else:
                 names = pa.array(by_time.names(slice(start, start := start + len(rows))), pa.string())
+            given = [RANK[name] for name in names.to_pylist()] if split.given is not None else [_LAST] * len(rows)
+            ranks.append(np.array(given, dtype=np.int64))
             added = {**dict(zip(batch.schema.names, batch.columns, strict=True)), SIDE: names}
             added[KEY] = pa.array(keys, pa.string())
             table = pa.table([added[name] for name in schema.names], schema)
@@ -126,13 +145,29 @@ def _spread(
             ranges = np.array([bisect_right(ends, row_id) for row_id in rows[ROW_ID]])
             for at in np.unique(ranges):
                 writers[at].write_table(table.filter(pa.array(ranges == at)))
-    values, times = np.unique(np.concatenate(found) if found else np.empty(0, np.int64), return_counts=True)
-    return set(values[times > 1].tolist())
+    values, which, times = np.unique(np.concatenate(found), return_inverse=True, return_counts=True)
+    lowest = np.full(len(values), _LAST)
+    np.minimum.at(lowest, which, np.concatenate(ranks))
+    return dict(zip(values[times > 1].tolist(), lowest[times > 1].tolist(), strict=True))
 
 
-def _first(keys: Sequence[str], repeated: Collection[int], seen: set[str]) -> Iterator[bool]:
-    """Whether each key has not been seen before; only those whose code is repeated are remembered."""
-    for key, code in zip(keys, codes(keys).tolist(), strict=True):
-        yield key not in seen
-        if code in repeated:
+def _first(
+    keys: Sequence[str],
+    names: Sequence[SplitName],
+    repeated: Mapping[int, int],
+    seen: set[str],
+    crossed: dict[SplitName, int],
+) -> Iterator[bool]:
+    """Whether each key is the first of its kind in the split where it stays; only repeated ones are remembered.
+
+    crossed: gains, by split, those that stand in another split too and stay there.
+    """
+    for key, code, name in zip(keys, codes(keys).tolist(), names, strict=True):
+        if code not in repeated:
+            yield True
+        elif RANK[name] > repeated[code]:
+            crossed[name] += 1
+            yield False
+        else:
+            yield key not in seen
             seen.add(key)

@@ -38,7 +38,11 @@ Lengths = dict[str, list[np.ndarray[Any, Any]]]
 
 
 def check_shares(counted: Counted, split: Split, settings_file: str) -> None:
-    """Raise BadData when a split that has a share got no row."""
+    """Raise BadData when a split that has a share, or that is given, got no row; a given validation may have none."""
+    if split.given is not None:
+        if missing := [name for name in ("train", "test") if not counted.rows[name]]:
+            raise BadData(f"{settings_file}: data.split.given: no row of the column {split.given!r} says {missing[0]}.")
+        return
     for name in SPLITS:
         share = getattr(split, name)
         if share > 0 and not counted.rows[name]:
@@ -71,15 +75,17 @@ def encode(task: Task, prepared: Path, at: Place, total: int) -> Lengths:
     return lengths
 
 
-def statistics(counted: Counted, split: Split, *, labels: bool, lengths: Lengths) -> dict[str, Any]:
+def statistics(counted: Counted, split: Split, *, lengths: Lengths) -> dict[str, Any]:
     """statistics.json: what the splits hold."""
+    labels = {name: dict(sorted(counted.labels[name].items())) for name in SPLITS}
     stratify = {"column": split.stratify, "missing": absent_values(counted.values, split)}
     return {
         "read": counted.read,
         "duplicates_dropped": counted.read - sum(counted.rows.values()) - sum(counted.left_out.values()),
         "left_out": counted.left_out,
+        **({"in_another_split": counted.crossed} if split.given is not None else {}),
         "rows": counted.rows,
-        "labels": {name: dict(sorted(counted.labels[name].items())) for name in SPLITS} if labels else None,
+        "labels": labels if any(labels.values()) else None,
         "lengths": {
             column: {name: float(np.quantile(np.concatenate(parts), at)) for name, at in _QUANTILES.items()}
             for column, parts in sorted(lengths.items())
@@ -108,7 +114,7 @@ def run(job: Job) -> None:
         at.folder.mkdir()
         task.prepare(Rows(folder, "train", BATCH_ROWS), options, at)
         lengths = encode(task, folder, at, sum(counted.rows.values()))
-        facts = statistics(counted, split, labels=examples.label is not None, lengths=lengths)
+        facts = statistics(counted, split, lengths=lengths)
         write_json(folder / STATISTICS, facts)
         write_manifest(folder, {"rows": facts["rows"], "duplicates_dropped": facts["duplicates_dropped"]})
     _tell(facts)
@@ -135,5 +141,7 @@ def _tell(facts: dict[str, Any]) -> None:
     if left_out := {reason: count for reason, count in facts["left_out"].items() if count}:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
         print(f"left out by time: {reasons}", file=sys.stderr, flush=True)
+    if crossed := sum(facts.get("in_another_split", {}).values()):
+        print(f"{crossed:,} of them stand in the test or validation split too, and stayed there", file=sys.stderr)
     for name, values in (facts["stratify"] or {}).get("missing", {}).items():
         print(f"stratify: {', '.join(values)} not in the {name} split", file=sys.stderr, flush=True)

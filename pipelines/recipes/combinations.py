@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import near
 from core.schema.columns import ADDED, DOCUMENTS, Contract
+from core.schema.data import SPLITS
 from core.schema.evaluation import AGAINST_LIVE, RETRIEVAL, SERVING
 from core.schema.reading import Document, Location, Mistake
 
@@ -24,7 +25,7 @@ _HTTP = ("http://", "https://")
 
 def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task | None) -> list[Mistake]:
     """Combinations that cannot work; without a task (the file names an unknown one), those that need none."""
-    found = [*_source(values, "data"), *_model(values)]
+    found = [*_source(values, "data"), *_given(document.values), *_model(values)]
     if task is not None:
         found += [*_columns(values, "data", task.contract), *_method(values, task)]
         found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING)]
@@ -39,12 +40,36 @@ def impossible_index(document: Document, values: Mapping[str, Any]) -> list[Mist
 
 
 def _source(values: Mapping[str, Any], section: str) -> Iterator[tuple[Location, str]]:
-    source = _at(values, section, "source")
-    if source == "":
-        yield (section, "source"), "must not be empty"
-    remote = isinstance(source, str) and source.startswith(_HTTP)
-    if _at(values, section, "sha256") is not None and not remote:
-        yield (section, "sha256"), "belongs to an http(s):// source only"
+    source, sha256 = _at(values, section, "source"), _at(values, section, "sha256")
+    sources = _by_split(source)
+    if sources and section != "data":
+        yield (section, "source"), "published splits are a recipe's: name one source"
+    for split, address in sources.items() if sources else [((), source)]:
+        if address == "":
+            yield (section, "source", *split), "must not be empty"
+    sums = _by_split(sha256) if sources else {(): sha256} if sha256 is not None else {}
+    if sources and isinstance(sha256, str):
+        yield (section, "sha256"), "one for each split, as `source` has them: {train: ..., validation: ..., test: ...}"
+    for split in sums:
+        remote = sources.get(split) if sources else source
+        if not isinstance(remote, str) or not remote.startswith(_HTTP):
+            yield (section, "sha256", *split), "belongs to an http(s):// source only"
+
+
+def _given(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """What cannot stand beside a split that is given; values: those of the file, without the task's defaults."""
+    split = _at(values, "data", "split")
+    if _at(split, "given") is not None:
+        for key in ("train", "validation", "test", "group_by", "time"):
+            if _at(split, key) is not None:
+                yield ("data", "split", key), "`given` says each row's split already: leave this out"
+    elif _by_split(_at(values, "data", "source")):
+        yield ("data", "source"), "it names published splits: add `split: {given: split}`"
+
+
+def _by_split(value: Any) -> dict[tuple[str, ...], Any]:
+    """What stands under the names of splits, if it is such a mapping."""
+    return {(name,): value[name] for name in SPLITS if name in value} if isinstance(value, Mapping) else {}
 
 
 def _model(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadRequest
-from core.schema.data import Data
+from core.schema.data import SPLITS, Data
 from core.schema.lock import Lock
 from core.schema.model import Lora, Method
-from core.schema.reading import BadSettings, Document, Mistake, mistakes_of, parse, read_document, shown
+from core.schema.reading import BadSettings, Document, Location, Mistake, mistakes_of, parse, read_document, shown
 from core.tables.task import Task
 from core.workspace import Job
 from pipelines.recipes.combinations import PAIRED_GATES, impossible_index, impossible_recipe
@@ -136,13 +136,20 @@ def _unknown_source(document: Document, section: str) -> list[Mistake]:
     """A source or reader of a kind that no file of pipelines/sources/ reads."""
     data = document.values.get(section)
     source, reader = (data.get("source"), data.get("reader")) if isinstance(data, Mapping) else (None, None)
-    if not isinstance(source, str) or not source or not isinstance(reader, str | None):
+    named = (
+        {(name,): source[name] for name in SPLITS if name in source} if isinstance(source, Mapping) else {(): source}
+    )
+    if not isinstance(reader, str | None):
         return []  # the schema says so
-    place = "source"
-    try:
-        source_file(source)
-        place = "reader" if reader else "source"
-        reader_file(source, reader)
-    except BadRequest as error:
-        return [document.mistake((section, place), str(error))]
-    return []
+    found = []
+    for split, address in named.items():
+        place: Location = (section, "source", *split)
+        if not isinstance(address, str) or not address:
+            continue  # likewise
+        try:
+            source_file(address)
+            place = (section, "reader") if reader else place
+            reader_file(address, reader)
+        except BadRequest as error:
+            found.append(document.mistake(place, str(error)))
+    return found

@@ -18,7 +18,7 @@ from core.schema.reading import shown
 from core.workspace import Job, sealed
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
 from pipelines.recipes.recipe import Index
-from pipelines.sources import scheme, source_file
+from pipelines.sources import addresses, scheme, source_file
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.tasks import find_task
 
@@ -71,7 +71,8 @@ def _with_share(index: Index) -> Index:
 def _source_code(job: Job, data: Data) -> str:
     """A hash of the code that reads this source: dvc.yaml cannot name its key in code.json."""
     root = job.workspace.root
-    files = [root / "pipelines" / "sources" / source_file(data.source).name]
+    sources = [data.source, *addresses(data.source)]
+    files = [root / "pipelines" / "sources" / name for name in sorted({source_file(each).name for each in sources})]
     reader = reader_file(data.source, data.reader)
     readers = root / "pipelines" / "sources" / "readers"
     if reader is not None and find_reader(reader).SUFFIXES:

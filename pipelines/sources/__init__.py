@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from core.errors import BadRequest
-from core.schema.data import Data, SqlSource
+from core.schema.data import Data, SplitSource, SqlSource
 from pipelines.sources._files import Files, Table
 
 SOURCES = Path(__file__).parent
@@ -29,7 +29,7 @@ _STORES = ("s3", "gs", "az", "sftp")  # of those, what a message names
 class Source(Protocol):
     """One kind of source. Where it may lie on this machine, `watch(data)` says which file or folder is read, if any."""
 
-    SCHEMES: Sequence[str]  # what may stand before `://`; "" is a bare path, "sql" a query
+    SCHEMES: Sequence[str]  # what may stand before `://`; "" is a bare path, "sql" a query, "splits" several addresses
 
     def identify(self, data: Data, root: Path) -> Identity:
         """What the content is now: kind, and checksum, ETag or version. Reads no more than it must.
@@ -41,10 +41,10 @@ class Source(Protocol):
         """Local files for a reader, or rows; downloads: where copies of remote files are kept."""
 
 
-def scheme(source: str | SqlSource) -> str:
+def scheme(source: str | SqlSource | SplitSource) -> str:
     """The part before `://`, in lower case; "" for a path."""
-    if isinstance(source, SqlSource):
-        return "sql"
+    if not isinstance(source, str):
+        return "sql" if isinstance(source, SqlSource) else "splits"
     found = _SCHEME.match(source)
     return found[1].lower() if found else ""
 
@@ -55,7 +55,14 @@ def source_names() -> list[str]:
     return sorted(names, key=lambda name: (name == _LAST, name))
 
 
-def source_file(source: str | SqlSource) -> Path:
+def addresses(source: str | SqlSource | SplitSource) -> list[str]:
+    """The addresses that a source names: several of published splits, none of a query."""
+    if isinstance(source, str):
+        return [source]
+    return list(source.addresses.values()) if isinstance(source, SplitSource) else []
+
+
+def source_file(source: str | SqlSource | SplitSource) -> Path:
     """The file of this folder that reads `source`. Raises BadRequest when there is none, naming what there is."""
     wanted = scheme(source)
     known: list[str] = []
@@ -64,13 +71,13 @@ def source_file(source: str | SqlSource) -> Path:
         if wanted in offered:
             return SOURCES / f"{name}.py"
         known += offered if name != _LAST else _STORES
-    schemes = ", ".join(f"{each}://" for each in sorted(known) if each not in ("", "sql"))
+    schemes = ", ".join(f"{each}://" for each in sorted(known) if each not in ("", "sql", "splits"))
     raise BadRequest(
         f"no source reads {wanted}://. Allowed: a path or glob, sql: {{url_env, query}}, {schemes} and others of fsspec"
     )
 
 
-def find_source(source: str | SqlSource) -> Source:
+def find_source(source: str | SqlSource | SplitSource) -> Source:
     """What reads `source`. Raises BadRequest when nothing does."""
     return _load(source_file(source).stem)
 

@@ -15,9 +15,10 @@ from core.errors import BadRequest, near
 from core.schema.columns import ADDED, MEASURED, Column, Contract
 from core.schema.data import Data, Scalar
 from core.schema.times import time_text
-from core.tables import access
+from core.tables import access, spans
 from pipelines.media.pictures import media_of, sha256_of
 from pipelines.sources._files import Record, spelt
+from pipelines.sources._tagged import untagged
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ class Shape:
         return all(_matches(record.values.get(name), value) for name, value in self.data.where.items())
 
     def example(self, record: Record) -> Example:
+        first = self.source_name(self.contract.inputs[0])  # what spans are of
+        for source_name, column in self._cells.values():
+            if column is not None and column.kind == "spans":
+                record = untagged(record, text=first, spans=source_name)
         values: dict[str, Any] = {}
         fault = record.fault
         media = None
@@ -93,6 +98,8 @@ class Shape:
                 value = None
             elif column is not None and column.kind == "labels":
                 value, wrong = access.told(value, needed=name in self.data.columns)
+            elif column is not None and column.kind == "spans":
+                value, wrong = _spans(value, record.values.get(first))
             else:
                 value, wrong = _typed(value, column)
             values[name] = value
@@ -155,6 +162,12 @@ def _typed(value: Any, column: Column | None) -> tuple[Any, str | None]:
     if not isinstance(value, str):
         return None, f"not text but {type(value).__name__}"
     return _clean(value)
+
+
+def _spans(value: Any, text: Any) -> tuple[Any, str | None]:
+    value, wrong = spans.told(value, text if isinstance(text, str) else None)
+    value, broken = _clean(value)
+    return value, wrong or broken
 
 
 def _number(value: Any) -> tuple[float | None, str | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.atomic_files import sha256_file
 from core.errors import BadRequest
+from core.schema.data import SplitName
 from core.workspace import leads_out
 
 _CACHE = "__pycache__"
@@ -31,10 +32,12 @@ class Files:
     Names are relative to `folder`. Names that start with a dot are left out, as `ls` and the shell do,
     and __pycache__, which Python writes when it likes. What the settings name may be a link; a link below it that leads
     out of `folder` is refused: who fills the folder does not decide what else of this machine is read.
+    splits: the files of each published split, where a source names them; then these are all there are.
     """
 
     folder: Path
     listed: Sequence[Path] | None = None
+    splits: Mapping[SplitName, Files] = field(default_factory=dict)
 
     @property
     def single(self) -> Path | None:
@@ -44,6 +47,10 @@ class Files:
         return None
 
     def __iter__(self) -> Iterator[Found]:
+        for name, files in self.splits.items():
+            yield from (Found(f"{name}/{found.name}", found.path) for found in files)
+        if self.splits:
+            return
         for path in self.listed if self.listed is not None else (self.folder,):
             for file in _walk(path, self.folder, ()):
                 yield Found(spelt(file.relative_to(self.folder).as_posix()), file)

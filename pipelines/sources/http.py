@@ -38,8 +38,8 @@ _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 
 
 def identify(data: Data, root: Path) -> Identity:
-    if data.sha256:
-        return {"kind": "http", "sha256": data.sha256}
+    if data.pinned:
+        return {"kind": "http", "sha256": data.pinned}
     with _get(str(data.source), {}) as answer:
         length = answer.headers.get("content-length")
         return {
@@ -52,12 +52,12 @@ def identify(data: Data, root: Path) -> Identity:
 
 def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Files:
     url = str(data.source)
-    key = data.sha256 or hashlib.sha256(f"{url}\n{json.dumps(identity, sort_keys=True)}".encode()).hexdigest()
+    key = data.pinned or hashlib.sha256(f"{url}\n{json.dumps(identity, sort_keys=True)}".encode()).hexdigest()
     target = inside(downloads / key, download_name(url))
-    if not (target.is_file() and data.sha256 and sha256_file(target) == data.sha256):
+    if not (target.is_file() and data.pinned and sha256_file(target) == data.pinned):
         known = any(identity.get(name) for name in ("etag", "last_modified"))
-        if data.sha256 or not known or not target.is_file():
-            _download(url, downloads / f"{key}.part", target, data.sha256)
+        if data.pinned or not known or not target.is_file():
+            _download(url, downloads / f"{key}.part", target, data.pinned)
     return Files(target.parent, (target,))
 
 

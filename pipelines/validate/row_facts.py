@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.schema.columns import MEASURED, Contract
+from core.schema.columns import FAULT, MEASURED, Contract
 from core.schema.data import SPLITS, Split
 from core.tables.keys import Mask, Numbers, codes, loose_keys, row_keys
+from core.tables.spans import listed
 from core.tables.split import sides
 from core.tables.time_split import TimeSides
 
@@ -101,6 +102,10 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
     for name, column in contract.columns.items():
         if name in rows and column.kind == "text":
             found[f"length of {name}"] = rows[name].astype("str").str.len().to_numpy(np.float64, na_value=np.nan)
+        elif name in rows and column.kind == "spans":
+            told = zip(rows[name], rows[FAULT].isna() & rows[name].notna(), strict=True)
+            counts = [len(listed(cell)) if sound else np.nan for cell, sound in told]
+            found[f"number of {name}"] = np.array(counts, dtype=np.float64)
         elif name in rows and column.kind == "number":
             found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)
     if contract.media:  # what `collect` measured of each file

@@ -151,7 +151,7 @@ def run(job: Job) -> None:
     columns = check_schema(raw, examples)
     if split is not None:
         check_columns(split, columns, settings_file)
-    outcomes = plan(examples, contract, columns, settings_file)
+    outcomes = plan(examples, contract, columns, settings_file, given=split.given if split is not None else None)
     by_time = None if split is None else sides_of_table(raw, split, settings_file=settings_file)
     remember = partial(facts_of, contract=examples, split=split, by_time=by_time)
     facts = scan(raw, Engine(settings_file), outcomes, remember)

@@ -76,6 +76,8 @@ def _same(one: Any, two: Any) -> bool:
         return one == two or _alike(_pixels(one), _pixels(two))
     if isinstance(one, list) and isinstance(two, list):
         return len(one) == len(two) and all(map(_same, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_same(one[key], two[key]) for key in one)
     if isinstance(one, float) or isinstance(two, float):
         return math.isclose(one, two, rel_tol=_CLOSE, abs_tol=_CLOSE)
     return bool(one == two)

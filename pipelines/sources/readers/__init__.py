@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol, cast
@@ -14,13 +15,14 @@ from urllib.parse import urlsplit
 
 from core.errors import BadRequest
 from core.schema.columns import Contract
-from core.schema.data import Data, SqlSource
+from core.schema.data import Data, SplitName, SplitSource, SqlSource
 from pipelines.sources import scheme
 from pipelines.sources._files import Files, Table
 from pipelines.sources._opening import suffix_of
 
 READERS = Path(__file__).parent
 _ROWS_BY_THEMSELVES = ("sql", "hub")
+SPLIT = "split"  # the column that says from which published split a row came
 
 
 class Reader(Protocol):
@@ -39,12 +41,19 @@ def reader_names() -> list[str]:
     return sorted(path.stem for path in READERS.glob("*.py") if not path.stem.startswith("_"))
 
 
-def reader_file(source: str | SqlSource, reader: str | None) -> Path | None:
+def reader_file(source: str | SqlSource | SplitSource, reader: str | None) -> Path | None:
     """The file of this folder that reads the source's files: the one named `reader`, or by the source's own name.
 
     None for a source that hands over rows by itself. Raises BadRequest when nothing fits, naming what is allowed.
     """
     names = reader_names()
+    if isinstance(source, SplitSource):
+        found = {reader_file(address, reader) for address in source.addresses.values()}
+        if len(found) > 1:
+            raise BadRequest(
+                f"the names of the splits say different readers: add `reader:`. Allowed: {', '.join(names)}"
+            )
+        return found.pop()
     if scheme(source) in _ROWS_BY_THEMSELVES:
         if reader:
             raise BadRequest(f"{scheme(source)} hands over rows: it takes no reader, got {reader!r}")
@@ -61,6 +70,22 @@ def reader_file(source: str | SqlSource, reader: str | None) -> Path | None:
 def find_reader(file: Path) -> Reader:
     """The reader in a file that reader_file() found."""
     return _load(file.stem)
+
+
+def tables(reader: Path, files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
+    """What a reader makes of a source's files; those of published splits get the column `split`."""
+    read = find_reader(reader).read
+    if not files.splits:
+        yield from read(files, data=data, contract=contract)
+    for split, part in files.splits.items():
+        for table in read(part, data=data, contract=contract):
+            yield _in_split(table, split)
+
+
+def _in_split(table: Table, split: SplitName) -> Table:
+    columns = None if table.columns is None else [*(name for name in table.columns if name != SPLIT), SPLIT]
+    records = (replace(record, values={**record.values, SPLIT: split}) for record in table.records)
+    return replace(table, columns=columns, records=records)
 
 
 def is_table(name: str) -> bool:

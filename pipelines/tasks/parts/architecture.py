@@ -19,6 +19,7 @@ from core.errors import BadRequest
 from core.schema.model import Architecture
 from core.tables.task import Base
 from core.weights.safety import check_code
+from pipelines.tasks.parts import bilstm
 
 
 def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTrainedConfig:
@@ -27,6 +28,7 @@ def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTr
     Raises BadRequest for an unknown architecture or setting, or a value it refuses.
     """
     name = architecture.architecture
+    bilstm.register()
     if name not in CONFIG_MAPPING:
         raise BadRequest(
             f"model.base.architecture: {name!r} is no model type of transformers.{_near(name, CONFIG_MAPPING)}"
@@ -49,6 +51,7 @@ def stored_config(base: Base) -> PreTrainedConfig:
             f"model.base {base.reference!r}: {base.folder} has no config.json, so it is no transformers model. "
             "Allowed: a folder as save_pretrained() writes it, a hub id, package://NAME, models:/NAME@ALIAS."
         )
+    bilstm.register()
     with as_request(f"model.base {base.reference!r}: its config.json is not one that transformers reads"):
         return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
 
@@ -56,6 +59,7 @@ def stored_config(base: Base) -> PreTrainedConfig:
 def saved_config(folder: Path) -> PreTrainedConfig:
     """The configuration of a model that save() wrote, wherever it has been since. Raises BadRequest."""
     check_code(folder, "this model")
+    bilstm.register()
     with as_request(f"{folder}: its config.json is not one that transformers reads"):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

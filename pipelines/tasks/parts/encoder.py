@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 
-from core.atomic_files import write_json
+from core.atomic_files import make_folder, swap_in, write_json
 from core.errors import BadRequest
 from core.progress import Progress
 from core.schema.model import Lora, Model
@@ -128,18 +129,41 @@ def in_batches(
     what: str,
 ) -> Tensor:
     """What `forward` says of every text, asked in batches of like length, given back in the order of the texts."""
-    device = device_here()
-    module.to(device).eval()
-    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
     parts = []
-    with torch.inference_mode(), Progress(what, total=len(order), unit="texts") as progress:
-        for start in range(0, len(order), batch_size):
-            batch = pad_tokens([tokens[row] for row in order[start : start + batch_size]], pad)
-            parts.append(forward(**{name: value.to(device) for name, value in batch.items()}).cpu())
-            progress.advance(len(parts[-1]))
+    order: list[int] = []
+    for rows, batch in by_length(module, tokens, pad=pad, batch_size=batch_size, what=what):
+        with torch.inference_mode():
+            parts.append(forward(**batch).cpu())
+        order += rows
     back = torch.empty(len(order), dtype=torch.int64)
     back[torch.tensor(order)] = torch.arange(len(order))
     return torch.cat(parts)[back]
+
+
+def by_length(
+    module: nn.Module, tokens: Sequence[Sequence[int]], *, pad: int, batch_size: int, what: str
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """The texts in batches of like length, each with its texts' numbers; the module is ready to be asked."""
+    device = device_here()
+    module.to(device).eval()
+    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+    with Progress(what, total=len(order), unit="texts") as progress:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = pad_tokens([tokens[row] for row in rows], pad)
+            yield rows, {name: value.to(device) for name, value in batch.items()}
+            progress.advance(len(rows))
+
+
+def kept_vectors(path: Path, make: Callable[[], Tensor]) -> Tensor:
+    """What stands at `path` since an earlier run, or what make() gives, which is put there."""
+    if not path.is_file():
+        vectors = make()
+        make_folder(path.parent)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        save_file({"vectors": vectors}, beside)
+        swap_in(beside, path)
+    return load_file(path)["vectors"]
 
 
 def device_here() -> torch.device:

@@ -6,25 +6,30 @@ Imports torch at once.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from core.atomic_files import make_folder, swap_in
 from core.schema.model import Model
 from core.tables.learner import Row
 from core.tables.task import Base, Place
 from core.weights.pooling import mean_pool
 from pipelines.tasks.parts.architecture import as_request
-from pipelines.tasks.parts.encoder import build_encoder, device_here, in_batches, load_encoder, pad_tokens, save_encoder
+from pipelines.tasks.parts.encoder import (
+    build_encoder,
+    device_here,
+    in_batches,
+    kept_vectors,
+    load_encoder,
+    pad_tokens,
+    save_encoder,
+)
 
 HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
 FROZEN_LAYERS = 3  # a frozen base's last layer is shaped by its own task: film reviews .746 with it alone, .762 with 3
@@ -122,22 +127,12 @@ def features(module: MeanPooledClassifier, table: pa.Table, *, at: Place, pad: i
     here = (str(device_here()), torch.get_num_threads())  # they decide the last bits
     identity = repr((at.base.sha256, module.layers, *here, batch_size, inputs))
     path = at.cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
-    vectors = cached_features(path, module, inputs, pad=pad, batch_size=batch_size)
+    vectors = kept_vectors(
+        path,
+        lambda: in_batches(module, module.pooled, inputs, pad=pad, batch_size=batch_size, what="features"),
+    )
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), vectors.shape[1])
     return table.drop_columns(["input_ids", "length"]).append_column(_FEATURES, column)
-
-
-def cached_features(
-    path: Path, module: MeanPooledClassifier, tokens: list[list[int]], *, pad: int, batch_size: int
-) -> Tensor:
-    """pooled() of every text, read from `path` when an earlier run left it there."""
-    if not path.is_file():
-        vectors = in_batches(module, module.pooled, tokens, pad=pad, batch_size=batch_size, what="features")
-        make_folder(path.parent)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file({"vectors": vectors}, beside)
-        swap_in(beside, path)
-    return load_file(path)["vectors"]
 
 
 def logits(module: MeanPooledClassifier, tokens: list[list[int]], *, pad: int, batch_size: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""What tasks share whose answer is labelled spans of a text: windows, tags, the module, the dictionary, metrics."""

@@ -1,0 +1,157 @@
+"""What tasks share whose answer is labelled spans of a text: labels, metrics, the trivial baseline, answers, a plot.
+
+A model's answer to a text is kept as one JSON list, whose spans also say their text and how sure the model is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.atomic_files import read_json, write_json
+from core.errors import BadData
+from core.tables.spans import Span, listed
+from core.tables.task import Place, Predictions
+from pipelines.tasks.parts.plots import new_figure, write_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS: Mapping[str, bool] = {"f1": True, "precision": True, "recall": True, "macro_f1": True}
+_COUNTS = ("found", "wrong", "missed")  # true positives, false positives, false negatives
+_LABELS = "labels.json"
+_DIGITS = 6  # of a confidence
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class LabelledSpans:
+    """What a task says whose answer is labelled spans of a text; core/tables/task.py says what each is."""
+
+    metrics = METRICS
+    primary = "f1"
+
+    def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        return rows
+
+    def truth(self, units: pd.DataFrame, at: Place) -> Predictions:
+        return {"spans": units["spans"].to_numpy(dtype=object)}
+
+    def measure(self, predictions: Predictions) -> Predictions:
+        return measure(predictions)
+
+    def score(self, measured: Predictions, weights: Array) -> dict[str, float]:
+        return score(measured, weights)
+
+    def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
+        return {}
+
+    def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
+        plots(predictions, folder=folder)
+
+
+def write_labels(batches: Iterable[pd.DataFrame], folder: Path) -> list[str]:
+    """Number the labels that occur, in the order of their names. Raises BadData when there is none."""
+    names = sorted({span.label for rows in batches for cell in rows["spans"] for span in listed(cell)})
+    if not names:
+        raise BadData(
+            "no training row has a span: there is nothing to learn. Look at the column that `spans` is read from."
+        )
+    write_json(folder / _LABELS, names)
+    return names
+
+
+def read_labels(folder: Path) -> list[str]:
+    names: list[str] = read_json(folder / _LABELS)
+    return names
+
+
+def said(texts: Sequence[str], found: Iterable[Iterable[tuple[Span, float]]]) -> Predictions:
+    """What a model says about texts: `predicted`, the spans of each as JSON; `confidence`, that of its least sure one.
+
+    found: for each text its spans, and how sure each is, 0 to 1. A text without spans has confidence 1.
+    """
+    cells, least = [], []
+    for text, spans in zip(texts, found, strict=True):
+        known = sorted(spans)
+        parts = [
+            {**span._asdict(), "text": text[span.start : span.end], "confidence": round(sure, _DIGITS)}
+            for span, sure in known
+        ]
+        cells.append(json.dumps(parts, ensure_ascii=False, separators=(",", ":")))
+        least.append(min((sure for _, sure in known), default=1.0))
+    return {"predicted": np.array(cells, dtype=object), "confidence": np.array(least)}
+
+
+def nothing(rows: int) -> Predictions:
+    """No span in any text: right about most words."""
+    return said([""] * rows, [()] * rows)
+
+
+def answers(predictions: Predictions) -> pd.DataFrame:
+    """One row a text: its spans, each with start, end, label, text and confidence, in their order."""
+    import pandas as pd
+
+    return pd.DataFrame({"spans": [json.loads(cell) for cell in predictions["predicted"]]})
+
+
+def measure(predictions: Predictions) -> Predictions:
+    """found, wrong and missed: (rows, labels + 1) counts of spans that are right, that are not, and that were not seen.
+
+    A span is right when start, end and label all are (Tjong Kim Sang and De Meulder 2003, section 2.3). The columns are
+    the labels of the truth, by name, so that models that are compared have the same; the last is all other labels.
+    """
+    truth = [set(listed(cell)) for cell in predictions["spans"]]
+    labels = {label: at for at, label in enumerate(sorted({span.label for spans in truth for span in spans}))}
+    counts = {name: np.zeros((len(truth), len(labels) + 1)) for name in _COUNTS}
+    for row, (true, cell) in enumerate(zip(truth, predictions["predicted"], strict=True)):
+        seen = set(listed(cell))
+        for name, spans in zip(_COUNTS, (true & seen, seen - true, true - seen), strict=True):
+            for span in spans:
+                counts[name][row, labels.get(span.label, -1)] += 1
+    return counts
+
+
+def score(measured: Predictions, weights: Array) -> dict[str, float]:
+    """METRICS. f1, precision and recall over all spans; macro_f1: the mean F1 of the labels that the truth has.
+
+    0 where nothing was there to be found, or nothing was said.
+    """
+    found, wrong, missed = (weights @ measured[name] for name in _COUNTS)
+    occurs = (found + missed)[:-1] > 0
+    by_label = (2 * found / np.maximum(2 * found + wrong + missed, 1e-12))[:-1][occurs]
+    right, false, absent = found.sum(), wrong.sum(), missed.sum()
+    return {
+        "f1": _share(2 * right, 2 * right + false + absent),
+        "precision": _share(right, right + false),
+        "recall": _share(right, right + absent),
+        "macro_f1": float(by_label.mean()) if occurs.any() else 0.0,
+    }
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else 0.0
+
+
+def plots(predictions: Predictions, *, folder: Path) -> None:
+    """f1_by_label.png: F1, precision and recall of each label that the truth has, and how many spans it has."""
+    labels = sorted({span.label for cell in predictions["spans"] for span in listed(cell)})
+    counts = measure(predictions)
+    found, wrong, missed = (counts[name].sum(axis=0)[:-1] for name in _COUNTS)
+    shares = {
+        "recall": found / np.maximum(found + missed, 1),
+        "precision": found / np.maximum(found + wrong, 1),
+        "F1": 2 * found / np.maximum(2 * found + wrong + missed, 1),
+    }
+    figure, axes = new_figure(6.4, 1.4 + 0.6 * len(labels))
+    for number, (name, values) in enumerate(shares.items()):
+        axes.barh(np.arange(len(labels)) + 0.27 * (number - 1), values, height=0.25, label=name)
+    there = (found + missed).astype(int)
+    axes.set_yticks(range(len(labels)), [f"{label} ({count:,})" for label, count in zip(labels, there, strict=True)])
+    axes.set(xlim=(0, 1), xlabel="share", title="Spans found, by label")
+    axes.legend(loc="lower right")
+    write_figure(figure, folder / "f1_by_label.png")

@@ -1,0 +1,157 @@
+"""token_classification: a text -> labelled spans of it, such as named entities.
+
+Any transformers encoder, a BiLSTM or a dictionary; all four methods. A row: {"text": "Empire State Building = ESB",
+"spans": [{"start": 0, "end": 21, "label": "location"}, {"start": 24, "end": 27, "label": "location"}]}.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BadRequest
+from core.schema.columns import Column, Contract
+from core.schema.model import Method, Model
+from core.schema.section import Section
+from core.tables.learner import Learner, TorchLearner
+from core.tables.spans import listed
+from core.tables.task import Interface, Place, Predictions, Task
+from core.weights.base_store import base_folder
+from pipelines.tasks.parts import text_input
+from pipelines.tasks.parts.entities import labelled_spans, token_windows
+from pipelines.tasks.parts.entities.entity_dictionary import FILE, EntityDictionary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from tokenizers import Tokenizer
+
+    from pipelines.tasks.parts.entities.token_classifier import TokenClassifier
+
+PREDICT_BATCH = 64  # windows; sorted by length first, so little of it is padding
+PRETRAIN_DROPOUT = 0.3
+DICTIONARY = "dictionary"  # an architecture, beside those of transformers and the parts' lstm
+
+
+class TokenClassification(labelled_spans.LabelledSpans):
+    contract = Contract(
+        columns={"text": Column("text"), "spans": Column("spans")}, inputs=("text",), targets=("spans",)
+    )  # fmt: skip
+    methods: Sequence[Method] = ("pretrain", "full", "lora", "transfer")
+    simple: Sequence[str] = (DICTIONARY,)
+    Preprocess: type[Section] = text_input.TextOptions
+    modules: Sequence[str] = ()
+
+    def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
+        training: Mapping[Method, Mapping[str, Any]] = {
+            "pretrain": {"epochs": 10.0, "learning_rate": 2e-3},
+            "full": {"epochs": 3.0, "learning_rate": 3e-4},
+            "lora": {"epochs": 3.0, "learning_rate": 2e-3},
+            "transfer": {"epochs": 15.0, "learning_rate": 2e-3},
+        }
+        model = {"dropout": PRETRAIN_DROPOUT} if method == "pretrain" else {}
+        return {"training": training[method], "model": model}
+
+    def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
+        assert isinstance(options, text_input.TextOptions)
+        labelled_spans.write_labels(batches, at.folder)
+        if not at.base.starts(DICTIONARY):
+            text_input.prepare(batches, options, at)
+        elif at.base.architecture is not None and (at.base.architecture.settings or at.base.architecture.tokenizer):
+            raise BadRequest("model.base: a dictionary has no settings and no tokenizer. Leave them out.")
+
+    def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
+        """A row a window, with a tag for each token that begins a word; of a dictionary the rows themselves."""
+        import pyarrow as pa
+
+        if at.base.starts(DICTIONARY):
+            return pa.table(
+                {"text": pa.array(rows["text"], pa.string()), "spans": pa.array(rows["spans"], pa.string())}
+            )
+        parts = token_windows.windows(_tokenizer(at.folder), rows["text"].tolist())
+        spans = [listed(cell) for cell in rows["spans"]]
+        names = token_windows.tag_names(labelled_spans.read_labels(at.folder))
+        tags = [token_windows.token_tags(each, token_windows.word_tags(each, spans[each.of], names)) for each in parts]
+        return pa.table(
+            {
+                "of": pa.array([each.of for each in parts], pa.int64()),
+                "input_ids": pa.array([each.ids for each in parts], pa.list_(pa.int32())),
+                "length": pa.array([len(each.ids) for each in parts], pa.int32()),
+                "labels": pa.array(tags, pa.list_(pa.int32())),
+            }
+        )
+
+    def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
+        if at.base.starts(DICTIONARY):
+            return EntityDictionary()
+        from transformers import set_seed
+
+        from pipelines.tasks.parts.entities import tagging, token_classifier
+
+        config = text_input.config(at.base, at.folder)
+        names = token_windows.tag_names(labelled_spans.read_labels(at.folder))
+        pad = text_input.pad(at.folder)
+        set_seed(at.seed)
+        module = token_classifier.build(model, at.base, config, classes=len(names))
+        features = partial(tagging.features, module, at=at, pad=pad, batch_size=PREDICT_BATCH)
+        return TorchLearner(module, partial(tagging.collate, pad=pad), features=features, watch=tagging.watch)
+
+    def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
+        shutil.copytree(at.folder, into, dirs_exist_ok=True)
+        if isinstance(learnt, EntityDictionary):
+            learnt.save(into)
+            return
+        from pipelines.tasks.parts.entities import token_classifier
+
+        assert isinstance(learnt, TorchLearner)
+        assert isinstance(learnt.module, token_classifier.TokenClassifier)
+        token_classifier.save(learnt.module, into, base)
+        text_input.keep_with_base(into, base)
+
+    def load(self, folder: Path) -> SpanPredictor | EntityDictionary:
+        if (folder / FILE).is_file():
+            return EntityDictionary.load(folder)
+        from pipelines.tasks.parts.entities import token_classifier
+
+        names, base = token_windows.tag_names(labelled_spans.read_labels(folder)), base_folder(folder)
+        module = token_classifier.load(folder, base, classes=len(names))
+        return SpanPredictor(module, tokenizer=_tokenizer(folder, base), pad=text_input.pad(folder, base), names=names)
+
+    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
+        """No spans at all, and the entities of the training rows wherever they stand again."""
+        found = {"nothing": labelled_spans.nothing(len(units))}
+        if not at.base.starts(DICTIONARY):
+            known = EntityDictionary()
+            known.learn(zip(train["text"], train["spans"], strict=True))
+            found[DICTIONARY] = known.predict(units)
+        return found
+
+
+class SpanPredictor:
+    def __init__(self, module: TokenClassifier, *, tokenizer: Tokenizer, pad: int, names: Sequence[str]) -> None:
+        """names: of the tags, in the module's numbering."""
+        self.module, self.tokenizer, self.pad, self.names = module, tokenizer, pad, names
+
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        from pipelines.tasks.parts.entities import tagging
+
+        texts = rows["text"].tolist()
+        parts = token_windows.windows(self.tokenizer, texts)
+        words = tagging.tagged(self.module, parts, self.names, pad=self.pad, batch_size=PREDICT_BATCH)
+        return labelled_spans.said(texts, token_windows.spans_of_texts(parts, words, len(texts)))
+
+    def answers(self, predictions: Predictions) -> pd.DataFrame:
+        return labelled_spans.answers(predictions)
+
+    def interface(self) -> Interface:
+        return text_input.interface(self.pad)
+
+
+def _tokenizer(folder: Path, base: Path | None = None) -> Tokenizer:
+    return token_windows.overlapping(text_input.tokenizer(folder, base), max_tokens=text_input.max_tokens(folder))
+
+
+TASK: Task = TokenClassification()

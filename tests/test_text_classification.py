@@ -275,7 +275,7 @@ def test_an_lstm_is_an_encoder_like_any_other(task: Task, tmp_path: Path) -> Non
     stored = Base("./model", model, "1" * 64)
     for method in ("full", "transfer"):
         own = _encoder(task, stored, tmp_path / method)
-        module = _built(task, stored, own, method)  # type: ignore[arg-type]
+        module = _built(task, stored, own, method)
         torch.testing.assert_close(module.encoder.state_dict(), _loaded(task, model))
         again = _saved(task, module, own, tmp_path / f"{method}-model")
         assert _said(task, again).shape == (len(ROWS), 2)

@@ -108,7 +108,7 @@ def test_pictures_are_exported(tmp_path: Path) -> None:
         ("lstm", {"hidden_size": 16, "embedding_size": 8, "num_layers": 2}),
     ],
 )
-def test_what_tags_words_is_exported(tmp_path: Path, name: str, settings: Mapping[str, int]) -> None:
+def test_what_tags_words_is_exported(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     task, base = find_task("token_classification"), Base(Architecture(architecture=name, settings=settings), None, None)
     at = a_place(tmp_path / "encoder", base=base)
     at.folder.mkdir()

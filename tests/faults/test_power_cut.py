@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -65,13 +63,9 @@ def vectors(root: Path) -> None:
 def features(root: Path) -> None:
     import torch
 
-    from pipelines.tasks.parts import pooled_classifier
+    from pipelines.tasks.parts.encoder import kept_vectors
 
-    transformer: Any = pooled_classifier
-    path = root / "var/features/x.safetensors"
-    transformer.in_batches = lambda *_, **__: torch.ones(2, 3)
-    base: Any = SimpleNamespace(pooled=None)
-    pooled_classifier.cached_features(path, base, [], pad=0, batch_size=1)
+    kept_vectors(root / "var/features/x.safetensors", lambda: torch.ones(2, 3))
 
 
 def folder(root: Path) -> None:

@@ -129,7 +129,7 @@ SAMPLES = {
         None,
         said=lambda said: np.stack(list(said["vector"])),
         expected=lambda module, batch, units: module.embed(batch["query_ids"], batch["query_mask"]),
-        rate=5e-2,
+        rate=5e-3,
     ),
     "image_generation": Sample(
         _pictures,

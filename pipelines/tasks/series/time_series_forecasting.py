@@ -110,7 +110,9 @@ class TimeSeriesForecasting:
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
         from pipelines.tasks.parts.forecasting import simple_forecasts
 
-        return simple_forecasts.baselines(at.folder.parent, units, series.read(at.folder), _shape(at.folder))
+        found = simple_forecasts.baselines(at.folder.parent, units, series.read(at.folder), _shape(at.folder))
+        trivial = next(iter(found))
+        return {name: said for name, said in found.items() if name == trivial or not at.base.starts(name)}
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return dict.fromkeys(("forecast", "lower", "upper", "future"), forecasts.axis(series.read(folder)))

@@ -48,9 +48,7 @@ def test_gaps_are_told_and_no_window_reaches_across(tmp_path: Path, capsys: pyte
 
 
 def test_no_window_fits(tmp_path: Path) -> None:
-    with pytest.raises(
-        BadData, match=r"no training window of 3 \+ 2 steps .*steps 8, series 1, gaps 1, longest run 4"
-    ):
+    with pytest.raises(BadData, match=r"no training window of 3 \+ 2 steps .*steps 8, series 1, gaps 1, longest run 4"):
         learnt(tmp_path, hours(9).drop(index=[4]))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.tables.predictions import Answered, read_predictions, write_predictions
+from core.tables.predictions import MOST_COLUMNS, Answered, read_predictions, rows_hash, write_predictions
 
 
 @pytest.fixture
@@ -50,6 +50,20 @@ def test_equal_answers_are_equal_files(answered: Answered, tmp_path: Path) -> No
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.parametrize("width", [MOST_COLUMNS, MOST_COLUMNS + 1])
+def test_wide_arrays_are_one_column(answered: Answered, tmp_path: Path, width: int) -> None:
+    """A forecast of hundreds of numbers a row is one column, and comes back as it was, whatever people read beside."""
+    wide = np.arange(2.0 * width, dtype=np.float32).reshape(2, width)
+    given = Answered(answered.row_ids, {"future": wide + 1}, {"forecast": wide}, {})
+    _write(given, tmp_path / "p.parquet")
+    back = read_predictions(tmp_path / "p.parquet")
+    for ours, theirs in ((back.truth["future"], wide + 1), (back.model["forecast"], wide)):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == np.float32
+    assert (len(pd.read_parquet(tmp_path / "p.parquet").columns) < 10) == (width > MOST_COLUMNS)
+    assert rows_hash(back) == rows_hash(given)
+
+
 def _write(answered: Answered, path: Path) -> None:
-    readable = {"": pd.DataFrame({"label": ["no", "yes"], "predicted": ["no", "yes"]})}
+    readable = {"": pd.DataFrame({"label": ["no", "yes"], "predicted": ["no", "yes"], "forecast": [1, 2]})}
     write_predictions(answered, path, axes={"probabilities": ["no", "yes"]}, readable=readable)

@@ -42,15 +42,13 @@ def test_mean_and_deviation_do_not_depend_on_the_batches(tmp_path: Path) -> None
 def test_gaps_are_told_and_no_window_reaches_across(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = pd.concat([hours(6, name="a"), hours(9, name="b").drop(index=[4])])
     known = learnt(tmp_path, rows.sample(frac=1, random_state=1))
-    assert "14 steps of 2 series, 1 gaps, the longest run 6" in capsys.readouterr().err
+    assert "train: steps 14, series 2, gaps 1, longest run 6" in capsys.readouterr().err
     found = units(rows, rows[:0], known.model_copy(update={"stride": 1}))
     assert found["row_id"].tolist() == ["a 2016-07-01T03:00:00", "a 2016-07-01T04:00:00"]
 
 
 def test_no_window_fits(tmp_path: Path) -> None:
-    with pytest.raises(
-        BadData, match=r"no training window of 3 \+ 2 steps .* 8 steps of 1 series, 1 gaps, the longest run 4"
-    ):
+    with pytest.raises(BadData, match=r"no training window of 3 \+ 2 steps .*steps 8, series 1, gaps 1, longest run 4"):
         learnt(tmp_path, hours(9).drop(index=[4]))
 
 

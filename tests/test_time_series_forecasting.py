@@ -166,6 +166,17 @@ def test_too_few_validation_windows_are_told_before_training(prepared: Path, tmp
         TASK.learner(Model(base=at.base.reference, method="pretrain"), at)
 
 
+def test_contexts_reach_over_a_short_validation_split(prepared: Path, tmp_path: Path) -> None:
+    """The first window of the test is as it would be if validation and training were one split."""
+    rows = pq.read_table(prepared / ROWS).to_pandas()
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    late = (rows["split"] == "validation") & (rows["time"] < rows.loc[rows["split"] == "test", "time"].min())
+    cut = sorted(rows.loc[late, "time"].unique())[-5]
+    rows.loc[late & (rows["time"] < cut), "split"] = "train"
+    rows.to_parquet(tmp_path / ROWS)
+    pd.testing.assert_frame_equal(units(tmp_path), units(prepared))
+
+
 def test_plots_are_drawn(prepared: Path, tmp_path: Path) -> None:
     predictor, asked = TASK.load(made(prepared, tmp_path / "model", "linear")), units(prepared)
     truth = TASK.truth(asked, place(prepared, base_of("linear")))

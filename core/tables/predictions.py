@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _KEY = b"headrace"
 _TRUE = "true."
+MOST_COLUMNS = 64  # of one array; a wider one is a column of lists: a forecast of a day for seven series has 168
 
 Columns = dict[str, Any]  # name of an array -> its column, or its columns when it has two dimensions
 
@@ -120,6 +121,9 @@ def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], co
         if array.ndim == 1:
             layout[name] = f"{prefix}{name}"
             columns[layout[name]] = pa.array(array)
+        elif array.shape[1] > MOST_COLUMNS:
+            layout[name] = f"{prefix}{name}.values"
+            columns[layout[name]] = pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
         else:
             names = axes.get(name, [str(at) for at in range(array.shape[1])])
             layout[name] = [f"{prefix}{name}.{each}" for each in names]
@@ -129,8 +133,16 @@ def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], co
 
 def _gather(table: pa.Table, layout: Columns) -> dict[str, np.ndarray[Any, Any]]:
     return {
-        name: table[parts].to_numpy()
+        name: _array(table[parts])
         if isinstance(parts, str)
         else np.stack([table[part].to_numpy() for part in parts], axis=1)
         for name, parts in layout.items()
     }
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """A column's values; (rows, width) of a column of lists."""
+    if not pa.types.is_fixed_size_list(column.type):
+        return np.asarray(column.to_numpy())
+    parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    return np.concatenate([parts[0][:0], *parts]).reshape(-1, column.type.list_size)

@@ -48,7 +48,9 @@ class TimeSeriesForecasting:
     modules: Sequence[str] = ()
 
     def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
-        return {"training": {"epochs": 3.0, "batch_size": 32, "learning_rate": 1e-3 if method == "pretrain" else 2e-4}}
+        pretrain = {"epochs": 8.0, "batch_size": 64, "learning_rate": 5e-3}
+        full = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e-4}
+        return {"training": pretrain if method == "pretrain" else full}
 
     def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         from pipelines.tasks.parts.forecasting.forecaster_base import config_of
@@ -87,10 +89,15 @@ class TimeSeriesForecasting:
         return ForecastPredictor(forecaster_base.load(folder, _shape(folder)), series.read(folder), folder)
 
     def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-        """Windows whose future lies in the test split; what was before may lie in the validation split."""
+        """Windows whose future lies in the test split; what was before may lie in the splits before it."""
+        import pandas as pd
+
         from pipelines.tasks.parts.inputs.contexts import units
 
-        return units(rows, read_rows(folder.parent, "validation"), series.read(folder))
+        known, before = series.read(folder), read_rows(folder.parent, "validation")
+        if before[series.WHEN].nunique() < known.context:  # too few for a context
+            before = pd.concat([read_rows(folder.parent, "train"), before])
+        return units(rows, before, known)
 
     def truth(self, units: pd.DataFrame, at: Place) -> Predictions:
         import numpy as np

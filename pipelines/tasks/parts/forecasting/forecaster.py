@@ -101,7 +101,7 @@ class Lstm(nn.Module):
     """An LSTM over one channel's context (and the covariates'), the same for each channel.
 
     Its last state says all steps at once, so that no step is made from another forecast. Channels that are read
-    together fit the training rows better and later ones worse: ETTh1, validation .496, apart {LSTM_APART}.
+    together fit the training rows better and later ones worse: on ETTh1's validation rows .496, apart .419.
     """
 
     def __init__(self, shape: Shape, *, hidden_size: int = 64, num_layers: int = 1, dropout: float = 0.0) -> None:

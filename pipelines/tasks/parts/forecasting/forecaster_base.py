@@ -31,10 +31,10 @@ from pipelines.tasks.parts.forecasting.forecaster import (
 )
 
 _CONFIG, _KIND = "config.json", "model_type"
-# Nie et al. 2023 take patches of 16 steps, one every 8; transformers' own default is a patch a step.
-_PATCHES = {
-    "patch_length": 16, "patch_stride": 8, "d_model": 32, "num_attention_heads": 4, "num_hidden_layers": 2,
-    "ffn_dim": 64, "attention_dropout": 0.1, "ff_dropout": 0.1, "path_dropout": 0.0,
+_PATCH = 16  # steps, one patch every 8: Nie et al. 2023; transformers' own default is a patch a step
+_PATCHTST = {
+    "d_model": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "ffn_dim": 64, "attention_dropout": 0.1,
+    "ff_dropout": 0.1, "path_dropout": 0.0, "loss": "mse",
 }  # fmt: skip
 
 
@@ -123,8 +123,9 @@ def _new(architecture: Architecture, shape: Shape) -> dict[str, Any]:
         sizes = {
             "context_length": shape.context, "prediction_length": shape.horizon,
             "num_input_channels": shape.channels + shape.covariates, "channel_attention": shape.covariates > 0,
+            "patch_length": min(_PATCH, shape.context), "patch_stride": min(_PATCH, shape.context) // 2,
         }  # fmt: skip
-        return portable(new_config(architecture, {**_PATCHES, **sizes, "loss": "mse"}))
+        return portable(new_config(architecture, {**_PATCHTST, **sizes}))
     if name not in _OWN:
         raise BadRequest(
             f"model.base.architecture: {name!r} does not forecast. {near(name, _NAMES)}Allowed: {', '.join(_NAMES)}."

@@ -182,11 +182,11 @@ def _usual_step(names: np.ndarray[Any, Any], times: np.ndarray[Any, Any], option
     longest = usual * options.longest_step
     sizes = np.bincount(runs(steps, longest=longest))
     series = len(np.unique(names))
-    said = f"{len(times):,} steps of {series:,} series, {len(sizes) - series:,} gaps, the longest run {sizes.max():,}"
+    said = f"steps {len(times):,}, series {series:,}, gaps {len(sizes) - series:,}, longest run {sizes.max():,}"
     if not len(starts(steps, context=options.context, horizon=options.horizon, longest=longest)):
         raise BadData(
             f"no training window of {options.context:,} + {options.horizon:,} steps fits into a run of steps without "
-            f"a gap: {said}. Lower preprocess.context, raise preprocess.longest_step, or bring the missing steps."
+            f"a gap ({said}). Lower preprocess.context, raise preprocess.longest_step, or bring the missing steps."
         )
     print(f"train: {said}", file=sys.stderr, flush=True)
     return usual

@@ -60,3 +60,13 @@ def test_a_model_of_pictures_takes_paths(here: Path) -> None:
     assert read("a.png", "list.txt", media=True) == ["a.png", "a.png"]
     with pytest.raises(BadRequest, match=r"b\.png: no such file\. This model takes paths"):
         read("a.png", "b.png", media=True)
+
+
+def test_several_columns_come_as_objects_or_as_the_text_of_the_only_one_that_must_be() -> None:
+    def both(*arguments: str, plain: bool) -> list[Input]:
+        stdin = io.StringIO()
+        return read_inputs(arguments, columns=["label", "seed"], media=False, stdin=stdin, plain=plain)
+
+    assert both("9", '{"label": "8", "seed": "b"}', plain=True) == ["9", {"label": "8", "seed": "b"}]
+    with pytest.raises(BadRequest, match="takes objects in JSON"):
+        both("9", plain=False)

@@ -27,6 +27,7 @@ from registry.store import versions
 from registry.store.connection import exclusive, tracking_uri
 from registry.version import register_version
 from registry.version.packing import ROOT, code_files, holds_own_code, requirements
+from registry.version.predict import Loaded
 from registry.version.pyfunc import About, Answerer
 from tests.small_model import TEXTS, candidate, make_small_model
 
@@ -202,6 +203,28 @@ def test_a_caller_from_elsewhere_names_no_file_of_this_machine(tmp_path: Path, m
             answerer.answer(pd.DataFrame({"path": [named]}), local_files=False)
     assert answerer.answer(pd.DataFrame({"path": ["abcd"]}), local_files=False)["bytes"].tolist() == [3]
     assert answerer.answer(pd.DataFrame({"path": ["abcd"]}), local_files=True)["bytes"].tolist() == [5]
+
+
+class Seeds:
+    """Answers with what it was sent."""
+
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        return {name: rows[name].to_numpy() for name in rows.columns}
+
+    def answers(self, predictions: Predictions) -> pd.DataFrame:
+        return pd.DataFrame(dict(predictions)).astype(object).where(lambda frame: frame.notna(), None)
+
+
+def test_a_mere_text_stands_for_the_only_column_that_must_be_sent(home: Path) -> None:
+    [version] = versions.versions("films", home / "var")
+    contract = find_task("image_generation").contract
+    answerer = Answerer(About("image_generation", ("label", "seed"), None), contract, Seeds())
+    asked = ["9", {"label": "8", "seed": "b"}]
+    said = Loaded(version, answerer).answer(asked, local_files=False)
+    assert said.rows == [{"label": "9", "seed": None}, {"label": "8", "seed": "b"}]
+    both = Answerer(About("sentence_embedding", ("query", "passage"), None), contract, Seeds())
+    with pytest.raises(BadRequest, match="input 1: must be an object with query, passage, got a text"):
+        Loaded(version, both).answer(["9"], local_files=False)
 
 
 def test_what_is_no_input_is_named(home: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.atomic_files import sha256_file, write_json
+from core.atomic_files import read_json, sha256_file, write_json
 from core.tables.keys import codes
 from core.tables.task import Predictions
 from pipelines.tasks.parts.classification import softmax
@@ -90,6 +90,11 @@ def read(folder: Path) -> Extractor:
     module.load_state_dict(weights)
     module.code = int(codes([sha256_file(folder / _WEIGHTS)])[0])
     return module.eval()
+
+
+def accuracy(folder: Path) -> float:
+    """The share of unseen pictures whose class the extractor in a folder names."""
+    return float(read_json(folder / _FACTS)["accuracy"])
 
 
 def described(pixels: Pixels, extractor: Extractor) -> Predictions:

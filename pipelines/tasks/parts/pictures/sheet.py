@@ -24,7 +24,7 @@ def write(pixels: Array, labels: Array, path: Path) -> None:
     Image.fromarray(_sheet(lines, side=pixels.shape[-1])).save(path)
 
 
-def beside(predictions: Predictions, real: Path, names: Sequence[str], path: Path) -> None:
+def beside(predictions: Predictions, real: Path, names: Sequence[str], path: Path, *, title: str) -> None:
     """Write a picture of drawn pictures (predictions) and of the sheet that write() left, class by class."""
     from PIL import Image
 
@@ -35,10 +35,11 @@ def beside(predictions: Predictions, real: Path, names: Sequence[str], path: Pat
     side, chosen = right.shape[1] // _EACH, _chosen(predictions["label"], len(names))
     left = _sheet([[from_uri(predictions["picture"][row]) for row in rows] for rows in chosen], side=side)
     gap = np.full((left.shape[0], side // 2, 3), 255, dtype=np.uint8)
-    figure, axes = new_figure(11, 0.9 + 0.52 * len(chosen))
+    figure, axes = new_figure(9, 1.1 + 0.5 * len(chosen))
     axes.imshow(np.concatenate([left, gap, right], axis=1), interpolation="nearest")
     axes.set_yticks([side * (line + 0.5) for line in range(len(chosen))], names[: len(chosen)])
     axes.set_xticks([left.shape[1] / 2, left.shape[1] * 1.5 + side / 2], ["drawn", "real"])
+    axes.set_title(title)
     write_figure(figure, path)
 
 

@@ -219,7 +219,7 @@ def test_a_mere_text_stands_for_the_only_column_that_must_be_sent(home: Path) ->
     [version] = versions.versions("films", home / "var")
     contract = find_task("image_generation").contract
     answerer = Answerer(About("image_generation", ("label", "seed"), None), contract, Seeds())
-    asked = ["9", {"label": "8", "seed": "b"}]
+    asked: list[str | dict[str, str]] = ["9", {"label": "8", "seed": "b"}]
     said = Loaded(version, answerer).answer(asked, local_files=False)
     assert said.rows == [{"label": "9", "seed": None}, {"label": "8", "seed": "b"}]
     both = Answerer(About("sentence_embedding", ("query", "passage"), None), contract, Seeds())

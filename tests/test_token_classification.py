@@ -149,7 +149,6 @@ def test_what_a_method_trains(task: Task, base: Base, tmp_path: Path, method: Me
     module = learner_of(task, at, method).module
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     assert any(name.startswith("head.") for name in trained), "the fresh head always learns"
-    encoder: Any = module.encoder
     inner = {name for name in trained if name.startswith("encoder.")}
     if method in ("full", "pretrain"):
         assert inner == {name for name, _ in module.named_parameters() if name.startswith("encoder.")}

@@ -423,15 +423,18 @@ def test_a_database_that_does_not_answer_is_an_outage(tmp_path: Path, monkeypatc
 def test_a_folder_of_hub_files_is_streamed_with_the_names_of_its_classes(tmp_path: Path) -> None:
     import datasets
 
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+    label = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": label, "tags": datasets.List(label)})
     (tmp_path / "folder").mkdir()
-    rows = {"text": ["bad", "good", "?"], "label": [0, 1, None]}
+    rows = {"text": ["bad", "good", "?"], "label": [0, 1, None], "tags": [[0, 1], [], None]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "folder" / "train.parquet")
     data = Data(source="hub://./folder")
     assert watch_path(data) == "folder"
     table = fetch(data, tmp_path)
-    assert isinstance(table, Table) and table.columns == ["text", "label"]
-    assert [record.values["label"] for record in table.records] == ["neg", "pos", None]
+    assert isinstance(table, Table) and table.columns == ["text", "label", "tags"]
+    read = [record.values for record in table.records]
+    assert [values["label"] for values in read] == ["neg", "pos", None]
+    assert [values["tags"] for values in read] == [["neg", "pos"], [], None]
     with pytest.raises(BadRequest, match=r"Bad split: nope. Available splits"):
         fetch(data.model_copy(update={"options": {"split": "nope"}}), tmp_path)
     with pytest.raises(BadRequest, match=r"unknown option 'spilt'. Allowed: name, split"):

@@ -85,6 +85,8 @@ def _cell(value: Any, feature: Any, folder: Path | None) -> tuple[Any, str | Non
         return None, None
     if isinstance(feature, datasets.ClassLabel):
         return (None if value < 0 else str(feature.int2str(value))), None  # -1: there is none
+    if isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.ClassLabel):  # tags of tokens
+        return [_cell(each, feature.feature, folder)[0] for each in value], None
     if not isinstance(feature, datasets.Image | datasets.Audio):
         return value, None
     if value["bytes"] is not None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.tasks.parts.pictures import ddpm, drawn, gan, generated, simple_pictures
+from pipelines.tasks.parts.pictures import ddpm, drawn, gan, generated, picture_input, simple_pictures
 from pipelines.tasks.parts.pictures.frechet import frechet_distance, moments
 from registry.version.trial import Trial, difference
 
@@ -180,3 +180,11 @@ def test_a_served_picture_may_round_a_pixel_otherwise() -> None:
     ):
         found = difference(Trial({}, {"picture": [drawn.as_uri(served)]}), expected)
         assert found is word or (word is not None and word in str(found))
+
+
+def test_a_sample_of_rows_is_spread_over_all_of_them() -> None:
+    """Rows may come sorted by class: the first ones alone would know one."""
+    rows = pd.DataFrame({"at": range(23)})
+    batches = [rows[:10], rows[10:13], rows[13:]]
+    assert picture_input.spread(batches, 6)["at"].tolist() == [0, 4, 8, 12, 16, 20]
+    assert picture_input.spread(batches, 100)["at"].tolist() == list(range(23))

@@ -31,7 +31,7 @@ _LEAK = 0.2
 
 class Settings(Section):
     noise: Annotated[int, Field(ge=1, description="numbers that a picture is drawn from")] = 64
-    width: Annotated[int, Field(ge=4, description="channels at full size, a multiple of 4; more at smaller ones")] = 32
+    width: Annotated[int, Field(ge=4, multiple_of=4, description="channels at full size; more at smaller ones")] = 32
     shift: Annotated[int, Field(ge=0, description="pixels that the discriminator's pictures are moved at most")] = 0
 
     def fault(self, shape: Shape) -> str | None:

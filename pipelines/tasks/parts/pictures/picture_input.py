@@ -145,6 +145,18 @@ def measured(paths: Sequence[str], media: Path, picture: Picture) -> Picture:
     return replace(picture, mean=mean.round(6).tolist(), deviation=deviation.round(6).tolist())
 
 
+def spread(batches: Iterable[pd.DataFrame], most: int) -> pd.DataFrame:
+    """At most so many of the rows, evenly from the first to the last."""
+    import pandas as pd
+
+    every = -(-sum(len(rows) for rows in batches) // most)
+    parts, before = [], 0
+    for rows in batches:
+        parts.append(rows[-before % every :: every])
+        before += len(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
 def _of_base(base: Base) -> dict[str, Any]:
     """How a pretrained base wants its pictures: from its picture.json or preprocessor_config.json, if it has one."""
     if base.folder is None:
@@ -170,15 +182,3 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if not picture.mode.startswith("I;16"):
         return picture
     return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-
-
-def spread(batches: Iterable[pd.DataFrame], most: int) -> pd.DataFrame:
-    """At most so many of the rows, evenly from the first to the last."""
-    import pandas as pd
-
-    every = -(-sum(len(rows) for rows in batches) // most)
-    parts, before = [], 0
-    for rows in batches:
-        parts.append(rows[-before % every :: every])
-        before += len(rows)
-    return pd.concat(parts, ignore_index=True)

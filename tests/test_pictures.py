@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.tasks.parts.answers.frechet import frechet_distance, moments
 from pipelines.tasks.parts.pictures import ddpm, drawn, gan, generated, picture_input, simple_pictures
-from pipelines.tasks.parts.pictures.frechet import frechet_distance, moments
 from registry.version.trial import Trial, difference
 
 SHAPE = (1, 8, 8)

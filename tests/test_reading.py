@@ -90,7 +90,10 @@ def test_values_are_plain(tmp_path: Path) -> None:
             "trainig: {epochs: 1}",
             "6: trainig: unknown key. Did you mean 'training'? Allowed: compute, contract, data, ",
         ),
-        ("training: {epoch: 1}", "6: training.epoch: unknown key. Did you mean 'epochs'? Allowed: accumulate, batch_"),
+        (
+            "training: {epoch: 1}",
+            "6: training.epoch: unknown key. Did you mean 'epochs'? Allowed: accumulate, average, batch_",
+        ),
         ("training: {epochs: '2'}", "6: training.epochs: must be a number, got the text '2': remove the quotes"),
         ("training: {epochs: two}", "6: training.epochs: must be a number, got the text 'two'"),
         ("training: {epochs: .inf}", "6: training.epochs: must be a finite number, got inf"),

@@ -157,7 +157,7 @@ def run(job: Job) -> None:
     facts = scan(raw, Engine(settings_file), outcomes, remember)
     judged = judge(
         facts, [outcome.check() for outcome in outcomes],
-        examples=examples, contract=contract, split=split is not None, reference=job.settings["reference"],
+        examples=examples, contract=contract, split=split, reference=job.settings["reference"],
     )  # fmt: skip
     rejected = job.workspace.var / "rejected" / f"{job.kind}-{job.name}"
     stops = any(problems(judged, Tally(), {}, contract))

@@ -13,6 +13,7 @@ import numpy as np
 
 from core.errors import near
 from core.schema.columns import Contract
+from core.schema.data import Split
 from core.schema.expectations import DataContract
 from core.tables.keys import Mask
 from pipelines.expectations.rules import Check, Tally
@@ -41,7 +42,7 @@ def judge(
     *,
     examples: Contract,
     contract: DataContract,
-    split: bool,
+    split: Split | None,
     reference: Profile | None,
 ) -> Judgement:
     """Add what stands between rows to what was found in each of them."""
@@ -140,17 +141,22 @@ def summary(judgement: Judgement) -> str:
     )
 
 
-def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: bool) -> Iterator[Check]:
-    """Checks across rows; the caller takes each one's rows out of `clean` before the next is looked for."""
+def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: Split | None) -> Iterator[Check]:
+    """Checks across rows; the caller takes each one's rows out of `clean` before the next is looked for.
+
+    A published test split stays as it is, whatever others say of its rows; preprocess drops and counts their copies.
+    """
+    published = split is not None and split.given is not None
     if examples.targets:
-        apart = np.where(facts.in_test, ~facts.keys, facts.keys)  # a published test stays as it is, whatever others say
-        rows = contradictions(apart, facts.targets, clean)
+        keys = np.where(facts.in_test, ~facts.keys, facts.keys) if published else facts.keys
+        rows = contradictions(keys, facts.targets, clean)
         what = " and ".join(examples.targets)
         words = f"contradiction: the same content has another {what} too, here it is {{}}"
         yield Check("contradiction", words, tuple(examples.targets), rows, passed=not len(rows))
-    if split:
+    if split is not None:
         rows = leaks(facts.loose, facts.in_test, clean)
-        rows = rows[~np.isin(facts.keys[rows], facts.keys[clean & facts.in_test])]  # these preprocess drops and counts
+        if published:
+            rows = rows[~np.isin(facts.keys[rows], facts.keys[clean & facts.in_test])]
         words = "leakage: {} stands in the test split too, punctuation aside"
         yield Check("leakage", words, tuple(examples.identity), rows, passed=not len(rows))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.tables.task import Predictions
-from pipelines.tasks.parts.pictures.frechet import frechet_distance, moments
+from pipelines.tasks.parts.answers.frechet import frechet_distance, moments
 
 METRICS: Mapping[str, bool] = {"frechet_distance": False, "class_asked": True}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.model import Architecture, Method, Model
 from core.schema.section import Section
@@ -42,6 +43,12 @@ class Base:
     def starts(self, architecture: str) -> bool:
         """Whether training starts from this architecture."""
         return self.architecture is not None and self.architecture.architecture == architecture
+
+    def refuse_settings(self) -> None:
+        """Raise BadRequest where an architecture that has no settings was given some."""
+        told = self.architecture
+        if told is not None and (told.settings or told.tokenizer):
+            raise BadRequest(f"model.base: {told.architecture} has no settings and no tokenizer. Leave them out.")
 
 
 @dataclass(frozen=True)

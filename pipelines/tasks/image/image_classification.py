@@ -41,10 +41,7 @@ class Options(picture_input.Options):
 
 class ImageClassification(classification.Labelled):
     contract = Contract(
-        columns={"path": Column("media"), "label": Column("category")},
-        inputs=("path",),
-        targets=("label",),
-        media="image",
+        {"path": Column("media"), "label": Column("category")}, inputs=("path",), targets=("label",), media="image"
     )
     methods: Sequence[Method] = ("pretrain", "full")
     simple: Sequence[str] = (PIXELS,)
@@ -61,12 +58,13 @@ class ImageClassification(classification.Labelled):
         classification.write_labels(batches, at.folder)
         picture = picture_input.chosen(options, batches, at)
         if at.base.starts(PIXELS):
-            picture = _small(picture)
-        picture_input.write(picture, at.folder, flip=options.flip)
-        if not at.base.starts(PIXELS):
-            from pipelines.tasks.parts.pictures import picture_classifier
+            at.base.refuse_settings()
+            picture_input.write(_small(picture), at.folder, flip=False)
+            return
+        from pipelines.tasks.parts.pictures import picture_classifier
 
-            picture_classifier.config_of(at.base, at.folder)
+        picture_input.write(picture, at.folder, flip=options.flip)
+        picture_classifier.config_of(at.base, at.folder)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa

@@ -55,7 +55,9 @@ class TextClassification(classification.Labelled):
     def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         assert isinstance(options, text_input.TextOptions)
         classification.write_labels(batches, at.folder)
-        if not at.base.starts(TFIDF):
+        if at.base.starts(TFIDF):
+            at.base.refuse_settings()
+        else:
             text_input.prepare(batches, options, at)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:

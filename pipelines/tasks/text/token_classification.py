@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
@@ -60,8 +59,8 @@ class TokenClassification(labelled_spans.LabelledSpans):
         labelled_spans.write_labels(batches, at.folder)
         if not at.base.starts(DICTIONARY):
             text_input.prepare(batches, options, at)
-        elif at.base.architecture is not None and (at.base.architecture.settings or at.base.architecture.tokenizer):
-            raise BadRequest("model.base: a dictionary has no settings and no tokenizer. Leave them out.")
+        else:
+            at.base.refuse_settings()
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         """A row a window, with a tag for each token that begins a word; of a dictionary the rows themselves."""
@@ -72,17 +71,8 @@ class TokenClassification(labelled_spans.LabelledSpans):
                 {"text": pa.array(rows["text"], pa.string()), "spans": pa.array(rows["spans"], pa.string())}
             )
         parts = token_windows.windows(_tokenizer(at.folder), rows["text"].tolist())
-        spans = [listed(cell) for cell in rows["spans"]]
         names = token_windows.tag_names(labelled_spans.read_labels(at.folder))
-        tags = [token_windows.token_tags(each, token_windows.word_tags(each, spans[each.of], names)) for each in parts]
-        return pa.table(
-            {
-                "of": pa.array([each.of for each in parts], pa.int64()),
-                "input_ids": pa.array([each.ids for each in parts], pa.list_(pa.int32())),
-                "length": pa.array([len(each.ids) for each in parts], pa.int32()),
-                "labels": pa.array(tags, pa.list_(pa.int32())),
-            }
-        )
+        return token_windows.encoded(parts, [listed(cell) for cell in rows["spans"]], names)
 
     def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
         if at.base.starts(DICTIONARY):

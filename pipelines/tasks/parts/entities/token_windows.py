@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from core.tables.spans import Span, entities
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from tokenizers import Encoding, Tokenizer
 
 OVERLAP = 4  # a window shares one part in so many with the next
@@ -82,6 +83,21 @@ def word_tags(window: Window, spans: Sequence[Span], names: Sequence[str]) -> li
             tags.append(numbers.get(f"{'B' if begins else 'I'}-{span.label}", NO_TAG))
         before = span
     return tags
+
+
+def encoded(parts: Sequence[Window], spans: Sequence[Sequence[Span]], names: Sequence[str]) -> pa.Table:
+    """A row a window, with a tag for each token that begins a word. spans: of each text; names: of the tags."""
+    import pyarrow as pa
+
+    tags = [token_tags(each, word_tags(each, spans[each.of], names)) for each in parts]
+    return pa.table(
+        {
+            "of": pa.array([each.of for each in parts], pa.int64()),
+            "input_ids": pa.array([each.ids for each in parts], pa.list_(pa.int32())),
+            "length": pa.array([len(each.ids) for each in parts], pa.int32()),
+            "labels": pa.array(tags, pa.list_(pa.int32())),
+        }
+    )
 
 
 def token_tags(window: Window, tags: Sequence[int]) -> list[int]:

@@ -311,7 +311,7 @@ def test_the_dictionary_can_be_the_model(task: Task, base: Base, tmp_path: Path)
 
 @pytest.mark.parametrize("settings", [{"settings": {"words": 3}}, {"tokenizer": "some/model"}])
 def test_a_dictionary_has_no_settings(task: Task, tmp_path: Path, settings: Any) -> None:
-    with pytest.raises(BadRequest, match="a dictionary has no settings and no tokenizer"):
+    with pytest.raises(BadRequest, match="dictionary has no settings and no tokenizer"):
         prepared(task, Base(Architecture(architecture="dictionary", **settings), None, None), tmp_path)
 
 

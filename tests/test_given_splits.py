@@ -106,6 +106,8 @@ def test_what_reads_splits_and_what_is_watched(files: Path) -> None:
     assert watch_path(Data(source=SplitSource(train="http://a/x.csv", test="http://a/y.csv"))) is None
     with pytest.raises(BadRequest, match="some splits lie on this machine and some elsewhere"):
         watch_path(Data(source=SplitSource(train="x.csv", test="http://a/y.csv")))
+    with pytest.raises(BadRequest, match="named from the workspace and some from the root"):
+        watch_path(Data(source=SplitSource(train="x.csv", test=str(files / "y.csv"))))
     with pytest.raises(BadRequest, match="different readers: add `reader:`"):
         reader_file(SplitSource(train="x.csv", test="y.jsonl"), None)
 

@@ -37,11 +37,13 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
 
 
 def watch(data: Data) -> str | None:
-    """The folder that holds all splits on this machine; None when all lie elsewhere. Raises BadRequest for both."""
+    """The folder that holds all splits on this machine; None when all lie elsewhere. Raises BadRequest for a mix."""
     places = [watch_path(part) for part in _parts(data).values()]
     here = [place for place in places if place is not None]
     if here and len(here) < len(places):
         raise BadRequest("source: some splits lie on this machine and some elsewhere. Bring them to one side.")
+    if len({Path(place).is_absolute() for place in here}) > 1:
+        raise BadRequest("source: some splits are named from the workspace and some from the root. Name all alike.")
     return os.path.commonpath(here) if here else None
 
 

@@ -48,7 +48,7 @@ class TokenClassification(labelled_spans.LabelledSpans):
         training: Mapping[Method, Mapping[str, Any]] = {
             "pretrain": {"epochs": 10.0, "learning_rate": 2e-3},
             "full": {"epochs": 3.0, "learning_rate": 3e-4},
-            "lora": {"epochs": 3.0, "learning_rate": 2e-3},
+            "lora": {"epochs": 3.0, "learning_rate": 1e-3},
             "transfer": {"epochs": 15.0, "learning_rate": 2e-3},
         }
         model = {"dropout": PRETRAIN_DROPOUT} if method == "pretrain" else {}

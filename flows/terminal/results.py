@@ -76,14 +76,14 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:
-    return "\t".join([*(_said(value) for key, value in row.items() if key != "input"), row["input"]])
+    return "\t".join([*(_said(value) for key, value in row.items() if key != "input"), _said(row["input"])])
 
 
 def _said(value: Any) -> str:
-    """An answer as a cell of a line; one of several parts (spans, a vector) as JSON."""
+    """An answer, or an input, as a cell of a line; one of several parts (spans, a forecast) as JSON."""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
 
 
 def served_lines(url: str, served: Mapping[str, str], indexes: Mapping[str, str], key: str | None) -> Iterator[str]:

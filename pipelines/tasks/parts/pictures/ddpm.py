@@ -32,7 +32,7 @@ class Settings(Section):
     steps: Annotated[int, Field(ge=2, description="of noise in training")] = 1000
     drawing_steps: Annotated[int, Field(ge=1, description="of noise taken out of a drawn picture")] = 25
     unlabelled: Annotated[float, Field(ge=0, lt=1, description="share of the training pictures without a class")] = 0.1
-    guidance: Annotated[float, Field(ge=0, description="how far the class is followed; 1 is as learnt")] = 1.5
+    guidance: Annotated[float, Field(ge=0, description="how far the class is followed; 1 is as learnt")] = 1.0
 
     def fault(self, shape: Shape) -> str | None:
         """Why no network of these settings takes pictures of this shape."""

@@ -31,19 +31,18 @@ _RECIPES = {
 
 
 def main() -> None:
-    wanted = {name: [int(count)] for name, _, count in [each.partition("=") for each in _asked()]} or ROWS
-    for kind, counts in wanted.items():
-        for rows in counts:
-            with tempfile.TemporaryDirectory() as folder:
-                workspace = made(Path(folder) / "workspace", kind, rows)
-                for stage in STAGES:
-                    seconds, megabytes = measured(workspace, stage)
-                    print(f"{rows:>10,} {kind}  {stage:<10}  {seconds:7.1f} s  {megabytes:6,.0f} MB", flush=True)
+    for kind, rows in _wanted():
+        with tempfile.TemporaryDirectory() as folder:
+            workspace = made(Path(folder) / "workspace", kind, rows)
+            for stage in STAGES:
+                seconds, megabytes = measured(workspace, stage)
+                print(f"{rows:>10,} {kind}  {stage:<10}  {seconds:7.1f} s  {megabytes:6,.0f} MB", flush=True)
 
 
-def _asked() -> list[str]:
-    """BENCH_ROWS="texts=50000,steps=100000": other numbers of rows."""
-    return list(filter(None, os.environ.get("BENCH_ROWS", "").split(",")))
+def _wanted() -> list[tuple[str, int]]:
+    """ROWS, or what BENCH_ROWS="texts=50000,steps=100000" says."""
+    asked = [each.partition("=") for each in os.environ.get("BENCH_ROWS", "").split(",") if each]
+    return [(kind, int(rows)) for kind, _, rows in asked] or [(kind, rows) for kind in ROWS for rows in ROWS[kind]]
 
 
 def made(root: Path, kind: str, rows: int) -> Workspace:

@@ -11,7 +11,7 @@ import pytrec_eval
 
 from core.atomic_files import sha256_file
 from core.tables.statistics import means, whole
-from pipelines.tasks.parts import ranking
+from pipelines.tasks.parts.answers import ranking
 
 PASSAGES = [
     "the river rose in the night and the lower fields were under water",

@@ -234,9 +234,10 @@ def test_what_is_packed_and_what_is_served_answer_as_the_evaluation_did(
     assert prepared.task.metrics.keys() <= metrics.keys()
     inputs, expected = _asked(prepared)
     packed = tmp_path / "packed"
-    media = prepared.task.contract.media if prepared.task.contract.file in prepared.task.contract.inputs else None
     name = prepared.job.settings["task"]
-    contents = Contents(prepared.folder / "model", name, tuple(inputs.columns), media, inputs, expected)
+    contents = Contents(
+        prepared.folder / "model", name, tuple(inputs.columns), prepared.task.contract.media_sent, inputs, expected
+    )
     pack(contents, packed, MlflowModel())
     assert difference(rehearse(packed, inputs, threads=1), expected) is None
 

@@ -70,6 +70,11 @@ class Contract:
         """The column that holds a file's path."""
         return next((name for name, column in self.columns.items() if column.kind == "media"), None)
 
+    @property
+    def media_sent(self) -> Literal["image", "audio"] | None:
+        """What the files hold that a caller sends; None: no files are sent."""
+        return self.media if self.file in self.inputs else None
+
 
 DOCUMENTS = Contract(
     columns={

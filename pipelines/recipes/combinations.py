@@ -41,13 +41,13 @@ def impossible_index(document: Document, values: Mapping[str, Any]) -> list[Mist
 
 def _source(values: Mapping[str, Any], section: str) -> Iterator[tuple[Location, str]]:
     source, sha256 = _at(values, section, "source"), _at(values, section, "sha256")
-    sources = _by_split(source)
+    sources = by_split(source)
     if sources and section != "data":
         yield (section, "source"), "published splits are a recipe's: name one source"
     for split, address in sources.items() if sources else [((), source)]:
         if address == "":
             yield (section, "source", *split), "must not be empty"
-    sums = _by_split(sha256) if sources else {(): sha256} if sha256 is not None else {}
+    sums = by_split(sha256) if sources else {(): sha256} if sha256 is not None else {}
     if sources and isinstance(sha256, str):
         yield (section, "sha256"), "one for each split, as `source` has them: {train: ..., validation: ..., test: ...}"
     for split in sums:
@@ -63,11 +63,11 @@ def _given(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
         for key in ("train", "validation", "test", "group_by", "time"):
             if _at(split, key) is not None:
                 yield ("data", "split", key), "`given` says each row's split already: leave this out"
-    elif _by_split(_at(values, "data", "source")):
+    elif by_split(_at(values, "data", "source")):
         yield ("data", "source"), "it names published splits: add `split: {given: split}`"
 
 
-def _by_split(value: Any) -> dict[tuple[str, ...], Any]:
+def by_split(value: Any) -> dict[tuple[str, ...], Any]:
     """What stands under the names of splits, if it is such a mapping."""
     return {(name,): value[name] for name in SPLITS if name in value} if isinstance(value, Mapping) else {}
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadRequest
-from core.schema.data import SPLITS, Data
+from core.schema.data import Data
 from core.schema.lock import Lock
 from core.schema.model import Lora, Method
 from core.schema.reading import BadSettings, Document, Location, Mistake, mistakes_of, parse, read_document, shown
 from core.tables.task import Task
 from core.workspace import Job
-from pipelines.recipes.combinations import PAIRED_GATES, impossible_index, impossible_recipe
+from pipelines.recipes.combinations import PAIRED_GATES, by_split, impossible_index, impossible_recipe
 from pipelines.recipes.recipe import Index, Recipe
 from pipelines.sources import find_source, source_file, watch_path
 from pipelines.sources._files import Files, local
@@ -136,9 +136,7 @@ def _unknown_source(document: Document, section: str) -> list[Mistake]:
     """A source or reader of a kind that no file of pipelines/sources/ reads."""
     data = document.values.get(section)
     source, reader = (data.get("source"), data.get("reader")) if isinstance(data, Mapping) else (None, None)
-    named = (
-        {(name,): source[name] for name in SPLITS if name in source} if isinstance(source, Mapping) else {(): source}
-    )
+    named = by_split(source) if isinstance(source, Mapping) else {(): source}
     if not isinstance(reader, str | None):
         return []  # the schema says so
     found = []

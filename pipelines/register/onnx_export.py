@@ -33,7 +33,7 @@ from pipelines.tasks import find_task
 from registry.store import versions
 from registry.store.versions import Version
 from registry.version.onnx_choice import CLOSE, GRAPH, SECTION, Timing, exchanged, unfit
-from registry.version.trial import environment
+from registry.version.trial import environment, same
 
 _TOLD = "evidence.json"  # in the folder of the graph; what counts is the copy in the version's bundle
 _LIBRARIES = ("torch", "onnxruntime")  # another version of these: exported and timed anew
@@ -79,21 +79,10 @@ def compared(one: Predictor, said: Predictions, expected: Predictions) -> dict[s
     answers, others = one.answers(said), one.answers(expected)
     words = [name for name in answers.columns if answers[name].dtype.kind != "f"]
     pairs = zip(answers[words].to_dict("records"), others[words].to_dict("records"), strict=True)
-    differ = np.array([not _alike(mine, other) for mine, other in pairs])
+    differ = np.array([not same(mine, other, close=CLOSE, levels=0) for mine, other in pairs])
     if not math.isfinite(apart):
         return {"error": "its scores are no numbers where PyTorch's are"}
     return {"rows": len(answers), "max_difference": apart, "answers_differ": int(differ.sum())}
-
-
-def _alike(mine: Any, other: Any) -> bool:
-    """Whether two answers say the same; numbers in them may differ by rounding."""
-    if isinstance(mine, dict) and isinstance(other, dict):
-        return mine.keys() == other.keys() and all(_alike(mine[name], other[name]) for name in mine)
-    if isinstance(mine, list) and isinstance(other, list):
-        return len(mine) == len(other) and all(map(_alike, mine, other))
-    if isinstance(mine, float) and isinstance(other, float):
-        return math.isclose(mine, other, rel_tol=CLOSE, abs_tol=CLOSE)
-    return bool(mine == other)
 
 
 def timed(engines: Mapping[str, Callable[[pd.DataFrame], Any]], rows: pd.DataFrame) -> dict[str, dict[str, float]]:

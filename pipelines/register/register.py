@@ -11,6 +11,7 @@ import base64
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from pydantic import TypeAdapter
 from core.atomic_files import read_json, sha256_file, sha256_json, write_json
 from core.manifest import require_whole
 from core.patience import patiently
-from core.schema.columns import ROW_ID, Contract
+from core.schema.columns import ROW_ID
 from core.schema.evaluation import SERVING, Gate, Registry
 from core.schema.model import Compute
 from core.tables.predictions import Answered, covers, read_answers, read_predictions, rows_hash, write_predictions
@@ -79,6 +80,12 @@ class Subject:
     @property
     def predictions(self) -> Path:
         return self.job.folder / "evaluation" / "predictions.parquet"
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """What was evaluated."""
+        prepared = self.job.folder / "prepared"
+        return self.task.units(read_rows(prepared, "test"), prepared / ENCODER)
 
 
 @dataclass(frozen=True)
@@ -228,7 +235,7 @@ def _rival(subject: Subject, champion: Version, folder: Path) -> Rival:
 
 def _ask_again(subject: Subject, champion: Version, mine: Answered, file: Path) -> None:
     model = versions.packed_folder(champion, subject.job.workspace.var) / versions.MODEL_FILES
-    units = _units(subject)
+    units = subject.units
     said = subject.task.load(model).predict(units, subject.job.folder / "raw")
     answered = Answered(units[ROW_ID].tolist(), mine.truth, said, {})
     write_predictions(answered, file, axes=subject.task.axes(model), readable={})
@@ -245,7 +252,7 @@ def _draft(subject: Subject) -> Draft:
             job.folder / "model",
             job.settings["task"],
             tuple(inputs.columns),
-            _media_sent(contract),
+            contract.media_sent,
             inputs,
             answers,
             optional=tuple(name for name in inputs.columns if not contract.columns[name].required),
@@ -328,22 +335,12 @@ def _kept_files(job: Job, folder: Path, card_text: str) -> dict[str, Path]:
 def _examples(subject: Subject, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A few test inputs as a caller would send them (texts, or files in base64), and what the evaluation answered."""
     contract, expected = subject.task.contract, read_answers(subject.predictions, count)
-    inputs = as_sent(_units(subject).set_index(ROW_ID).loc[expected[ROW_ID]], contract)
-    if _media_sent(contract) is not None:
+    inputs = as_sent(subject.units.set_index(ROW_ID).loc[expected[ROW_ID]], contract)
+    if contract.media_sent is not None:
         files = [subject.job.folder / "raw" / path for path in inputs[contract.file]]
         coded = [base64.b64encode(file.read_bytes()).decode("ascii") for file in files]
         inputs = inputs.assign(**{str(contract.file): coded})
     return inputs, expected.drop(columns=ROW_ID)
-
-
-def _units(subject: Subject) -> pd.DataFrame:
-    prepared = subject.job.folder / "prepared"
-    return subject.task.units(read_rows(prepared, "test"), prepared / ENCODER)
-
-
-def _media_sent(contract: Contract) -> str | None:
-    """What the files hold that a caller sends; None: no files are sent."""
-    return contract.media if contract.file in contract.inputs else None
 
 
 def _receipt(subject: Subject, verdict: Verdict, version: Version | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,25 +67,27 @@ def difference(trial: Trial, expected: pd.DataFrame) -> str | None:
         if said is None or len(said) != len(expected):
             return f"it has no answer {name!r} for each input"
         for row, (one, two) in enumerate(zip(said, expected[name].tolist(), strict=True)):
-            if not _same(one, two):
+            if not same(one, two):
                 return f"{name} of input {row + 1} is {_shown(one)}, the evaluation had {_shown(two)}"
     return None
 
 
-def _same(one: Any, two: Any) -> bool:
+def same(one: Any, two: Any, *, close: float = _CLOSE, levels: int = _LEVELS) -> bool:
+    """Whether two answers say the same. close: of numbers in them; levels: of 255, of pixels in pictures."""
+    within = partial(same, close=close, levels=levels)
     if isinstance(one, str) and isinstance(two, str) and one.startswith(_PNG) and two.startswith(_PNG):
-        return one == two or _alike(_pixels(one), _pixels(two))
+        return one == two or _alike(_pixels(one), _pixels(two), levels)
     if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(map(_same, one, two))
+        return len(one) == len(two) and all(map(within, one, two))
     if isinstance(one, dict) and isinstance(two, dict):
-        return one.keys() == two.keys() and all(_same(one[key], two[key]) for key in one)
+        return one.keys() == two.keys() and all(within(one[key], two[key]) for key in one)
     if isinstance(one, float) or isinstance(two, float):
-        return math.isclose(one, two, rel_tol=_CLOSE, abs_tol=_CLOSE)
+        return math.isclose(one, two, rel_tol=close, abs_tol=close)
     return bool(one == two)
 
 
-def _alike(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> bool:
-    return one.shape == two.shape and bool(np.abs(one - two).max() <= _LEVELS)
+def _alike(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any], levels: int) -> bool:
+    return one.shape == two.shape and bool(np.abs(one - two).max() <= levels)
 
 
 def _pixels(uri: str) -> np.ndarray[Any, Any]:

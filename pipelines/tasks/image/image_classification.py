@@ -74,7 +74,7 @@ class ImageClassification(classification.Labelled):
 
     def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
         if at.base.starts(PIXELS):
-            return linear.PixelsLearner(len(classification.read_labels(at.folder)))
+            return linear.pixels_learner(len(classification.read_labels(at.folder)))
         from pipelines.tasks.parts.pictures import picture_classifier
 
         collate = partial(picture_classifier.collate, picture=picture_input.read(at.folder))
@@ -82,8 +82,8 @@ class ImageClassification(classification.Labelled):
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
-        if isinstance(learnt, linear.PixelsLearner):
-            linear.save(into, learnt.fitted)
+        if isinstance(learnt, linear.OneStepLearner):
+            learnt.fitted.save(into)
             return
         from pipelines.tasks.parts.pictures import picture_classifier
 
@@ -104,7 +104,7 @@ class ImageClassification(classification.Labelled):
         if not at.base.starts(PIXELS):
             picture = _small(picture_input.read(at.folder))
             seen = picture_input.pixels(train["path"].tolist(), at.media, picture)
-            fitted = linear.fit_pixels(seen, labels, classes=len(names))
+            fitted = linear.fit_pixels(linear.flat(seen), labels, classes=len(names))
             found[PIXELS] = PixelsPredictor(fitted, picture=picture, labels=names).predict(units, at.media)
         return found
 

@@ -140,12 +140,11 @@ class _Collate:
         self.shape = shape
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        import numpy as np
         import torch
 
         from pipelines.tasks.parts.pictures.drawn import as_pictures
 
-        pixels = np.stack([row["pixels"] for row in rows]).reshape(-1, *self.shape)
+        pixels = picture_input.stacked(rows, self.shape)
         return {"pixels": as_pictures(pixels), "labels": torch.tensor([row["labels"] for row in rows])}
 
 

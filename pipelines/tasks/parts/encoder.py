@@ -25,6 +25,7 @@ from core.progress import Progress
 from core.schema.model import Lora, Model
 from core.tables.task import Base
 from core.weights.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
+from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.architecture import (
     as_request,
     initialise,
@@ -94,12 +95,12 @@ def save_encoder(
     if adapted:
         _save_adapters(encoder, folder / ADAPTERS)
     if base is not None and (frozen or (adapted and _on_linear_layers(encoder))):
-        save_file(_on_disk(_untrained(encoder)), base / WEIGHTS, {"format": "pt"})
+        write_tensors(_untrained(encoder), base / WEIGHTS)
         if named:
-            save_file(_on_disk(named), folder / HEAD, {"format": "pt"})
+            write_tensors(named, folder / HEAD)
     else:
         encoder = copy.deepcopy(encoder).merge_and_unload() if adapted else encoder
-        save_file(_on_disk(encoder.state_dict() | named), folder / WEIGHTS, {"format": "pt"})
+        write_tensors(encoder.state_dict() | named, folder / WEIGHTS)
     write_json(folder / "config.json", portable(encoder.config) | dict(settings or {}))
 
 
@@ -205,7 +206,7 @@ def _save_adapters(encoder: Any, folder: Path) -> None:
 
     adapters = get_peft_model_state_dict(encoder, save_embedding_layers=False)
     folder.mkdir()
-    save_file(_on_disk(adapters), folder / ADAPTER_WEIGHTS)
+    write_tensors(adapters, folder / ADAPTER_WEIGHTS, metadata=None)
     config = {key: _ordered(value) for key, value in encoder.peft_config["default"].to_dict().items()}
     write_json(folder / ADAPTER_CONFIG, {key: config[key] for key in config if key != "peft_version"})
 
@@ -221,10 +222,6 @@ def _untrained(encoder: Any) -> dict[str, Tensor]:
     plain = encoder.get_base_model() if hasattr(encoder, "peft_config") else encoder
     weights = plain.state_dict().items()
     return {name.replace(".base_layer.", "."): value for name, value in weights if ".lora_" not in name}
-
-
-def _on_disk(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in weights.items()}
 
 
 def _ordered(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,12 @@ class LinearClassifier:
         exponents = np.exp(scores)
         return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
+    def save(self, folder: Path, **more: Array) -> None:
+        """linear.safetensors. more: arrays that belong to it."""
+        from safetensors.numpy import save_file
+
+        save_file({"weights": self.weights, "bias": self.bias, **more}, folder / _WEIGHTS)
+
 
 def fit(features: Any, labels: Array, *, classes: int, strength: float, rounds: int) -> LinearClassifier:
     """Logistic regression. strength: C, the inverse of the L2 penalty. rounds: of the solver at most."""
@@ -50,13 +57,6 @@ def fit(features: Any, labels: Array, *, classes: int, strength: float, rounds: 
     weights, bias = np.zeros((classes, coefficients.shape[1])), np.full(classes, -np.inf)
     weights[found.classes_], bias[found.classes_] = coefficients, intercepts
     return LinearClassifier(weights, bias)
-
-
-def save(folder: Path, model: LinearClassifier, **more: Array) -> None:
-    """linear.safetensors. more: arrays that belong to it."""
-    from safetensors.numpy import save_file
-
-    save_file({"weights": model.weights, "bias": model.bias, **more}, folder / _WEIGHTS)
 
 
 def is_kept(folder: Path) -> bool:
@@ -91,7 +91,7 @@ class Tfidf:
     def save(self, folder: Path) -> None:
         """The terms in the order of their numbers, their inverse document frequencies, and the classifier."""
         write_json(folder / _TERMS, self.vectorizer.get_feature_names_out().tolist())
-        save(folder, self.classifier, idf=self.vectorizer.idf_)
+        self.classifier.save(folder, idf=self.vectorizer.idf_)
 
 
 def fit_tfidf(texts: Sequence[str], labels: Array, *, classes: int) -> Tfidf:
@@ -106,52 +106,46 @@ def flat(pixels: Array) -> Array:
 
 
 def fit_pixels(pixels: Array, labels: Array, *, classes: int) -> LinearClassifier:
-    """Logistic regression on the pixels themselves."""
-    return fit(flat(pixels), labels, classes=classes, strength=0.1, rounds=300)
+    """Logistic regression on the pixels themselves, as flat() has them."""
+    return fit(pixels, labels, classes=classes, strength=0.1, rounds=300)
 
 
 @dataclass
-class PixelsLearner:
-    """Fits logistic regression to the columns `pixels` and `labels` of encoded rows. fitted: after fit()."""
+class OneStepLearner:
+    """Fits a classifier in one step to what `read` takes from encoded rows, and their column `labels`.
 
-    classes: int
-    _fitted: LinearClassifier | None = None
+    make: inputs and labels -> the classifier. fitted: after fit().
+    """
+
+    read: Callable[[pa.Table], Any]
+    make: Callable[[Any, Array], Tfidf | LinearClassifier]
+    _fitted: Tfidf | LinearClassifier | None = None
 
     @property
-    def fitted(self) -> LinearClassifier:
+    def fitted(self) -> Tfidf | LinearClassifier:
         assert self._fitted is not None
         return self._fitted
 
     def fit(self, train: pa.Table, validation: pa.Table) -> History:
-        self._fitted = fit_pixels(_pixels(train), train["labels"].to_numpy(), classes=self.classes)
+        self._fitted = self.make(self.read(train), train["labels"].to_numpy())
         if not validation.num_rows:
             return []
-        return validated(self._fitted.probabilities(flat(_pixels(validation))), validation["labels"].to_numpy())
+        return validated(self._fitted.probabilities(self.read(validation)), validation["labels"].to_numpy())
 
 
-def _pixels(table: pa.Table) -> Array:
-    found: Array = table["pixels"].combine_chunks().flatten().to_numpy()
-    return found.reshape(table.num_rows, -1)
+def tfidf_learner(classes: int) -> OneStepLearner:
+    """Reads the column `text`."""
+    return OneStepLearner(lambda table: table["text"].to_pylist(), partial(fit_tfidf, classes=classes))
 
 
-@dataclass
-class TfidfLearner:
-    """Fits TF-IDF to the columns `text` and `labels` of encoded rows. fitted: after fit()."""
+def pixels_learner(classes: int) -> OneStepLearner:
+    """Reads the column `pixels`."""
 
-    classes: int
-    _fitted: Tfidf | None = None
+    def read(table: pa.Table) -> Array:
+        found: Array = table["pixels"].combine_chunks().flatten().to_numpy()
+        return flat(found.reshape(table.num_rows, -1))
 
-    @property
-    def fitted(self) -> Tfidf:
-        assert self._fitted is not None
-        return self._fitted
-
-    def fit(self, train: pa.Table, validation: pa.Table) -> History:
-        self._fitted = fit_tfidf(train["text"].to_pylist(), train["labels"].to_numpy(), classes=self.classes)
-        if not validation.num_rows:
-            return []
-        said = self._fitted.probabilities(validation["text"].to_pylist())
-        return validated(said, validation["labels"].to_numpy())
+    return OneStepLearner(read, partial(fit_pixels, classes=classes))
 
 
 def validated(probabilities: Array, labels: Array) -> History:

@@ -23,7 +23,8 @@ from core.tables.statistics import means
 from core.tables.task import Base, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
-from pipelines.tasks.parts import ranking, text_input, tokens
+from pipelines.tasks.parts import text_input, tokens
+from pipelines.tasks.parts.answers import ranking
 
 if TYPE_CHECKING:
     import numpy as np

@@ -71,14 +71,14 @@ class TextClassification(classification.Labelled):
     def learner(self, model: Model, at: Place) -> Learner | TorchLearner:
         classes = len(classification.read_labels(at.folder))
         if at.base.starts(TFIDF):
-            return linear.TfidfLearner(classes)
+            return linear.tfidf_learner(classes)
         from transformers import set_seed
 
-        from pipelines.tasks.parts import pooled_classifier
+        from pipelines.tasks.parts import headed_encoder, pooled_classifier
 
         config, pad = text_input.config(at.base, at.folder), text_input.pad(at.folder)
         set_seed(at.seed)
-        module = pooled_classifier.build(model, at.base, config, classes=classes)
+        module = headed_encoder.build(pooled_classifier.MeanPooledClassifier, model, at.base, config, classes=classes)
         return TorchLearner(
             module,
             partial(pooled_classifier.collate, pad=pad),
@@ -88,23 +88,23 @@ class TextClassification(classification.Labelled):
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
-        if isinstance(learnt, linear.TfidfLearner):
+        if isinstance(learnt, linear.OneStepLearner):
             learnt.fitted.save(into)
             return
-        from pipelines.tasks.parts import pooled_classifier
+        from pipelines.tasks.parts import headed_encoder
 
         assert isinstance(learnt, TorchLearner)
-        assert isinstance(learnt.module, pooled_classifier.MeanPooledClassifier)
-        pooled_classifier.save(learnt.module, into, base)
+        assert isinstance(learnt.module, headed_encoder.HeadedEncoder)
+        headed_encoder.save(learnt.module, into, base)
         text_input.keep_with_base(into, base)
 
     def load(self, folder: Path) -> Predictor:
         labels, base = classification.read_labels(folder), base_folder(folder)
         if linear.is_kept(folder):
             return TfidfPredictor(linear.load_tfidf(folder), labels)
-        from pipelines.tasks.parts import pooled_classifier
+        from pipelines.tasks.parts import headed_encoder, pooled_classifier
 
-        module = pooled_classifier.load(folder, base, classes=len(labels))
+        module = headed_encoder.load(pooled_classifier.MeanPooledClassifier, folder, base, classes=len(labels))
         tokenizer = text_input.tokenizer(folder, base)
         return TextPredictor(module, tokenizer=tokenizer, pad=text_input.pad(folder, base), labels=labels)
 

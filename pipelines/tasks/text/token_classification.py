@@ -79,13 +79,14 @@ class TokenClassification(labelled_spans.LabelledSpans):
             return EntityDictionary()
         from transformers import set_seed
 
+        from pipelines.tasks.parts import headed_encoder
         from pipelines.tasks.parts.entities import tagging, token_classifier
 
         config = text_input.config(at.base, at.folder)
         names = token_windows.tag_names(labelled_spans.read_labels(at.folder))
         pad = text_input.pad(at.folder)
         set_seed(at.seed)
-        module = token_classifier.build(model, at.base, config, classes=len(names))
+        module = headed_encoder.build(token_classifier.TokenClassifier, model, at.base, config, classes=len(names))
         features = partial(tagging.features, module, at=at, pad=pad, batch_size=PREDICT_BATCH)
         return TorchLearner(module, partial(tagging.collate, pad=pad), features=features, watch=tagging.watch)
 
@@ -94,20 +95,21 @@ class TokenClassification(labelled_spans.LabelledSpans):
         if isinstance(learnt, EntityDictionary):
             learnt.save(into)
             return
-        from pipelines.tasks.parts.entities import token_classifier
+        from pipelines.tasks.parts import headed_encoder
 
         assert isinstance(learnt, TorchLearner)
-        assert isinstance(learnt.module, token_classifier.TokenClassifier)
-        token_classifier.save(learnt.module, into, base)
+        assert isinstance(learnt.module, headed_encoder.HeadedEncoder)
+        headed_encoder.save(learnt.module, into, base)
         text_input.keep_with_base(into, base)
 
     def load(self, folder: Path) -> SpanPredictor | EntityDictionary:
         if (folder / FILE).is_file():
             return EntityDictionary.load(folder)
-        from pipelines.tasks.parts.entities import token_classifier
+        from pipelines.tasks.parts import headed_encoder
+        from pipelines.tasks.parts.entities.token_classifier import TokenClassifier
 
         names, base = token_windows.tag_names(labelled_spans.read_labels(folder)), base_folder(folder)
-        module = token_classifier.load(folder, base, classes=len(names))
+        module = headed_encoder.load(TokenClassifier, folder, base, classes=len(names))
         return SpanPredictor(module, tokenizer=_tokenizer(folder, base), pad=text_input.pad(folder, base), names=names)
 
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 
 from core.tables.task import Place
-from pipelines.tasks.parts.encoder import by_length, device_here, kept_vectors, pad_tokens
+from pipelines.tasks.parts.encoder import by_length, kept_vectors, pad_tokens
 from pipelines.tasks.parts.entities.token_classifier import TokenClassifier
 from pipelines.tasks.parts.entities.token_windows import NO_TAG, Tagged, Window
+from pipelines.tasks.parts.headed_encoder import FEATURES, vectors_file
 
-FEATURES = "features"
 _COLUMNS = ("input_ids", "labels")
 _MOST_VALUES = 2**30  # in one piece of a column of lists: their ends are counted in 32 bits
 
@@ -72,9 +71,7 @@ def features(module: TokenClassifier, table: pa.Table, *, at: Place, pad: int, b
     firsts = [[place for place, tag in enumerate(tags) if tag != NO_TAG] for tags in table["labels"].to_pylist()]
     table = table.filter(pa.array([bool(each) for each in firsts]))  # a window may have no word at all
     firsts, tokens, labels = [each for each in firsts if each], *(table[name].to_pylist() for name in _COLUMNS)
-    where = (str(device_here()), torch.get_num_threads())  # they decide the last bits
-    identity = repr((at.base.sha256, module.layers, *where, batch_size, tokens, firsts))
-    path = at.cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
+    path = vectors_file(module, at, batch_size, tokens, firsts)
     vectors = kept_vectors(path, lambda: _vectors(module, tokens, firsts, pad=pad, batch_size=batch_size))
     tags = [[row[place] for place in each] for row, each in zip(labels, firsts, strict=True)]
     counts = [len(each) for each in firsts]

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PatchTSTConfig, set_seed
 
 from core.atomic_files import read_json, write_json
@@ -19,6 +18,7 @@ from core.errors import BadRequest, near
 from core.schema.model import Architecture
 from core.schema.section import Section
 from core.tables.task import Base
+from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.architecture import as_request, new_config, portable, saved_weights, set_dropout
 from pipelines.tasks.parts.forecasting.forecaster import (
     Forecaster,
@@ -103,9 +103,7 @@ def build(config: Mapping[str, Any], base: Base, shape: Shape, *, seed: int) -> 
 
 def save(module: Forecaster, folder: Path) -> None:
     """Write config.json and model.safetensors, of PatchTST as transformers would."""
-    weights: dict[str, Tensor] = _inner(module).state_dict()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    write_tensors(_inner(module).state_dict(), folder / "model.safetensors")
     write_json(folder / _CONFIG, dict(module.config))
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from core.atomic_files import read_json, write_json
 from core.errors import BadRequest, near
 from core.schema.model import Architecture
 from core.tables.learner import Turn
+from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.pictures import ddpm, gan
 from pipelines.tasks.parts.pictures.drawn import Shape
 
@@ -66,8 +67,7 @@ def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
 
 def save(sampler: nn.Module, architecture: Architecture, folder: Path) -> None:
     """Write what draws: its weights, and how it is built."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in sampler.state_dict().items()}
-    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    write_tensors(sampler.state_dict(), folder / WEIGHTS)
     write_json(folder / FILE, architecture.model_dump(include={"architecture", "settings"}))
 
 

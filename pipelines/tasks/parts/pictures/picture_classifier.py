@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModelForImageClassification, set_seed
 
@@ -16,6 +15,7 @@ from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
 from core.schema.model import Model
 from core.tables.task import Base, Place
+from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.architecture import (
     as_request,
@@ -28,6 +28,7 @@ from pipelines.tasks.parts.architecture import (
     set_dropout,
     stored_config,
 )
+from pipelines.tasks.parts.encoder import device_here
 from pipelines.tasks.parts.pictures import picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
 
@@ -73,8 +74,7 @@ def build(model: Model, at: Place) -> nn.Module:
 
 
 def save(module: Any, folder: Path) -> None:
-    weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    write_tensors(module.state_dict(), folder / "model.safetensors")
     write_json(folder / "config.json", portable(module.config))
 
 
@@ -88,7 +88,7 @@ def load(folder: Path) -> nn.Module:
 
 def collate(rows: Sequence[Mapping[str, Any]], *, picture: Picture) -> dict[str, torch.Tensor]:
     """A batch of encoded pictures and their labels."""
-    pixels = np.stack([row["pixels"] for row in rows]).reshape(-1, *picture.shape)
+    pixels = picture_input.stacked(rows, picture.shape)
     labels = torch.tensor([row["labels"] for row in rows])
     return {"pixel_values": picture_input.scaled(pixels, picture), "labels": labels}
 
@@ -97,7 +97,7 @@ def logits(
     module: nn.Module, paths: Sequence[str], media: Path, picture: Picture, *, batch_size: int
 ) -> np.ndarray[Any, Any]:
     """(pictures, classes), a batch of pictures in memory at a time."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     module.to(device)
     parts = []
     with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -122,6 +122,13 @@ def column(found: np.ndarray[Any, Any]) -> pa.Array:
     import pyarrow as pa
 
     return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found[0].size)
+
+
+def stacked(rows: Sequence[Mapping[str, Any]], shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+    """The column `pixels` of a batch of encoded rows, (rows, channels, height, width)."""
+    import numpy as np
+
+    return np.stack([row["pixels"] for row in rows]).reshape(-1, *shape)
 
 
 def scaled(found: np.ndarray[Any, Any], picture: Picture) -> Tensor:

@@ -6,6 +6,7 @@ source gives the same bytes, and when nothing changed the files that are there a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -183,10 +184,13 @@ def run(job: Job) -> None:
                 "licence": data.licence,
                 "counts": vars(found.counts),
                 "columns": list(found.columns),
-                "left_out": shape.left_out(found.columns),
+                **({"set_aside": aside} if (aside := shape.set_aside(found.columns)) else {}),
                 **({"forgotten": found.forgotten} if gone.marks else {}),
             },
         )
+        if aside:
+            told = ", ".join(f"{name} as {other}" for name, other in aside.items())
+            print(f"columns of the source whose names are taken: {told}", file=sys.stderr, flush=True)
         if earlier_manifest(job.folder / "raw") == read_manifest(folder) and damage(job.folder / "raw") is None:
             raise _Unchanged
 

@@ -36,6 +36,7 @@ class ImageGeneration:
         inputs=("label", "seed"),
         targets=("path",),
         key=("path",),
+        agreed=("label",),
         media="image",
     )
     methods: Sequence[Method] = ("pretrain",)

@@ -173,8 +173,6 @@ def test_of_several_frames_the_first_is_read(kind: str, options: dict[str, Any])
     assert found.animated and (np.asarray(found.pixels) == 255).all()
 
 
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_turned_photo_stands_upright(kind: str, orientation: int) -> None:
@@ -235,8 +233,7 @@ def test_a_damaged_picture_is_a_fault_or_is_read_and_never_anything_else(kind: s
     damaged = bytes(media[: data.draw(st.integers(1, len(media)))])
     try:
         found = decoded(damaged)
-    except NoPicture as reason:
-        assert str(reason)
+    except NoPicture:
         return
     assert found.pixels.mode in ("L", "RGB")
     assert np.array_equal(np.asarray(decoded(damaged).pixels), np.asarray(found.pixels))

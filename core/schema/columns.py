@@ -84,9 +84,7 @@ class Contract:
 
     def with_named(self, options: Mapping[str, Any]) -> Contract:
         """With the columns that a recipe's options name, each as `named` says."""
-        more = {
-            set_aside(name, ADDED): column for option, column in self.named.items() for name in options[option]
-        }
+        more = {set_aside(name, ADDED): column for option, column in self.named.items() for name in options[option]}
         return replace(self, columns={**self.columns, **more}, agreed=(*self.agreed, *more), named={})
 
     @property

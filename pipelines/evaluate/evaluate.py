@@ -108,9 +108,7 @@ def _answer(
     return Answered(units[ROW_ID].tolist(), task.truth(units, at), said, baselines), rate
 
 
-def _slice_columns(
-    units: pd.DataFrame, names: Sequence[str], contract: Contract, job: Job
-) -> dict[str, list[str]]:
+def _slice_columns(units: pd.DataFrame, names: Sequence[str], contract: Contract, job: Job) -> dict[str, list[str]]:
     found = {name: meant(name, units.columns, contract.added) for name in names}
     for name, column in found.items():
         if column not in units.columns:

@@ -61,7 +61,10 @@ def _as_meant(arguments: Mapping[str, Any], examples: Contract, columns: Collect
     def column(name: Any) -> Any:
         return meant(name, columns, examples.added) if isinstance(name, str) else name
 
-    found = {**arguments, **{key: column(arguments[key]) for key in ("column", "column_A", "column_B") if key in arguments}}
+    found = {
+        **arguments,
+        **{key: column(arguments[key]) for key in ("column", "column_A", "column_B") if key in arguments},
+    }
     if isinstance(listed := arguments.get("column_list"), list):
         found["column_list"] = [column(name) for name in listed]
     asked = examples.columns.get(found.get("column", ""))

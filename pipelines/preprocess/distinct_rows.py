@@ -73,7 +73,9 @@ def write_distinct(
     scratch: a folder for what is in between. by_time: the rows' splits, where their times decide.
     """
     source = pq.ParquetFile(examples)
-    own = {name: set_aside(name, (SIDE, KEY)) for name in source.schema_arrow.names if name not in (ROW_ID, _said(split))}
+    own = {
+        name: set_aside(name, (SIDE, KEY)) for name in source.schema_arrow.names if name not in (ROW_ID, _said(split))
+    }
     text, types = pa.string(), source.schema_arrow.remove_metadata()
     schema = pa.schema(
         [(ROW_ID, text), (SIDE, text), (KEY, text), *(types.field(name).with_name(own[name]) for name in own)]

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.schema.expectations import DataContract
-from core.tables.labels import alike, label_name, name_among
+from core.tables.keys import alike, label_name, name_among
 from core.tables.predictions import Answered, write_predictions
 from core.tables.spans import listed, told
 from pipelines.evidence.comparison import Yardstick, against_champion

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from core.tables.labels import label_name
+from core.tables.keys import label_name
 
 _TAG = re.compile(r"O|[BIESLU]-\S.*")
 _SHOWN_CHARS = 60

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from core.errors import BadData, BadRequest, near
 from core.schema.columns import PLACE, Contract, meant
 from core.schema.data import SPLITS, Split, SplitName
-from core.tables.labels import label_name
+from core.tables.keys import label_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

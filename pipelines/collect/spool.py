@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.tables.labels import label_name
+from core.tables.keys import label_name
 
 PART_ROWS = 5000
 _CACHE_KIB = 64 * 1024  # of the keys that were seen: with 2 MB a million of them took half as long again

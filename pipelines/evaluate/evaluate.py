@@ -20,7 +20,7 @@ from core.manifest import require_whole, write_manifest
 from core.schema.columns import ROW_ID, Contract, meant
 from core.schema.evaluation import Evaluation
 from core.schema.model import Compute
-from core.tables.labels import label_name
+from core.tables.keys import label_name
 from core.tables.predictions import Answered, write_predictions
 from core.tables.prepared import read_rows
 from core.tables.statistics import Sampled, sample

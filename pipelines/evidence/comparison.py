@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from core.tables.labels import name_among
+from core.tables.keys import name_among
 from core.tables.predictions import axis_names, read_predictions
 from core.tables.statistics import sample, swap_chance, whole
 from core.tables.task import Predictions, Task

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import BadRequest, near
 from core.schema.columns import Contract, meant
 from core.schema.expectations import DataContract
-from core.tables.labels import label_name
+from core.tables.keys import label_name
 from pipelines.expectations.outcome import Outcome
 from pipelines.expectations.rules import FAULT_RULE, Rule, built_in_rules
 from pipelines.expectations.unsafe_arguments import fault_of

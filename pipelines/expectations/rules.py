@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.schema.columns import FAULT, PLACE, ROW_ID, Contract
-from core.tables.keys import Numbers
-from core.tables.labels import label_name
+from core.tables.keys import Numbers, label_name
 
 _SHOWN_CHARS = 120
 _SHOWN_ROWS = 5

@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 
 from core.schema.columns import ROW_ID, Contract, set_aside
 from core.schema.data import SPLITS, Split, SplitName
-from core.tables.keys import Numbers, codes, row_keys
-from core.tables.labels import label_name
+from core.tables.keys import Numbers, codes, label_name, row_keys
 from core.tables.prepared import KEY, SIDE
 from core.tables.spans import listed
 from core.tables.split import RANK, sides

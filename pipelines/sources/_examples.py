@@ -17,7 +17,7 @@ from core.schema.columns import ADDED, Column, Contract, own_name, set_aside
 from core.schema.data import Data, Scalar
 from core.schema.times import time_text
 from core.tables import access, spans
-from core.tables.labels import label_name
+from core.tables.keys import label_name
 from pipelines.media.pictures import media_of, sha256_of
 from pipelines.sources._files import Record, spelt
 from pipelines.sources._tagged import untagged
@@ -139,7 +139,7 @@ class Shape:
 
 
 def _matches(value: Any, wanted: Scalar | list[Scalar]) -> bool:
-    """Whether a cell is what `where` asks for: of one name (core/tables/labels.py), or a text that spells the value."""
+    """Whether a cell is what `where` asks for: of one name (core/tables/keys.py), or a text that spells the value."""
     if isinstance(wanted, list):
         return any(_matches(value, one) for one in wanted)
     if wanted is None:

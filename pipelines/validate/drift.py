@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core.tables.labels import name_among
+from core.tables.keys import name_among
 
 MOST_EDGES = 65  # at most 1/64 of the rows between two neighbours bounds the error; the lock stays readable
 Profile = Mapping[str, Any]

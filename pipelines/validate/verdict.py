@@ -15,8 +15,7 @@ from core.errors import near
 from core.schema.columns import Contract
 from core.schema.data import Split
 from core.schema.expectations import DataContract
-from core.tables.keys import Mask
-from core.tables.labels import alike
+from core.tables.keys import Mask, alike
 from pipelines.expectations.rules import Check, Tally
 from pipelines.validate.drift import Distance, Profile, distances, make_profile
 from pipelines.validate.row_facts import Facts, contradictions, count_repeats, label_counts, leaks

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from core.errors import BadRequest, near
-from core.tables.labels import label_name
+from core.tables.keys import label_name
 from core.tables.task import Interface, Predictions, Predictor
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import extractor, generators, picture_input

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.schema.evaluation import Gate
 from core.schema.expectations import DataContract
 from core.tables.keys import alike, label_name, name_among
 from core.tables.predictions import Answered, write_predictions
@@ -25,7 +26,7 @@ from pipelines.evidence.comparison import Yardstick, against_champion
 from pipelines.expectations.expectation_plan import plan
 from pipelines.tasks import find_task
 from pipelines.validate.drift import distances, make_profile
-from registry.promotion.gate import Paired
+from registry.promotion.gate import Evidence, Paired, judge
 from tests.test_collect import TEXTS, collected
 from tests.test_validate import Stage, rows
 
@@ -262,3 +263,13 @@ def test_a_champion_of_before_is_compared_by_its_labels_names_of_now(tmp_path: P
     by = Yardstick(find_task("text_classification"), "accuracy", 0.95)
     found = against_champion(tmp_path / "mine", tmp_path / "theirs", "champion", by)
     assert isinstance(found, Paired) and (found.better_by, found.lower) == (0, 0)
+
+
+@pytest.mark.parametrize("gate", ["accuracy[label=0.0]", "accuracy[label=0]", "accuracy[label= 0]"])
+def test_a_gate_means_the_label_however_it_spells_it(gate: str) -> None:
+    """A recipe of before says 0.0, the name that a float's slice had then."""
+    evidence = Evidence({"accuracy": 0.1, "accuracy[label=0]": 0.9, "accuracy[label=1]": 0.2}, {})
+    (reason,) = judge({gate: Gate(at_least=0.8)}, evidence).reasons
+    assert reason.passed and reason.gate == gate
+    (other,) = judge({"accuracy[label=00]": Gate(at_least=0.8)}, evidence).reasons
+    assert other.outcome == "no evidence"

@@ -191,7 +191,7 @@ def _is_long(array: pa.Array) -> bool:
     if not pa.types.is_integer(array.type) or array.null_count == len(array):
         return False
     ends = pc.min_max(array).as_py()
-    return max(abs(ends["min"]), abs(ends["max"])) > _EXACT
+    return bool(max(abs(ends["min"]), abs(ends["max"])) > _EXACT)
 
 
 def _depth(kind: pa.DataType) -> int:

@@ -11,7 +11,6 @@ from core.schema.data import Data
 from core.schema.lock import Lock
 from core.schema.model import Lora, Method
 from core.schema.reading import BadSettings, Document, Location, Mistake, mistakes_of, parse, read_document, shown
-from core.tables.keys import label_name
 from core.tables.task import Task
 from core.workspace import Job
 from pipelines.recipes.combinations import PAIRED_GATES, by_split, impossible_index, impossible_recipe
@@ -117,7 +116,7 @@ def _completed(recipe: Recipe, task: Task, *, name: str) -> Recipe:
     """With the defaults that depend on the task or on the file's name."""
     evaluation, registry, lora = recipe.evaluation, recipe.registry, recipe.model.method == "lora"
     gates = {
-        _named(key): gate.model_copy(update={"confidence": CONFIDENCE})
+        key: gate.model_copy(update={"confidence": CONFIDENCE})
         if key in PAIRED_GATES and gate.confidence is None
         else gate
         for key, gate in recipe.gates.items()
@@ -131,12 +130,6 @@ def _completed(recipe: Recipe, task: Task, *, name: str) -> Recipe:
             "model": recipe.model.model_copy(update={"lora": recipe.model.lora or Lora()} if lora else {}),
         }
     )
-
-
-def _named(gate: str) -> str:
-    """A gate of a slice, METRIC[COLUMN=VALUE], by the name that its value has."""
-    head, equals, value = gate.partition("=")
-    return f"{head}={label_name(value[:-1])}]" if equals and value.endswith("]") else gate
 
 
 def _unknown_source(document: Document, section: str) -> list[Mistake]:

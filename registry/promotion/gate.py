@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from core.schema.evaluation import Gate
+from core.tables.keys import name_among
 
 AGAINST_BASELINE = "against_baseline"
 AGAINST_CHAMPION = "against_champion"
@@ -137,10 +138,21 @@ def with_trial(verdict: Verdict, differs: str | None) -> Verdict:
 def _judge_one(name: str, gate: Gate, evidence: Evidence) -> Reason:
     if name in evidence.rivals:
         return _judge_paired(name, gate, evidence.rivals[name])
+    if (measured := _of_the_same_value(name, evidence.metrics)) is not None:
+        return _within(name, gate, evidence.metrics[measured], evidence.asked)
     if name not in evidence.metrics:
         known = ", ".join(sorted(evidence.metrics)) or "none"
         return Reason(name, None, _bound(gate), "no evidence", f"the evaluation has no such metric; it has {known}")
     return _within(name, gate, evidence.metrics[name], evidence.asked)
+
+
+def _of_the_same_value(gate: str, metrics: Mapping[str, float]) -> str | None:
+    """The metric METRIC[COLUMN=VALUE] that a gate means which spells the value as its source did, or as before."""
+    head, equals, value = gate.partition("=")
+    if not equals or gate in metrics:
+        return None
+    values = {other[len(head) + 1 : -1]: other for other in metrics if other.startswith(f"{head}=")}
+    return values.get(name_among(value.removesuffix("]"), values))
 
 
 def _judge_paired(name: str, gate: Gate, rival: Paired | NoRival) -> Reason:

@@ -20,6 +20,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from core.errors import BadRequest
 from core.schema.columns import Column, Contract
+from core.tables.keys import label_name
 from core.tables.task import Predictor
 from pipelines.tasks import find_task
 from registry.store.server_bases import bring
@@ -117,7 +118,8 @@ def _check(rows: pd.DataFrame, name: str, column: Column) -> None:
     if column.kind not in ("text", "category", "media"):
         return  # the task looks at it
     for row, value in enumerate(rows[name]):
-        if not isinstance(value, str) and (column.required or not pd.isna(value)):
+        text = isinstance(value, str) or (column.kind == "category" and label_name(value) is not None)
+        if not text and (column.required or not pd.isna(value)):
             raise BadRequest(f"input {row + 1}, column {name!r}: must be a string, got {value!r}.")
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXTRACTOR_ROWS = 20_000  # training pictures that the extractor learns at most
 _SHEET = "real.png"  # of training pictures, for the plots: no part of a model
+_SAMPLES = "samples.png"  # of what was drawn while the model learnt
 
 
 class ImageGeneration:
@@ -73,19 +74,24 @@ class ImageGeneration:
     def learner(self, model: Model, at: Place) -> TorchLearner:
         import torch
 
-        from pipelines.tasks.parts.pictures.generators import kind_of
+        from pipelines.tasks.parts.pictures.generators import OneOfEach, kind_of
 
         shape, classes = picture_input.read(at.folder).shape, len(classification.read_labels(at.folder))
         kind, settings = kind_of(_architecture(at), shape)
         torch.manual_seed(at.seed)
-        return TorchLearner(kind.trained(settings, shape, classes), _Collate(shape), kind.turns)
+        return TorchLearner(
+            kind.trained(settings, shape, classes), _Collate(shape), kind.turns, sample=OneOfEach(classes)
+        )
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
-        from pipelines.tasks.parts.pictures import generators
+        from pipelines.tasks.parts.pictures import generators, sheet
 
         assert isinstance(learnt, TorchLearner)
         shutil.copytree(at.folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_SHEET))
         generators.save(learnt.module.get_submodule("sampler"), _architecture(at), into)
+        if learnt.samples:
+            samples = {step: sample.numpy() for step, sample in learnt.samples.items()}
+            sheet.by_step(samples, classification.read_labels(at.folder), into / _SAMPLES)
 
     def load(self, folder: Path) -> Predictor:
         from pipelines.tasks.parts.pictures.drawing import predictor

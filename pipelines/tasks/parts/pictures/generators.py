@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from core.atomic_files import read_json, write_json
 from core.errors import BadRequest, near
@@ -18,8 +19,9 @@ from core.schema.model import Architecture
 from core.tables.learner import Turn
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.pictures import ddpm, gan
-from pipelines.tasks.parts.pictures.drawn import Shape
+from pipelines.tasks.parts.pictures.drawn import Shape, as_pixels, noise
 
+SHOWN = 10  # classes that are drawn while a network learns
 FILE, WEIGHTS = "generator.json", "generator.safetensors"
 
 
@@ -63,6 +65,21 @@ def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
     if fault := settings.fault(shape):
         raise BadRequest(f"model.base.settings: {name}: {fault}. Change preprocess.size or the settings.")
     return kind, settings
+
+
+class OneOfEach:
+    """Draws the same pictures at every time of a training: one of each of the first classes."""
+
+    def __init__(self, classes: int) -> None:
+        self.labels = torch.arange(min(classes, SHOWN))
+
+    @torch.no_grad()
+    def __call__(self, module: nn.Module) -> Tensor:
+        """(pictures, channels, height, width) uint8, drawn by the module's sampler."""
+        sampler, device = module.get_submodule("sampler"), next(module.parameters()).device
+        start = noise(self.labels.tolist(), sampler.noise_shape)  # type: ignore[arg-type]
+        pictures = sampler(noise=start.to(device), labels=self.labels.to(device)).pictures
+        return torch.from_numpy(as_pixels(pictures))
 
 
 def save(sampler: nn.Module, architecture: Architecture, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,29 @@ def beside(predictions: Predictions, real: Path, names: Sequence[str], path: Pat
     write_figure(figure, path)
 
 
+def by_step(samples: Mapping[int, Array], names: Sequence[str], path: Path) -> None:
+    """Write what was drawn while a network learnt: a line a step, a column a class.
+
+    samples: by step, (classes, channels, side, side) uint8.
+    """
+    steps, side = sorted(samples), next(iter(samples.values())).shape[-1]
+    shown = names[: len(samples[steps[0]])]
+    figure, axes = new_figure(9, 1.1 + 0.7 * len(steps))
+    axes.imshow(_sheet([samples[step] for step in steps], side=side, columns=len(shown)), interpolation="nearest")
+    axes.set_yticks([side * (line + 0.5) for line in range(len(steps))], [f"step {step:,}" for step in steps])
+    axes.set_xticks([side * (column + 0.5) for column in range(len(shown))], shown, rotation=45)
+    axes.set_title("Drawn while it learnt, from the same noise")
+    write_figure(figure, path)
+
+
 def _chosen(labels: Array, classes: int) -> list[Array]:
     """Positions of the first pictures of each class, of the first classes."""
     return [np.flatnonzero(labels == label)[:_EACH] for label in range(min(classes, _CLASSES))]
 
 
-def _sheet(lines: Sequence[Sequence[Array] | Array], *, side: int) -> Array:
-    """(lines x side, _EACH x side, 3), white where a line has too few pictures."""
-    sheet = np.full((len(lines) * side, _EACH * side, 3), 255, dtype=np.uint8)
+def _sheet(lines: Sequence[Sequence[Array] | Array], *, side: int, columns: int = _EACH) -> Array:
+    """(lines x side, columns x side, 3), white where a line has too few pictures."""
+    sheet = np.full((len(lines) * side, columns * side, 3), 255, dtype=np.uint8)
     for row, line in enumerate(lines):
         for column, one in enumerate(line):
             sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = one.transpose(1, 2, 0)

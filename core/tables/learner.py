@@ -70,7 +70,7 @@ class TorchLearner:
     the loss; the sums of all batches are divided by the number of rows. Where it is given, the validation loss is the
     one that module(**batch) returns; otherwise it is the loss of the first turn.
     sample: what the module makes of the same start every time; it draws from no generator that training draws from.
-    samples: what it made after some epochs, by step, which the loop fills. Where weights are averaged, the average made it.
+    samples: what it made after some epochs, by step. The loop fills them; where weights are averaged, with the average.
     """
 
     module: nn.Module

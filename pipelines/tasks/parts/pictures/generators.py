@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -54,14 +53,7 @@ def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
             f"model.base.architecture: {name!r} draws no pictures. {near(name, KINDS)}Allowed: {', '.join(KINDS)}."
         )
     kind = KINDS[name]
-    try:
-        settings = kind.settings.model_validate(architecture.settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BadRequest(
-            f"model.base.settings.{place}: {first['msg']}. {name} has: {', '.join(kind.settings.model_fields)}."
-        ) from None
+    settings = architecture.settings_as(kind.settings)
     if fault := settings.fault(shape):
         raise BadRequest(f"model.base.settings: {name}: {fault}. Change preprocess.size or the settings.")
     return kind, settings

@@ -128,11 +128,15 @@ def test_a_column_gives_the_ids(tmp_path: Path) -> None:
     assert [row["fault"] for row in rows] == [None, "key: no id", "key: '7' stands at rows.csv:2 already"]
 
 
-def test_a_renamed_column_wins_over_one_of_that_name_and_it_is_said(tmp_path: Path) -> None:
+def test_a_column_whose_name_is_taken_is_set_aside_and_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_rows(tmp_path / "rows.csv", [("t", "1", "pos", "here")], ("text", "label", "label_text", "place"))
     (row,) = collected(tmp_path, columns={"label": "label_text"})
     assert row["label"] == "pos" and row["place"] == "rows.csv:2"
-    assert manifest(tmp_path)["left_out"] == ["label", "place"]
+    assert row["source.label"] == "1" and row["source.place"] == "here"
+    assert manifest(tmp_path)["set_aside"] == {"label": "source.label", "place": "source.place"}
+    assert "names are taken: label as source.label, place as source.place" in capsys.readouterr().err
 
 
 def test_numbers_are_finite_and_labels_are_text(tmp_path: Path) -> None:
@@ -148,7 +152,7 @@ def test_numbers_are_finite_and_labels_are_text(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a", "b", None], "label": [1.0, float("nan"), 0.0]}), tmp_path / "rows.parquet")
     rows = collected(tmp_path, source="rows.parquet")
     assert [(row["text"], row["label"], row["fault"]) for row in rows] == [
-        ("a", "1.0", None), ("b", None, None), (None, "0.0", None),
+        ("a", "1", None), ("b", None, None), (None, "0", None),
     ]  # fmt: skip
 
 

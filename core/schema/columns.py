@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -18,6 +18,36 @@ ADDED = (ROW_ID, CONTENT_HASH, PLACE, FAULT)
 
 # What collect measures of a file, and the types.
 MEASURED = {"bytes": "int64", "width": "int64", "height": "int64", "mode": "string"}
+
+SOURCE = "source."  # stands before the name of a source's column where the table needs that name itself
+
+
+def set_aside(name: str, taken: Collection[str]) -> str:
+    """What a source's column is called in a table that needs the names `taken` for columns of its own.
+
+    `place` becomes `source.place`, and what a source itself calls so `source.source.place`: no two columns ever meet.
+    """
+    return f"{SOURCE}{name}" if _bare(name) in taken or _bare(name).startswith("\0") else name
+
+
+def meant(name: str, columns: Collection[str], taken: Collection[str]) -> str:
+    """The column of a table that a settings file means by a name: the source's, where the table has one of its own too.
+
+    columns: those of the table. taken: as for set_aside().
+    """
+    own = f"{SOURCE}{name}"
+    return own if own in columns and _bare(name) in taken else name
+
+
+def own_name(column: str, taken: Collection[str]) -> str:
+    """What the source calls a column that set_aside() named."""
+    return column.removeprefix(SOURCE) if _bare(column) in taken else column
+
+
+def _bare(name: str) -> str:
+    while name.startswith(SOURCE):
+        name = name.removeprefix(SOURCE)
+    return name
 
 
 @dataclass(frozen=True)
@@ -39,21 +69,33 @@ class Contract:
     """Which columns there are, and what they are for.
 
     inputs: what a caller sends. targets: what is true about them, and what a model says. key: rows that are equal here
-    are the same example; none: the inputs. media: what the files of the column of kind media hold. named: options of
-    `preprocess:` that are lists of more columns -> what those columns are.
+    are the same example; none: the inputs. agreed: columns in which such rows must not differ; none: the targets.
+    media: what the files of the column of kind media hold. named: options of `preprocess:` that are lists of more
+    columns, on which such rows must agree too -> what those columns are.
     """
 
     columns: Mapping[str, Column]
     inputs: tuple[str, ...]
     targets: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
+    agreed: tuple[str, ...] = ()
     media: Literal["image", "audio"] | None = None
     named: Mapping[str, Column] = field(default_factory=dict)
 
     def with_named(self, options: Mapping[str, Any]) -> Contract:
         """With the columns that a recipe's options name, each as `named` says."""
-        more = {name: column for option, column in self.named.items() for name in options[option]}
-        return replace(self, columns={**self.columns, **more}, named={})
+        more = {set_aside(name, ADDED): column for option, column in self.named.items() for name in options[option]}
+        return replace(self, columns={**self.columns, **more}, agreed=(*self.agreed, *more), named={})
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The columns that `collect` adds, and those that it measures."""
+        return (*ADDED, *MEASURED) if self.media else ADDED
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The columns in which rows of one identity must not differ: they would contradict each other."""
+        return self.agreed or self.targets
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from core.schema.section import Section
 class DataContract(Section):
     bad_rows: Literal["quarantine", "stop"] = "quarantine"
     at_most: Annotated[float, Field(ge=0, le=1, description="share of rows that may be quarantined")] = 0.01
-    labels: Annotated[list[str] | None, Field(description="the allowed labels; by default those that occur")] = None
+    labels: Annotated[
+        list[str | int | float] | None, Field(description="the allowed labels; by default those that occur")
+    ] = None
     min_rows_per_label: Annotated[int, Field(ge=1)] = 10
     drift: Annotated[
         float,

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.schema.columns import CONTENT_HASH, FAULT, PLACE, SOURCE, own_name
 from core.schema.data import SplitName
 
 ENCODER = "encoder"
 ROWS = "rows.parquet"
 STATISTICS = "statistics.json"
-SIDE, KEY = "split", "key"  # columns of rows.parquet beside the source's
+SIDE, KEY = "split", "key"  # columns of rows.parquet that validated/examples.parquet has not
+_OURS = (SIDE, KEY, CONTENT_HASH, PLACE, FAULT)  # which no task reads: a source's columns of these names come first
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class Rows:
             waiting.append(part.filter(pc.equal(part[SIDE], self.split)))
             while sum(map(len, waiting)) >= self.size:
                 table = pa.concat_tables(waiting)
-                yield table.slice(0, self.size).to_pandas()
+                yield _as_named(table.slice(0, self.size)).to_pandas()
                 waiting = [table.slice(self.size)]
         if sum(map(len, waiting)):
-            yield pa.concat_tables(waiting).to_pandas()
+            yield _as_named(pa.concat_tables(waiting)).to_pandas()
 
 
 def write_features(prepared: Path, split: SplitName, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
@@ -56,10 +58,20 @@ def read_features(prepared: Path, split: SplitName) -> pa.Table:
 
 
 def read_rows(prepared: Path, split: SplitName | None = None) -> pd.DataFrame:
-    """The rows of a split (None: all), in the order of read_features: row_id, split, key and all source columns."""
+    """The rows of a split (None: all), in the order of read_features: row_id, split, key and all source columns.
+
+    A source's own column `split`, `key`, `place` ... stands there in place of ours.
+    """
     wanted = None if split is None else [(SIDE, "=", split)]
-    rows: pd.DataFrame = pq.read_table(prepared / ROWS, filters=wanted).to_pandas()
+    rows: pd.DataFrame = _as_named(pq.read_table(prepared / ROWS, filters=wanted)).to_pandas()
     return rows
+
+
+def _as_named(table: pa.Table) -> pa.Table:
+    """The table with a source's columns under their own names, where only ours stood in the way."""
+    own = {name: own_name(name, _OURS) for name in table.column_names if name.startswith(SOURCE)}
+    hidden = [name for name in _OURS if name in own.values()]
+    return table.drop_columns(hidden).rename_columns(own) if own else table
 
 
 def _features(prepared: Path, split: SplitName) -> Path:

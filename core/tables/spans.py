@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from core.tables.labels import label_name
+
 _TAG = re.compile(r"O|[BIESLU]-\S.*")
 _SHOWN_CHARS = 60
 
@@ -63,7 +65,7 @@ def entities(tags: Sequence[str]) -> list[Span]:
     found: list[Span] = []
     goes_on = False
     for at, tag in enumerate(tags):
-        part, label = tag[0], tag[2:]
+        part, label = tag[0], str(label_name(tag[2:]))
         if part == "O":
             goes_on = False
             continue
@@ -110,8 +112,8 @@ def _spans(value: Any) -> list[Span]:
 def _span(value: Any) -> Span:
     if not isinstance(value, dict):
         raise ValueError(f"{_shown(value)} is no span: {{start, end, label}} is meant")
-    start, end, label = _place(value, "start"), _place(value, "end"), value.get("label")
-    if not isinstance(label, str) or not label.strip():
+    start, end, label = _place(value, "start"), _place(value, "end"), label_name(value.get("label"))
+    if not isinstance(value.get("label"), str) or not label:
         raise ValueError(f"the label of {_shown(value)} is no text")
     if not 0 <= start < end:
         raise ValueError(f"{_shown(value)} cuts nothing out: 0 <= start < end is meant")

@@ -8,15 +8,16 @@ stays, then the validation's.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Collection, Mapping
-from typing import Any
-
-import pandas as pd
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from core.errors import BadData, BadRequest, near
-from core.schema.columns import PLACE
+from core.schema.columns import PLACE, Contract, meant
 from core.schema.data import SPLITS, Split, SplitName
+from core.tables.labels import label_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COLUMNS = ("stratify", "group_by", "time", "given")  # settings of a split that name a column
 GIVEN: Mapping[str, SplitName] = {  # what a column may call the splits
@@ -41,51 +42,42 @@ def side(key: str, split: Split) -> SplitName:
     return "validation" if position < split.train + split.validation else "test"
 
 
-def sides(rows: pd.DataFrame, split: Split) -> pd.Series[str]:
-    """The split of each row, by its `key` column, or by the value of `group_by` where it has one.
+def sides(keys: Sequence[str], rows: pa.RecordBatch | pa.Table, split: Split) -> list[SplitName | None]:
+    """The split of each row, by its key, or by the value of `group_by` where it has one.
 
-    With `given` it is what that column says, or "" where it says nothing. Raises BadData for another value.
+    With `given` it is what that column says, None where it says nothing. Raises BadData for another value.
+    rows: with the columns that the split names. A group is read as it stands there: pandas makes floats of whole
+    numbers among which one is missing, and long ones would lose digits.
     """
     if split.given is not None:
         return _given(rows, split.given)
-    groups = [None] * len(rows) if split.group_by is None else map(group_name, rows[split.group_by])
-    names = (key if group is None else f"group:{group}" for key, group in zip(rows["key"], groups, strict=True))
-    return pd.Series([side(name, split) for name in names], index=rows.index, dtype="str")
+    groups = [None] * len(keys) if split.group_by is None else map(label_name, rows[split.group_by].to_pylist())
+    return [side(key if group is None else f"group:{group}", split) for key, group in zip(keys, groups, strict=True)]
 
 
-def _given(rows: pd.DataFrame, column: str) -> pd.Series[str]:
-    said = rows[column].map(group_name)
-    unknown = rows[said.notna() & ~said.isin(list(GIVEN))]
-    if len(unknown):
-        names = ", ".join(map(repr, sorted(said[unknown.index].unique())[:_SHOWN]))
+def _given(rows: pa.RecordBatch | pa.Table, column: str) -> list[SplitName | None]:
+    said = [label_name(value) for value in rows[column].to_pylist()]
+    unknown = {name: at for at, name in reversed(list(enumerate(said))) if name is not None and name not in GIVEN}
+    if unknown:
+        names = ", ".join(map(repr, sorted(unknown)[:_SHOWN]))
+        first = rows[PLACE][min(unknown.values())].as_py()
         raise BadData(
-            f"data.split.given: the column {column!r} says {names} (first: {unknown[PLACE].iloc[0]}). "
+            f"data.split.given: the column {column!r} says {names} (first: {first}). "
             "Allowed: train, validation (or valid, val, dev), test."
         )
-    return said.map(GIVEN).fillna("").astype("str")
+    return [None if name is None else GIVEN[name] for name in said]
 
 
-def group_name(value: Any) -> str | None:
-    """A group's value as text, the same whatever type a table gave its column; None for a missing value.
-
-    A column of whole numbers turns into floats as soon as one value is missing: 7 and 7.0 are one group.
-    """
-    if pd.isna(value):
-        return None
-    if isinstance(value, float) and math.isfinite(value) and value == int(value):
-        return str(int(value))
-    return str(value)
-
-
-def check_columns(split: Split, columns: Collection[str], settings_file: str) -> None:
-    """Raise BadRequest when the split names a column that the data does not have."""
-    for key in COLUMNS:
-        name = getattr(split, key)
-        if name is not None and name not in columns:
+def with_columns(split: Split, columns: Collection[str], contract: Contract, settings_file: str) -> Split:
+    """The split with the columns of a table that its names mean. Raises BadRequest for one that is not there."""
+    found = {key: meant(name, columns, contract.added) for key in COLUMNS if (name := getattr(split, key)) is not None}
+    for key, name in found.items():
+        if name not in columns:
             raise BadRequest(
                 f"{settings_file}: data.split.{key}: the data has no column {name!r}. "
                 f"{near(name, columns)}Columns: {', '.join(sorted(columns))}"
             )
+    return split.model_copy(update=found)
 
 
 def absent_values(found: Mapping[SplitName, Collection[str]], split: Split) -> Mapping[SplitName, list[str]]:

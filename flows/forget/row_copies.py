@@ -92,8 +92,9 @@ class Traces:
 
     def _in_table(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Held | None:
         found: set[Held] = set()
-        own = {ROW_ID: self.ids, "document": self.documents, "key": self.keys}
-        columns = [name for name in own if name in schema.names and not (name == "key" and ROW_ID in schema.names)]
+        own = {"document": self.documents, "key": self.keys}  # where rows have no ids; else a source calls them so
+        own = {ROW_ID: self.ids} if ROW_ID in schema.names else own
+        columns = [name for name in own if name in schema.names]
         said = NO_TEXT in (schema.metadata or {})
         for batch in batches:
             if any(_has(batch[name], own[name]) for name in columns):

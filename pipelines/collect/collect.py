@@ -6,6 +6,7 @@ source gives the same bytes, and when nothing changed the files that are there a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Collected:
     columns: dict[str, None] = field(default_factory=dict)  # of the source, in order
     first_fault: str | None = None
     forgotten: int = 0  # rows that `headrace forget` took out
+    more_frames: int = 0  # pictures that are animated, of which the first frame is read
 
 
 class _Unchanged(Exception):
@@ -80,8 +82,9 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten
         seen.close()
 
         def settle(row: Mapping[str, Any], media: Path | bytes) -> dict[str, Any]:
-            path, measures, fault = keep(media, row[CONTENT_HASH], folder)
-            return {str(shape.contract.file): path, **measures, FAULT: row[FAULT] or fault}
+            made = keep(media, row[CONTENT_HASH], folder)
+            found.more_frames += made.more_frames
+            return {str(shape.contract.file): made.path, **made.measures, FAULT: row[FAULT] or made.fault}
 
         found.counts.kept = spool.write(folder / EXAMPLES, sample.kept(), settle)
     found.counts.faults = _faults(folder / EXAMPLES)
@@ -183,12 +186,22 @@ def run(job: Job) -> None:
                 "licence": data.licence,
                 "counts": vars(found.counts),
                 "columns": list(found.columns),
-                "left_out": shape.left_out(found.columns),
+                **({"more_frames": found.more_frames} if found.more_frames else {}),
+                **({"set_aside": aside} if (aside := shape.set_aside(found.columns)) else {}),
                 **({"forgotten": found.forgotten} if gone.marks else {}),
             },
         )
+        _tell(aside, found.more_frames)
         if earlier_manifest(job.folder / "raw") == read_manifest(folder) and damage(job.folder / "raw") is None:
             raise _Unchanged
+
+
+def _tell(aside: Mapping[str, str], more_frames: int) -> None:
+    if aside:
+        told = ", ".join(f"{name} as {other}" for name, other in aside.items())
+        print(f"columns of the source whose names are taken: {told}", file=sys.stderr, flush=True)
+    if more_frames:
+        print(f"{more_frames:,} animated pictures: of each the first frame is read", file=sys.stderr, flush=True)
 
 
 def _recorded(source: str | SqlSource | SplitSource) -> Any:

@@ -12,15 +12,20 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from core.tables.labels import label_name
 
 PART_ROWS = 5000
 _CACHE_KIB = 64 * 1024  # of the keys that were seen: with 2 MB a million of them took half as long again
 _DEEPEST = 32  # lists and mappings in one another; Parquet files with more than 60 are written and not read back
+_EXACT = 2**53  # up to here a float holds every whole number
 PART_BYTES = 32 * 2**20  # of text in a part, roughly: long documents make smaller parts
 _SEQUENCE, _BYTES, _FILE = "\0sequence", "\0bytes", "\0file"  # names that no source's column has
 
@@ -92,6 +97,7 @@ class Spool:
         self._rows: list[dict[str, Any]] = []
         self._size = 0
         self._parts: list[pa.Schema] = []
+        self._long: set[str] = set()  # columns with whole numbers that no float holds
 
     def add(self, row: Mapping[str, Any], sequence: int, media: Path | bytes | None = None) -> None:
         """Take a row; media: its content, settled when the row is written."""
@@ -123,6 +129,7 @@ class Spool:
         names = [*self._columns, _SEQUENCE, _BYTES, _FILE]
         arrays = [_array([row.get(name) for row in self._rows], self._fixed.get(name)) for name in names]
         part = pa.table(arrays, names=names)
+        self._long |= {name for name, array in zip(names, arrays, strict=True) if _is_long(array)}
         pq.write_table(part, self._part(len(self._parts)), compression="lz4")
         self._parts.append(part.schema)
         self._rows, self._size = [], 0
@@ -139,7 +146,8 @@ class Spool:
             found = pa.unify_schemas(fields, promote_options="permissive").field(name).type
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             return pa.string()
-        return pa.string() if pa.types.is_null(found) else found
+        as_text = pa.types.is_null(found) or (name in self._long and pa.types.is_floating(found))
+        return pa.string() if as_text else found
 
     def _batches(self, schema: pa.Schema, kept: set[int] | None, settle: Settle) -> Iterator[pa.Table]:
         """The parts under the common schema; small ones (of a sample) joined to row groups of full size."""
@@ -179,6 +187,13 @@ def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     return pa.array([_as_text(value) for value in values], type=pa.string())
 
 
+def _is_long(array: pa.Array) -> bool:
+    if not pa.types.is_integer(array.type) or array.null_count == len(array):
+        return False
+    ends = pc.min_max(array).as_py()
+    return max(abs(ends["min"]), abs(ends["max"])) > _EXACT
+
+
 def _depth(kind: pa.DataType) -> int:
     """How many types stand in one another: 1 of a number, 2 of a list of numbers."""
     depth, level = 0, [kind]
@@ -202,6 +217,8 @@ def _column(part: pa.Table, field: pa.Field) -> pa.Array:
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, Decimal) or (isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT):
+        return label_name(value)  # beside the text "7" the number 7.0 is the same group
     try:
         return json.dumps(value, default=str, sort_keys=True)
     except RecursionError:

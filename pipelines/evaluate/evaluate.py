@@ -17,9 +17,10 @@ import pandas as pd
 from core.atomic_files import replacing, write_json, write_text
 from core.errors import BadRequest
 from core.manifest import require_whole, write_manifest
-from core.schema.columns import ROW_ID, Contract
+from core.schema.columns import ROW_ID, Contract, meant
 from core.schema.evaluation import Evaluation
 from core.schema.model import Compute
+from core.tables.labels import label_name
 from core.tables.predictions import Answered, write_predictions
 from core.tables.prepared import read_rows
 from core.tables.statistics import Sampled, sample
@@ -32,6 +33,7 @@ from pipelines.tasks import find_task
 
 MODEL = "model"  # its name beside the baselines'
 _MANY_SLICES = 50  # values of one column; the rarer ones are left out
+_MISSING = "(missing)"  # the slice of rows that have no value
 _TIMED_ROWS, _TIMED_ROUNDS = 32, 2
 _BYTES_A_MB = 1e6
 
@@ -48,7 +50,7 @@ def run(job: Job) -> None:
     steady(threads=job.section("compute", Compute).threads)
     at = place_of(job, seed=evaluation.seed)
     train, units = read_rows(prepared, "train"), task.units(read_rows(prepared, "test"), at.folder)
-    columns = _slice_columns(units, evaluation.slices, job)
+    columns = _slice_columns(units, evaluation.slices, examples, job)
     predictor = task.load(model)
     answered, rate = _answer(task, predictor, train, units, at)
     findings = measure(task, answered, evaluation, columns)
@@ -106,14 +108,15 @@ def _answer(
     return Answered(units[ROW_ID].tolist(), task.truth(units, at), said, baselines), rate
 
 
-def _slice_columns(units: pd.DataFrame, names: Sequence[str], job: Job) -> dict[str, list[str]]:
-    for name in names:
-        if name not in units.columns:
+def _slice_columns(units: pd.DataFrame, names: Sequence[str], contract: Contract, job: Job) -> dict[str, list[str]]:
+    found = {name: meant(name, units.columns, contract.added) for name in names}
+    for name, column in found.items():
+        if column not in units.columns:
             raise BadRequest(
                 f"{job.settings_file}: evaluation.slices: the rows have no column {name!r}. "
                 f"Allowed: {', '.join(map(str, units.columns))}."
             )
-    return {name: units[name].astype(str).tolist() for name in names}
+    return {name: [label_name(value) or _MISSING for value in units[column]] for name, column in found.items()}
 
 
 def _slices(values: Sequence[str]) -> list[tuple[str, np.ndarray[Any, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from core.tables.labels import name_among
 from core.tables.predictions import axis_names, read_predictions
 from core.tables.statistics import sample, swap_chance, whole
 from core.tables.task import Predictions, Task
@@ -118,7 +119,13 @@ def _widened(mine: Predictions, theirs: Predictions) -> Predictions:
 
 
 def _columns(array: np.ndarray[Any, Any], names: list[str], wanted: list[str]) -> np.ndarray[Any, Any]:
-    """The champion's columns as the candidate has them: its own extra ones last, those it does not know 0."""
-    order = [*wanted, *(name for name in names if name not in wanted)]
-    nothing = np.zeros(len(array), dtype=array.dtype)
-    return np.stack([array[:, names.index(name)] if name in names else nothing for name in order], axis=1)
+    """The champion's columns as the candidate has them: its own extra ones last, those it does not know 0.
+
+    What an earlier commit took for two labels (0 and 0.0) may be one now: then they add up.
+    """
+    names = [name_among(name, wanted) for name in names]
+    order = list(dict.fromkeys([*wanted, *names]))
+    found = np.zeros((len(array), len(order)), dtype=array.dtype)
+    for at, name in enumerate(names):
+        found[:, order.index(name)] += array[:, at]
+    return found

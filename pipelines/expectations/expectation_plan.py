@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from core.errors import BadRequest, near
-from core.schema.columns import Contract
+from core.schema.columns import Contract, meant
 from core.schema.expectations import DataContract
+from core.tables.labels import label_name
 from pipelines.expectations.outcome import Outcome
 from pipelines.expectations.rules import FAULT_RULE, Rule, built_in_rules
 from pipelines.expectations.unsafe_arguments import fault_of
@@ -43,11 +45,32 @@ def plan(
         rule = Rule(name, arguments, "")
         if mistake := _mistake(rule, columns):
             mistakes.append(f"{settings_file}: contract.expectations[{at}]: {name}: {mistake}")
+        else:
+            rule = replace(rule, arguments=_as_meant(arguments, examples, columns))
         words = f"{rule.columns[0]} {{}} breaks {rule.title}" if rule.columns else rule.title
         rules.append(replace(rule, words=words))
     if mistakes:
         raise BadRequest("\n".join(mistakes))
     return [_outcome(rule) for rule in rules]
+
+
+def _as_meant(arguments: Mapping[str, Any], examples: Contract, columns: Collection[str]) -> dict[str, Any]:
+    """An expectation's arguments with the columns of the table that they mean, and values of labels as labels are
+    named."""
+
+    def column(name: Any) -> Any:
+        return meant(name, columns, examples.added) if isinstance(name, str) else name
+
+    found = {
+        **arguments,
+        **{key: column(arguments[key]) for key in ("column", "column_A", "column_B") if key in arguments},
+    }
+    if isinstance(listed := arguments.get("column_list"), list):
+        found["column_list"] = [column(name) for name in listed]
+    asked = examples.columns.get(found.get("column", ""))
+    if asked is not None and asked.kind == "category" and isinstance(values := arguments.get("value_set"), list):
+        found["value_set"] = [label_name(value) for value in values]
+    return found
 
 
 def _outcome(rule: Rule) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.schema.columns import FAULT, PLACE, ROW_ID, Contract
 from core.tables.keys import Numbers
+from core.tables.labels import label_name
 
 _SHOWN_CHARS = 120
 _SHOWN_ROWS = 5
@@ -70,7 +71,7 @@ class Check:
 FAULT_RULE = Rule("expect_column_values_to_be_null", {"column": FAULT}, "cannot be read: {}")
 
 
-def built_in_rules(contract: Contract, labels: Sequence[str] | None) -> list[Rule]:
+def built_in_rules(contract: Contract, labels: Sequence[str | int | float] | None) -> list[Rule]:
     """The rules that a task's contract stands for; labels: those allowed (None: any)."""
     rules = []
     for name, column in contract.columns.items():
@@ -86,8 +87,9 @@ def built_in_rules(contract: Contract, labels: Sequence[str] | None) -> list[Rul
             words = f"{name} {{}} is empty or white space only"
             rules.append(Rule("expect_column_values_to_match_regex", {"column": name, "regex": r"\S"}, words))
         if name == contract.label and labels is not None:
-            words = f"{name} {{}} is not allowed (allowed: {', '.join(labels)})"
-            allowed = {"column": name, "value_set": list(labels)}
+            names = [str(label_name(label)) for label in labels]
+            words = f"{name} {{}} is not allowed (allowed: {', '.join(names)})"
+            allowed = {"column": name, "value_set": names}
             rules.append(Rule("expect_column_values_to_be_in_set", allowed, words, by_value=True))
     return rules
 

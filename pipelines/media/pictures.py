@@ -4,46 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.atomic_files import sha256_file
 from core.schema.columns import MEASURED
 from core.workspace import leads_out
+from pipelines.media.decoding import NoPicture, decoded
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-MAX_PIXELS = 64 * 2**20  # of one picture: 192 MB once decoded; more is a fault
-_MAX_BYTES = 256 * 2**20
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}  # of the others, their names
+_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # of the others, their names
 _UNKNOWN = ".bin"
 _SHOWN = 200  # characters of a cell that names no file of the source
 
 
-class NoPicture(Exception):
-    """Why media cannot be read as a picture."""
+@dataclass(frozen=True)
+class Kept:
+    """path: below raw/, "media/ab/ab12...png". fault: what is wrong with the picture, or None.
 
-
-def keep(media: Path | bytes, sha256: str, folder: Path) -> tuple[str, dict[str, Any], str | None]:
-    """Copy media below folder, once for each content.
-
-    Returns its path there ("media/ab/ab12...png"), its measures, and what is wrong with it or None.
+    more_frames: whether it is animated; the first frame is what is read.
     """
+
+    path: str
+    measures: Mapping[str, Any]
+    fault: str | None
+    more_frames: bool
+
+
+def keep(media: Path | bytes, sha256: str, folder: Path) -> Kept:
+    """Copy media below folder, once for each content."""
     measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": _size(media)}
-    suffix, fault = _UNKNOWN, None
+    suffix, fault, more_frames = _UNKNOWN, None, False
     try:
-        with opened(media) as picture:
-            suffix = _SUFFIXES.get(str(picture.format), f".{str(picture.format).lower()}")
-            measures |= {"width": picture.width, "height": picture.height, "mode": picture.mode}
-            decode(picture)
+        found = decoded(media)
+        suffix = _SUFFIXES.get(found.format, f".{found.format.lower()}")
+        measures |= {"width": found.pixels.width, "height": found.pixels.height, "mode": found.mode}
+        more_frames = found.animated
     except NoPicture as reason:
-        fault = str(reason)
+        fault = f"{media.name}: {reason}" if isinstance(media, Path) else str(reason)
     name = f"media/{sha256[:2]}/{sha256}{suffix}"
     target = folder / name
     if not target.exists():
@@ -52,35 +51,7 @@ def keep(media: Path | bytes, sha256: str, folder: Path) -> tuple[str, dict[str,
             target.write_bytes(media)
         else:
             shutil.copyfile(media, target)
-    return name, measures, fault
-
-
-@contextmanager
-def opened(media: Path | bytes) -> Iterator[Image.Image]:
-    """A picture, its head read: the one way to open what came from elsewhere.
-
-    Only in the formats above: Pillow knows others, one of which (EPS) starts Ghostscript. Raises NoPicture for what is
-    none, here and around all that is done with it.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    if (size := _size(media)) > _MAX_BYTES:
-        raise NoPicture(f"a file of {size:,} bytes; at most {_MAX_BYTES:,} are read")
-    try:
-        with Image.open(BytesIO(media) if isinstance(media, bytes) else media, formats=_FORMATS) as picture:
-            yield picture
-    except UnidentifiedImageError:
-        raise NoPicture(f"not a picture ({', '.join(_FORMATS)} are read)") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise NoPicture(f"a picture that cannot be decoded ({error})") from None
-
-
-def decode(picture: Image.Image) -> None:
-    """Read the pixels of an opened picture. Raises NoPicture when its head promises more than MAX_PIXELS."""
-    pixels = picture.width * picture.height
-    if pixels > MAX_PIXELS:
-        raise NoPicture(f"a picture of {pixels:,} pixels; at most {MAX_PIXELS:,} are read")
-    picture.load()
+    return Kept(name, measures, fault, more_frames)
 
 
 def _size(media: Path | bytes) -> int:

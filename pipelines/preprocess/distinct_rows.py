@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.schema.columns import ROW_ID, Contract
+from core.schema.columns import ROW_ID, Contract, set_aside
 from core.schema.data import SPLITS, Split, SplitName
 from core.tables.keys import Numbers, codes, row_keys
+from core.tables.labels import label_name
 from core.tables.prepared import KEY, SIDE
 from core.tables.spans import listed
-from core.tables.split import RANK, group_name, sides
+from core.tables.split import RANK, sides
 from core.tables.time_split import TimeSides
 
 BATCH_ROWS = 10_000
@@ -48,19 +49,19 @@ class Counted:
     left_out: dict[str, int] = field(default_factory=dict)
     crossed: dict[SplitName, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
 
-    def add(self, rows: pd.DataFrame, contract: Contract, split: Split) -> None:
-        """Count the rows of a part."""
+    def add(self, rows: pa.Table, contract: Contract, split: Split) -> None:
+        """Count the rows of a part. split: with the names that its columns have there."""
         for name in SPLITS:
-            part = rows[rows[SIDE] == name]
+            part = rows.filter(pc.equal(rows[SIDE], name))
             self.rows[name] += len(part)
             if contract.label is not None:
-                self.labels[name].update(part[contract.label].astype(str))
+                self.labels[name].update(part[contract.label].to_pylist())
             for column in _spans(contract):
-                self.labels[name].update(span.label for cell in part[column] for span in listed(cell))
+                self.labels[name].update(span.label for cell in part[column].to_pylist() for span in listed(cell))
             if split.stratify is not None:
-                self.values[name].update(part[split.stratify].map(group_name).dropna())
+                self.values[name].update(_names(part[split.stratify]))
         if split.group_by is not None:
-            self.groups.update(rows[split.group_by].map(group_name).dropna())
+            self.groups.update(_names(rows[split.group_by]))
 
 
 def write_distinct(
@@ -72,12 +73,17 @@ def write_distinct(
     scratch: a folder for what is in between. by_time: the rows' splits, where their times decide.
     """
     source = pq.ParquetFile(examples)
-    own = [field for field in source.schema_arrow.remove_metadata() if field.name not in (SIDE, KEY)]
-    text = pa.string()
-    schema = pa.schema([(ROW_ID, text), (SIDE, text), (KEY, text), *(each for each in own if each.name != ROW_ID)])
+    own = {
+        name: set_aside(name, (SIDE, KEY)) for name in source.schema_arrow.names if name not in (ROW_ID, _said(split))
+    }
+    text, types = pa.string(), source.schema_arrow.remove_metadata()
+    schema = pa.schema(
+        [(ROW_ID, text), (SIDE, text), (KEY, text), *(types.field(name).with_name(own[name]) for name in own)]
+    )
+    there = split.model_copy(update={key: own.get(getattr(split, key)) for key in ("stratify", "group_by")})
     ends = _ends(source)
     files = [scratch / f"{number}.parquet" for number in range(len(ends) + 1)]
-    repeated = _spread(source, schema, contract, split, by_time, ends, files)
+    repeated = _spread(source, schema, own, contract, split, by_time, ends, files)
     counted, seen = Counted(source.metadata.num_rows), set[str]()
     if by_time is not None:
         counted.left_out = by_time.left_out
@@ -88,10 +94,17 @@ def write_distinct(
             stays = _first(table[KEY].to_pylist(), table[SIDE].to_pylist(), repeated, seen, counted.crossed)
             table = table.filter(pa.array(stays, pa.bool_()))
             writer.write_table(table, row_group_size=BATCH_ROWS)
-            named = (contract.label, *_spans(contract), split.stratify, split.group_by)
-            columns = dict.fromkeys([SIDE, *filter(None, named)])
-            counted.add(table.select(list(columns)).to_pandas(), contract, split)
+            counted.add(table, contract, there)
     return counted
+
+
+def _names(column: pa.ChunkedArray) -> set[str]:
+    return {name for value in column.to_pylist() if (name := label_name(value)) is not None}
+
+
+def _said(split: Split) -> str | None:
+    """The column of given splits, where it is called as ours is, which says the same."""
+    return SIDE if split.given == SIDE else None
 
 
 def _spans(contract: Contract) -> list[str]:
@@ -112,13 +125,14 @@ def _ends(source: pq.ParquetFile) -> list[str]:
 def _spread(
     source: pq.ParquetFile,
     schema: pa.Schema,
+    own: Mapping[str, str],
     contract: Contract,
     split: Split,
     by_time: TimeSides | None,
     ends: Sequence[str],
     files: list[Path],
 ) -> dict[int, int]:
-    """Write every row, with its split and key, into the file of its range.
+    """Write every row, with its split and key, into the file of its range. own: column of the source -> of the schema.
 
     Returns the codes of repeated keys, and the lowest RANK of the splits that each may be given.
     """
@@ -132,13 +146,13 @@ def _spread(
             keys = row_keys(rows, contract)
             found.append(codes(keys))
             if by_time is None:
-                names = pa.array(sides(rows.assign(**{KEY: pd.Series(keys, dtype="str")}), split), pa.string())
+                names = pa.array(sides(keys, batch, split), pa.string())
             else:
                 names = pa.array(by_time.names(slice(start, start := start + len(rows))), pa.string())
             given = [RANK[name] for name in names.to_pylist()] if split.given is not None else [_LAST] * len(rows)
             ranks.append(np.array(given, dtype=np.int64))
-            added = {**dict(zip(batch.schema.names, batch.columns, strict=True)), SIDE: names}
-            added[KEY] = pa.array(keys, pa.string())
+            added = {ROW_ID: batch[ROW_ID], SIDE: names, KEY: pa.array(keys, pa.string())}
+            added |= {column: batch[name] for name, column in own.items()}
             table = pa.table([added[name] for name in schema.names], schema)
             stays = table[SIDE].is_valid()
             table, rows = table.filter(stays), rows[stays.to_numpy()]

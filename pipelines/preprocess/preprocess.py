@@ -21,7 +21,7 @@ from core.progress import Progress
 from core.schema.columns import ROW_ID, Contract
 from core.schema.data import SPLITS, Split, SplitName
 from core.tables.prepared import ENCODER, ROWS, STATISTICS, Rows, write_features
-from core.tables.split import absent_values, check_columns
+from core.tables.split import absent_values, with_columns
 from core.tables.task import Place, Task
 from core.tables.time_split import sides_of_table
 from core.workspace import Job
@@ -104,7 +104,7 @@ def run(job: Job) -> None:
     if examples.media:
         require_whole(job.folder / "raw")
     clean = job.folder / "validated" / "examples.parquet"
-    check_columns(split, pq.read_schema(clean).names, settings_file)
+    split = with_columns(split, pq.read_schema(clean).names, examples, settings_file)
     with replacing(job.folder / "prepared") as folder:
         at = place_of(job, seed=split.seed, folder=folder / ENCODER)
         with TemporaryDirectory(dir=folder, prefix=".ranges", ignore_cleanup_errors=True) as scratch:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import near
-from core.schema.columns import ADDED, DOCUMENTS, Contract
+from core.schema.columns import DOCUMENTS, ROW_ID, Contract
 from core.schema.data import SPLITS
 from core.schema.evaluation import AGAINST_LIVE, RETRIEVAL, SERVING
 from core.schema.reading import Document, Location, Mistake
@@ -27,7 +28,7 @@ def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task 
     """Combinations that cannot work; without a task (the file names an unknown one), those that need none."""
     found = [*_source(values, "data"), *_given(document.values), *_model(values)]
     if task is not None:
-        found += [*_columns(values, "data", task.contract), *_method(values, task)]
+        found += [*_columns(values, "data", task.contract), *_named(values, task.contract), *_method(values, task)]
         found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING)]
     return [document.mistake(at, message) for at, message in found]
 
@@ -99,11 +100,25 @@ def _columns(values: Mapping[str, Any], section: str, contract: Contract) -> Ite
     names = names if isinstance(names, Mapping) else {}
     free = [name for name in contract.columns if name not in names]
     for name in names:
-        if name in ADDED:
-            yield (section, "columns", name), f"the name is taken. Columns that Headrace adds: {', '.join(ADDED)}"
+        if name in contract.added:
+            taken = ", ".join(contract.added)
+            yield (section, "columns", name), f"the name is taken. Columns that Headrace adds: {taken}"
         elif name not in contract.columns and near(name, free):
             asked = ", ".join(contract.columns)
             yield (section, "columns", name), f"not a column that is asked for. {near(name, free)}Asked for: {asked}"
+
+
+def _named(values: Mapping[str, Any], contract: Contract) -> Iterator[tuple[Location, str]]:
+    """Columns that an option names beside the task's own, under names that a row has for something else."""
+    for option, column in contract.named.items():
+        names = _at(values, "preprocess", option)
+        for name in names if isinstance(names, list) else ():
+            others = contract.columns.get(name, column) != replace(column, required=False)
+            if name == ROW_ID or (name in contract.columns and others):
+                yield (
+                    ("preprocess", option),
+                    f"{name!r} is what the task calls something else. Name the column otherwise in the source",
+                )
 
 
 def _metrics(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:

@@ -44,6 +44,7 @@ from pipelines.evidence.evidence import (
     weigh,
 )
 from pipelines.evidence.provenance import hashes, lock_entries, patch
+from pipelines.media.decoding import RULE
 from pipelines.register.onnx_export import kept, variant
 from pipelines.tasks import find_task
 from registry.promotion import promotion
@@ -304,6 +305,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         asked=judged.claim.asked,
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
+        pictures=RULE if subject.task.contract.media == "image" else None,
     )
 
 

@@ -7,15 +7,17 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from core.errors import BadRequest, near
-from core.schema.columns import ADDED, MEASURED, Column, Contract
+from core.schema.columns import ADDED, Column, Contract, own_name, set_aside
 from core.schema.data import Data, Scalar
 from core.schema.times import time_text
 from core.tables import access, spans
+from core.tables.labels import label_name
 from pipelines.media.pictures import media_of, sha256_of
 from pipelines.sources._files import Record, spelt
 from pipelines.sources._tagged import untagged
@@ -42,13 +44,12 @@ class Shape:
     root: Path = field(default_factory=Path)  # where paths of media start
 
     def source_name(self, column: str) -> str:
-        return self.data.columns.get(column, column)
+        return self.data.columns.get(column, own_name(column, ADDED))
 
     @cached_property
     def first(self) -> list[str]:
         """The columns that every table of this shape has, in order."""
-        measured = MEASURED if self.contract.media else ()
-        return [*ADDED, *dict.fromkeys([*self._cells, *measured])]
+        return list(dict.fromkeys([*ADDED, *self._cells, *self.contract.added]))
 
     @cached_property
     def _cells(self) -> dict[str, tuple[str, Column | None]]:
@@ -58,8 +59,13 @@ class Shape:
 
     @cached_property
     def _taken(self) -> set[str]:
-        """Names that a column of the source cannot have in the table, or that already stands there renamed."""
-        return {*self.first, *self.data.columns.values()}
+        """Names that the table needs itself: a column of the source that has one is set aside, not lost."""
+        return {own_name(name, ADDED) for name in self.first}
+
+    @cached_property
+    def _used(self) -> set[str]:
+        """Columns of the source that stand in the table under the task's names."""
+        return {source_name for source_name, _ in self._cells.values()}
 
     def check(self, columns: Sequence[str], name: str) -> None:
         """Raise BadRequest when a column that is needed is not among those of the source."""
@@ -105,14 +111,14 @@ class Shape:
             values[name] = value
             fault = fault or (f"{name}: {wrong}" if wrong else None)
         for name, value in record.values.items():
-            if name not in self._taken:
-                values[_clean(name)[0]] = _clean(value)[0]
+            if name not in self._used:
+                values[_clean(set_aside(name, self._taken))[0]] = _clean(value)[0]
         return Example(values, self._hash(media, record, fault), record.place, fault, media, self._id(record))
 
-    def left_out(self, columns: Iterable[str]) -> list[str]:
-        """The source's columns that are not in the table, because something else has their name."""
-        used = {source_name for source_name, _ in self._cells.values()}
-        return sorted(name for name in columns if name in self.first and name not in used)
+    def set_aside(self, columns: Iterable[str]) -> dict[str, str]:
+        """The source's columns that have another name in the table, because it needs theirs itself, and that name."""
+        others = {name: set_aside(name, self._taken) for name in columns if name not in self._used}
+        return {name: other for name, other in sorted(others.items()) if other != name}
 
     def _hash(self, media: Path | bytes | None, record: Record, fault: str | None) -> str:
         if media is not None and self.contract.file in self.contract.identity:
@@ -133,17 +139,20 @@ class Shape:
 
 
 def _matches(value: Any, wanted: Scalar | list[Scalar]) -> bool:
+    """Whether a cell is what `where` asks for: of one name (core/tables/labels.py), or a text that spells the value."""
     if isinstance(wanted, list):
         return any(_matches(value, one) for one in wanted)
-    if not isinstance(value, str) or isinstance(wanted, str):
-        return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
     if wanted is None:
-        return value == ""
+        return value in (None, "")
+    if label_name(value) == label_name(wanted):
+        return True
+    if not isinstance(value, str) or isinstance(wanted, str):
+        return False
     if isinstance(wanted, bool):
         return value.lower() == str(wanted).lower()
-    try:
-        return float(value) == wanted
-    except ValueError:
+    try:  # a whole number is compared digit by digit: a float has 16 of them
+        return bool((Decimal if isinstance(wanted, int) else float)(value) == wanted)
+    except (ValueError, ArithmeticError):
         return False
 
 
@@ -157,11 +166,17 @@ def _typed(value: Any, column: Column | None) -> tuple[Any, str | None]:
         return _number(value)
     if column.kind == "time":
         return _time(value)
-    if column.kind == "category" and isinstance(value, bool | int | float):
-        return str(value), None
+    if column.kind == "category" and isinstance(value, str | bool | int | float | Decimal):
+        return _label(value)
     if not isinstance(value, str):
         return None, f"not text but {type(value).__name__}"
     return _clean(value)
+
+
+def _label(value: str | bool | float | Decimal) -> tuple[str | None, str | None]:
+    if isinstance(value, float) and not math.isfinite(value):  # JSON's 1e400, which no float holds
+        return None, f"not a finite number: {value}"
+    return _clean(label_name(value))
 
 
 def _spans(value: Any, text: Any) -> tuple[Any, str | None]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("sql",)
 _BATCH_ROWS = 1000
+_EXACT = 2**53  # up to here a float holds every whole number
 _MODULUS = 2**256
 _READS = (
     sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
@@ -57,7 +58,8 @@ def _records(data: Data, columns: list[str]) -> Iterator[Record]:
 def _plain(value: Any) -> Any:
     """A cell as Parquet takes it: what a driver returns of its own types is spelt out."""
     if isinstance(value, Decimal):
-        return float(value)
+        exact = value.is_finite() and abs(value) > _EXACT and value == value.to_integral_value()
+        return int(value) if exact else float(value)
     if value is None or isinstance(value, str | bool | int | float | bytes | datetime | date):
         return value
     return bytes(value) if isinstance(value, memoryview) else str(value)

@@ -5,11 +5,14 @@ The profile of the champion's data is kept in a recipe's lock; a table that move
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from core.tables.labels import name_among
 
 MOST_EDGES = 65  # at most 1/64 of the rows between two neighbours bounds the error; the lock stays readable
 Profile = Mapping[str, Any]
@@ -71,6 +74,7 @@ def distances(now: Profile, reference: Profile) -> list[Distance]:
 
 def _total_variation(now: Mapping[str, float], reference: Mapping[str, float]) -> Distance:
     """Half the sum of the differences: the share of rows that would have to change their label."""
+    reference = _named_as(reference, now)
     labels = sorted(now.keys() | reference.keys())
     moved = {label: now.get(label, 0.0) - reference.get(label, 0.0) for label in labels}
     most = max(labels, key=lambda label: abs(moved[label]))
@@ -80,6 +84,14 @@ def _total_variation(now: Mapping[str, float], reference: Mapping[str, float]) -
         "total variation",
         f"share of {most!r} {reference.get(most, 0.0):.3f} -> {now.get(most, 0.0):.3f}",
     )
+
+
+def _named_as(reference: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """The reference's shares under the names that their labels have now: an earlier commit may have written them."""
+    found: dict[str, float] = defaultdict(float)
+    for label, share in reference.items():
+        found[name_among(label, now.keys())] += share
+    return dict(found)
 
 
 def _kolmogorov_smirnov(name: str, now: Mapping[str, Any], reference: Mapping[str, Any]) -> Distance:

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import BadData
-from core.schema.columns import ADDED, PLACE, Contract
+from core.schema.columns import ADDED, PLACE, Contract, set_aside
 from core.tables.keys import Mask
 from pipelines.expectations.rules import Check, Tally
 
+REASON = "reason"  # a column of quarantine.parquet beside those of the examples
 BATCH_ROWS = 20_000  # some tens of MB of texts at a time
 
 
@@ -61,7 +62,10 @@ def write_screened(
     reasons = _by_row(checks)
     tally, places = Tally(), {}
     schema = pq.read_schema(raw).remove_metadata()
-    with pq.ParquetWriter(folder / "quarantine.parquet", schema.append(pa.field("reason", pa.string()))) as bad:
+    names = [set_aside(name, (REASON,)) for name in schema.names]
+    told_schema = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
+    told_schema = told_schema.append(pa.field(REASON, pa.string()))
+    with pq.ParquetWriter(folder / "quarantine.parquet", told_schema) as bad:
         good = pq.ParquetWriter(folder / "examples.parquet", schema) if keep_clean else None
         for start, batch in batches(raw):
             kept = clean[start : start + len(batch)]
@@ -69,7 +73,7 @@ def write_screened(
             if len(rest):
                 positions = [start + int(at) for at in (~kept).nonzero()[0]]
                 told = [_told(row, reasons[at], tally) for row, at in zip(rest.to_pylist(), positions, strict=True)]
-                bad.write_batch(rest.append_column("reason", pa.array(told, pa.string())))
+                bad.write_batch(pa.record_batch([*rest.columns, pa.array(told, pa.string())], schema=told_schema))
             if good is not None and kept.any():
                 good.write_batch(batch.filter(pa.array(kept)).replace_schema_metadata(None))
             for at in wanted:

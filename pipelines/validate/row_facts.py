@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from core.schema.columns import FAULT, MEASURED, Contract
 from core.schema.data import SPLITS, Split
@@ -17,6 +18,8 @@ from core.tables.keys import Mask, Numbers, codes, loose_keys, row_keys
 from core.tables.spans import listed
 from core.tables.split import sides
 from core.tables.time_split import TimeSides
+
+_PRIME = 0x100000001B3  # mixes the codes of several columns, as FNV does
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,17 @@ class Facts:
     measures: dict[str, np.ndarray[Any, Any]]  # what drift compares: lengths and numbers
 
 
-def facts_of(rows: pd.DataFrame, contract: Contract, *, split: Split | None, by_time: TimeSides | None = None) -> Facts:
+def facts_of(
+    rows: pd.DataFrame,
+    batch: pa.RecordBatch,
+    contract: Contract,
+    *,
+    split: Split | None,
+    by_time: TimeSides | None = None,
+) -> Facts:
     """The facts of some rows, whose index is their position. split: None when nothing is split.
 
+    batch: the same rows as they stand in the file.
     by_time: the splits of all rows of the table, where their times decide.
     """
     keys = row_keys(rows, contract)
@@ -42,12 +53,12 @@ def facts_of(rows: pd.DataFrame, contract: Contract, *, split: Split | None, by_
     if by_time is not None:
         in_test = by_time.codes[rows.index] == SPLITS.index("test")
     elif split is not None:
-        in_test = (sides(rows.assign(key=pd.Series(keys, rows.index, dtype="str")), split) == "test").to_numpy(bool)
+        in_test = np.array([name == "test" for name in sides(keys, batch, split)], dtype=bool)
     labels, names = _coded(rows, [contract.label] if contract.label else [])
     return Facts(
         keys=codes(keys),
         loose=codes(loose_keys(rows, contract)),
-        targets=_coded(rows, contract.targets)[0],
+        targets=_said(rows, contract),
         labels=labels,
         label_names={code: name for name, code in names.items()},
         in_test=in_test,
@@ -113,6 +124,17 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
             if name in rows and pd.api.types.is_numeric_dtype(rows[name]):
                 found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)
     return found
+
+
+def _said(rows: pd.DataFrame, contract: Contract) -> Numbers:
+    """A code for what is said to be true of each row: equal ones do not contradict each other."""
+    names = [name for name in contract.compared if name in rows]
+    numbers = [name for name in names if contract.columns[name].kind == "number"]
+    said = _coded(rows, [name for name in names if name not in numbers])[0].view(np.uint64)
+    for name in numbers:  # 0.0 + 0.0: minus zero is zero
+        values = rows[name].to_numpy(np.float64, na_value=np.nan) + 0.0
+        said = said * np.uint64(_PRIME) + pd.util.hash_array(values)
+    return said.view(np.int64)
 
 
 def _coded(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, dict[str, int]]:

@@ -10,22 +10,24 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.atomic_files import replacing, write_json, write_text
 from core.errors import BadData
 from core.manifest import require_whole, write_manifest
 from core.progress import Progress
-from core.schema.columns import ADDED, FAULT, Contract
+from core.schema.columns import ADDED, FAULT, Contract, own_name
 from core.schema.data import Split
 from core.schema.expectations import DataContract
-from core.tables.split import check_columns
+from core.tables.split import with_columns
 from core.tables.time_split import sides_of_table
 from core.workspace import Job
 from pipelines.expectations.expectation_plan import plan
@@ -34,7 +36,7 @@ from pipelines.expectations.rules import Tally
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
 from pipelines.validate.quarantine import batches, check_schema, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
-from pipelines.validate.verdict import judge, problems, report, summary
+from pipelines.validate.verdict import judge, problems, report, summary, warnings
 
 _LONG = {"unexpected_list", "unexpected_index_query", "partial_unexpected_index_list", "partial_unexpected_counts"}
 _RUN = {"run_name": "validate", "run_time": "1970-01-01T00:00:00Z"}
@@ -55,11 +57,16 @@ class Engine:
 
     def look(self, rows: pd.DataFrame, outcomes: Sequence[Outcome]) -> None:
         """Add what each rule says of these rows; the index of the frame is the rows' position in the table."""
+        groups: dict[tuple[str, ...], list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            groups[_taken_for_its_columns(outcome, rows.columns)].append(outcome)
+        for others, some in groups.items():
+            self._look(rows.drop(columns=list(others)), some)
+
+    def _look(self, rows: pd.DataFrame, outcomes: Sequence[Outcome]) -> None:
         import great_expectations as gx
         from great_expectations.util import convert_to_json_serializable
 
-        if not outcomes:
-            return
         suite = gx.ExpectationSuite("contract")
         for at, outcome in enumerate(outcomes):
             suite.add_expectation(outcome.expectation.copy(update={"meta": {"rule": at}}))
@@ -72,10 +79,20 @@ class Engine:
             outcome.add(plain, success=bool(result.success))
 
 
+def _taken_for_its_columns(outcome: Outcome, columns: Iterable[str]) -> tuple[str, ...]:
+    """Columns whose names differ from a rule's in letter case alone: Great Expectations would read one of them."""
+    own = {str(name).casefold(): name for name in outcome.rule.columns}
+    return tuple(name for name in columns if own.get(name.casefold(), name) != name)
+
+
 def scan(
-    raw: Path, engine: Engine, outcomes: Sequence[Outcome], facts_of_rows: Callable[[pd.DataFrame], Facts]
+    raw: Path,
+    engine: Engine,
+    outcomes: Sequence[Outcome],
+    facts_of_rows: Callable[[pd.DataFrame, pa.RecordBatch], Facts],
+    taken: Collection[str],
 ) -> Facts:
-    """Read the table once: every rule over its rows, and the facts of each row."""
+    """Read the table once: every rule over its rows, and the facts of each row. taken: columns that `collect` adds."""
     fault, *others = outcomes
     by_batch = [outcome for outcome in others if not outcome.whole]
     parts = []
@@ -83,25 +100,35 @@ def scan(
         for start, batch in batches(raw):
             rows = batch.to_pandas().set_axis(pd.RangeIndex(start, start + len(batch)), axis="index")
             engine.look(rows[[FAULT]], [fault])
-            engine.look(rows[rows[FAULT].isna()], by_batch)
-            parts.append(facts_of_rows(rows))
+            engine.look(_as_meant(rows[rows[FAULT].isna()], taken), by_batch)
+            parts.append(facts_of_rows(rows, batch))
             progress.advance(len(batch))
     table = pq.ParquetFile(raw)
     for outcome in others:
         if outcome.whole:
-            engine.look(_its_columns(table, outcome), [outcome])
+            engine.look(_its_columns(table, outcome, taken), [outcome])
     return joined(parts)
 
 
-def _its_columns(table: Any, outcome: Outcome) -> pd.DataFrame:
+def _as_meant(rows: pd.DataFrame, taken: Collection[str]) -> pd.DataFrame:
+    """With the source's own values under the names that a condition knows them by."""
+    own = {own_name(name, taken): rows[name] for name in rows.columns if name != own_name(name, taken)}
+    return rows.assign(**own) if own else rows
+
+
+def _its_columns(table: Any, outcome: Outcome, taken: Collection[str]) -> pd.DataFrame:
     """The columns that an expectation over all rows needs, of the rows that could be read."""
     schema = table.schema_arrow
     if outcome.rule.name.startswith(("expect_column_to_exist", "expect_table_column")):
-        frame: pd.DataFrame = schema.empty_table().to_pandas()
-        return frame.drop(columns=[name for name in ADDED if name not in outcome.rule.columns])
+        own = {name: own_name(name, taken) for name in schema.names if name not in outcome.rule.columns}
+        own = {name: other for name, other in own.items() if name != other}
+        ours = [name for name in ADDED if name not in outcome.rule.columns or name in own.values()]
+        kept = schema.empty_table().drop_columns(ours)
+        frame: pd.DataFrame = kept.rename_columns(own).to_pandas()
+        return frame
     named = None if "row_condition" in outcome.rule.arguments else [*outcome.rule.columns, FAULT]
     rows: pd.DataFrame = table.read(columns=named).to_pandas()
-    return rows[rows[FAULT].isna()]
+    return _as_meant(rows[rows[FAULT].isna()], taken)
 
 
 def write_docs(outcomes: Sequence[Outcome], folder: Path) -> None:
@@ -150,11 +177,11 @@ def run(job: Job) -> None:
     raw = job.folder / "raw" / "examples.parquet"
     columns = check_schema(raw, examples)
     if split is not None:
-        check_columns(split, columns, settings_file)
+        split = with_columns(split, columns, examples, settings_file)
     outcomes = plan(examples, contract, columns, settings_file, given=split.given if split is not None else None)
     by_time = None if split is None else sides_of_table(raw, split, settings_file=settings_file)
     remember = partial(facts_of, contract=examples, split=split, by_time=by_time)
-    facts = scan(raw, Engine(settings_file), outcomes, remember)
+    facts = scan(raw, Engine(settings_file), outcomes, remember, examples.added)
     judged = judge(
         facts, [outcome.check() for outcome in outcomes],
         examples=examples, contract=contract, split=split, reference=job.settings["reference"],
@@ -178,4 +205,4 @@ def run(job: Job) -> None:
             "Correct the source, or change `contract:`; earlier outputs stand as they were."
         )
     shutil.rmtree(rejected, ignore_errors=True)
-    print(summary(judged), file=sys.stderr, flush=True)
+    print(summary(judged), *warnings(judged), sep="\n", file=sys.stderr, flush=True)

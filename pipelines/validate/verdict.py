@@ -16,6 +16,7 @@ from core.schema.columns import Contract
 from core.schema.data import Split
 from core.schema.expectations import DataContract
 from core.tables.keys import Mask
+from core.tables.labels import alike
 from pipelines.expectations.rules import Check, Tally
 from pipelines.validate.drift import Distance, Profile, distances, make_profile
 from pipelines.validate.row_facts import Facts, contradictions, count_repeats, label_counts, leaks
@@ -30,6 +31,7 @@ class Judgement:
     scarce: dict[str, tuple[int, int]]  # label -> how many different contents carry it, position of the first
     profile: dict[str, Any]
     drift: list[Distance] | None  # None: there is no reference
+    alike: list[list[str]]  # labels that one would take for each other
 
     @property
     def bad(self) -> int:
@@ -65,6 +67,7 @@ def judge(
         scarce=_scarce(facts, clean, contract.min_rows_per_label) if examples.label else {},
         profile=profile,
         drift=distances(profile, reference) if reference is not None else None,
+        alike=alike(labels or ()),
     )
 
 
@@ -113,6 +116,7 @@ def report(judgement: Judgement, tally: Tally, contract: DataContract, found: Se
         "bad_rows": contract.bad_rows,
         "duplicates": judgement.duplicates,
         "labels": judgement.labels,
+        **({"alike_labels": judgement.alike} if judgement.alike else {}),
         "scarce_labels": {label: count for label, (count, _) in judgement.scarce.items()},
         "min_rows_per_label": contract.min_rows_per_label,
         "drift": drift,
@@ -131,6 +135,15 @@ def report(judgement: Judgement, tally: Tally, contract: DataContract, found: Se
     }
 
 
+def warnings(judgement: Judgement) -> Iterator[str]:
+    """What does not stop the graph and may be a mistake, one line each."""
+    for names in judgement.alike:
+        yield (
+            f"warning: the labels {' and '.join(map(repr, names))} differ in letter case, width or blanks only, and "
+            "are different labels. Write them alike in the source if they mean the same."
+        )
+
+
 def summary(judgement: Judgement) -> str:
     """One line for a person."""
     drift = "no reference profile, drift not compared"
@@ -147,18 +160,24 @@ def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: Split
     A published test split stays as it is, whatever others say of its rows; preprocess drops and counts their copies.
     """
     published = split is not None and split.given is not None
-    if examples.targets:
+    if examples.compared:
         keys = np.where(facts.in_test, ~facts.keys, facts.keys) if published else facts.keys
         rows = contradictions(keys, facts.targets, clean)
-        what = " and ".join(examples.targets)
-        words = f"contradiction: the same content has another {what} too, here it is {{}}"
-        yield Check("contradiction", words, tuple(examples.targets), rows, passed=not len(rows))
+        what, of = " or ".join(examples.compared), _identity(examples)
+        words = f"contradiction: the same {of} has another {what} too, here it is {{}}"
+        yield Check("contradiction", words, tuple(examples.compared), rows, passed=not len(rows))
     if split is not None:
         rows = leaks(facts.loose, facts.in_test, clean)
         if published:
             rows = rows[~np.isin(facts.keys[rows], facts.keys[clean & facts.in_test])]
         words = "leakage: {} stands in the test split too, punctuation aside"
         yield Check("leakage", words, tuple(examples.identity), rows, passed=not len(rows))
+
+
+def _identity(examples: Contract) -> str:
+    """What rows of one identity have in common, in words."""
+    named = [name for name in examples.key if examples.columns[name].kind != "media"]
+    return " and ".join(named) or "content"
 
 
 def _scarce(facts: Facts, clean: Mask, least: int) -> dict[str, tuple[int, int]]:

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from core.errors import BadRequest
-from core.schema.columns import Contract
+from core.schema.columns import Contract, set_aside
 from core.schema.data import Data, SplitName, SplitSource, SqlSource
 from pipelines.sources import scheme
 from pipelines.sources._files import Files, Table
@@ -73,7 +73,7 @@ def find_reader(file: Path) -> Reader:
 
 
 def tables(reader: Path, files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
-    """What a reader makes of a source's files; those of published splits get the column `split`."""
+    """What a reader makes of a source's files; those of published splits get the column `split`, beside their own."""
     read = find_reader(reader).read
     if not files.splits:
         yield from read(files, data=data, contract=contract)
@@ -83,9 +83,13 @@ def tables(reader: Path, files: Files, *, data: Data, contract: Contract) -> Ite
 
 
 def _in_split(table: Table, split: SplitName) -> Table:
-    columns = None if table.columns is None else [*(name for name in table.columns if name != SPLIT), SPLIT]
-    records = (replace(record, values={**record.values, SPLIT: split}) for record in table.records)
+    columns = None if table.columns is None else [*(set_aside(name, (SPLIT,)) for name in table.columns), SPLIT]
+    records = (replace(record, values={**_apart(record.values), SPLIT: split}) for record in table.records)
     return replace(table, columns=columns, records=records)
+
+
+def _apart(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {set_aside(name, (SPLIT,)): value for name, value in values.items()}
 
 
 def is_table(name: str) -> bool:

@@ -37,6 +37,7 @@ class ImageGeneration:
         inputs=("label", "seed"),
         targets=("path",),
         key=("path",),
+        agreed=("label",),
         media="image",
     )
     methods: Sequence[Method] = ("pretrain",)

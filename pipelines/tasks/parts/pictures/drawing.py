@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from core.errors import BadRequest, near
+from core.tables.labels import label_name
 from core.tables.task import Interface, Predictions, Predictor
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import extractor, generators, picture_input
@@ -53,13 +54,15 @@ class PicturePredictor:
         return pd.DataFrame({"picture": predictions["picture"], "class_drawn": drawn})
 
     def _labels(self, rows: pd.DataFrame) -> list[int]:
-        numbers = {name: number for number, name in enumerate(self.names)}
-        for number, label in enumerate(rows["label"], start=1):
-            if str(label) not in numbers:
+        numbers = {str(label_name(name)): number for number, name in enumerate(self.names)}
+        numbers |= {name: number for number, name in enumerate(self.names)}  # versions of before keep their names
+        asked = [label if label in numbers else str(label_name(label)) for label in rows["label"]]
+        for number, label in enumerate(asked, start=1):
+            if label not in numbers:
                 raise BadRequest(
-                    f"input {number}: no class {label!r}. {near(str(label), numbers)}Known: {', '.join(self.names)}."
+                    f"input {number}: no class {label!r}. {near(label, numbers)}Known: {', '.join(self.names)}."
                 )
-        return [numbers[str(label)] for label in rows["label"]]
+        return [numbers[label] for label in asked]
 
 
 class ExportablePredictor(PicturePredictor):

@@ -13,13 +13,12 @@ from pydantic import Field
 from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
 from core.schema.section import Section
-from pipelines.media.pictures import NoPicture, decode, opened
+from pipelines.media.decoding import GREYS, GROUND, NoPicture, decoded
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
-    from PIL import Image
     from torch import Tensor
 
     from core.tables.task import Base, Place
@@ -29,7 +28,6 @@ FILE = "picture.json"
 _AT_ONCE = 64  # pictures decoded together
 _MEASURED = 5000  # pictures that the mean and deviation are taken from
 _MODES = {"grayscale": "L", "rgb": "RGB"}
-_GRAY_MODES = ("1", "L", "I;16")
 
 
 class Options(Section):
@@ -43,12 +41,16 @@ class Options(Section):
 
 @dataclass(frozen=True)
 class Picture:
-    """How pictures go in. A network sees (value - mean) / deviation of each channel, values being 0 to 1."""
+    """How pictures go in. A network sees (value - mean) / deviation of each channel, values being 0 to 1.
+
+    ground: what shows through where they are transparent; None in versions of before, which learnt without alpha.
+    """
 
     size: int
     channels: str
     mean: Sequence[float] = ()
     deviation: Sequence[float] = ()
+    ground: str | None = GROUND
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,7 +66,7 @@ def write(picture: Picture, folder: Path, **more: Any) -> None:
 def read(folder: Path) -> Picture:
     """What write() left."""
     told = read_json(folder / FILE)
-    return Picture(told["size"], told["channels"], told["mean"], told["deviation"])
+    return Picture(told["size"], told["channels"], told["mean"], told["deviation"], told.get("ground"))
 
 
 def chosen(options: Options, batches: Iterable[pd.DataFrame], at: Place) -> Picture:
@@ -91,7 +93,7 @@ def side(options: Options, batches: Iterable[pd.DataFrame], known: int | None = 
 def channels(options: Options, batches: Iterable[pd.DataFrame], known: str | None = None) -> str:
     """The recipe's channels, else the base's, else rgb if any of the rows is a picture with colour."""
     told = options.channels or known
-    return told or ("grayscale" if all(rows["mode"].isin(_GRAY_MODES).all() for rows in batches) else "rgb")
+    return told or ("grayscale" if all(rows["mode"].isin(GREYS).all() for rows in batches) else "rgb")
 
 
 def pixels(paths: Sequence[str], media: Path, picture: Picture) -> np.ndarray[Any, Any]:
@@ -100,15 +102,13 @@ def pixels(paths: Sequence[str], media: Path, picture: Picture) -> np.ndarray[An
     paths: relative to media. Raises BadRequest for what is no picture.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     count, size, _ = picture.shape
     found = np.empty((len(paths), count, size, size), dtype=np.uint8)
     for at, path in enumerate(paths):
         try:
-            with opened(media / path) as read_picture:
-                decode(read_picture)
-                upright = _eight_bits(ImageOps.exif_transpose(read_picture)).convert(_MODES[picture.channels])
+            upright = decoded(media / path, ground=picture.ground).pixels.convert(_MODES[picture.channels])
         except (OSError, NoPicture) as error:
             raise BadRequest(f"{path}: no picture that can be decoded ({error}).") from None
         if upright.size != (size, size):
@@ -179,13 +179,3 @@ def _of_base(base: Base) -> dict[str, Any]:
     gray = mean is not None and len(mean) == 1
     kind = "grayscale" if gray else "rgb"
     return {"size": height, "channels": kind, "mean": mean, "deviation": told.get("image_std")}
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Pillow cuts 16 bits off at 255 instead of scaling them."""
-    import numpy as np
-    from PIL import Image
-
-    if not picture.mode.startswith("I;16"):
-        return picture
-    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))

@@ -36,17 +36,21 @@ _KINDS: Mapping[str, Kind] = {
     ".html": _HTML,
     ".htm": _HTML,
     ".xhtml": _HTML,
-    ".pdf": Kind("pdf", 1, TEXT),
+    ".pdf": Kind("pdf", 2, TEXT),
     ".docx": Kind("docx", 1, MARKDOWN),
 }
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A document's text; in it, a form feed ends a page. title: "" where the file does not say it."""
+    """A document's text; in it, a form feed ends a page. title: "" where the file does not say it.
+
+    unread: what of the file is not in the text, in words; "" where nothing is missing.
+    """
 
     text: str
     title: str = ""
+    unread: str = ""
 
 
 class Unreadable(Exception):

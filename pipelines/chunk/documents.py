@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,18 @@ AT_ONCE = 256
 PAGE_END = "\f"  # in a text: a page ends here, as in pdftotext's output and in plain text made for printers
 _NAMES = ("id", "path", "row_id")
 _MARKDOWN = (".md", ".markdown")
+_LINES = (  # code, logs, settings: a line is a row
+    *(".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java"),
+    *(".kt", ".scala", ".go", ".rs", ".rb", ".php", ".pl", ".lua", ".r", ".jl", ".swift", ".m", ".sql", ".sh", ".bash"),
+    *(".ps1", ".bat", ".css", ".scss", ".tf", ".proto", ".graphql", ".json", ".xml", ".yaml", ".yml", ".toml", ".ini"),
+    *(".cfg", ".conf", ".env", ".properties", ".log", ".diff", ".patch"),
+)
+# Marks inside of words that say where a line may break, and nothing else. Between letters of scripts without spaces, a
+# blank of no width parts two words and stays.
+_INVISIBLE = re.compile(
+    r"[\u00ad\u2060\ufeff]|(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b"
+    r"|\u200b(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])"
+)
 _COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels")
 
 
@@ -40,10 +53,15 @@ class Document:
             return self.format == "markdown"
         return self.id.lower().endswith(_MARKDOWN) or self.place.lower().endswith(_MARKDOWN)
 
+    @property
+    def lines(self) -> bool:
+        """Whether it is a file of code, a log or settings, by its name."""
+        return not self.markdown and self.id.lower().endswith(_LINES)
+
     @cached_property
     def identity(self) -> str:
         """sha256 of all that decides its passages, beside the settings."""
-        said = [self.id, self.text, self.title, self.place, self.markdown, self.parser, self.labels]
+        said = [self.id, self.text, self.title, self.place, self.markdown, self.lines, self.parser, self.labels]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def page(self, at: int) -> int | None:
@@ -77,7 +95,8 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
         for row in batch.to_pylist():
             identity, own = str(row["row_id"] if row[name] is None else row[name]), row.get("labels")
             said = {name: str(row.get(name) or "") for name in ("text", "title", "place", "format", "parser")}
-            said["title"] = " ".join(said["title"].split())
+            said["title"] = " ".join(_INVISIBLE.sub("", said["title"]).split())
+            said["text"] = _INVISIBLE.sub("", said["text"])
             try:
                 labels = rules.of(identity, None if own is None else listed(own))
             except BadRequest as reason:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from core.errors import BadData, BadRequest
+from core.schema.columns import UNREAD
 from core.tables.access import Rules, listed
 from core.tables.keys import text_key
 
@@ -32,7 +33,7 @@ _INVISIBLE = re.compile(
     r"[\u00ad\u2060\ufeff]|(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b"
     r"|\u200b(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])"
 )
-_COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels")
+_COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels", UNREAD)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Counts:
     documents: int = 0
     duplicates: list[dict[str, str]] = field(default_factory=list)
     unlabelled: list[dict[str, str]] = field(default_factory=list)  # set aside: nothing says who may read them
+    in_part: list[dict[str, str]] = field(default_factory=list)  # something of the file is not in the text
 
 
 def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Document]:
@@ -102,6 +104,8 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
             except BadRequest as reason:
                 counts.unlabelled.append({"document": identity, "place": said["place"], "reason": str(reason)})
             else:
+                if said["parser"] and row.get(UNREAD):  # a column of that name in a table of rows says nothing
+                    counts.in_part.append({"document": identity, "unread": str(row[UNREAD])})
                 yield Document(identity, labels=labels, **said)
     rules.refuse_unused(_quarantined(path.with_name("quarantine.parquet")))
     nobodys, rows = counts.unlabelled, source.metadata.num_rows

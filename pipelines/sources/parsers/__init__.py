@@ -29,10 +29,11 @@ class Kind:
 
 
 _PLAIN = Kind("text", 1, TEXT, apart=False)
+_MARKDOWN = Kind("markdown", 2, MARKDOWN)
 _HTML = Kind("html", 1, MARKDOWN)
 _KINDS: Mapping[str, Kind] = {
-    ".md": Kind("markdown", 1, MARKDOWN, apart=False),
-    ".markdown": Kind("markdown", 1, MARKDOWN, apart=False),
+    ".md": _MARKDOWN,
+    ".markdown": _MARKDOWN,
     ".html": _HTML,
     ".htm": _HTML,
     ".xhtml": _HTML,

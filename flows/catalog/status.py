@@ -17,7 +17,7 @@ from flows.cleanup.disk import line as disk_line
 from flows.graph.graph import Busy, Graph, select
 from flows.servers import servers
 from flows.servers.turns import holder
-from flows.terminal.results import answered_by
+from flows.terminal.results import answered_by, in_part, in_part_lines
 from pipelines.recipes.read import read_recipe
 
 
@@ -87,7 +87,8 @@ def _live(job: Job) -> dict[str, Any]:
     from pipelines.search.engine.choice import choose
 
     pointers = choose(job.workspace).pointers(job.name)
-    return {"live": pointers.live, "previous": pointers.previous, "withdrawn": pointers.withdrawn}
+    told = {"live": pointers.live, "previous": pointers.previous, "withdrawn": pointers.withdrawn}
+    return {**told, "in_part": in_part(job)}
 
 
 def _registered(job: Job) -> dict[str, Any]:
@@ -132,6 +133,7 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
         back = "brings back" if newest == each["withdrawn"] else "goes to"
         beside = f", `headrace rollback` {back} {each['previous']}" if each["previous"] else ""
         yield f"  live      version {each['live']}{beside}"
+    yield from (f"  {line}" for line in in_part_lines(each.get("in_part", ())))
     if each["lost"]:
         verb = "run" if each["kind"] == "recipe" else "index"
         yield f"  lost      {each['lost']}. `headrace {verb} {each['name']}` puts it right"

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from core.atomic_files import read_json
 from core.workspace import Job
+from flows.terminal.reading import text_lines
+from pipelines.search.text.sections import below_headings
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
 from registry.promotion.gate import reason_line, shown
 
 if TYPE_CHECKING:
     from pipelines.search.ask.answer import Answer
+    from pipelines.search.ask.citations import Citation
     from pipelines.search.ask.query import Passage
 
+_IN_PART = 10  # documents that are named
 _BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
 
 
@@ -27,7 +31,7 @@ def result(job: Job) -> dict[str, Any]:
     metrics = _read(job, "evaluation/metrics.json")
     document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": metrics}
     if job.kind == "index":
-        return {**document, "published": _read(job, "published.json")}
+        return {**document, "published": _read(job, "published.json"), "in_part": in_part(job)}
     settings = _read(job, "settings.json")
     return {
         **document,
@@ -52,11 +56,25 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _registered(found["registered"])
     if found.get("published"):
         yield from _published(found["published"])
+        yield from (f"  {line}" for line in in_part_lines(found["in_part"]))
+
+
+def in_part(job: Job) -> list[dict[str, str]]:
+    """The documents of an index of which a part could not be read, and what."""
+    return _read(job, "chunks/in_part.json") or []
+
+
+def in_part_lines(documents: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    for each in documents[:_IN_PART]:
+        yield f"read in part: {each['document']}: {each['unread']}"
+    if len(documents) > _IN_PART:
+        yield f"and {len(documents) - _IN_PART:,} more, in chunks/in_part.json"
 
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:
-    head = f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip()
-    return [head, *textwrap.wrap(passage.text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
+    page = f", page {passage.page}" if passage.page is not None else ""
+    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}  {passage.heading}".rstrip()
+    return [head, *text_lines(below_headings(passage.heading, passage.text), passage.page), ""]
 
 
 def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
@@ -67,12 +85,19 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
             continue
         if each.reason:
             yield f"({each.reason})"
-        for number in sorted({cited.number for said in each.sentences for cited in said.citations}):
+        cited = [citation for said in each.sentences for citation in said.citations]
+        for number in sorted({citation.number for citation in cited}):
             found = each.passages[number - 1]
-            page = f", page {found.page}" if found.page is not None else ""
-            yield f"[{number}] {found.document}  {found.heading}".rstrip() + page
+            yield f"[{number}] {found.document}{_pages(cited, number)}  {found.heading}".rstrip()
         if each.dropped:
             yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
+
+
+def _pages(cited: Iterable[Citation], number: int) -> str:
+    """The pages on which the quotes of a passage stand."""
+    pages = sorted({each.page for each in cited if each.number == number and each.page is not None})
+    named = ", ".join(map(str, pages))
+    return f", page{'s' if len(pages) > 1 else ''} {named}" if pages else ""
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:

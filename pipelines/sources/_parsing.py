@@ -20,7 +20,7 @@ from typing import Any
 
 from core.errors import BadData, BadRequest, HeadraceError
 from pipelines.sources._files import Files, Found, Record
-from pipelines.sources._opening import MAX_CHARS, MOST_TIMES, most_unpacked
+from pipelines.sources._opening import MAX_CHARS, MOST_TIMES, document, most_unpacked
 from pipelines.sources.parsers import Parsed, Unreadable
 
 MAX_SECONDS = 60  # of processor time, for one document, or some rows of a table
@@ -117,6 +117,8 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
         raise Unreadable(f"a file of {size:,} bytes; at most {MAX_FILE_BYTES:,} are parsed")
     if not size:
         raise Unreadable("the file is empty")
+    if name == "markdown":
+        return _markdown(path, encoding)
     content = path.read_bytes()
     if name == "html":
         from pipelines.sources.parsers import html
@@ -133,6 +135,17 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
     if len(found.text) > MAX_CHARS:
         raise Unreadable(f"longer than {MAX_CHARS:,} characters")
     return found
+
+
+def _markdown(path: Path, encoding: str) -> Parsed:
+    from pipelines.sources.parsers import markdown
+
+    text, fault = document(path, encoding)
+    if text is None or fault:
+        raise Unreadable(fault or "cannot be read")
+    if "\0" in text:
+        raise Unreadable("holds NUL: a binary file that no parser here reads")
+    return markdown.of_text(text)
 
 
 def table(name: str, path: Path, encoding: str, folder: Path) -> Iterator[list[dict[str, Any]]]:

@@ -19,6 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from pipelines.search.text.quotable import page_of, quotable
 from pipelines.search.text.sentences import Span, sentences, word_set
 from pipelines.search.text.terms import SCRIPTS
 
@@ -61,7 +62,7 @@ class Citation:
     document: str
     source: str
     heading: str
-    page: int | None
+    page: int | None  # on which the quote begins
     position: int
     start: int
     end: int
@@ -127,7 +128,8 @@ def _reason(named: Sequence[int], passages: Sequence[Passage]) -> str:
 
 def cite(number: int, passages: Sequence[Passage], start: int, end: int) -> Citation:
     passage = passages[number - 1]
-    place = (passage.document, passage.source, passage.heading, passage.page, passage.position)
+    page = page_of(passage.page, passage.text, start)
+    place = (passage.document, passage.source, passage.heading, page, passage.position)
     return Citation(number, *place, start, end, passage.text[start:end])
 
 
@@ -215,12 +217,10 @@ class _Run:
 
 @lru_cache(maxsize=64)
 def _runs(text: str, heading: str) -> list[_Run]:
-    """Each sentence of a passage, and each two neighbours that are of one mind: both deny, or neither does."""
-    alone = [_run(text, span, heading) for span in sentences(text)]
-    return [
-        *alone,
-        *(_run(text, (a.span[0], b.span[1]), heading) for a, b in pairwise(alone) if a.denies == b.denies),
-    ]
+    """Each sentence of a passage, and each two neighbours on a page that both deny, or neither does."""
+    alone = [_run(text, span, heading) for span in quotable(heading, text)]
+    pairs = [(a.span[0], b.span[1]) for a, b in pairwise(alone) if a.denies == b.denies]
+    return [*alone, *(_run(text, span, heading) for span in pairs if "\f" not in text[slice(*span)])]
 
 
 def _run(text: str, span: Span, heading: str) -> _Run:

@@ -1,7 +1,7 @@
 """folders: one file an example, whatever the folders; `id` and `path` are its path below the source.
 
 As documents, files are parsed by what their names end in (sources/parsers/): `title`, `format` and `parser` say what
-came of it. A file that cannot be parsed is a row with that fault. A table gives as many documents as it has rows, which
+came of it, and `unread` what of a file is not in its text. A file that cannot be parsed is a row with that fault. A table gives as many documents as it has rows, which
 are read in the parsers' process too.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from core.schema.columns import DOCUMENTS, Contract
+from core.schema.columns import DOCUMENTS, UNREAD, Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import document, one_file
@@ -51,7 +51,8 @@ def _parsed(found: Found, data: Data, parsers: Parsers) -> Record:
             made = parsers.parse(kind.name, found.path, data.encoding)
         except Unreadable as reason:
             return Record({**values, "title": None, "text": None}, found.name, fault=str(reason))
-        return Record({**values, "title": made.title or None, "text": made.text}, found.name)
+        in_part = {UNREAD: made.unread} if made.unread else {}
+        return Record({**values, "title": made.title or None, "text": made.text, **in_part}, found.name)
     text, fault = document(found.path, data.encoding)
     if text is not None and "\0" in text:
         text, fault = None, fault or "holds NUL: a binary file that no parser here reads"

@@ -12,6 +12,8 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 
 PART_ROWS = 5000
 _CACHE_KIB = 64 * 1024  # of the keys that were seen: with 2 MB a million of them took half as long again
+_MOST_FIELDS = 200  # names in the objects of a column: of more, all would stand in every row
 _DEEPEST = 32  # lists and mappings in one another; Parquet files with more than 60 are written and not read back
 PART_BYTES = 32 * 2**20  # of text in a part, roughly: long documents make smaller parts
 _SEQUENCE, _BYTES, _FILE = "\0sequence", "\0bytes", "\0file"  # names that no source's column has
@@ -131,7 +134,7 @@ class Spool:
         return self._folder / f"{number:06}.parquet"
 
     def _type(self, name: str) -> pa.DataType:
-        """One type for the parts' types; text when they have nothing in common."""
+        """One type for the parts' types; text when they have nothing in common, or when it would change a value."""
         if name in self._fixed:
             return self._fixed[name]
         fields = [pa.schema([part.field(name)]) for part in dict.fromkeys(self._parts) if name in part.names]
@@ -139,7 +142,20 @@ class Spool:
             found = pa.unify_schemas(fields, promote_options="permissive").field(name).type
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             return pa.string()
-        return pa.string() if pa.types.is_null(found) else found
+        if pa.types.is_null(found) or not _storable(found):
+            return pa.string()
+        return found if all(self._keeps(number, name, found) for number in range(len(self._parts))) else pa.string()
+
+    def _keeps(self, number: int, name: str, kind: pa.DataType) -> bool:
+        """Whether the column of a part can have this type, each value as it is; objects gain each other's names."""
+        part = self._parts[number]
+        if name not in part.names or part.field(name).type in (kind, pa.null()):
+            return True
+        values = pq.read_table(self._part(number), columns=[name])[name].to_pylist()
+        try:
+            return bool(pa.array(values, type=kind).to_pylist() == values) or pa.types.is_struct(kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            return False
 
     def _batches(self, schema: pa.Schema, kept: set[int] | None, settle: Settle) -> Iterator[pa.Table]:
         """The parts under the common schema; small ones (of a sample) joined to row groups of full size."""
@@ -172,19 +188,30 @@ def _settled(part: pa.Table, settle: Settle) -> pa.Table:
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     try:
         array = pa.array(values, type=kind)
-        if _depth(array.type) <= _DEEPEST:
+        if kind is not None or (_storable(array.type) and _alike(values, array.type)):
             return array
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         pass  # these values have no type in common
     return pa.array([_as_text(value) for value in values], type=pa.string())
 
 
-def _depth(kind: pa.DataType) -> int:
-    """How many types stand in one another: 1 of a number, 2 of a list of numbers."""
-    depth, level = 0, [kind]
-    while level:
-        depth, level = depth + 1, [each.field(at).type for each in level for at in range(each.num_fields)]
-    return depth
+def _alike(values: list[Any], kind: pa.DataType) -> bool:
+    """Whether all values have that type by themselves: Arrow takes the number 1 for a time among times."""
+    times = date, time, timedelta
+    return not pa.types.is_temporal(kind) or all(value is None or isinstance(value, times) for value in values)
+
+
+def _storable(kind: pa.DataType) -> bool:
+    """Whether Parquet can hold and give back such values: nested not too deeply, and no object without names."""
+    fields, level = 0, [kind]
+    for _ in range(_DEEPEST):
+        if any(pa.types.is_struct(each) and not each.num_fields for each in level):
+            return False
+        level = [each.field(at).type for each in level for at in range(each.num_fields)]
+        fields += len(level)
+        if not level or fields > _MOST_FIELDS:
+            break
+    return not level
 
 
 def _column(part: pa.Table, field: pa.Field) -> pa.Array:
@@ -202,6 +229,8 @@ def _column(part: pa.Table, field: pa.Field) -> pa.Array:
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, date | time | timedelta | Decimal):
+        return str(value)
     try:
         return json.dumps(value, default=str, sort_keys=True)
     except RecursionError:

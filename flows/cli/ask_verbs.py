@@ -73,8 +73,9 @@ def predict(
 ) -> None:
     """Ask a registered model: its champion, or the version or alias named.
 
-    INPUT is a text, or a picture's path. A .txt file gives an input a line, a table (csv, jsonl, parquet,
-    xlsx) one a row, read as the recipe reads its source; so does @FILE, whatever its name. Without INPUT, or for -, the lines of stdin.
+    INPUT is a text, or a picture's path. A .txt file gives an input a line, a table (csv, jsonl, parquet, xlsx) one a
+    row, read as the recipe reads its source; so does @FILE, whatever its name. Without INPUT, or for -, the lines of
+    stdin.
 
     Example: headrace predict film-reviews "A quiet, moving film." reviews.csv
     """

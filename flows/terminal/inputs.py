@@ -54,9 +54,9 @@ def read_inputs(
     plain: whether a mere text may stand for an input. trained_on: how tables are read; their columns have the names
     that the recipe gives, or those that the model takes.
 
-    An argument is an input; `-` stands for the lines of stdin, a .txt file for its lines, a table (csv, jsonl,
-    parquet, sheets, packed ones too) for its rows, @FILE for either. A model of media takes paths, and every other file is one. A model
-    of several columns, or of one that is no text, takes objects in JSON. Without arguments stdin is read.
+    An argument is an input; `-` stands for the lines of stdin, a .txt file for its lines, a table (csv, jsonl, parquet,
+    xlsx, packed ones too) for its rows, @FILE for either. A model of media takes paths, and every other file is one. A
+    model of several columns, or of one that is no text, takes objects in JSON. Without arguments stdin is read.
     """
     texts = plain and len(columns) == 1
     found: list[Input] = []
@@ -127,8 +127,10 @@ def _of_table(path: Path, columns: Sequence[str], read: Read | None, *, texts: b
     files = Files(path.parent, (path,))
     shape = _shape(files, columns, read, texts=texts)
     for table in table_reader(path.name).read(files, data=shape.data, contract=shape.contract):
-        if table.columns is not None:
-            shape.check(table.columns, f"{path}:1")
+        lacking = sorted(shape.data.needed(shape.contract).keys() - set(table.columns or ()))
+        if table.columns is not None and lacking:
+            has = ", ".join(table.columns)
+            raise BadRequest(f"{path}:1: no column {lacking[0]!r}. It has: {has}. Rename the one that is meant.")
         for record in table.records:
             if record.left_out is None:
                 given = _given(record, columns, shape)
@@ -145,9 +147,7 @@ def _shape(files: Files, columns: Sequence[str], read: Read | None, *, texts: bo
     wanted = {name: known[name] for name in columns if name in known}
     if texts:
         wanted = {columns[0]: known.get(columns[0], Column("text"))}
-    contract = Contract(
-        wanted, tuple(columns), media="image" if any(c.kind == "media" for c in wanted.values()) else None
-    )
+    contract = Contract(wanted, tuple(columns), media=read.contract.media if read else None)
     own = {name: source for name, source in data.columns.items() if name in columns}
     plain = Data(source=str(files.single), encoding=data.encoding, delimiter=data.delimiter)
     renamed = Shape(contract, plain.model_copy(update={"columns": own}), files.folder)

@@ -116,7 +116,7 @@ def _of_tables() -> Mapping[str, str]:
 
 
 def _names(source: str) -> tuple[str, ...]:
-    """What a source's file may be called: a path as it is, with its `#`, `?` and %; an address also without its query."""
+    """What a source's file may be called: a path as it is, with `#`, `?` and %; an address also without its query."""
     kind = scheme(source)
     if kind in ("http", "https"):
         return (download_name(source),)

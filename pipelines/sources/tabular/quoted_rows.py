@@ -99,6 +99,7 @@ class Rows(Iterator[Row]):
         self.width: int | None = None
         self._lines = _Again(lines)
         self._bad: deque[Row] = deque()
+        self._behind_a_broken = False
         self._rows, self._of_lines = 0, 0  # sound rows, and how many of them hold line ends
         self.read_by(delimiter)
 
@@ -134,9 +135,17 @@ class Rows(Iterator[Row]):
             return self._broken(error)
         taken = self._lines.taken
         if self.width is None or (len(taken) == 1 and len(fields) == self.width):
-            self._rows += 1
-            return Row(taken[0].number, fields)
+            return self._one_line(taken[0], fields)
         return self._ragged(fields) if fields and len(fields) != self.width else self._over_lines(fields)
+
+    def _one_line(self, line: _Line, fields: list[str]) -> Row:
+        """A row on a line; directly behind a broken one, what is not written as rows are may be the rest of that."""
+        if self._behind_a_broken:
+            if not self._is_row(str(line.text)):
+                return Row(line.number, [], "perhaps the rest of the broken row above it", line.text)
+            self._behind_a_broken = False
+        self._rows += 1
+        return Row(line.number, fields)
 
     def _over_lines(self, fields: list[str]) -> Row:
         """A row that csv finds sound and that holds line ends; or one whose field has swallowed rows."""
@@ -159,6 +168,7 @@ class Rows(Iterator[Row]):
     def _broken(self, error: Exception) -> Row:
         """A row that csv refuses: the lines behind its quote as rows again, or each as a bad one."""
         taken = self._lines.taken
+        self._behind_a_broken = self.width is not None
         fault = f"not CSV: {_words(error)}" + (f" (up to line {taken[-1].number})" if len(taken) > 1 else "")
         if taken[-1].text is None and len(taken) > 1:  # a line that is too long is a bad row of its own
             self._lines.back([taken.pop()])

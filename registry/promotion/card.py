@@ -42,6 +42,7 @@ class Facts:
     asked: int = 1  # the how many-th model these test rows judge
     serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
     variant: str | None = None  # its ONNX variant, in a line
+    rows: str | None = None  # what became of the source's rows, in a line
 
 
 def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> list[str]:
@@ -84,6 +85,7 @@ def card(facts: Facts) -> str:
     data = [
         f"- source: `{recorded(str(facts.data['source']))}`",
         f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
+        *([f"- rows: {facts.rows}"] if facts.rows else []),
         *_hash_lines(facts.hashes, _DATA_HASHES),
     ]
     others = [name for name in facts.hashes if name not in _DATA_HASHES]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadData, BadRequest
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _EXACT = 2**53  # whole numbers from here on are not exact in a sheet
 _MOST_MERGED = 100_000  # rows, downwards
-_AS_TEXT = ("text", "category")  # kinds of columns whose cells are wanted as they are read by a person
 
 Cells = list[Any]
 
@@ -36,7 +35,7 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     for found in files_of(files, SUFFIXES):
         book = _opened(found)
         heads = {sheet.name: _head(sheet) for sheet in _visible(book)}
-        chosen = [name for name, (names, _) in heads.items() if needed <= set(names)] or list(heads)[:1]
+        chosen = [name for name, (names, _) in heads.items() if set(names) >= set(needed)] or list(heads)[:1]
         if not chosen:
             raise BadData(f"{found.name}: no sheet with rows in it.")
         rest = [name for name in book.sheet_names if name not in chosen]
@@ -45,7 +44,7 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
             header = header_of(names, needed, f"{found.name}:{name}:{first}")
             notes = [*header.notes, *([_left_out(rest, found)] if rest and name == chosen[0] else [])]
             sheet = book.get_sheet_by_name(name)
-            rows = _records(sheet, header, first, found, _text_columns(data, contract))
+            rows = _records(sheet, header, first, found, _kinds(data, contract))
             yield Table(f"{found.name}:{name}", header.names, rows, notes)
 
 
@@ -113,14 +112,14 @@ def _value(cell: Any) -> Any:
     return cell
 
 
-def _text_columns(data: Data, contract: Contract) -> set[str]:
-    """The source's names of the columns whose cells are wanted as text, the one with ids among them."""
-    named = {data.columns.get(key, key) for key, column in contract.columns.items() if column.kind in _AS_TEXT}
-    return named | ({data.id} if data.id else set())
+def _kinds(data: Data, contract: Contract) -> dict[str, str]:
+    """The source's names of the columns that are known -> their kinds; a column of ids is text."""
+    kinds: dict[str, str] = {data.columns.get(key, key): column.kind for key, column in contract.columns.items()}
+    return {**({data.id: "text"} if data.id else {}), **kinds}
 
 
 def _records(
-    sheet: CalamineSheet, header: Header, first: int, found: Found, texts: Collection[str]
+    sheet: CalamineSheet, header: Header, first: int, found: Found, kinds: Mapping[str, str]
 ) -> Iterator[Record]:
     merged, above = _merged(sheet, first), Cells()
     for number, cells in enumerate(_rows(sheet), start=1):
@@ -134,28 +133,23 @@ def _records(
             yield Record({}, place, left_out=BLANK)
             continue
         values = header.values(cells)
-        fault = next(filter(None, (_fault(name, values[name], name in texts) for name in values)), None)
-        yield Record({**values, **_written(values, texts)}, place, fault=fault)
+        fault = next(filter(None, (_fault(name, value, kinds.get(name)) for name, value in values.items())), None)
+        yield Record({name: _told(value, kinds.get(name)) for name, value in values.items()}, place, fault=fault)
 
 
-def _fault(name: str, value: Any, is_text: bool) -> str | None:
-    if is_text and isinstance(value, float) and abs(value) >= _EXACT:
+def _fault(name: str, value: Any, kind: str | None) -> str | None:
+    if kind in ("text", "category") and isinstance(value, float) and abs(value) >= _EXACT:
         return f"{name}: a number of more digits than a sheet keeps ({value!r}). Write it as text"
     return too_long(name, value)
 
 
-def _written(values: Mapping[str, Any], texts: Collection[str]) -> dict[str, str]:
-    """The cells that are wanted as text and are none: numbers as they are, dates and times by ISO 8601."""
-    found: dict[str, str] = {}
-    for name in texts & values.keys():
-        value = values[name]
-        if isinstance(value, bool):
-            found[name] = str(value).upper()
-        elif isinstance(value, date | datetime | time):
-            found[name] = value.isoformat()
-        elif isinstance(value, int | float | timedelta):
-            found[name] = str(value)
-    return found
+def _told(value: Any, kind: str | None) -> Any:
+    """A cell as its column wants it: where that is text, a number is its digits, and a date is as ISO 8601 has it."""
+    if isinstance(value, date | time) and kind in ("text", "category"):
+        return value.isoformat()
+    if isinstance(value, bool) and kind == "text":
+        return str(value).upper()
+    return str(value) if isinstance(value, int | float | timedelta) and kind == "text" else value
 
 
 def _left_out(sheets: Sequence[str], found: Found) -> str:

@@ -71,7 +71,8 @@ def _read_header(rows: Rows, found: Found, data: Data, contract: Contract) -> tu
     if data.delimiter is None and delimiter != ("\t" if suffix_of(found.name) == ".tsv" else ","):
         notes.append(f"{found.name}: its fields are separated by {delimiter!r}")
     if fault := not_text(",".join(names), data.encoding):
-        raise BadRequest(f"{found.name}:1: the header is {fault}. Save it so, or say `encoding:`.")
+        hint = "say `encoding:`, UTF-16 perhaps" if "NUL" in fault else "say `encoding:`"
+        raise BadRequest(f"{found.name}:1: the header is {fault}. Save it so, or {hint}.")
     header = header_of(names, needed, f"{found.name}:1")
     return header, [*notes, *header.notes]
 
@@ -125,7 +126,7 @@ def _records(rows: Rows, header: Header, found: Found, encoding: str) -> Iterato
 
 def _left_out(fields: list[str], header: Header) -> str | None:
     """The rule by which a line is no row: nothing stands in it, or the header once more (of files that were joined)."""
-    if not any(fields) or (len(fields) == 1 and not fields[0].strip()):
+    if not "".join(fields).strip():
         return BLANK
     if len(fields) > 1 and [fields[0].removeprefix(BYTE_ORDER_MARK), *fields[1:]] == header.all:
         return _HEADER_AGAIN

@@ -136,7 +136,8 @@ class Rows(Iterator[Row]):
         taken = self._lines.taken
         if self.width is None or (len(taken) == 1 and len(fields) == self.width):
             return self._one_line(taken[0], fields)
-        return self._ragged(fields) if fields and len(fields) != self.width else self._over_lines(fields)
+        blank = not "".join(fields).strip() and len(taken) == 1
+        return self._over_lines(fields) if blank or len(fields) == self.width else self._ragged(fields)
 
     def _one_line(self, line: _Line, fields: list[str]) -> Row:
         """A row on a line; directly behind a broken one, what is not written as rows are may be the rest of that."""

@@ -43,11 +43,8 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
         whole = suffix_of(found.name) == ".json" and not _is_lines(found, data.encoding)
         with open_text(found, data.encoding) as file:
             records = _values(file, found, data.encoding) if whole else _lines(Lines(file), found, data.encoding)
-            left_out = Counter[str]()
-            table = Table(found.name, None, _without_odd_names(records, needed, left_out))
-            yield table
-            for name, count in left_out.items():
-                table.notes.append(f"{found.name}: {name} is left out, in {count:,} rows")
+            notes = list[str]()
+            yield Table(found.name, None, _without_odd_names(records, needed, found, notes), notes)
 
 
 def _is_lines(found: Found, encoding: str) -> bool:
@@ -117,8 +114,11 @@ def _of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values if len(values) == len(pairs) else _Object(pairs)
 
 
-def _without_odd_names(records: Iterator[Record], needed: Collection[str], left_out: Counter[str]) -> Iterator[Record]:
+def _without_odd_names(
+    records: Iterator[Record], needed: Collection[str], found: Found, notes: list[str]
+) -> Iterator[Record]:
     """Columns without a name are left out, as are those whose name stands twice; a row that needs one is bad."""
+    left_out = Counter[str]()
     for record in records:
         values = record.values
         twice = values.twice if isinstance(values, _Object) else []
@@ -131,3 +131,4 @@ def _without_odd_names(records: Iterator[Record], needed: Collection[str], left_
         odd = {name for name in chain(twice, values) if name in twice or not name.strip()}
         left_out.update(repr(name) + (", which stands there twice," if name in twice else "") for name in odd)
         yield Record({name: value for name, value in values.items() if name not in odd}, record.place)
+    notes += (f"{found.name}: {name} is left out, in {count:,} rows" for name, count in left_out.items())

@@ -79,6 +79,8 @@ def _cell(scalar: Any) -> Any:
         return scalar.as_py()
     except (pa.ArrowException, *_FAULTS) as error:
         try:
+            if pa.types.is_timestamp(scalar.type):  # Arrow's text of it says no more than that it is out of range
+                return f"{scalar.value} {scalar.type.unit} after 1970-01-01"
             return scalar.cast(pa.string()).as_py()
         except (pa.ArrowException, *_FAULTS):
             return _Unreadable(str(error).splitlines()[0] if str(error) else type(error).__name__)

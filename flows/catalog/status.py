@@ -17,7 +17,8 @@ from flows.cleanup.disk import line as disk_line
 from flows.graph.graph import Busy, Graph, select
 from flows.servers import servers
 from flows.servers.turns import holder
-from flows.terminal.results import answered_by, in_part, in_part_lines
+from flows.terminal.results import answered_by, in_part, in_part_lines, rows_lines
+from pipelines.evidence.row_counts import row_counts
 from pipelines.recipes.read import read_recipe
 
 
@@ -45,6 +46,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         if each["running"]:
             yield f"  running   process {each['running']['pid']} (`{each['running']['command']}`)"
         yield from _stale_lines(each["stale"])
+        yield from rows_lines(each)
         yield from _server_lines(each)
     if not found["recipes"] and not found["indexes"]:
         yield "Nothing is live. `headrace new NAME --from examples/FILE` adds a recipe or an index."
@@ -72,7 +74,7 @@ def _known(job: Job) -> dict[str, Any]:
     running, receipt = holder(job.workspace, job.kind, job.name), read_receipt(job)
     found: dict[str, Any] = {
         "name": job.name, "kind": job.kind, "running": asdict(running) if running else None, "receipt": receipt,
-        "stale": None, "lost": None, "outage": None,
+        "stale": None, "lost": None, "outage": None, "rows": (counts := row_counts(job.folder)) and counts.document(),
     }  # fmt: skip
     try:
         if receipt is not None:

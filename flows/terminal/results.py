@@ -13,6 +13,7 @@ from core.atomic_files import read_json
 from core.workspace import Job
 from flows.terminal.reading import text_lines
 from pipelines.search.text.sections import below_headings
+from pipelines.evidence.row_counts import RowCounts, row_counts
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
 from registry.promotion.gate import reason_line, shown
@@ -30,6 +31,7 @@ def result(job: Job) -> dict[str, Any]:
     """What stands in a recipe's or index's outputs now; keys whose stage has not run are null."""
     metrics = _read(job, "evaluation/metrics.json")
     document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": metrics}
+    document["rows"] = (counts := row_counts(job.folder)) and counts.document()
     if job.kind == "index":
         return {**document, "published": _read(job, "published.json"), "in_part": in_part(job)}
     settings = _read(job, "settings.json")
@@ -44,6 +46,7 @@ def result(job: Job) -> dict[str, Any]:
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for a person."""
     yield f"{found['name']}"
+    yield from rows_lines(found)
     metrics = found["metrics"] or {}
     baselines = metrics.get("baselines", {})
     for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
@@ -69,6 +72,13 @@ def in_part_lines(documents: Sequence[Mapping[str, str]]) -> Iterator[str]:
         yield f"read in part: {each['document']}: {each['unread']}"
     if len(documents) > _IN_PART:
         yield f"and {len(documents) - _IN_PART:,} more, in chunks/in_part.json"
+
+
+def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """What became of the rows of the source."""
+    if found.get("rows"):
+        folder = f"data/{'indexes' if found['kind'] == 'index' else 'models'}/{found['name']}/"
+        yield f"  {'rows':<9} {RowCounts(**found['rows']).line(folder)}"
 
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:

@@ -28,6 +28,7 @@ from core.tables.task import Place, Predictions, Predictor, Task, as_sent
 from core.weights.determinism import steady
 from core.workspace import Job
 from pipelines.evaluate.report import Findings, markdown, summary
+from pipelines.evidence.row_counts import row_counts
 from pipelines.place import place_of
 from pipelines.tasks import find_task
 
@@ -58,7 +59,7 @@ def run(job: Job) -> None:
         _write_predictions(task, predictor, answered, units, at, folder / "predictions.parquet")
         write_json(folder / "metrics.json", findings.metrics())
         write_json(folder / "report.json", summary(findings))
-        write_text(folder / "report.md", markdown(findings, job.name))
+        write_text(folder / "report.md", markdown(findings, job.name) + _rows_section(job.folder))
         write_json(folder / "serving.json", _serving(predictor, as_sent(units, examples), at.media, model, rate))
         (folder / "plots").mkdir()
         task.plots({**answered.model, **answered.truth}, folder=folder / "plots", prepared=at.folder)
@@ -106,6 +107,12 @@ def _answer(
     rate = len(units) / (time.perf_counter() - started)
     baselines = task.baselines(train, units, at)
     return Answered(units[ROW_ID].tolist(), task.truth(units, at), said, baselines), rate
+
+
+def _rows_section(folder: Path) -> str:
+    """What became of the source's rows, for the end of report.md."""
+    counts = row_counts(folder)
+    return "" if counts is None else f"\n## Rows of the source\n\n{counts.line()}.\n"
 
 
 def _slice_columns(units: pd.DataFrame, names: Sequence[str], contract: Contract, job: Job) -> dict[str, list[str]]:

@@ -45,6 +45,7 @@ from pipelines.evidence.evidence import (
 )
 from pipelines.evidence.provenance import hashes, lock_entries, patch
 from pipelines.media.decoding import RULE
+from pipelines.evidence.row_counts import row_counts
 from pipelines.register.onnx_export import kept, variant
 from pipelines.tasks import find_task
 from registry.promotion import promotion
@@ -303,6 +304,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         inputs=subject.task.contract.inputs,
         simple=subject.task.simple,
         asked=judged.claim.asked,
+        rows=(counts := row_counts(subject.job.folder)) and counts.line(),
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
         pictures=RULE if subject.task.contract.media == "image" else None,

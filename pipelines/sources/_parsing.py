@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadData, BadRequest, HeadraceError
+from core.schema.data import Data
 from pipelines.sources._files import Files, Found, Record
 from pipelines.sources._opening import MAX_CHARS, MOST_TIMES, document, most_unpacked
 from pipelines.sources.parsers import Parsed, Unreadable
@@ -54,19 +55,24 @@ class Parsers:
         self._ask(name, os.fsdecode(path.resolve()), encoding)
         return Parsed(**self._answer())
 
-    def rows(self, found: Found, folder: Path, encoding: str) -> Iterator[Record]:
-        """The rows of a table of a folder. Raises Unreadable, perhaps behind some of them."""
-        self._ask(found.name, str(found.path.absolute()), encoding, str(folder.absolute()))
+    def rows(self, found: Found, folder: Path, data: Data, notes: list[str]) -> Iterator[Record]:
+        """The rows of a table of a folder. Raises Unreadable, perhaps behind some of them.
+
+        data: its encoding and delimiter are the table's. notes: gains what is to be said of how it was read.
+        """
+        told = (str(folder.absolute()), data.delimiter)
+        self._ask(found.name, os.fsdecode(found.path.absolute()), data.encoding, *told)
         try:
-            while rows := self._answer()["rows"]:
+            while rows := (answer := self._answer())["rows"]:
                 yield from (Record(**row) for row in rows)
+            notes += answer["notes"]
         except Unreadable:
             raise
         except BaseException:
             self._kill()
             raise
 
-    def _ask(self, *said: str) -> None:
+    def _ask(self, *said: str | None) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "pipelines.sources._parsing", str(self._seconds)],
@@ -148,12 +154,12 @@ def _markdown(path: Path, encoding: str) -> Parsed:
     return markdown.of_text(text)
 
 
-def table(name: str, path: Path, encoding: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
+def table(found: Found, folder: Path, data: Data, notes: list[str]) -> Iterator[list[dict[str, Any]]]:
     """The rows of a table, in this process: some at a time. Raises Unreadable, BadData, BadRequest."""
     from pipelines.sources.readers._rows import rows_of
 
-    most, some, size, told = most_unpacked(path), list[dict[str, Any]](), 0, 0
-    for record in rows_of(Found(name, path), Files(folder), encoding):
+    most, some, size, told = most_unpacked(found.path), list[dict[str, Any]](), 0, 0
+    for record in rows_of(found, Files(folder), data, notes):
         some.append(vars(record))
         size += _ROW_CHARS + len(record.values["text"] or "") + len(record.raw or "")
         if size > most:
@@ -166,12 +172,14 @@ def table(name: str, path: Path, encoding: str, folder: Path) -> Iterator[list[d
 
 
 def _answers(line: str) -> Iterator[str]:
-    name, path, encoding, *folder = json.loads(line)
+    name, path, encoding, *rest = json.loads(line)
     try:
-        if folder:
-            for rows in table(name, Path(path), encoding, Path(folder[0])):
+        if rest:
+            folder, delimiter = rest
+            data, notes = Data(source=name, encoding=encoding, delimiter=delimiter), list[str]()
+            for rows in table(Found(name, Path(path)), Path(folder), data, notes):
                 yield json.dumps({"rows": rows})
-            yield json.dumps({"rows": []})
+            yield json.dumps({"rows": [], "notes": notes})
         else:
             yield json.dumps(vars(parse(name, Path(path), encoding)))
         return

@@ -43,6 +43,7 @@ class Facts:
     serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
     variant: str | None = None  # its ONNX variant, in a line
     pictures: str | None = None  # how they are read, where the task reads some
+    rows: str | None = None  # what became of the source's rows, in a line
 
 
 def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> list[str]:
@@ -86,6 +87,7 @@ def card(facts: Facts) -> str:
         f"- source: `{recorded(str(facts.data['source']))}`",
         f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
         *([f"- pictures: {facts.pictures}"] if facts.pictures else []),
+        *([f"- rows: {facts.rows}"] if facts.rows else []),
         *_hash_lines(facts.hashes, _DATA_HASHES),
     ]
     others = [name for name in facts.hashes if name not in _DATA_HASHES]

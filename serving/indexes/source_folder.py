@@ -20,7 +20,7 @@ from core.errors import BadRequest
 from core.schema.search import Access
 from core.tables.access import Rules, in_rows
 from core.workspace import Job, inside, leads_out
-from pipelines.sources.readers import is_table
+from pipelines.sources.readers import holds_documents
 from serving.http.api_keys import Caller
 
 MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better
@@ -159,8 +159,8 @@ def _checked(identity: str) -> str:
     odd = "\\" in identity or _UNDECODED in identity
     if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or odd:
         raise BadRequest("an id is printable text without a backslash, its accents composed (Unicode NFC).")
-    if is_table(identity):
+    if holds_documents(identity):
         raise BadRequest("a table is many documents, and none by itself: it can neither be read nor written here.")
-    if any(is_table(identity[: mark.start()]) for mark in _ROW.finditer(identity)):
+    if any(holds_documents(identity[: mark.start()]) for mark in _ROW.finditer(identity)):
         raise BadRequest("an id that begins with a table's name and # or : is that of a row of it: take another.")
     return identity

@@ -16,7 +16,7 @@ from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import document, one_file
 from pipelines.sources._parsing import Parsers
 from pipelines.sources.parsers import Unreadable, kind_of
-from pipelines.sources.readers import is_table
+from pipelines.sources.readers import holds_documents
 from pipelines.sources.readers._rows import unread
 
 SUFFIXES = ()
@@ -26,19 +26,20 @@ _OF_DOCUMENTS = ("id", "path", "title", "text", "format", "parser")
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     if contract == DOCUMENTS:
         with Parsers() as parsers:
-            yield Table(str(data.source), _OF_DOCUMENTS, _documents(files, data, parsers))
+            notes = list[str]()
+            yield Table(str(data.source), _OF_DOCUMENTS, _documents(files, data, parsers, notes), notes)
         return
     columns = ("id", "path") if contract.media else ("id", "path", "text")
     yield Table(str(data.source), columns, (one_file(found, data, contract, {"id": found.name}) for found in files))
 
 
-def _documents(files: Files, data: Data, parsers: Parsers) -> Iterator[Record]:
+def _documents(files: Files, data: Data, parsers: Parsers, notes: list[str]) -> Iterator[Record]:
     for found in files:
-        if not is_table(found.name):
+        if not holds_documents(found.name):
             yield _parsed(found, data, parsers)
             continue
         try:
-            yield from parsers.rows(found, files.folder, data.encoding)
+            yield from parsers.rows(found, files.folder, data, notes)
         except Unreadable as reason:
             yield unread(found, str(reason))
 

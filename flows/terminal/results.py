@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -14,18 +15,22 @@ from core.workspace import Job
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
 from registry.promotion.gate import reason_line, shown
+from registry.promotion.measured import Measured, read_measured
 
 if TYPE_CHECKING:
     from pipelines.search.ask.answer import Answer
     from pipelines.search.ask.query import Passage
 
-_BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
-
 
 def result(job: Job) -> dict[str, Any]:
     """What stands in a recipe's or index's outputs now; keys whose stage has not run are null."""
-    metrics = _read(job, "evaluation/metrics.json")
-    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": metrics}
+    found = read_measured(job.folder / "evaluation")
+    document: dict[str, Any] = {
+        "name": job.name,
+        "kind": job.kind,
+        "metrics": found and found.values,
+        "report": found and asdict(found),
+    }
     if job.kind == "index":
         return {**document, "published": _read(job, "published.json")}
     settings = _read(job, "settings.json")
@@ -33,19 +38,18 @@ def result(job: Job) -> dict[str, Any]:
         **document,
         "primary": settings and settings["evaluation"]["primary"],
         "registered": _read(job, "registered.json"),
-        "remark": _remark(settings, metrics) if settings and metrics else None,
+        "remark": _remark(settings, found) if settings and found else None,
     }
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for a person."""
     yield f"{found['name']}"
-    metrics = found["metrics"] or {}
-    baselines = metrics.get("baselines", {})
-    for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
-        if isinstance(metrics[key], Mapping) and "value" in metrics[key]:
-            beside = [f"{name} {shown(each[key]['value'])}" for name, each in baselines.items() if key in each]
-            yield f"  {key:<18} {interval(metrics[key], gap='  ') or 'no value':<26} {', '.join(beside)}".rstrip()
+    report = found["report"] or asdict(Measured())
+    metrics, baselines = report["model"], report["baselines"]
+    for key in sorted(metrics, key=lambda key: (key != found.get("primary"), key)):
+        beside = [f"{name} {shown(each[key]['value'])}" for name, each in baselines.items() if key in each]
+        yield f"  {key:<18} {interval(metrics[key], gap='  ') or 'no value':<26} {', '.join(beside)}".rstrip()
     if found.get("remark"):
         yield f"  {found['remark']}"
     if found.get("registered"):
@@ -142,11 +146,11 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield from _reason_lines(verdict["reasons"])
 
 
-def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
+def _remark(settings: Mapping[str, Any], found: Measured) -> str | None:
     """The sentence to be said when a baseline is the better model."""
     primary = settings["evaluation"]["primary"]
     task = find_task(settings["task"])
-    return baseline_line(metrics, primary, more_is_better=task.metrics[primary], simple=task.simple)
+    return baseline_line(found, primary, more_is_better=task.metrics[primary], simple=task.simple)
 
 
 def _read(job: Job, path: str) -> Any:

@@ -70,10 +70,15 @@ def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick
     if not len(here):
         return Paired(name, by.metric, math.nan, math.nan, rows=0, common=share)
     names, wanted = axis_names(champion), axis_names(predictions)
+    named = names.keys() & wanted.keys()
     aligned = {
-        key: _columns(array, names[key], wanted[key]) if key in names else array
+        key: _columns(array, names[key], wanted[key]) if key in named else array
         for key, array in _rows(theirs.model, there).items()
     }
+    if other := [
+        key for key, array in aligned.items() if key not in named and array.shape[1:] != mine.model[key].shape[1:]
+    ]:
+        return NoRival(f"{name} has other {other[0]}, and does not say which", in_order=False)
     model, truth = _widened(_rows(mine.model, here), aligned), _rows(mine.truth, here)
     if not math.isfinite(_value(aligned, truth, by)):
         return NoRival(f"{by.metric} of {name} on these rows is no number: it was asked about others", in_order=False)
@@ -119,6 +124,11 @@ def _widened(mine: Predictions, theirs: Predictions) -> Predictions:
 
 def _columns(array: np.ndarray[Any, Any], names: list[str], wanted: list[str]) -> np.ndarray[Any, Any]:
     """The champion's columns as the candidate has them: its own extra ones last, those it does not know 0."""
-    order = [*wanted, *(name for name in names if name not in wanted)]
-    nothing = np.zeros(len(array), dtype=array.dtype)
-    return np.stack([array[:, names.index(name)] if name in names else nothing for name in order], axis=1)
+    known = set(wanted)
+    order = [*wanted, *(name for name in names if name not in known)]
+    place = {name: at for at, name in enumerate(names)}
+    found = np.zeros((len(array), len(order)), dtype=array.dtype)
+    for column, name in enumerate(order):
+        if name in place:
+            found[:, column] = array[:, place[name]]
+    return found

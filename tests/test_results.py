@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from core.atomic_files import write_json
 from core.workspace import Workspace
 from flows.terminal.results import lines, prediction_line, result
 
 
-def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flat", [True, False], ids=["as it is written", "as an earlier Headrace wrote it"])
+def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path, flat: bool) -> None:
     job = Workspace(tmp_path).job("recipe", "a")
     settings = {"task": "text_classification", "evaluation": {"primary": "accuracy"}}
-    metrics = {
+    model = {
         "accuracy": {"value": 0.96, "low": 0.94, "high": 0.98},
         "log_loss": {"value": None, "low": None, "high": None},
-        "baselines": {"majority": {"accuracy": {"value": 0.2}}, "tfidf": {"accuracy": {"value": 0.982}}},
-        "slices": {"label": {}},
     }
+    baselines = {"majority": {"accuracy": {"value": 0.2}}, "tfidf": {"accuracy": {"value": 0.982}}}
+    evaluation = {
+        "metrics.json": {"accuracy": 0.96}, "report.json": {"model": model, "baselines": baselines, "slices": {"of": {}}}
+    } if flat else {"metrics.json": {**model, "baselines": baselines, "slices": {"of": {}}}}  # fmt: skip
     reason = {"gate": "accuracy", "value": 0.96, "bound": "at least 0.99", "passed": False, "why": "on the test split"}
     receipt = {
         "model": "m", "version": "3", "aliases": ["challenger"], "experiment": False,
         "verdict": {"passed": False, "reasons": [reason]},
     }  # fmt: skip
     write_json(job.folder / "settings.json", settings)
-    write_json(job.folder / "evaluation" / "metrics.json", metrics)
+    for name, document in evaluation.items():
+        write_json(job.folder / "evaluation" / name, document)
     write_json(job.folder / "registered.json", receipt)
+    assert result(job)["metrics"] == {"accuracy": 0.96}
     assert list(lines(result(job))) == [
         "a",
         "  accuracy           0.9600  [0.9400, 0.9800]   majority 0.2000, tfidf 0.9820",

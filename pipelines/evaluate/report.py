@@ -6,14 +6,14 @@ A baseline that the model does not beat is said in the first lines, not below th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.tables.spelling import cell, code
 from core.tables.statistics import CONFIDENCE, Interval, Sampled
 from pipelines.evidence.by_label import OfLabel
-from registry.promotion.card import label_lines, preferred
+from registry.promotion.card import label_lines, preferred, table
 from registry.promotion.measured import REPORT
 
 
@@ -125,32 +125,32 @@ def summary(findings: Findings) -> dict[str, Any]:
 
 def markdown(findings: Findings, name: str) -> str:
     """report.md."""
-    lines = [f"# {name}: {findings.rows:,} test rows", "", *(f"**{line}**" for line in findings.first_lines()), ""]
-    lines += [
-        "| metric | model | " + " | ".join(findings.baselines) + " |",
-        "|---" * (2 + len(findings.baselines)) + "|",
-    ]
+    rows = []
     for metric, more in findings.better.items():
-        cells = [each.interval(metric) for each in (findings.model, *findings.baselines.values())]
-        arrow = "more is better" if more else "less is better"
-        lines.append(f"| {metric} ({arrow}) | " + " | ".join(map(_shown, cells)) + " |")
-    lines += [
+        intervals = [each.interval(metric) for each in (findings.model, *findings.baselines.values())]
+        rows.append([f"{metric} ({'more' if more else 'less'} is better)", *map(_shown, intervals)])
+    lines = [
+        f"# {name}: {findings.rows:,} test rows",
+        "",
+        *(f"**{line}**" for line in findings.first_lines()),
+        "",
+        *table(["metric", "model", *findings.baselines], rows),
         "",
         f"In brackets: {CONFIDENCE:.0%} bootstrap intervals, {findings.resamples:,} resamples of the test rows.",
+        *label_lines({each.label: each.as_json() for each in findings.labels}, where=REPORT),
     ]
-    lines += label_lines({each.label: each.as_json() for each in findings.labels}, where=REPORT)
     for column in findings.slices:
         lines += _slice_lines(findings, column)
     return "\n".join(lines) + "\n"
 
 
-def _slice_lines(findings: Findings, column: str) -> Iterator[str]:
+def _slice_lines(findings: Findings, column: str) -> list[str]:
     metrics = findings.of_slice(column)
-    yield from ("", f"## Slices by {code(column)}", "", f"| {cell(column)} | rows | {' | '.join(metrics)} |")
-    yield "|---" * (2 + len(metrics)) + "|"
-    for value, (rows, each) in findings.slices[column].items():
-        cells = [_shown(each.interval(metric)) for metric in metrics]
-        yield f"| {cell(value)} | {rows:,} | {' | '.join(cells)} |"
+    rows = [
+        [cell(value), f"{count:,}", *(_shown(each.interval(metric)) for metric in metrics)]
+        for value, (count, each) in findings.slices[column].items()
+    ]
+    return ["", f"## Slices by {code(column)}", "", *table([cell(column), "rows", *metrics], rows)]
 
 
 def _json(interval: Interval) -> dict[str, float | None]:

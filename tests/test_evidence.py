@@ -153,7 +153,7 @@ REGISTERED_SO: dict[str, tuple[Change, str]] = {
     "a gate without a bound": (put("gates", "accuracy", value={}), "a gate of its evidence is none"),
     "a bound that is NaN": (put("gates", "accuracy", value={"at_least": float("nan")}), "holds NaN"),
     "no gates at all": (lambda told: told.pop("gates"), "cannot be read"),
-    "a label that is better than it was": (put("labels", "f1[label=pos]", value=0.999), "says f1[label=pos] 0.999, its"),
+    "a label that is better than it was": (put("labels", "f1[label=pos]", value=0.999), "says f1[label=pos] 0.999,"),
     "a label that is none": (put("labels", "f1[label=new]", value=1.0), "says f1[label=new] 1.0, its predictions nan"),
     "no task": (put("origin", value={}), "cannot be read"),
     "another version's": (put("model", "model_hash", value="f" * 64), "that of another version"),

@@ -21,7 +21,8 @@ def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: P
     }
     baselines = {"majority": {"accuracy": {"value": 0.2}}, "tfidf": {"accuracy": {"value": 0.982}}}
     evaluation = {
-        "metrics.json": {"accuracy": 0.96}, "report.json": {"model": model, "baselines": baselines, "slices": {"of": {}}}
+        "metrics.json": {"accuracy": 0.96},
+        "report.json": {"model": model, "baselines": baselines, "slices": {"of": {}}},
     } if flat else {"metrics.json": {**model, "baselines": baselines, "slices": {"of": {}}}}  # fmt: skip
     reason = {"gate": "accuracy", "value": 0.96, "bound": "at least 0.99", "passed": False, "why": "on the test split"}
     receipt = {
@@ -48,6 +49,10 @@ def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: P
 def test_an_answer_is_a_line() -> None:
     span = {"start": 0, "end": 3, "label": "per", "text": "Zoë", "confidence": 0.5}
     assert prediction_line({"input": "Zoë runs", "label": "pos", "confidence": 0.25}) == "pos\t0.2500\tZoë runs"
+    assert (
+        prediction_line({"input": "x", "label": "two\nlines\t$", "confidence": 0.25}) == '"two\\nlines\\t$"\t0.2500\tx'
+    )
+    assert prediction_line({"input": "x", "label": ""}) == '""\tx'
     spans = '[{"start": 0, "end": 3, "label": "per", "text": "Zoë", "confidence": 0.5}]'
     assert prediction_line({"input": "Zoë runs", "spans": [span]}) == f"{spans}\tZoë runs"
     series = {"input": {"value": [1.5]}, "forecast": {"heat": [2.5]}}

@@ -10,7 +10,7 @@ LONGEST = 60  # characters that a table has room for
 _MANY = 20
 _JOINERS = "\u200c\u200d"  # they print nothing, and are part of words in Persian, in Indic scripts and of emoji
 _WORDS = re.compile(r"[^\W_]+(?:[ _-][^\W_]+)*")
-_SIGNS = re.compile(r"([\\`*\[\]|~])")
+_SIGNS = re.compile(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))")  # an underscore within a word is one
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

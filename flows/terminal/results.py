@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from core.atomic_files import read_json
+from core.tables.spelling import spelled
 from core.workspace import Job
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
@@ -80,7 +81,13 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:
-    return "\t".join([*(_said(value) for key, value in row.items() if key != "input"), _said(row["input"])])
+    """A line with a tab between: what the model says, each text of it on one line, and then the input."""
+    said = (spelled(value, len(value)) if isinstance(value, str) else _said(value) for value in _answers(row))
+    return "\t".join([*said, _said(row["input"])])
+
+
+def _answers(row: Mapping[str, Any]) -> list[Any]:
+    return [value for key, value in row.items() if key != "input"]
 
 
 def _said(value: Any) -> str:

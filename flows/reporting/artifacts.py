@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from core.tables.spelling import prose
 from core.workspace import Job, Workspace
 from flows.catalog.receipt_check import read_receipt
 from flows.graph.plan import Plan, StageOutcome
@@ -69,7 +70,7 @@ def _page(job: Job, stages: list[StageOutcome], found: Mapping[str, Any], mlflow
         yield f"| {stage.address} | {stage.state} | {stage.seconds:.1f} |"
     for stage in stages:
         if stage.message:
-            yield f"\n**{stage.address}**: {stage.message}"
+            yield f"\n**{stage.address}**: {prose(stage.message)}"
     yield ""
     for plot in sorted((job.folder / "evaluation" / "plots").glob("*.png")):
         yield f"![{plot.stem}]({_image(plot)})\n"

@@ -5,8 +5,9 @@ Models that are compared see the same resamples, so that what they share (hard r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -29,6 +30,10 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """For JSON, which has no word for what is no number."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

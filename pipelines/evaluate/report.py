@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.tables.spelling import cell, code
@@ -46,7 +46,7 @@ class Findings:
         return {
             "model": self._all(self.model, self.better),
             "baselines": {name: self._all(each, self.better) for name, each in self.baselines.items()},
-            "differences": {name: _json(self.ahead(name)) for name in self.baselines},
+            "differences": {name: self.ahead(name).as_json() for name in self.baselines},
             "slices": {
                 column: {
                     value: {"rows": rows, **self._all(each, self.of_slice(column))}
@@ -99,7 +99,7 @@ class Findings:
 
     @staticmethod
     def _all(sampled: Sampled, metrics: Iterable[str]) -> dict[str, dict[str, float | None]]:
-        return {metric: _json(sampled.interval(metric)) for metric in metrics}
+        return {metric: sampled.interval(metric).as_json() for metric in metrics}
 
 
 def summary(findings: Findings) -> dict[str, Any]:
@@ -151,11 +151,6 @@ def _slice_lines(findings: Findings, column: str) -> list[str]:
         for value, (count, each) in findings.slices[column].items()
     ]
     return ["", f"## Slices by {code(column)}", "", *table([cell(column), "rows", *metrics], rows)]
-
-
-def _json(interval: Interval) -> dict[str, float | None]:
-    """An interval for JSON, which has no word for what is no number."""
-    return {name: value if math.isfinite(value) else None for name, value in asdict(interval).items()}
 
 
 def _shown(interval: Interval, sign: str = "") -> str:

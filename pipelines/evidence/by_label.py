@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class OfLabel:
     figures: Mapping[str, Interval]
 
     def as_json(self) -> dict[str, Any]:
-        return {SUPPORT: self.support, **{name: asdict(interval) for name, interval in self.figures.items()}}
+        return {SUPPORT: self.support, **{name: interval.as_json() for name, interval in self.figures.items()}}
 
 
 def by_label(task: ByLabel, measured: Predictions, names: Sequence[str], *, resamples: int, seed: int) -> list[OfLabel]:
@@ -42,7 +42,7 @@ def by_label(task: ByLabel, measured: Predictions, names: Sequence[str], *, resa
     rows = len(next(iter(measured.values())))
     counts = task.label_counts(measured, np.ones(rows))
     values = _figures(counts)
-    draws = {name: np.empty((resamples, len(names)), dtype=np.float32) for name in LABEL_FIGURES}
+    draws = {name: np.empty((resamples, len(names))) for name in LABEL_FIGURES}
     for at, times in enumerate(resampled(rows, resamples=resamples, seed=seed)):
         for name, drawn in _figures(task.label_counts(measured, times)).items():
             draws[name][at] = drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,6 @@ def sampled(runs: Mapping[str, PerQuery]) -> dict[str, Sampled]:
     return sample(runs, means, resamples=RESAMPLES, seed=SEED)
 
 
-def intervals(of: Sampled) -> dict[str, dict[str, float]]:
+def intervals(of: Sampled) -> dict[str, dict[str, float | None]]:
     """As report.json holds them."""
-    return {name: asdict(of.interval(name)) for name in MEASURES}
+    return {name: of.interval(name).as_json() for name in MEASURES}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from core.atomic_files import write_json
 from core.workspace import Workspace
+from flows.reporting.artifacts import table
 from flows.terminal.results import lines, prediction_line, result
+from registry.promotion.measured import Measured, measured
 
 
 @pytest.mark.parametrize("flat", [True, False], ids=["as it is written", "as an earlier Headrace wrote it"])
@@ -69,3 +72,17 @@ def test_an_index(tmp_path: Path) -> None:
     job = Workspace(tmp_path).job("index", "a")
     write_json(job.folder / "published.json", {"published": True, "version": "ab", "points": 1200, "place": "embedded"})
     assert list(lines(result(job))) == ["a", "  live: version ab, 1,200 passages, in embedded"]
+
+
+def test_an_index_as_an_earlier_headrace_judged_it() -> None:
+    """Its ways stood beside its metrics, whose own way was one of them."""
+    one, two = ({"mrr": {"value": value, "low": 0.1, "high": 0.9}} for value in (0.5, 0.4))
+    found = measured({**one, "hybrid": one, "dense": two, "queries": 6, "kind": "known items"}, {})
+    assert found.values == {"mrr": 0.5} and found.model == one
+    assert found.ways == {"hybrid": one, "dense": two}
+    assert [row["of"] for row in table(asdict(found))] == ["model", "hybrid", "dense"]
+
+
+def test_metrics_without_a_report_have_no_intervals() -> None:
+    assert measured({"mrr": 0.5}, {}).model == {"mrr": {"value": 0.5}}
+    assert measured({}, {}) == Measured()

@@ -19,7 +19,7 @@ from pipelines.evidence.comparison import Yardstick, against_champion
 from pipelines.evidence.evidence import BUNDLE, Claim, Rival, asked, bundle, label_metrics, review, slice_metrics, weigh
 from pipelines.tasks import find_task
 from registry.promotion import journal, promotion
-from registry.promotion.gate import Paired, judge
+from registry.promotion.gate import NoRival, Paired, judge
 from registry.promotion.measured import measured
 from registry.store import versions
 from registry.store.connection import connect, exclusive
@@ -311,6 +311,23 @@ def test_labels_of_any_spelling_are_compared_by_name_however_many_there_are(tmp_
     rival = against_champion(files["candidate"], files["champion"], "champion", Yardstick(TASK, "accuracy", 0.95))
     assert isinstance(rival, Paired)
     assert rival.better_by == pytest.approx((truth == 0).mean())
+
+
+def test_wide_answers_that_an_earlier_headrace_left_without_names_are_not_compared_by_guess(tmp_path: Path) -> None:
+    truth = np.arange(400) % 100
+    for who, classes in (("candidate", 100), ("champion", 99)):
+        said = np.eye(classes)[np.minimum(truth, classes - 1)]
+        answered = Answered([str(row) for row in range(400)], {"label": truth}, {"probabilities": said}, {})
+        write_predictions(answered, tmp_path / who, axes={}, readable={})
+    assert label_metrics(tmp_path / "candidate", TASK) == {}
+    rival = against_champion(
+        tmp_path / "candidate", tmp_path / "champion", "films/1", Yardstick(TASK, "accuracy", 0.95)
+    )
+    assert rival == NoRival("films/1 has other probabilities, and does not say which", in_order=False)
+    again = against_champion(
+        tmp_path / "candidate", tmp_path / "candidate", "itself", Yardstick(TASK, "accuracy", 0.95)
+    )
+    assert isinstance(again, Paired) and again.better_by == 0
 
 
 def test_a_champion_without_predictions_is_no_evidence(tmp_path: Path) -> None:

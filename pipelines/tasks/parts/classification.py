@@ -188,10 +188,14 @@ def _confusion(label: Array, predicted: Array, names: Sequence[str], path: Path)
 
 
 def confused_most(label: Array, predicted: Array, classes: int) -> Array:
-    """The MOST labels with the most rows that are wrongly theirs or wrongly another's, in the order of the labels."""
+    """The labels of the commonest confusions, MOST at most, in the order of the labels; then those of the most rows."""
     wrong = label != predicted
-    confused = np.bincount(label[wrong], minlength=classes) + np.bincount(predicted[wrong], minlength=classes)
-    return np.sort(np.argsort(-confused, kind="stable")[:MOST])
+    pairs, times = np.unique(label[wrong] * classes + predicted[wrong], return_counts=True)
+    often = pairs[np.argsort(-times, kind="stable")]
+    frequent = np.argsort(-np.bincount(label, minlength=classes), kind="stable")
+    wanted = np.concatenate([np.stack([often // classes, often % classes], axis=1).ravel(), frequent])
+    first = np.unique(wanted, return_index=True)[1]
+    return np.sort(wanted[np.sort(first)[:MOST]])
 
 
 def _cells(label: Array, predicted: Array, chosen: Array, classes: int) -> Array:

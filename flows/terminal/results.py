@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from core.atomic_files import read_json
+from core.tables.spelling import spelled
 from core.workspace import Job
 from flows.terminal.reading import text_lines
 from pipelines.search.text.sections import below_headings
@@ -17,6 +19,7 @@ from pipelines.evidence.row_counts import RowCounts, row_counts
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
 from registry.promotion.gate import reason_line, shown
+from registry.promotion.measured import Measured, read_measured
 
 if TYPE_CHECKING:
     from pipelines.search.ask.answer import Answer
@@ -24,14 +27,18 @@ if TYPE_CHECKING:
     from pipelines.search.ask.query import Passage
 
 _IN_PART = 10  # documents that are named
-_BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
 
 
 def result(job: Job) -> dict[str, Any]:
     """What stands in a recipe's or index's outputs now; keys whose stage has not run are null."""
-    metrics = _read(job, "evaluation/metrics.json")
-    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": metrics}
-    document["rows"] = (counts := row_counts(job.folder)) and counts.document()
+    found, counts = read_measured(job.folder / "evaluation"), row_counts(job.folder)
+    document: dict[str, Any] = {
+        "name": job.name,
+        "kind": job.kind,
+        "rows": counts and counts.document(),
+        "metrics": found and found.values,
+        "report": found and asdict(found),
+    }
     if job.kind == "index":
         return {**document, "published": _read(job, "published.json"), "in_part": in_part(job)}
     settings = _read(job, "settings.json")
@@ -39,7 +46,7 @@ def result(job: Job) -> dict[str, Any]:
         **document,
         "primary": settings and settings["evaluation"]["primary"],
         "registered": _read(job, "registered.json"),
-        "remark": _remark(settings, metrics) if settings and metrics else None,
+        "remark": _remark(settings, found) if settings and found else None,
     }
 
 
@@ -47,12 +54,11 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for a person."""
     yield f"{found['name']}"
     yield from rows_lines(found)
-    metrics = found["metrics"] or {}
-    baselines = metrics.get("baselines", {})
-    for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
-        if isinstance(metrics[key], Mapping) and "value" in metrics[key]:
-            beside = [f"{name} {shown(each[key]['value'])}" for name, each in baselines.items() if key in each]
-            yield f"  {key:<18} {interval(metrics[key], gap='  ') or 'no value':<26} {', '.join(beside)}".rstrip()
+    report = found["report"] or asdict(Measured())
+    metrics, baselines = report["model"], report["baselines"]
+    for key in sorted(metrics, key=lambda key: (key != found.get("primary"), key)):
+        beside = [f"{name} {shown(each[key]['value'])}" for name, each in baselines.items() if key in each]
+        yield f"  {key:<18} {interval(metrics[key], gap='  ') or 'no value':<26} {', '.join(beside)}".rstrip()
     if found.get("remark"):
         yield f"  {found['remark']}"
     if found.get("registered"):
@@ -111,7 +117,13 @@ def _pages(cited: Iterable[Citation], number: int) -> str:
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:
-    return "\t".join([*(_said(value) for key, value in row.items() if key != "input"), _said(row["input"])])
+    """A line with a tab between: what the model says, each text of it on one line, and then the input."""
+    said = (spelled(value, len(value)) if isinstance(value, str) else _said(value) for value in _answers(row))
+    return "\t".join([*said, _said(row["input"])])
+
+
+def _answers(row: Mapping[str, Any]) -> list[Any]:
+    return [value for key, value in row.items() if key != "input"]
 
 
 def _said(value: Any) -> str:
@@ -177,11 +189,11 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield from _reason_lines(verdict["reasons"])
 
 
-def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
+def _remark(settings: Mapping[str, Any], found: Measured) -> str | None:
     """The sentence to be said when a baseline is the better model."""
     primary = settings["evaluation"]["primary"]
     task = find_task(settings["task"])
-    return baseline_line(metrics, primary, more_is_better=task.metrics[primary], simple=task.simple)
+    return baseline_line(found, primary, more_is_better=task.metrics[primary], simple=task.simple)
 
 
 def _read(job: Job, path: str) -> Any:

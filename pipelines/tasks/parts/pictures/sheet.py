@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.tables.task import Predictions
-from pipelines.tasks.parts.plots import new_figure, write_figure
+from pipelines.tasks.parts.plots import drawn
 
 _CLASSES, _EACH = 10, 8  # that a sheet shows
 
@@ -35,12 +35,11 @@ def beside(predictions: Predictions, real: Path, names: Sequence[str], path: Pat
     side, chosen = right.shape[1] // _EACH, _chosen(predictions["label"], len(names))
     left = _sheet([[from_uri(predictions["picture"][row]) for row in rows] for rows in chosen], side=side)
     gap = np.full((left.shape[0], side // 2, 3), 255, dtype=np.uint8)
-    figure, axes = new_figure(9, 1.1 + 0.5 * len(chosen))
-    axes.imshow(np.concatenate([left, gap, right], axis=1), interpolation="nearest")
-    axes.set_yticks([side * (line + 0.5) for line in range(len(chosen))], names[: len(chosen)])
-    axes.set_xticks([left.shape[1] / 2, left.shape[1] * 1.5 + side / 2], ["drawn", "real"])
-    axes.set_title(title)
-    write_figure(figure, path)
+    with drawn(path, 9, 1.1 + 0.5 * len(chosen), texts=names[: len(chosen)]) as (axes, texts):
+        axes.imshow(np.concatenate([left, gap, right], axis=1), interpolation="nearest")
+        axes.set_yticks([side * (line + 0.5) for line in range(len(chosen))], texts)
+        axes.set_xticks([left.shape[1] / 2, left.shape[1] * 1.5 + side / 2], ["drawn", "real"])
+        axes.set_title(title)
 
 
 def by_step(samples: Mapping[int, Array], names: Sequence[str], path: Path) -> None:

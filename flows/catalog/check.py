@@ -19,6 +19,7 @@ from flows.catalog.live import chosen, correct, entry, kind_of, registered_names
 from flows.catalog.named import Named, check_columns, check_expectations, named, needed_extra
 from flows.catalog.receipt_check import read_receipt
 from flows.graph.rot import verify_remotes
+from flows.servers.servers import require_usable_proxies
 from pipelines.bases import identify
 from pipelines.recipes.read import read_index
 from pipelines.search.ask.judged_queries import identify_judged
@@ -193,6 +194,7 @@ def _disk(workspace: Workspace) -> Iterator[Finding]:
 
 def _servers() -> Iterator[Finding]:
     """Servers of the user's that do not take a connection; the embedded ones are started when needed."""
+    yield from _tried("the environment", require_usable_proxies)
     for variable in _SERVERS:
         try:
             url = urlsplit(os.environ.get(variable, ""))

@@ -132,6 +132,14 @@ class ByLabel(Protocol):
         """The counts of each label, (labels,), unit i counted weights[i] times. Fast, as score() is."""
 
 
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A task that says of the settings alone what it would refuse once there are rows: then nobody waits for them."""
+
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        """Raise BadRequest, its message beginning with the key that is wrong. options: as prepare() gets them."""
+
+
 class Task(Protocol):
     contract: Contract
     methods: Sequence[Method]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core.errors import GATE_REFUSED, BadRequest
 from core.workspace import Kind, Workspace
+from flows.catalog.check import require_ready
 from flows.catalog.live import chosen
 from flows.catalog.receipt_check import lost, refused
 from flows.catalog.stale_code import with_files
@@ -61,6 +62,7 @@ def run(
                 stages = [StageOutcome(node.address, "cached") for node in plan.nodes]
                 outcome = _outcome(workspace, plan, stages, nothing_to_do=True)
             else:
+                require_ready(workspace, kind, names)
                 outcome = _run(workspace, plan, screen, patience, command)
             tell_outcome(workspace, kind, names, outcome)
             return outcome

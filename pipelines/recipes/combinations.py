@@ -25,7 +25,7 @@ _HTTP = ("http://", "https://")
 
 def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task | None) -> list[Mistake]:
     """Combinations that cannot work; without a task (the file names an unknown one), those that need none."""
-    found = [*_source(values, "data"), *_given(document.values), *_model(values)]
+    found = [*_source(values, "data"), *_given(document.values), *_model(values), *_patience(values)]
     if task is not None:
         found += [*_columns(values, "data", task.contract), *_named(values, task.contract), *_method(values, task)]
         found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING, task)]
@@ -34,7 +34,7 @@ def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task 
 
 def impossible_index(document: Document, values: Mapping[str, Any]) -> list[Mistake]:
     """The same for an index."""
-    gates = _gates(values, RETRIEVAL, [AGAINST_LIVE])
+    gates = [*_gates(values, RETRIEVAL, [AGAINST_LIVE]), *_nothing_judged(values)]
     found = [*_source(values, "documents"), *_columns(values, "documents", DOCUMENTS), *gates]
     return [document.mistake(at, message) for at, message in found]
 
@@ -85,6 +85,19 @@ def _model(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
             ("training", "gradient_checkpointing"),
             "transfer computes its base once: there is nothing to compute again",
         )
+
+
+def _patience(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    split = _at(values, "data", "split")
+    none = _at(split, "given") is None and _at(split, "validation") == 0
+    if none and _at(values, "training", "patience") is not None:
+        yield ("training", "patience"), "it needs validation rows, and data.split.validation is 0"
+
+
+def _nothing_judged(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    evaluation = _at(values, "evaluation")
+    if _at(values, "gates") and _at(evaluation, "known_items") == 0 and _at(evaluation, "queries") is None:
+        yield ("gates",), "nothing is judged: evaluation.known_items is 0 and evaluation.queries names no file"
 
 
 def _method(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:

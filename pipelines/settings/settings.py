@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from core.atomic_files import write_json
+from core.atomic_files import said_in, write_json
 from core.closure import BOUNDARY, closure, code_hash
 from core.errors import BadRequest
 from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
 from core.schema.reading import shown
 from core.workspace import Job, sealed
+from pipelines.recipes.foreseen import refuse_foreseen
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
 from pipelines.recipes.recipe import Index
 from pipelines.sources import addresses, scheme, source_file
@@ -24,6 +25,7 @@ from pipelines.tasks import find_task
 
 _LOCAL = ("", "file")  # schemes
 _ANY_SHARE = 1.0
+_FORESEEN = ("task", "preprocess", "model", "training", "bases", "embed", "search", "judged")  # sections
 
 
 def settings(job: Job) -> dict[str, Any]:
@@ -83,5 +85,11 @@ def _source_code(job: Job, data: Data) -> str:
 
 
 def run(job: Job) -> None:
-    """Write settings.json: the recipe or index and its lock, every default filled in."""
-    write_json(job.folder / "settings.json", sealed(settings(job)))
+    """Write settings.json: the recipe or index and its lock, every default filled in.
+
+    What a later stage would refuse of it is refused now, where what that stage reads has changed.
+    """
+    found, before = settings(job), said_in(job.folder / "settings.json")
+    if any(found.get(section) != before.get(section) for section in _FORESEEN):
+        refuse_foreseen(job.settings_file, job.kind, job.workspace.root, read_lock(job).bases)
+    write_json(job.folder / "settings.json", sealed(found))

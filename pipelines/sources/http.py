@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from core.addresses import recorded
+from core.addresses import recorded, without_secrets
 from core.atomic_files import make_folder, sha256_file, swap_in, write_text
 from core.errors import BadRequest, Outage
 from core.progress import Progress
@@ -124,7 +124,11 @@ def _get(url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
     """The answer to a GET, its body not read yet. Raises Outage or BadRequest for one that is no answer."""
     import httpx
 
-    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S) as client:
+    try:
+        client = httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:  # of a proxy in the environment that it does not know
+        raise BadRequest(f"{url}: {without_secrets(str(error))}. Correct the proxy in the environment.") from None
+    with client:
         with _outages(url):
             request = client.build_request("GET", url, headers={"Accept-Encoding": "identity", **headers})
             answer = client.send(request, stream=True)

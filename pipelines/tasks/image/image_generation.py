@@ -15,7 +15,7 @@ from core.schema.columns import ROW_ID, Column, Contract
 from core.schema.model import Architecture, Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
-from core.tables.task import Place, Predictions, Predictor, Task
+from core.tables.task import Base, Place, Predictions, Predictor, Task
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import generated, picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
@@ -67,6 +67,14 @@ class ImageGeneration:
         extractor.learn(pixels, labels, at.folder, classes=len(names), seed=at.seed)
         sheet.write(pixels, labels, at.folder / _SHEET)
 
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        from pipelines.tasks.parts.pictures import generators
+
+        assert isinstance(options, picture_input.Options)
+        picture = picture_input.foreseen(options, base)
+        if base.architecture is not None and picture is not None:
+            generators.kind_of(base.architecture, picture.shape if options.size else None)
+
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa
 
@@ -92,7 +100,7 @@ class ImageGeneration:
         generators.save(learnt.module.get_submodule("sampler"), _architecture(at), into)
         if learnt.samples:
             samples = {step: sample.numpy() for step, sample in learnt.samples.items()}
-            sheet.by_step(samples, classification.read_labels(at.folder), into / _SAMPLES)
+            sheet.by_step(samples, into / _SAMPLES)
 
     def load(self, folder: Path) -> Predictor:
         from pipelines.tasks.parts.pictures.drawing import predictor

@@ -42,8 +42,8 @@ KINDS = {
 }
 
 
-def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
-    """The kind of network, and its settings.
+def kind_of(architecture: Architecture, shape: Shape | None) -> tuple[Kind, Any]:
+    """The kind of network, and its settings. shape: None where it is not known yet.
 
     Raises BadRequest for an unknown architecture or setting, a value it refuses, and pictures that it cannot draw.
     """
@@ -54,7 +54,7 @@ def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
         )
     kind = KINDS[name]
     settings = architecture.settings_as(kind.settings)
-    if fault := settings.fault(shape):
+    if shape is not None and (fault := settings.fault(shape)):
         raise BadRequest(f"model.base.settings: {name}: {fault}. Change preprocess.size or the settings.")
     return kind, settings
 

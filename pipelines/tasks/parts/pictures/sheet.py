@@ -12,6 +12,7 @@ from core.tables.task import Predictions
 from pipelines.tasks.parts.plots import drawn
 
 _CLASSES, _EACH = 10, 8  # that a sheet shows
+_SMALLEST, _MARGIN = 32, 90  # pixels of a sample in the sheet by step, at least, and of the space for the step
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,19 +43,25 @@ def beside(predictions: Predictions, real: Path, names: Sequence[str], path: Pat
         axes.set_title(title)
 
 
-def by_step(samples: Mapping[int, Array], names: Sequence[str], path: Path) -> None:
-    """Write what was drawn while a network learnt: a line a step, a column a class.
+def by_step(samples: Mapping[int, Array], path: Path) -> None:
+    """Write what was drawn while a network learnt: a line a step, a column a class, the step before each line.
 
-    samples: by step, (classes, channels, side, side) uint8.
+    samples: by step, (classes, channels, side, side) uint8. The file stands in a model, so it depends on no font of the
+    machine.
     """
-    steps, side = sorted(samples), next(iter(samples.values())).shape[-1]
-    shown = names[: len(samples[steps[0]])]
-    figure, axes = new_figure(9, 1.1 + 0.7 * len(steps))
-    axes.imshow(_sheet([samples[step] for step in steps], side=side, columns=len(shown)), interpolation="nearest")
-    axes.set_yticks([side * (line + 0.5) for line in range(len(steps))], [f"step {step:,}" for step in steps])
-    axes.set_xticks([side * (column + 0.5) for column in range(len(shown))], shown, rotation=45)
-    axes.set_title("Drawn while it learnt, from the same noise")
-    write_figure(figure, path)
+    from PIL import Image, ImageDraw
+
+    steps, first = sorted(samples), next(iter(samples.values()))
+    times = -(-_SMALLEST // first.shape[-1])
+    sheet = _sheet([samples[step] for step in steps], side=first.shape[-1], columns=len(first))
+    pixels = sheet.repeat(times, axis=0).repeat(times, axis=1)
+    side = first.shape[-1] * times
+    picture = Image.new("RGB", (_MARGIN + pixels.shape[1], pixels.shape[0]), "white")
+    picture.paste(Image.fromarray(pixels), (_MARGIN, 0))
+    draw = ImageDraw.Draw(picture)
+    for line, step in enumerate(steps):
+        draw.text((_MARGIN - 6, side * line + side // 2), f"step {step:,}", fill="black", anchor="rm")
+    picture.save(path)
 
 
 def _chosen(labels: Array, classes: int) -> list[Array]:

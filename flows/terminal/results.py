@@ -52,11 +52,18 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _registered(found["registered"])
     if found.get("published"):
         yield from _published(found["published"])
+        yield from (f"  {line}" for line in unread_lines(found["name"], found["published"]))
 
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:
-    head = f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip()
+    head = f"{rank}. {passage.score:.3f}  {passage.document}{_also(passage)}  {passage.heading}".rstrip()
     return [head, *textwrap.wrap(passage.text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
+
+
+def _also(passage: Passage) -> str:
+    """The other documents that have the same text."""
+    others = len(passage.copies) - 1
+    return f" (also {passage.copies[0]}{f' and {others} more' if others else ''})" if passage.copies else ""
 
 
 def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
@@ -70,7 +77,7 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
         for number in sorted({cited.number for said in each.sentences for cited in said.citations}):
             found = each.passages[number - 1]
             page = f", page {found.page}" if found.page is not None else ""
-            yield f"[{number}] {found.document}  {found.heading}".rstrip() + page
+            yield f"[{number}] {found.document}{_also(found)}  {found.heading}".rstrip() + page
         if each.dropped:
             yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
 
@@ -120,6 +127,18 @@ def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"  live: version {receipt['version']}, {receipt['points']:,} passages, in {receipt['place']}"
     yield from _reason_lines(verdict["reasons"])
+
+
+def unread_lines(index: str, receipt: Mapping[str, Any]) -> Iterator[str]:
+    """The documents of an index that could not be read, and where all of them are named. receipt: published.json."""
+    count = receipt.get("unread")
+    if not count:
+        return
+    of = count + receipt["documents"]
+    yield f"{count:,} of {of:,} documents could not be read and are left out (data/indexes/{index}/validated):"
+    yield from (f"  {each['document']}: {each['reason']}" for each in receipt["unread_first"])
+    if count > len(receipt["unread_first"]):
+        yield f"  and {count - len(receipt['unread_first']):,} more"
 
 
 def _reason_lines(reasons: Iterable[Mapping[str, Any]]) -> Iterator[str]:

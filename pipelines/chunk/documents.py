@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from core.errors import BadData, BadRequest
 from core.tables.access import Rules, listed
 from core.tables.keys import text_key
+from pipelines.chunk.unread import NAMES
 
 AT_ONCE = 256
 PAGE_END = "\f"  # in a text: a page ends here, as in pdftotext's output and in plain text made for printers
-_NAMES = ("id", "path", "row_id")
 _MARKDOWN = (".md", ".markdown")
 _COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels")
 
@@ -71,7 +71,7 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
     """
     source = pq.ParquetFile(path)
     has = set(source.schema_arrow.names)
-    name = next(column for column in _NAMES if column in has)
+    name = next(column for column in NAMES if column in has)
     wanted = list(dict.fromkeys(column for column in (name, *_COLUMNS) if column in has))
     for batch in source.iter_batches(batch_size=AT_ONCE, columns=wanted):
         for row in batch.to_pylist():
@@ -97,7 +97,7 @@ def _quarantined(path: Path) -> Iterator[str]:
     """The ids of documents that were set aside."""
     if path.is_file():
         table = pq.read_table(path)
-        for name in (name for name in _NAMES if name in table.schema.names):
+        for name in (name for name in NAMES if name in table.schema.names):
             yield from filter(None, table[name].to_pylist())
 
 
@@ -120,7 +120,7 @@ def distinct(documents: Iterable[Document], counts: Counts, known: Mapping[str, 
                 "Give each document an id of its own, or map another column to `id`."
             )
         if key in first:
-            counts.duplicates.append({"document": document.id, "same_as": first[key]})
+            counts.duplicates.append({"document": document.id, "source": document.place, "same_as": first[key]})
         else:
             first[key] = document.id
             yield document, content

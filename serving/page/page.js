@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const MODES = { dense: "Meaning (dense)", sparse: "Words (sparse)", hybrid: "Both (hybrid)" };
 const KEY = "headrace-key";
+let unread = {}; // index -> documents that could not be read, of those that the caller may know of
 let asking = new AbortController(); // of the question that is being answered: the next one ends it
 
 class Refused extends Error {}
@@ -183,6 +184,7 @@ function item(passage, number, prefix, quotes) {
   made.id = `${prefix}passage-${number}`;
   made.tabIndex = -1;
   const place = [passage.source || passage.document];
+  if (passage.copies.length) place.push(`also ${passage.copies.join(", ")}`);
   if (passage.page !== null) place.push(`page ${passage.page}`);
   place.push(`part ${passage.position + 1}`, `score ${passage.score.toPrecision(3)}`);
   const text = element("p");
@@ -213,7 +215,7 @@ function wrapped(className, node) {
 
 // What was found is what a filter may name.
 function suggest(passages) {
-  const names = { documents: passages.map((each) => each.document) };
+  const names = { documents: passages.flatMap((each) => [each.document, ...each.copies]) };
   names.sections = names.documents.filter((name) => name.includes("/")).map((name) => name.split("/")[0]);
   for (const [list, values] of Object.entries(names)) {
     $(list).replaceChildren(...[...new Set(values)].sort().map((value) => Object.assign(element("option"), { value })));
@@ -231,11 +233,21 @@ function take_key() {
   return true;
 }
 
+function tell_unread() {
+  const left_out = unread[$("index").value] ?? [];
+  const count = `${left_out.length} ${left_out.length === 1 ? "document" : "documents"}`;
+  $("unread").hidden = !left_out.length;
+  $("unread-count").textContent = `${count} could not be read and cannot be found`;
+  $("unread-list").replaceChildren(...left_out.map((each) => element("li", `${each.document}: ${each.reason}`)));
+}
+
 async function list() {
   try {
     const { indexes } = await (await request("indexes")).json();
     const options = indexes.map(({ name }) => element("option", name));
     $("index").replaceChildren(...options);
+    unread = Object.fromEntries(indexes.map((each) => [each.name, each.unread]));
+    tell_unread();
     say(indexes.length ? "" : "No index is published here yet. `headrace index NAME` publishes one.", !indexes.length);
   } catch (fault) {
     if (!(fault instanceof Refused)) throw fault;
@@ -244,6 +256,7 @@ async function list() {
 }
 
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); run(search); });
+$("index").addEventListener("change", tell_unread);
 $("answer").addEventListener("click", () => run(answer));
 $("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();

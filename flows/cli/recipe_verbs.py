@@ -36,6 +36,9 @@ def index(
 ) -> None:
     """Bring indexes up to date: every live one, or those named.
 
+    Names the documents that could not be read. Exit code 4: a gate refused, or over a fifth of the documents is left
+    out, or is gone; `--force publish` publishes such a release all the same.
+
     Example: headrace index bbc-news
     """
     _bring("index", names or [], force=force, commit=commit or push, push=push, as_json=as_json)

@@ -38,11 +38,11 @@ _BODY = {
             "application/json": {
                 "schema": {
                     "type": "object", "required": ["text"], "additionalProperties": False,
-                    "properties": {"text": {"type": "string"}},
+                    "properties": {"text": {"type": "string", "pattern": r"\S"}},
                 },
                 "example": {"text": "The river rose in the night."},
             },
-            "text/plain": {"schema": {"type": "string"}},
+            "text/plain": {"schema": {"type": "string", "pattern": r"\S"}},
             _BYTES: {"schema": {"type": "string", "format": "binary"}},
         },
     }

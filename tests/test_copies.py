@@ -12,7 +12,9 @@ import pytest
 
 from core.manifest import read_manifest, write_manifest
 from core.workspace import Job
+from flows.forget.find import Table, _keys
 from flows.forget.row_copies import Traces
+from flows.graph.objects import Objects
 from flows.terminal.results import passage_lines
 from pipelines.publish import publish
 from pipelines.publish.judging import _judged_as
@@ -135,6 +137,18 @@ def test_a_judged_copy_counts(job: Job) -> None:
     passage = found(job)[0]
     assert _judged_as(passage, {"b/deep/again.md": 2, "b/copy.md": 1}) == "b/deep/again.md"
     assert _judged_as(passage, {"alone.md": 1}) == "a/roofs.md"
+
+
+@pytest.mark.parametrize("name", ["a/roofs.md", "b/copy.md"])
+def test_the_vectors_of_a_forgotten_document_stay_with_its_copies(job: Job, name: str) -> None:
+    """Whether the passages stood under its own name or it was the copy."""
+    chunks = {path.name: path for path in (job.folder / "chunks").iterdir()}
+    table = Table(job, "chunks", chunks["chunks.parquet"], chunks)
+    mine, others = _keys(table, Objects(Path(), Path()), frozenset({name}))
+    keys = {row["document"]: row["key"] for row in small_index.rows(job)}
+    assert mine == frozenset() and keys["a/roofs.md"] in others
+    mine, others = _keys(table, Objects(Path(), Path()), frozenset({"alone.md"}))
+    assert mine == {keys["alone.md"]} and keys["alone.md"] not in others
 
 
 def test_what_names_a_forgotten_copy_holds_it(job: Job, tmp_path: Path) -> None:

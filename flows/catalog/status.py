@@ -17,9 +17,10 @@ from flows.cleanup.disk import line as disk_line
 from flows.graph.graph import Busy, Graph, select
 from flows.servers import servers
 from flows.servers.turns import holder
-from flows.terminal.results import answered_by, in_part, in_part_lines, rows_lines
+from flows.terminal.results import answered_by, in_part, in_part_lines, rows_lines, unread_lines
 from pipelines.evidence.row_counts import row_counts
 from pipelines.recipes.read import read_recipe
+from registry.promotion.gate import reason_line
 
 
 def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
@@ -128,6 +129,8 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
     verdict = (each["receipt"] or {}).get("verdict")
     if verdict and not verdict["passed"]:
         yield f"  gates     refused version {each['receipt'].get('version')}"
+        for reason in verdict["reasons"] if each["kind"] == "index" else ():
+            yield from [] if reason["passed"] else [f"            {reason_line(reason)}"]
     for library, (then, now) in each.get("libraries", {}).items():
         yield f"  trained   with {library} {then}, now {now}"
     if each.get("live"):
@@ -135,7 +138,9 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
         back = "brings back" if newest == each["withdrawn"] else "goes to"
         beside = f", `headrace rollback` {back} {each['previous']}" if each["previous"] else ""
         yield f"  live      version {each['live']}{beside}"
-    yield from (f"  {line}" for line in in_part_lines(each.get("in_part", ())))
+    if each["kind"] == "index":
+        told = [*unread_lines(each["name"], each["receipt"] or {}), *in_part_lines(each.get("in_part", ()))]
+        yield from (f"  {'' if at else 'unread':<9} {line}" for at, line in enumerate(told))
     if each["lost"]:
         verb = "run" if each["kind"] == "recipe" else "index"
         yield f"  lost      {each['lost']}. `headrace {verb} {each['name']}` puts it right"

@@ -26,6 +26,7 @@ from flows.run.work import Work
 from flows.run.workers import Crew
 from flows.servers import servers
 from flows.servers.turns import turns
+from pipelines.driver import FORCED
 from registry.store import signing
 
 
@@ -95,7 +96,9 @@ def _forced(nodes: Sequence[StageNode], kind: Kind, names: Collection[str], forc
 def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, command: str) -> Outcome:
     size = min(os.cpu_count() or 1, plan.width)
     with (
-        Crew(workspace.root, workspace.var / "logs" / "stages", size=size, title=command) as crew,
+        Crew(
+            workspace.root, workspace.var / "logs" / "stages", size=size, title=command, env={FORCED: plan.force or ""}
+        ) as crew,
         lineage_of(workspace.root, screen.say) as lineage,
     ):
         try:

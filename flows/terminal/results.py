@@ -65,6 +65,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from _registered(found["registered"])
     if found.get("published"):
         yield from _published(found["published"])
+        yield from (f"  {line}" for line in unread_lines(found["name"], found["published"]))
         yield from (f"  {line}" for line in in_part_lines(found["in_part"]))
 
 
@@ -89,8 +90,14 @@ def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:
     page = f", page {passage.page}" if passage.page is not None else ""
-    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}  {passage.heading}".rstrip()
+    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}{_also(passage)}  {passage.heading}".rstrip()
     return [head, *text_lines(below_headings(passage.heading, passage.text), passage.page), ""]
+
+
+def _also(passage: Passage) -> str:
+    """The other documents that have the same text."""
+    others = len(passage.copies) - 1
+    return f" (also {passage.copies[0]}{f' and {others} more' if others else ''})" if passage.copies else ""
 
 
 def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
@@ -104,7 +111,7 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
         cited = [citation for said in each.sentences for citation in said.citations]
         for number in sorted({citation.number for citation in cited}):
             found = each.passages[number - 1]
-            yield f"[{number}] {found.document}{_pages(cited, number)}  {found.heading}".rstrip()
+            yield f"[{number}] {found.document}{_pages(cited, number)}{_also(found)}  {found.heading}".rstrip()
         if each.dropped:
             yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
 
@@ -167,6 +174,18 @@ def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"  live: version {receipt['version']}, {receipt['points']:,} passages, in {receipt['place']}"
     yield from _reason_lines(verdict["reasons"])
+
+
+def unread_lines(index: str, receipt: Mapping[str, Any]) -> Iterator[str]:
+    """The documents of an index that could not be read, and where all of them are named. receipt: published.json."""
+    count = receipt.get("unread")
+    if not count:
+        return
+    of = count + receipt["documents"]
+    yield f"{count:,} of {of:,} documents could not be read and are left out (data/indexes/{index}/validated):"
+    yield from (f"  {each['document']}: {each['reason']}" for each in receipt["unread_first"])
+    if count > len(receipt["unread_first"]):
+        yield f"  and {count - len(receipt['unread_first']):,} more"
 
 
 def _reason_lines(reasons: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -27,10 +27,12 @@ from core.tables.access import Rules, in_rows
 from core.workspace import Job
 from pipelines.chunk.cutter import CHUNKS, DOCUMENTS, DOCUMENTS_FILE, FILE, Cutter, Earlier, read_earlier
 from pipelines.chunk.documents import AT_ONCE, Counts, Document, distinct, read_documents
+from pipelines.chunk.unread import unread
 from pipelines.search.vectors.token_reader import named_base
 
 QUARANTINE = "quarantine.parquet"
 IN_PART = "in_part.json"  # documents of which something is not in the text: what
+LAYOUT = 3  # of the files beside the passages: duplicates.json with sources, unread.json
 
 
 def run(job: Job) -> None:
@@ -41,7 +43,7 @@ def run(job: Job) -> None:
     access = job.section("access", Access)
     model, base = job.settings["embed"]["model"], named_base(job)
     cutter = Cutter(job.section("chunk", Chunk), model, base.folder, job.settings_file)
-    of = sha256_json([screened["files"], job.settings["access"], cutter.method])
+    of = sha256_json([LAYOUT, screened["files"], job.settings["access"], cutter.method])
     if (same := unchanged(chunks, of)) is not None:
         _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])
         return
@@ -58,8 +60,11 @@ def run(job: Job) -> None:
         write_json(folder / "duplicates.json", counts.duplicates)
         _set_aside(counts, folder)
         _tell_in_part(counts, folder)
+        write_json(folder / "unread.json", list(unread(validated / QUARANTINE, rules)))
         facts = {
             "of": of,
+            "layout": LAYOUT,
+            "unread": screened.get("quarantined", 0),
             "documents": counts.documents,
             "duplicates": len(counts.duplicates),
             "unlabelled": len(counts.unlabelled),

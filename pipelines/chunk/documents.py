@@ -16,10 +16,10 @@ from core.errors import BadData, BadRequest
 from core.schema.columns import UNREAD
 from core.tables.access import Rules, listed
 from core.tables.keys import text_key
+from pipelines.chunk.unread import NAMES
 
 AT_ONCE = 256
 PAGE_END = "\f"  # in a text: a page ends here, as in pdftotext's output and in plain text made for printers
-_NAMES = ("id", "path", "row_id")
 _MARKDOWN = (".md", ".markdown")
 _LINES = (  # code, logs, settings: a line is a row
     *(".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java"),
@@ -91,7 +91,7 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
     """
     source = pq.ParquetFile(path)
     has = set(source.schema_arrow.names)
-    name = next(column for column in _NAMES if column in has)
+    name = next(column for column in NAMES if column in has)
     wanted = list(dict.fromkeys(column for column in (name, *_COLUMNS) if column in has))
     for batch in source.iter_batches(batch_size=AT_ONCE, columns=wanted):
         for row in batch.to_pylist():
@@ -120,7 +120,7 @@ def _quarantined(path: Path) -> Iterator[str]:
     """The ids of documents that were set aside."""
     if path.is_file():
         table = pq.read_table(path)
-        for name in (name for name in _NAMES if name in table.schema.names):
+        for name in (name for name in NAMES if name in table.schema.names):
             yield from filter(None, table[name].to_pylist())
 
 
@@ -143,7 +143,7 @@ def distinct(documents: Iterable[Document], counts: Counts, known: Mapping[str, 
                 "Give each document an id of its own, or map another column to `id`."
             )
         if key in first:
-            counts.duplicates.append({"document": document.id, "same_as": first[key]})
+            counts.duplicates.append({"document": document.id, "source": document.place, "same_as": first[key]})
         else:
             first[key] = document.id
             yield document, content

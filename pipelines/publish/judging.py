@@ -22,7 +22,7 @@ from core.tables.statistics import Sampled, means, sample, swap_chance, whole
 from core.workspace import Job
 from pipelines.publish.known_items import known_items, without
 from pipelines.search.ask.judged_queries import Query, read_judged
-from pipelines.search.ask.query import MODES, Asker, Question, asker_of
+from pipelines.search.ask.query import MODES, Asker, Passage, Question, asker_of
 from pipelines.search.ask.question_vectors import Remembered
 from pipelines.search.engine.engine import DEPTH, Engine, Missing, Mode, Point
 from pipelines.search.engine.releases import Truth, point_id
@@ -173,7 +173,8 @@ class _Examiner:
         rankings = []
         for query, vector in zip(self.queries, vectors, strict=True):
             asked = Question(query.text, None, DEPTH, mode=mode, rerank=rerank)
-            rankings.append(list(dict.fromkeys(each.document for each in asker.ask(asked, vector.tolist()))))
+            found = asker.ask(asked, vector.tolist())
+            rankings.append(list(dict.fromkeys(_judged_as(each, query.relevant) for each in found)))
             self.progress.advance(1)
         return measure(self.queries, rankings)
 
@@ -196,6 +197,11 @@ class _Examiner:
         interval = (found.value, found.low, found.high)
         paired = Paired(called, PRIMARY, *interval, chance=chance, confidence=confidence, rows=len(self.queries))
         return paired, {LIVE: theirs}
+
+
+def _judged_as(passage: Passage, relevant: Mapping[str, int]) -> str:
+    """The document that a passage stands for: the most relevant of those that have it, else the one that it names."""
+    return max((passage.document, *passage.copies), key=lambda document: relevant.get(document, 0))
 
 
 # --- rankings against judgments ---

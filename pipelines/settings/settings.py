@@ -18,13 +18,10 @@ from core.schema.reading import shown
 from core.workspace import Job, sealed
 from pipelines.recipes.foreseen import refuse_foreseen
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
-from pipelines.recipes.recipe import Index
-from pipelines.sources import addresses, scheme, source_file
+from pipelines.sources import addresses, source_file
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.tasks import find_task
 
-_LOCAL = ("", "file")  # schemes
-_ANY_SHARE = 1.0
 _FORESEEN = ("task", "preprocess", "model", "training", "bases", "embed", "search", "judged")  # sections
 
 
@@ -32,7 +29,7 @@ def settings(job: Job) -> dict[str, Any]:
     """All that the later stages read, as one document: equal files and locks give equal bytes."""
     lock = read_lock(job)
     if job.kind == "index":
-        index = _with_share(read_index(job.settings_file))
+        index = read_index(job.settings_file)
         document = index.model_dump(mode="json", exclude={"schedule", "title"})
         document["data"] = document.pop("documents")
         document["judged"] = lock.judged
@@ -56,18 +53,6 @@ def settings(job: Job) -> dict[str, Any]:
         "bases": {base: lock.bases[base].model_dump(mode="json") for base in bases},
         "reference": lock.reference,
     }
-
-
-def _with_share(index: Index) -> Index:
-    """With the share of bad documents that may be set aside, where the file names none.
-
-    Of a folder on this machine it is any: who may write there could stop the index with documents that nobody can read,
-    and may delete them as well.
-    """
-    told = "at_most" in index.contract.model_fields_set
-    if told or index.documents.reader != "folders" or scheme(index.documents.source) not in _LOCAL:
-        return index
-    return index.model_copy(update={"contract": index.contract.model_copy(update={"at_most": _ANY_SHARE})})
 
 
 def _source_code(job: Job, data: Data) -> str:

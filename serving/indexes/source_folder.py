@@ -53,10 +53,16 @@ class Folder:
         raise self._none(identity)
 
     def write(self, identity: str, content: bytes, caller: Caller) -> str:
-        """Add or replace, in one step; returns the content's sha256.
+        """Add or replace, in one step; returns the content's sha256. Raises what require_writable does."""
+        path = self.require_writable(identity, caller)
+        make_folder(path.parent)
+        beside = path.with_name(f".{path.name}.new")  # starts with a dot: no reader of the folder takes it
+        beside.write_bytes(content)
+        swap_in(beside, path)
+        return hashlib.sha256(content).hexdigest()
 
-        Raises 409 for a folder that is full, and for a document that nobody could find.
-        """
+    def require_writable(self, identity: str, caller: Caller) -> Path:
+        """Where a document may be written. Raises 409 for a full folder, and for a document that nobody could find."""
         path = self._seen(identity, caller)
         try:
             self.rules.of(identity, None)
@@ -68,11 +74,7 @@ class Folder:
             raise HTTPException(
                 409, f"the folder of {self.index} has {MAX_FILES:,} files, which is the most. Delete some first."
             )
-        make_folder(path.parent)
-        beside = path.with_name(f".{path.name}.new")  # starts with a dot: no reader of the folder takes it
-        beside.write_bytes(content)
-        swap_in(beside, path)
-        return hashlib.sha256(content).hexdigest()
+        return path
 
     def remove(self, identity: str, caller: Caller) -> None:
         """Raises 409 for a document without which no index could be made of the folder."""

@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const MODES = { dense: "Meaning (dense)", sparse: "Words (sparse)", hybrid: "Both (hybrid)" };
 const KEY = "headrace-key";
+let unread = {}; // index -> documents that could not be read, of those that the caller may know of
 let asking = new AbortController(); // of the question that is being answered: the next one ends it
 
 class Refused extends Error {}
@@ -184,6 +185,7 @@ function item(passage, number, prefix, quotes) {
   made.tabIndex = -1;
   const place = [];
   if (passage.source && passage.source !== passage.document) place.push(passage.source);
+  if (passage.copies.length) place.push(`also ${passage.copies.join(", ")}`);
   const pages = [...new Set(quotes.map((each) => each.page).filter((page) => page !== null))].sort((one, two) => one - two);
   if (pages.length) place.push(`cited from page ${pages.join(", ")}`);
   else if (passage.page !== null) place.push(`page ${passage.page}`);
@@ -348,7 +350,7 @@ function wrapped(className, node) {
 
 // What was found is what a filter may name.
 function suggest(passages) {
-  const names = { documents: passages.map((each) => each.document) };
+  const names = { documents: passages.flatMap((each) => [each.document, ...each.copies]) };
   names.sections = names.documents.filter((name) => name.includes("/")).map((name) => name.split("/")[0]);
   for (const [list, values] of Object.entries(names)) {
     $(list).replaceChildren(...[...new Set(values)].sort().map((value) => Object.assign(element("option"), { value })));
@@ -366,11 +368,21 @@ function take_key() {
   return true;
 }
 
+function tell_unread() {
+  const left_out = unread[$("index").value] ?? [];
+  const count = `${left_out.length} ${left_out.length === 1 ? "document" : "documents"}`;
+  $("unread").hidden = !left_out.length;
+  $("unread-count").textContent = `${count} could not be read and cannot be found`;
+  $("unread-list").replaceChildren(...left_out.map((each) => element("li", `${each.document}: ${each.reason}`)));
+}
+
 async function list() {
   try {
     const { indexes } = await (await request("indexes")).json();
     const options = indexes.map(({ name }) => element("option", name));
     $("index").replaceChildren(...options);
+    unread = Object.fromEntries(indexes.map((each) => [each.name, each.unread]));
+    tell_unread();
     say(indexes.length ? "" : "No index is published here yet. `headrace index NAME` publishes one.", !indexes.length);
   } catch (fault) {
     if (!(fault instanceof Refused)) throw fault;
@@ -379,6 +391,7 @@ async function list() {
 }
 
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); run(search); });
+$("index").addEventListener("change", tell_unread);
 $("answer").addEventListener("click", () => run(answer));
 $("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();

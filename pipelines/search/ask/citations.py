@@ -19,9 +19,11 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import regex
+
 from pipelines.search.text.quotable import page_of, quotable
 from pipelines.search.text.sentences import Span, sentences, word_set
-from pipelines.search.text.terms import SCRIPTS
+from pipelines.search.text.words import PAIRED, as_compared
 
 if TYPE_CHECKING:
     from pipelines.search.ask.query import Passage
@@ -39,8 +41,7 @@ _MARKUP = re.compile(r"^\s*(?:[-*+•]|#+|\d{1,3}[.)])\s+|\*\*")  # a list's ite
 _CONTROL = re.compile(r"[^\S\n]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 _SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”»]")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_UNSPACED = re.compile(rf"([{SCRIPTS}]+)")
+_WORD = regex.compile(r"(?V1)[\w--_]+(?:['’][\w--_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -145,11 +146,11 @@ def support(text: str, passage: Passage) -> tuple[Span, float] | None:
 
 
 def words(text: str) -> list[str]:
-    """Words in lower case; of scripts without spaces between words, each pair of neighbouring characters."""
+    """Words in lower case; of scripts whose words only a dictionary parts, each pair of neighbouring characters."""
     found: list[str] = []
-    for run in _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'")):
-        for part in _UNSPACED.split(run):
-            pairs = [one + two for one, two in pairwise(part)] if _UNSPACED.fullmatch(part) else []
+    for run in _WORD.findall(as_compared(text).replace("’", "'")):
+        for part in PAIRED.split(run):
+            pairs = [one + two for one, two in pairwise(part)] if PAIRED.fullmatch(part) else []
             found += pairs or [part]
     return [word.casefold() for word in found if word]
 
@@ -191,7 +192,7 @@ class _Facts:
 
 
 def _facts(text: str) -> _Facts:
-    names = [word for word in _WORD.findall(text) if any(letter.isupper() for letter in word)]
+    names = [word for word in _WORD.findall(as_compared(text)) if any(letter.isupper() for letter in word)]
     quotes = [plain(quote) for quote in _QUOTED.findall(text) if len(words(quote)) >= _QUOTED_WORDS]
     return _Facts(_numbers(text), frozenset(content(" ".join(names))), tuple(quotes))
 

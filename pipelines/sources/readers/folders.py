@@ -36,7 +36,7 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
 def _documents(files: Files, data: Data, parsers: Parsers, notes: list[str]) -> Iterator[Record]:
     for found in files:
         if not holds_documents(found.name):
-            yield _parsed(found, data, parsers)
+            yield one_document(found, data.encoding, parsers)
             continue
         try:
             yield from parsers.rows(found, files.folder, data, notes)
@@ -44,17 +44,18 @@ def _documents(files: Files, data: Data, parsers: Parsers, notes: list[str]) -> 
             yield unread(found, str(reason))
 
 
-def _parsed(found: Found, data: Data, parsers: Parsers) -> Record:
+def one_document(found: Found, encoding: str, parsers: Parsers) -> Record:
+    """A file, no table, as a document; its fault where it cannot be read."""
     kind = kind_of(found.name)
     values: dict[str, Any] = {"id": found.name, "path": found.name, "format": kind.format, "parser": kind.parser}
     if kind.apart:
         try:
-            made = parsers.parse(kind.name, found.path, data.encoding)
+            made = parsers.parse(kind.name, found.path, encoding)
         except Unreadable as reason:
             return Record({**values, "title": None, "text": None}, found.name, fault=str(reason))
         in_part = {UNREAD: made.unread} if made.unread else {}
         return Record({**values, "title": made.title or None, "text": made.text, **in_part}, found.name)
-    text, fault = document(found.path, data.encoding)
+    text, fault = document(found.path, encoding)
     if text is not None and "\0" in text:
         text, fault = None, fault or "holds NUL: a binary file that no parser here reads"
     return Record({**values, "title": None, "text": text}, found.name, fault=fault)

@@ -146,7 +146,7 @@ def _throughput(workspace: Workspace, method: stock.Method) -> None:
 def _accuracy(workspace: Workspace, method: stock.Method) -> None:
     _must(workspace.dvc("repro", "evaluate@film-reviews", timeout=3600))
     job = job_of(workspace)
-    ours = json.loads((job.folder / "evaluation/metrics.json").read_text())["accuracy"]
+    ours = json.loads((job.folder / "evaluation/report.json").read_text())["model"]["accuracy"]
     folder = base_of(job).folder
     assert folder is not None
     train = _rows(job, "train")

@@ -1,8 +1,11 @@
-"""Secrets in addresses: found in what a person writes, left out of what is said, hashed in what is kept."""
+"""Addresses: secrets in them are found, left out of what is said, and hashed in what is kept; which of them a proxy of
+the environment is asked for.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote
@@ -27,6 +30,26 @@ _ORDINARY = re.compile(  # words of data portals in which such a name stands
 )
 _REST = re.compile(r"[?#;]|%(?:25)*(?:3f|23|3b|26)", re.IGNORECASE)
 _ESCAPED_TIMES = 5
+_LOOPBACK = ("localhost", ".localhost", "127.0.0.1", "::1")
+_NO_PROXY = ("no_proxy", "NO_PROXY")  # which of the two is read differs from library to library
+_EVERYTHING = "*"
+
+
+def spare_loopback() -> None:
+    """Let no proxy be asked for what runs on this machine, by this process and by those that it starts.
+
+    Every library reads these variables. What goes elsewhere keeps its proxy. Nothing is set where the environment names
+    no proxy: there the system's own settings count, and a variable would switch them off (macOS).
+    """
+    proxies = {name.lower() for name, value in os.environ.items() if name.lower().endswith("_proxy") and value}
+    if not proxies - {_NO_PROXY[0]}:
+        return
+    given = {name: os.environ.get(name) for name in _NO_PROXY}
+    for name, other in (_NO_PROXY, reversed(_NO_PROXY)):
+        own = given[name] if given[name] is not None else given[other]
+        spared = [part.strip(" []") for part in (own or "").split(",") if part.strip()]  # httpx refuses "[::1]"
+        if spared != [_EVERYTHING]:
+            os.environ[name] = ",".join([*spared, *(each for each in _LOOPBACK if each not in spared)])
 
 
 def holds_secret(text: str) -> bool:

@@ -10,6 +10,7 @@ import time
 
 import psutil
 
+FORCED = "HEADRACE_FORCED"  # the stage that a person runs by `--force STAGE`
 _LOOK_EVERY_S = 0.5
 _GRACE_S = 5.0  # for a stage to clean up before its process ends whatever it does
 _END = signal.SIGUSR1  # does what Ctrl-C does, so that what stands beside is cleaned up; scripts' `&` ignores SIGINT

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from core.addresses import spare_loopback
 from core.errors import HeadraceError, readable_faults
 from core.file_locks import lock_file, take, workspace_lock
 from core.progress import tell
@@ -27,6 +28,7 @@ def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = No
         parser.add_argument("--index", action="store_true", help="NAME is an index")
     arguments = parser.parse_args()
     guard()
+    spare_loopback()
     end_with_driver()
     chosen: Kind = kind or ("index" if arguments.index else "recipe")
     try:

@@ -17,7 +17,7 @@ from core.tables.predictions import Answered, write_predictions
 from core.tables.statistics import whole
 from core.workspace import Job
 from flows.graph.graph import Graph
-from pipelines.evidence.evidence import BUNDLE, Claim, bundle, flat_metrics, weigh
+from pipelines.evidence.evidence import BUNDLE, Claim, bundle, weigh
 from pipelines.evidence.provenance import hashes, patch
 from pipelines.tasks import find_task
 from registry.promotion.gate import judge
@@ -120,7 +120,7 @@ class RemadeWorld(TinyGraph):
 
     def _bundle(self, model_hash: str, predictions: Path) -> dict[str, Any]:
         task = find_task("text_classification")
-        metrics = flat_metrics(json.loads((self.made / "evaluation/metrics.json").read_text()), task, {})
+        metrics = json.loads((self.made / "evaluation/metrics.json").read_text())
         claim = Claim(task, "accuracy", {}, metrics, predictions, model_hash, 1)
         evidence = weigh(claim, None)
         origin = {"task": "text_classification", **hashes(self.job)}
@@ -173,5 +173,5 @@ def _make_evaluation(folder: Path) -> None:
     write_predictions(answered, folder / versions.PREDICTIONS, axes={"probabilities": ["neg", "pos"]}, readable={})
     task = find_task("text_classification")
     scored = whole(task.score, task.measure({**answered.model, **answered.truth}))
-    write_json(folder / "metrics.json", {name: {"value": value} for name, value in scored.items()})
+    write_json(folder / "metrics.json", scored)
     write_manifest(folder, {})

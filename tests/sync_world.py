@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from core.workspace import Job, Workspace
 from pipelines.bases import identify
+from pipelines.driver import FORCED
 from pipelines.search.engine.choice import choose
 from pipelines.search.text.passages import embedded
 from pipelines.search.vectors.embedder import Embedder
@@ -115,6 +116,7 @@ def _stages(root: Path, kill_after_s: float | None) -> None:
         return whole(self, texts)
 
     Embedder.encode_batches = watched  # type: ignore[method-assign]
+    os.environ[FORCED] = "publish"  # histories delete most of a small index at once
     sys.stderr = (root / "err.txt").open("w", encoding="utf-8")
     if kill_after_s is not None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, like SIGKILL: nothing of ours runs

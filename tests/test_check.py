@@ -12,7 +12,9 @@ from core.atomic_files import write_json
 from core.errors import BadRequest
 from core.workspace import Workspace as Place
 from flows.catalog import check as checks
-from flows.catalog.check import Finding, check, exit_code
+from flows.catalog import machine
+from flows.catalog.check import check, exit_code
+from flows.catalog.finding import Finding
 from flows.catalog.named import needed_extra
 from tests.conftest import TINY_INDEX, TINY_RECIPE, Workspace, film_rows
 
@@ -174,9 +176,9 @@ def test_a_module_that_an_extra_brings(place: Place) -> None:
 
 
 def test_little_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_LITTLE_DISK_BYTES", 1 << 62)
+    monkeypatch.setattr(machine, "_LITTLE_DISK_BYTES", 1 << 62)
     assert [each.severity for each in check(place, [])] == ["warning"]
-    monkeypatch.setattr(checks, "_NO_DISK_BYTES", 1 << 62)
+    monkeypatch.setattr(machine, "_NO_DISK_BYTES", 1 << 62)
     assert [each.severity for each in check(place, [])] == ["mistake"]
 
 
@@ -203,9 +205,10 @@ def test_the_verb(tiny: Workspace) -> None:
 def test_what_an_index_names_and_how_large_it_grew(tmp_path: Path) -> None:
     job = Place(tmp_path).job("index", "docs")
     job.settings_file.parent.mkdir()
-    job.settings_file.write_text(TINY_INDEX + "evaluation: {queries: a.jsonl, qrels: a.tsv}\n")
+    job.settings_file.write_text(TINY_INDEX + "answer: {model: ./models/none}\n")
     write_json(job.folder / "published.json", {"points": 100_001})
-    judged, grown = checks._index(job)
-    assert (judged.severity, grown.severity) == ("mistake", "warning")
-    assert "evaluation.queries: no such file" in judged.message
+    writer, grown = checks._index(job)
+    assert (writer.severity, grown.severity) == ("mistake", "warning")
+    assert writer.place.endswith(f"docs.yaml:{len(TINY_INDEX.splitlines()) + 1}")
+    assert "models/none" in writer.message
     assert "Set QDRANT_URL to a Qdrant server" in grown.message

@@ -53,7 +53,7 @@ def test_a_text_is_indexed_once_and_its_copies_are_listed(tmp_path: Any) -> None
     manifest = json.loads((job.folder / "chunks" / "manifest.json").read_text())
     listed = json.loads((job.folder / "chunks" / "duplicates.json").read_text())
     assert (manifest["documents"], manifest["duplicates"]) == (3, 1)
-    assert listed == [{"document": "news/copy-of-a.txt", "same_as": "news/a.txt"}]
+    assert listed == [{"document": "news/copy-of-a.txt", "source": "news/copy-of-a.txt", "same_as": "news/a.txt"}]
 
 
 def test_equal_documents_give_equal_bytes(tmp_path: Any) -> None:
@@ -143,7 +143,9 @@ def test_labels_travel_to_every_passage_and_equal_texts_of_other_labels_stay_apa
     chunk.run(job)
     found = {(row["document"], tuple(row["labels"])) for row in small_index.rows(job)}
     assert found == {("a", ("hr",)), ("b", ()), ("d", ("finance", "hr"))}
-    assert json.loads((job.folder / "chunks" / "duplicates.json").read_text()) == [{"document": "c", "same_as": "a"}]
+    assert json.loads((job.folder / "chunks" / "duplicates.json").read_text()) == [
+        {"document": "c", "source": "c", "same_as": "a"}
+    ]
 
 
 def test_one_id_for_two_sets_of_labels() -> None:

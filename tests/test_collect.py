@@ -91,7 +91,7 @@ def test_a_row_has_an_id_a_hash_a_place_and_the_tasks_names(tmp_path: Path) -> N
     ]
     assert list(rows[0])[:4] == ["row_id", "content_hash", "place", "fault"]
     found = manifest(tmp_path)
-    assert found["counts"] == {"read": 3, "wanted": 3, "kept": 3, "faults": 0}
+    assert found["counts"] == {"read": 3, "wanted": 3, "kept": 3, "faults": 0, "left_out": {}}
     assert found["checksums"] == {"files": 1, "sha256": sha256((tmp_path / "rows.csv").read_bytes())}
     assert (found["licence"], found["reader"], found["source"]) == ("CC0", "csv", "rows.csv")
     assert found["files"].keys() == {"examples.parquet"}
@@ -263,6 +263,7 @@ def test_broken_rows_of_csv_are_faults_with_their_place(tmp_path: Path) -> None:
         ("rows.csv:6", "not CSV: ',' expected after '\"'"),
         ("rows.csv:7", None),
         ("rows.csv:9", "not CSV: unexpected end of data (up to line 10)"),
+        ("rows.csv:10", None),
     ]
     assert rows[3]["text"] == "caf\\xe9"
     assert len({row["row_id"] for row in rows}) == len(rows)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise, product
 from typing import Any
@@ -416,3 +417,12 @@ def test_a_copy_for_judging_leaves_the_version_alone(engine: Any, tmp_path: Any)
         assert {each.id for each in other.points()} == {each.id for each in [*stored[1:], *new]}
         assert {each.id for each in release.points()} == {each.id for each in stored}
     assert not (tmp_path / "scratch").exists()
+
+
+def test_pointers_that_many_move_at_once(tmp_path: Any) -> None:
+    """Two that built a lost cache wrote one temporary file, and the later one found it gone."""
+    versions = Versions(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        moved = [pool.submit(versions.point, "small", Pointers(live="0" * 15 + f"{at % 2}")) for at in range(400)]
+    assert [each.exception() for each in moved if each.exception()] == []
+    assert versions.live("small") in ("0" * 16, "0" * 15 + "1")

@@ -13,12 +13,14 @@ import pytest
 
 from core.atomic_files import sha256_file
 from core.schema.evaluation import Gate
-from core.tables.predictions import Answered, read_predictions, write_predictions
+from core.tables.predictions import Answered, axis_names, read_predictions, write_predictions
 from core.tables.statistics import whole
-from pipelines.evidence.evidence import BUNDLE, Claim, Rival, asked, bundle, flat_metrics, review, weigh
+from pipelines.evidence.comparison import Yardstick, against_champion
+from pipelines.evidence.evidence import BUNDLE, Claim, Rival, asked, bundle, label_metrics, review, slice_metrics, weigh
 from pipelines.tasks import find_task
 from registry.promotion import journal, promotion
-from registry.promotion.gate import judge
+from registry.promotion.gate import NoRival, Paired, judge
+from registry.promotion.measured import measured
 from registry.store import versions
 from registry.store.connection import connect, exclusive
 from registry.version import register_version
@@ -65,11 +67,9 @@ def evident(
     answered = Answered([f"row-{at}" for at in range(ROWS)], {"label": TRUTH}, {"probabilities": answers(right)}, {})
     write_predictions(answered, predictions, axes={"probabilities": ["neg", "pos"]}, readable={})
     subject = replace(candidate(model, folder, **about), name=name)
-    metrics = {
-        key: {"value": value}
-        for key, value in whole(TASK.score, TASK.measure({**answered.model, **answered.truth})).items()
-    }
-    claim = Claim(TASK, "accuracy", gates, flat_metrics(metrics, TASK, {}), predictions, subject.model_hash, 1)
+    metrics = whole(TASK.score, TASK.measure({**answered.model, **answered.truth}))
+    labels = label_metrics(predictions, TASK)
+    claim = Claim(TASK, "accuracy", gates, metrics, predictions, subject.model_hash, 1, labels)
     evidence = weigh(claim, None)
     told = bundle(claim, judge({}, evidence), evidence, name=name, origin={"task": "text_classification"}, rival=None)
     (folder / BUNDLE).write_text(json.dumps(told))
@@ -153,6 +153,8 @@ REGISTERED_SO: dict[str, tuple[Change, str]] = {
     "a gate without a bound": (put("gates", "accuracy", value={}), "a gate of its evidence is none"),
     "a bound that is NaN": (put("gates", "accuracy", value={"at_least": float("nan")}), "holds NaN"),
     "no gates at all": (lambda told: told.pop("gates"), "cannot be read"),
+    "a label that is better than it was": (put("labels", "f1[label=pos]", value=0.999), "says f1[label=pos] 0.999,"),
+    "a label that is none": (put("labels", "f1[label=new]", value=1.0), "says f1[label=new] 1.0, its predictions nan"),
     "no task": (put("origin", value={}), "cannot be read"),
     "another version's": (put("model", "model_hash", value="f" * 64), "that of another version"),
     "another model's": (put("model", "name", value="other"), "that of another version"),
@@ -263,10 +265,69 @@ def test_models_are_counted_by_the_rows_that_judge_them(
     assert asked(name, "other rows", "of another model", var) == 1
 
 
-def test_slices_and_what_serving_costs_can_be_gated() -> None:
-    metrics = {"accuracy": {"value": 0.9}, "slices": {"label": {"pos": {"rows": 3, "accuracy": {"value": 0.7}}}}}
-    found = flat_metrics(metrics, TASK, {"latency_p95_ms": 12.5})
-    assert found == {"accuracy": 0.9, "accuracy[label=pos]": 0.7, "latency_p95_ms": 12.5}
+def test_slices_of_either_form_can_be_gated() -> None:
+    slices = {"genre": {"war": {"rows": 3, "accuracy": {"value": 0.7}, "log_loss": {"value": None}}}}
+    for found in (measured({"accuracy": 0.9}, {"model": {}, "slices": slices}),
+                  measured({"accuracy": {"value": 0.9}, "slices": slices}, {})):  # fmt: skip
+        assert slice_metrics(found, TASK) == {"accuracy[genre=war]": 0.7}
+
+
+def test_an_earlier_gate_on_macro_f1_of_a_label_keeps_its_verdict_and_a_label_has_figures(
+    models: list[Path], tmp_path: Path, var: Path, name: str
+) -> None:
+    """The first as an earlier Headrace registered it: with its slices among the metrics, and without labels."""
+    version = register(evident(models[0], tmp_path / "1", var, name, right=190, gates=FLOOR, promote=False), var)
+    file = artifact(version, BUNDLE, var)
+    told = json.loads(file.read_text())
+    told["metrics"]["macro_f1[label=pos]"] = 0.47
+    for bound, passed in ((0.4, True), (0.5, False)):
+        gates = {"macro_f1[label=pos]": {"at_least": bound}}
+        file.write_text(json.dumps({**told, "labels": {}, "gates": gates}))
+        tags = {**version.tags, versions.EVIDENCE_HASH: sha256_file(file)}
+        assert review(replace(version, tags=tags), None, var).passed is passed
+    for figure, bound, passed in (("f1", 0.9, True), ("recall", 0.99, False), ("precision", 0.9, True)):
+        gates = {f"{figure}[label=pos]": {"at_least": bound}}
+        file.write_text(json.dumps({**told, "gates": gates}))
+        tags = {**version.tags, versions.EVIDENCE_HASH: sha256_file(file)}
+        assert review(replace(version, tags=tags), None, var).passed is passed
+
+
+@pytest.mark.parametrize("labels", [2, 300])
+def test_labels_of_any_spelling_are_compared_by_name_however_many_there_are(tmp_path: Path, labels: int) -> None:
+    """The champion knows the same labels but one, so its columns stand elsewhere; a gate on one of them is judged."""
+    names = sorted(["$_{x}^2$\n", *(f"label {at}" for at in range(labels - 1))])
+    truth = np.arange(600) % labels
+    files = {}
+    for who, own in (("candidate", names), ("champion", [*names[1:], "another"])):
+        place = {name: at for at, name in enumerate(own)}
+        right = np.array([place.get(names[at], -1) for at in truth])
+        said = np.eye(len(own))[right]
+        files[who] = tmp_path / who
+        answered = Answered([str(row) for row in range(600)], {"label": truth}, {"probabilities": said}, {})
+        write_predictions(answered, files[who], axes={"probabilities": own}, readable={})
+        assert axis_names(files[who]) == {"probabilities": own}
+    found = label_metrics(files["candidate"], TASK)
+    assert found["f1[label=$_{x}^2$\n]"] == 1.0 and len(found) == 3 * labels
+    rival = against_champion(files["candidate"], files["champion"], "champion", Yardstick(TASK, "accuracy", 0.95))
+    assert isinstance(rival, Paired)
+    assert rival.better_by == pytest.approx((truth == 0).mean())
+
+
+def test_wide_answers_that_an_earlier_headrace_left_without_names_are_not_compared_by_guess(tmp_path: Path) -> None:
+    truth = np.arange(400) % 100
+    for who, classes in (("candidate", 100), ("champion", 99)):
+        said = np.eye(classes)[np.minimum(truth, classes - 1)]
+        answered = Answered([str(row) for row in range(400)], {"label": truth}, {"probabilities": said}, {})
+        write_predictions(answered, tmp_path / who, axes={}, readable={})
+    assert label_metrics(tmp_path / "candidate", TASK) == {}
+    rival = against_champion(
+        tmp_path / "candidate", tmp_path / "champion", "films/1", Yardstick(TASK, "accuracy", 0.95)
+    )
+    assert rival == NoRival("films/1 has other probabilities, and does not say which", in_order=False)
+    again = against_champion(
+        tmp_path / "candidate", tmp_path / "candidate", "itself", Yardstick(TASK, "accuracy", 0.95)
+    )
+    assert isinstance(again, Paired) and again.better_by == 0
 
 
 def test_a_champion_without_predictions_is_no_evidence(tmp_path: Path) -> None:

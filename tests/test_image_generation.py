@@ -238,6 +238,19 @@ def test_a_plot_has_drawn_pictures_beside_real_ones(
         assert picture.width > picture.height
 
 
+def test_what_was_drawn_while_it_learnt_is_kept_by_step(task: Task, at: Place, tmp_path: Path) -> None:
+    learner = _learner(task, at)
+    assert learner.sample is not None
+    learner.samples.update({step: learner.sample(learner.module.eval()) for step in (10, 1000)})
+    first, second = learner.samples.values()
+    assert first.shape == (2, 1, 8, 8)
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, second), "the same noise every time"
+    task.save(learner, at, into=tmp_path)
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.format == "PNG"
+
+
 @pytest.mark.parametrize(
     ("base", "options", "message"),
     [

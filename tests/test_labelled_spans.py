@@ -14,9 +14,12 @@ import pytest
 from core.errors import BadData
 from core.tables.spans import Span, written
 from core.tables.statistics import sample
+from pipelines.evidence.by_label import by_label, whole_by_label
 from pipelines.tasks.parts.entities import labelled_spans
 from pipelines.tasks.parts.entities.entity_dictionary import EntityDictionary
+from pipelines.tasks.text.token_classification import TokenClassification
 
+TASK = TokenClassification()
 # Four texts: (true spans, said spans). Worked out by hand:
 # found 3 (a, b, a), wrong 3 (b too long, a with another label, c nowhere), missed 3 (b, b, a).
 A, B, LONG, AS_B = Span(0, 3, "a"), Span(4, 8, "b"), Span(4, 9, "b"), Span(0, 3, "b")
@@ -132,3 +135,24 @@ def test_of_labels_that_are_equally_common_the_first_by_name_counts() -> None:
     known = EntityDictionary()
     known.fit(table(("x", [("x", "b")]), ("x", [("x", "a")])), table())
     assert [span.label for span, _ in known.find("x")] == ["a"]
+
+
+def test_each_kind_of_span_has_figures_of_its_own() -> None:
+    """Against the counts of each label, worked out span by span."""
+    together = joined(ROWS)
+    names = labelled_spans.label_names(together)
+    found = by_label(TASK, labelled_spans.measure(together), names, resamples=100, seed=1)
+    assert [each.label for each in found] == names
+    for each in found:
+        true, said = ([{s for s in row[at] if s.label == each.label} for row in ROWS] for at in (0, 1))
+        right = sum(len(one & two) for one, two in zip(true, said, strict=True))
+        there, told = sum(map(len, true)), sum(map(len, said))
+        assert each.support == there
+        figures = {
+            "precision": right / told if told else None,
+            "recall": right / there,
+            "f1": 2 * right / (there + told),
+        }
+        assert {name: each.figures[name].value if name in each.figures else None for name in figures} == figures
+    whole = whole_by_label(TASK, labelled_spans.measure(together), names)
+    assert whole[f"recall[label={names[0]}]"] == found[0].figures["recall"].value

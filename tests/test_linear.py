@@ -48,6 +48,15 @@ def test_tfidf_is_scikit_learns_and_comes_back_from_disk(tmp_path: Path) -> None
     assert np.array_equal(linear.load_tfidf(tmp_path).probabilities(texts), model.probabilities(texts))
 
 
+def test_of_many_labels_tfidf_keeps_the_commonest_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its solver holds some 37 arrays of labels times terms, so that product is bounded."""
+    texts = ["common word", "common word", "common term", "common term", "common rare", "common rare"]
+    monkeypatch.setattr(linear, "MOST_WEIGHTS", 12)
+    model = linear.fit_tfidf(texts, np.array([0, 0, 1, 1, 2, 2]), classes=3)
+    terms = model.vectorizer.get_feature_names_out().tolist()
+    assert len(terms) == 4 and "common" in terms and model.classifier.weights.size == 12
+
+
 def test_torn_weights_are_said(tmp_path: Path) -> None:
     (tmp_path / "linear.safetensors").write_bytes(b"x" * 20)
     with pytest.raises(BadRequest, match="its weights cannot be used"):

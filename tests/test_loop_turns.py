@@ -62,7 +62,13 @@ def pair() -> TorchLearner:
     torch.manual_seed(1)
     judge = Turn(_judged, lambda module: module.judge.parameters(), betas=(0.5, 0.9), rate=2.0, name="judge")  # type: ignore[union-attr]
     maker = Turn(_made, lambda module: module.maker.parameters(), betas=(0.5, 0.9), name="maker")  # type: ignore[union-attr]
-    return TorchLearner(Pair(), _collate, turns=(judge, maker))
+    return TorchLearner(Pair(), _collate, turns=(judge, maker), sample=_sample)
+
+
+@torch.no_grad()
+def _sample(module: Any) -> Tensor:
+    made: Tensor = module.maker(torch.ones(1, WIDTH))
+    return made
 
 
 def table(seed: int) -> pa.Table:
@@ -77,11 +83,13 @@ def sha256(module: nn.Module) -> str:
 
 def fitted(
     checkpoints: Checkpoints | None = None, listen: Listener = lambda step, metrics: None
-) -> tuple[str, History]:
+) -> tuple[str, History, list[tuple[int, list[float]]]]:
+    """What stands in the end: the weights' hash, the history, the samples by step."""
     steady(threads=1)
     learner = pair()
     history = loop.fit(learner, table(1), table(2), loop.Plan(TRAINING, checkpoints), listen=listen)
-    return sha256(learner.module), history
+    samples = [(step, sample.flatten().tolist()) for step, sample in learner.samples.items()]
+    return sha256(learner.module), history, samples
 
 
 def test_two_turns_and_an_average_go_on_to_equal_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +110,15 @@ def test_two_turns_and_an_average_go_on_to_equal_weights(tmp_path: Path, monkeyp
     found = fitted(Checkpoints(tmp_path / "cut"), lambda step, metrics: heard.append({"step": step, **metrics}))
     assert found == right
     assert heard == right[1], "what was before the cut is said again"
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(3.0, [6, 12, 18]), (20.0, [12, 30, 42, 60, 72, 90, 102, 120])])
+def test_samples_are_of_up_to_eight_epochs_and_of_averaged_weights(epochs: float, steps: list[int]) -> None:
+    steady(threads=1)
+    learner, settings = pair(), TRAINING.model_copy(update={"epochs": epochs, "patience": None})
+    loop.fit(learner, table(1), table(2), loop.Plan(settings))
+    assert list(learner.samples) == steps
+    assert torch.equal(learner.samples[steps[-1]], _sample(learner.module.eval()))
 
 
 def test_the_history_tells_the_turns_apart() -> None:

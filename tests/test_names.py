@@ -23,7 +23,7 @@ from core.workspace import Workspace, inside, leads_out
 from pipelines.media.pictures import media_of
 from pipelines.search.engine import release_files, sparse_files
 from pipelines.sources import SOURCES, source_file
-from pipelines.sources.http import download_name
+from pipelines.sources._opening import download_name
 from pipelines.sources.readers import READERS, reader_file
 from pipelines.tasks import TASKS, find_task, task_files
 from registry.store import names as places

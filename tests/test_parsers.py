@@ -346,7 +346,7 @@ def test_a_table_that_unpacks_to_gigabytes_costs_the_parsers_process(
 
 def test_who_wants_no_more_rows_does_not_wait_for_them(tmp_path: Path, parsers: Parsers) -> None:
     (tmp_path / "a.csv").write_text("text\n" + "x\n" * 300_000, encoding="utf-8")
-    rows = parsers.rows(Found("a.csv", tmp_path / "a.csv"), tmp_path, "utf-8")
+    rows = parsers.rows(Found("a.csv", tmp_path / "a.csv"), tmp_path, Data(source=""), [])
     assert next(rows).values["text"] == "x"
     rows.close()  # type: ignore[attr-defined]
     (tmp_path / "b.html").write_text("<p>Fine.", encoding="utf-8")

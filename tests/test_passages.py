@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines.bases import resolve
-from pipelines.search.text.passages import embedded, passages, sections
+from pipelines.search.text.passages import embedded, passages
+from pipelines.search.text.sections import sections
 from pipelines.search.vectors.token_reader import load_reader
 from tests.small_index import MODEL, STORY
 
@@ -215,6 +216,7 @@ def test_markdown_headings() -> None:
         ("Guide", "Intro."),
         ("Guide > Install", "Run it.\n\n```sh\n# not a heading\n```"),
         ("Guide > Install > Linux", "Apt."),
+        ("Guide > Empty", ""),
         ("Guide > Use", "Go."),
     ]
 

@@ -222,11 +222,12 @@ def test_a_receipt_that_does_not_hold_runs_its_stage(tiny: TinyGraph) -> None:
 def test_the_page_gets_progress_and_results(tiny: TinyGraph) -> None:
     from prefect.client.orchestration import get_client
 
-    metrics = {
-        "accuracy": {"value": 0.8, "low": 0.7, "high": 0.9},
+    report = {
+        "model": {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}},
         "baselines": {"majority": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}},
     }
-    tiny.write("data/models/a/evaluation/metrics.json", json.dumps(metrics))
+    tiny.write("data/models/a/evaluation/metrics.json", json.dumps({"accuracy": 0.8}))
+    tiny.write("data/models/a/evaluation/report.json", json.dumps(report))
     tiny.write("data/models/a/evaluation/plots/confusion.png", "not a picture")
     outcome = bring(tiny)
     with get_client(sync_client=True) as client:

@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import HeadraceError
 from pipelines.chunk import chunk
+from pipelines.driver import FORCED
 from pipelines.embed import embed
 from pipelines.publish import publish
 from pipelines.search.engine import releases
@@ -80,7 +81,8 @@ def test_publishing_again_is_the_same(job: Any) -> None:
 
 
 @pytest.mark.slow
-def test_going_back_to_earlier_documents_is_the_earlier_version(job: Any) -> None:
+def test_going_back_to_earlier_documents_is_the_earlier_version(job: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv(FORCED, "publish")
     first = receipt(job)["version"]
     small_index.screened(job, {"part/0.txt": DOCUMENTS["part/0.txt"]})
     small_index.build(job)

@@ -124,10 +124,7 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     assert (recorded_there.faults, recorded_there.whole) == ({}, True)
     run_of = connect(job.workspace.var).get_run(version.run_id)
     assert run_of.info.run_name == "tiny training"
-    assert (
-        run_of.data.metrics["test.accuracy"]
-        == read_json(job.folder / "evaluation" / "metrics.json")["accuracy"]["value"]
-    )
+    assert run_of.data.metrics["test.accuracy"] == read_json(job.folder / "evaluation" / "metrics.json")["accuracy"]
     assert "eval_loss" in run_of.data.metrics
     profile = read_json(job.folder / "validated" / "profile.json")
     assert evidence_files.champion_profile("tiny", job.workspace.var) == profile

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+
+import pytest
 
 from core.atomic_files import write_json
 from core.workspace import Workspace
+from flows.reporting.artifacts import table
 from flows.terminal.results import lines, prediction_line, result
+from registry.promotion.measured import Measured, measured
 
 
-def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flat", [True, False], ids=["as it is written", "as an earlier Headrace wrote it"])
+def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: Path, flat: bool) -> None:
     job = Workspace(tmp_path).job("recipe", "a")
     settings = {"task": "text_classification", "evaluation": {"primary": "accuracy"}}
-    metrics = {
+    model = {
         "accuracy": {"value": 0.96, "low": 0.94, "high": 0.98},
         "log_loss": {"value": None, "low": None, "high": None},
-        "baselines": {"majority": {"accuracy": {"value": 0.2}}, "tfidf": {"accuracy": {"value": 0.982}}},
-        "slices": {"label": {}},
     }
+    baselines = {"majority": {"accuracy": {"value": 0.2}}, "tfidf": {"accuracy": {"value": 0.982}}}
+    evaluation = {
+        "metrics.json": {"accuracy": 0.96},
+        "report.json": {"model": model, "baselines": baselines, "slices": {"of": {}}},
+    } if flat else {"metrics.json": {**model, "baselines": baselines, "slices": {"of": {}}}}  # fmt: skip
     reason = {"gate": "accuracy", "value": 0.96, "bound": "at least 0.99", "passed": False, "why": "on the test split"}
     receipt = {
         "model": "m", "version": "3", "aliases": ["challenger"], "experiment": False,
         "verdict": {"passed": False, "reasons": [reason]},
     }  # fmt: skip
     write_json(job.folder / "settings.json", settings)
-    write_json(job.folder / "evaluation" / "metrics.json", metrics)
+    for name, document in evaluation.items():
+        write_json(job.folder / "evaluation" / name, document)
     write_json(job.folder / "registered.json", receipt)
+    assert result(job)["metrics"] == {"accuracy": 0.96}
     assert list(lines(result(job))) == [
         "a",
         "  accuracy           0.9600  [0.9400, 0.9800]   majority 0.2000, tfidf 0.9820",
@@ -41,6 +52,10 @@ def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: P
 def test_an_answer_is_a_line() -> None:
     span = {"start": 0, "end": 3, "label": "per", "text": "Zoë", "confidence": 0.5}
     assert prediction_line({"input": "Zoë runs", "label": "pos", "confidence": 0.25}) == "pos\t0.2500\tZoë runs"
+    assert (
+        prediction_line({"input": "x", "label": "two\nlines\t$", "confidence": 0.25}) == '"two\\nlines\\t$"\t0.2500\tx'
+    )
+    assert prediction_line({"input": "x", "label": ""}) == '""\tx'
     spans = '[{"start": 0, "end": 3, "label": "per", "text": "Zoë", "confidence": 0.5}]'
     assert prediction_line({"input": "Zoë runs", "spans": [span]}) == f"{spans}\tZoë runs"
     series = {"input": {"value": [1.5]}, "forecast": {"heat": [2.5]}}
@@ -57,3 +72,17 @@ def test_an_index(tmp_path: Path) -> None:
     job = Workspace(tmp_path).job("index", "a")
     write_json(job.folder / "published.json", {"published": True, "version": "ab", "points": 1200, "place": "embedded"})
     assert list(lines(result(job))) == ["a", "  live: version ab, 1,200 passages, in embedded"]
+
+
+def test_an_index_as_an_earlier_headrace_judged_it() -> None:
+    """Its ways stood beside its metrics, whose own way was one of them."""
+    one, two = ({"mrr": {"value": value, "low": 0.1, "high": 0.9}} for value in (0.5, 0.4))
+    found = measured({**one, "hybrid": one, "dense": two, "queries": 6, "kind": "known items"}, {})
+    assert found.values == {"mrr": 0.5} and found.model == one
+    assert found.ways == {"hybrid": one, "dense": two}
+    assert [row["of"] for row in table(asdict(found))] == ["model", "hybrid", "dense"]
+
+
+def test_metrics_without_a_report_have_no_intervals() -> None:
+    assert measured({"mrr": 0.5}, {}).model == {"mrr": {"value": 0.5}}
+    assert measured({}, {}) == Measured()

@@ -224,8 +224,8 @@ def _train_and_register(job: Job) -> None:
 def test_a_promoted_embedder_moves_the_lock_of_its_index(job: Job, task: Task) -> None:
     """Full, then adapters on the same base: both from a real registry, each with its own vectors."""
     index, var = Workspace(job.workspace.root).job("index", "notes"), job.workspace.var
-    metrics = read_json(job.folder / "evaluation" / "metrics.json")
-    assert metrics.keys() >= {"ndcg_at_10", "recall_at_10", "mrr"} and metrics["baselines"].keys() == {"base", "bm25"}
+    metrics, report = (read_json(job.folder / "evaluation" / name) for name in ("metrics.json", "report.json"))
+    assert metrics.keys() >= {"ndcg_at_10", "recall_at_10", "mrr"} and report["baselines"].keys() == {"base", "bm25"}
     found = []
     for version, method in (("1", "full"), ("2", "lora")):
         if method == "lora":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from fastapi import HTTPException
+from reportlab.pdfgen.canvas import Canvas
 from starlette.testclient import TestClient
 
 from core.errors import BadRequest
@@ -69,8 +72,8 @@ def test_a_document_is_added_replaced_read_and_deleted(client: TestClient, job: 
 @pytest.mark.parametrize(
     ("name", "kind", "status"),
     [
-        ("a.pdf", "application/pdf", 200), ("a.pdf", "text/plain", 415), ("a.pdf", "application/json", 415),
-        ("a.pdf", "application/octet-stream", 200), ("a.md", "text/markdown; charset=utf-8", 200),
+        ("a.pdf", "application/pdf", 422), ("a.pdf", "text/plain", 415), ("a.pdf", "application/json", 415),
+        ("a.pdf", "application/octet-stream", 422), ("a.md", "text/markdown; charset=utf-8", 200),
         ("a.txt", "text/plain", 200), ("a.py", "text/x-python", 200), ("a.txt", "application/pdf", 415),
         ("a.txt", "", 415), ("a.html", "text/html", 200), ("a.html", "text/plain", 415),
     ],
@@ -307,3 +310,47 @@ def test_a_text_that_is_none(client: TestClient, body: bytes, says: str) -> None
     done = client.put(f"{PLACE}/a.txt", content=body, headers={"Content-Type": "application/json"})
     assert done.status_code == 422
     assert says in done.json()["detail"]
+
+
+def pdf(*lines: str) -> bytes:
+    """A page with some lines; without any, what a scan is to a reader of text."""
+    made = io.BytesIO()
+    page = Canvas(made)
+    for at, line in enumerate(lines):
+        page.drawString(72, 720 - 20 * at, line)
+    page.showPage()
+    page.save()
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("scan.pdf", pdf(), "'scan.pdf' cannot be read: .*text"), ("torn.pdf", pdf("A line.")[:300], "PDF"),
+        ("a.docx", b"PK no zip", "cannot be read"), ("a.txt", b"caf\xe9", "not UTF-8"), ("a.txt", b"a\0b", "NUL"),
+        ("a.md", b" \n", "holds no text"), ("a.html", b"<title>t</title><script>1</script>", "cannot be read"),
+        ("empty.pdf", b"", "cannot be read: the file is empty"),
+    ],
+)  # fmt: skip
+def test_a_document_that_cannot_be_read_is_refused_with_the_reason(
+    client: TestClient, job: Job, name: str, content: bytes, says: str
+) -> None:
+    (job.workspace.root / "documents" / name).write_bytes(b"as it was")
+    before = files(job)
+    done = client.put(f"{PLACE}/{name}", content=content, headers={"Content-Type": "application/octet-stream"})
+    assert done.status_code == 422, done.text
+    assert re.search(says, done.json()["detail"]) and "Nothing was stored" in done.json()["detail"]
+    assert files(job) == before and not list((job.workspace.var / "serving" / "incoming").iterdir())
+
+
+def test_a_document_that_can_be_read_is_stored_as_it_came(client: TestClient, job: Job) -> None:
+    content = pdf("The river rose in the night.")
+    assert client.put(f"{PLACE}/a.pdf", content=content, headers={"Content-Type": "application/pdf"}).status_code == 200
+    assert files(job)["a.pdf"] == content
+
+
+def test_who_may_not_write_hears_nothing_of_the_content(job: Job) -> None:
+    """The place is looked at first: nobody parses what would not be stored."""
+    client = client_of(app_of(job, keys_of(job)), key_of(job, "public"))
+    done = client.put(f"{PLACE}/hr/salaries.txt", content=b"a\0b", headers={"Content-Type": "text/plain"})
+    assert done.status_code == 404

@@ -18,7 +18,6 @@ from core.workspace import Workspace as Place
 from pipelines.recipes.read import read_index, read_recipe
 from pipelines.recipes.recipe import Index, json_schema
 from pipelines.settings import settings
-from pipelines.settings.settings import _with_share
 from tests.conftest import ROOT, TINY_INDEX, Workspace
 
 SHIPPED = sorted([*ROOT.glob("recipes/*.yaml"), *ROOT.glob("indexes/*.yaml"), *ROOT.glob("examples/*.yaml")])
@@ -78,19 +77,14 @@ def test_something_ships() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "reader", "contract", "at_most"),
-    [
-        ("documents", "folders", {}, 1.0), ("file:///srv/documents", "folders", {"bad_rows": "quarantine"}, 1.0),
-        ("documents", "folders", {"at_most": 0.01}, 0.01), ("package://a/b", "folders", {}, 0.01),
-        ("rows.csv", None, {}, 0.01),
-    ],
-)  # fmt: skip
-def test_who_may_write_documents_cannot_stop_an_index_with_them(
-    source: str, reader: str | None, contract: dict[str, Any], at_most: float
+    ("contract", "at_most"), [({}, 1.0), ({"bad_rows": "quarantine"}, 1.0), ({"at_most": 0.1}, 0.1)]
+)
+def test_a_document_that_cannot_be_read_costs_itself_unless_the_file_says_more(
+    contract: dict[str, Any], at_most: float
 ) -> None:
-    data = {"source": source, "reader": reader}
-    index = Index.model_validate({"documents": data, "embed": {"model": "m"}, "contract": contract})
-    assert _with_share(index).contract.at_most == at_most
+    for data in ({"source": "documents", "reader": "folders"}, {"source": "rows.csv"}):
+        index = Index.model_validate({"documents": data, "embed": {"model": "m"}, "contract": contract})
+        assert index.contract.at_most == at_most
 
 
 @pytest.mark.parametrize("kind", ["recipe", "index"])
@@ -202,6 +196,47 @@ def test_gates_that_gate_nothing(tmp_path: Path, gate: str, message: str) -> Non
     found = mistakes(recipe(tmp_path, f"{RECIPE}gates: {{{gate}}}\n"))
     assert len(found) == 1, found
     assert message in found[0]
+
+
+SPANS = RECIPE.replace("text_classification", "token_classification").replace("label: label", "spans: spans")
+
+
+@pytest.mark.parametrize("text", [RECIPE, RECIPE.replace("{resamples: 100}", "{slices: [label]}"), SPANS])
+@pytest.mark.parametrize("label", ["pos", "$$", "a]b", "x=y", "日本語", "a: b", "", "two words"])
+def test_a_gate_may_stand_on_a_label(tmp_path: Path, text: str, label: str) -> None:
+    gates = {f"{figure}[label={label}]": {"at_least": 0.5} for figure in ("f1", "precision", "recall")}
+    assert (
+        read_recipe(recipe(tmp_path, f"{text}gates: {json.dumps(gates, ensure_ascii=False)}\n")).gates.keys()
+        == gates.keys()
+    )
+
+
+@pytest.mark.parametrize("text", [RECIPE, RECIPE.replace("{resamples: 100}", "{slices: [label]}"), SPANS])
+def test_macro_f1_of_one_label_is_no_gate(tmp_path: Path, text: str) -> None:
+    """Of rows with one true label it stays near .5: a floor below that passes every model."""
+    [found] = mistakes(recipe(tmp_path, f"{text}gates:\n  'macro_f1[label=pos $]': {{at_least: 0.4}}\n"))
+    assert found.startswith(f"{len(text.splitlines()) + 2}: gates.macro_f1[label=pos $]: macro_f1 says nothing")
+    assert "Use f1[label=pos $] or precision[label=pos $] or recall[label=pos $]" in found
+
+
+@pytest.mark.parametrize(
+    ("slices", "gate", "right"),
+    [
+        ("label", "accuracy[label=pos]", True),
+        ("label", "calibration_error[label=pos]", False),
+        ("genre", "macro_f1[genre=war]", True),
+        ("genre", "f1[genre=war]", False),
+        ("genre", "f2[label=war]", False),
+        ("a=b", "accuracy[a=b=c]", True),
+    ],
+)
+def test_a_gate_on_a_slice(tmp_path: Path, slices: str, gate: str, right: bool) -> None:
+    text = RECIPE.replace("{resamples: 100}", f"{{slices: ['{slices}']}}")
+    path = recipe(tmp_path, f"{text}gates: {{'{gate}': {{at_least: 0.4}}}}\n")
+    if right:
+        assert gate in read_recipe(path).gates
+    else:
+        assert mistakes(path)
 
 
 def test_a_method_that_the_task_does_not_have(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from core.manifest import write_manifest
 from pipelines.search.text.term_table import Postings, weigh, write_terms
-from pipelines.search.text.terms import Analyser, average, words
+from pipelines.search.text.terms import Analyser, average
+from pipelines.search.text.words import words
 
 TEXTS = [
     "The river rose in the night, and the lower fields were under water by morning.",
@@ -57,9 +58,12 @@ def test_scores_are_those_of_bm25s(question: str) -> None:
 
 
 def test_scripts_without_spaces_give_pairs_of_characters() -> None:
-    assert list(words("河流在夜里上涨")) == ["河流", "流在", "在夜", "夜里", "里上", "上涨"]
+    pairs = ["河流", "流在", "在夜", "夜里", "里上", "上涨"]
+    assert list(words("河流在夜里上涨", asked=True)) == pairs
+    assert list(words("河流在夜里上涨")) == [*pairs, *"河流在夜里上涨"]  # a question may be one of them
     assert list(words("2024年 report")) == ["2024", "年", "report"]
     assert list(words("แม่น้ำ")) == ["แม", "ม่", "่น", "น้", "้\u0e4d", "\u0e4dา"]
+    assert list(words("도서관은", asked=True)) == list(words("도서관은")) == ["도서", "서관", "관은"]
 
 
 def test_the_ascii_way_gives_the_same_words() -> None:

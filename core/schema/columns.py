@@ -14,6 +14,7 @@ ROW_ID = "row_id"  # stable name of the example: a column of the source, or its 
 CONTENT_HASH = "content_hash"  # sha256 of the content as it was read
 PLACE = "place"  # where it stood: "reviews.csv:17"
 FAULT = "fault"  # why the content could not be read, or null
+UNREAD = "unread"  # of a document: what of its file is not in the text, as pages that are pictures; or null
 ADDED = (ROW_ID, CONTENT_HASH, PLACE, FAULT)
 
 # What collect measures of a file, and the types.

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from core.schema.columns import Contract
 from core.schema.section import Section
 from core.schema.times import as_number, is_date, time_text
 
@@ -75,6 +76,14 @@ class Data(Section):
         Sha256 | dict[SplitName, Sha256] | None, Field(description="of the file behind a URL, or behind each split's")
     ] = None
     encoding: Annotated[str, Field(description="of text files; never guessed")] = "utf-8"
+    delimiter: Annotated[
+        str | None,
+        Field(
+            pattern=r'^[^"\r\n\x00]$',
+            description="the character between the fields of a csv; by default , (tab in .tsv), or that of ; tab | , "
+            "by which the first line has the columns that are needed",
+        ),
+    ] = None
     columns: dict[str, str] = {}
     where: Annotated[
         dict[str, Scalar | list[Scalar]], Field(description="rows to keep: a value, or a list of allowed values")
@@ -83,6 +92,16 @@ class Data(Section):
     id: Annotated[str | None, Field(description="column with a stable row id; by default the content's hash")] = None
     licence: Annotated[str | None, Field(description="recorded in the manifest")] = None
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
+
+    def needed(self, contract: Contract) -> dict[str, str]:
+        """The source's columns that must be there -> what each is needed for."""
+        required = (key for key, column in contract.columns.items() if column.required)
+        return {
+            **{self.columns.get(key, key): key for key in required},
+            **{source: key for key, source in self.columns.items()},
+            **dict.fromkeys(self.where, "where"),
+            **({self.id: "id"} if self.id else {}),
+        }
 
     @property
     def pinned(self) -> str | None:

@@ -10,6 +10,7 @@ from core.schema.section import Section
 
 # What serving the packed model costs (registry/version/trial.py), beside the task's metrics: gates may bound these too.
 RETRIEVAL = ("ndcg_at_10", "recall_at_10", "mrr")  # of an index (pipelines/publish/judging.py)
+LABEL_FIGURES = ("f1", "precision", "recall")  # of each label that a model answers with
 AGAINST_LIVE = "against_live"  # an index's release against the live one, by ndcg_at_10
 SERVING = ("latency_p50_ms", "latency_p95_ms", "throughput_rows_per_s", "peak_memory_mb")
 

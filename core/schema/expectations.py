@@ -31,3 +31,11 @@ class DataContract(Section):
             if len(entry) != 1:
                 raise ValueError(f"each entry holds one expectation, got {sorted(entry)}")
         return value
+
+
+class IndexContract(DataContract):
+    """Of documents: one that cannot be read costs itself, unless the file says what share should stop the index."""
+
+    at_most: Annotated[
+        float, Field(ge=0, le=1, description="share of documents that may be left out; more stop the index")
+    ] = 1.0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from core.errors import BadRequest, near
 from core.schema.section import Section
+
+OwnSettings = TypeVar("OwnSettings", bound=Section)
 
 
 class Architecture(Section):
@@ -15,6 +18,19 @@ class Architecture(Section):
     architecture: Annotated[str, Field(min_length=1, description="transformers' model_type: bert, resnet, vit ...")]
     settings: dict[str, Any] = {}
     tokenizer: Annotated[str | None, Field(description="reference of a tokenizer; by default one is trained")] = None
+
+    def settings_as(self, kind: type[OwnSettings]) -> OwnSettings:
+        """The settings of an architecture of our own. Raises BadRequest that names every mistake in them."""
+        try:
+            return kind.model_validate(self.settings)
+        except ValidationError as error:
+            names = kind.model_fields
+            found = []
+            for each in error.errors():
+                guess = near(str(each["loc"][0]), names) if each["type"] == "extra_forbidden" else ""
+                where = ".".join(map(str, ("model.base.settings", *each["loc"])))
+                found.append(f"{where}: {each['msg']}. {guess}".rstrip())
+            raise BadRequest(f"{' '.join(found)} {self.architecture} has: {', '.join(names) or 'none'}.") from None
 
 
 class Lora(Section):

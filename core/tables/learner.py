@@ -6,7 +6,7 @@ Importing this file imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class TorchLearner:
     watch: of module(**batch) and a batch of validation rows, the sums over its rows of what is to be reported beside
     the loss; the sums of all batches are divided by the number of rows. Where it is given, the validation loss is the
     one that module(**batch) returns; otherwise it is the loss of the first turn.
+    sample: what the module makes of the same start every time; it draws from no generator that training draws from.
+    samples: what it made after some epochs, by step. The loop fills them; where weights are averaged, with the average.
     """
 
     module: nn.Module
@@ -76,3 +78,5 @@ class TorchLearner:
     turns: Sequence[Turn] = (Turn(),)
     features: Callable[[pa.Table], pa.Table] = as_encoded
     watch: Callable[[Any, Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
+    sample: Callable[[nn.Module], Tensor] | None = None
+    samples: dict[int, Tensor] = field(default_factory=dict)

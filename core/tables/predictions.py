@@ -61,6 +61,7 @@ def write_predictions(
         "model": _lay(answered.model, "", axes, columns),
         "baselines": {name: _lay(said, f"{name}.", axes, columns) for name, said in answered.baselines.items()},
         "answers": dict(answers or {}),
+        "axes": {name: list(axes[name]) for name, array in answered.model.items() if _wide(array) and name in axes},
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(layout)})
     pq.write_table(table, path, compression="zstd")
@@ -98,13 +99,18 @@ def read_answers(path: Path, rows: int) -> pd.DataFrame:
 
 
 def axis_names(path: Path) -> dict[str, list[str]]:
-    """Names along the second axis of the model's two-dimensional arrays, as write_predictions() was given them."""
-    model = json.loads(pq.read_schema(path).metadata[_KEY])["model"]
-    return {
+    """Names along the second axis of the model's two-dimensional arrays, as write_predictions() was given them.
+
+    None of those of a column of lists that an earlier Headrace wrote.
+    """
+    layout = json.loads(pq.read_schema(path).metadata[_KEY])
+    narrow = {
         name: [column.removeprefix(f"{name}.") for column in columns]
-        for name, columns in model.items()
+        for name, columns in layout["model"].items()
         if isinstance(columns, list)
     }
+    wide: dict[str, list[str]] = layout.get("axes", {})
+    return narrow | wide
 
 
 def _true_rows(answered: Answered) -> Iterator[str]:
@@ -121,7 +127,7 @@ def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], co
         if array.ndim == 1:
             layout[name] = f"{prefix}{name}"
             columns[layout[name]] = pa.array(array)
-        elif array.shape[1] > MOST_COLUMNS:
+        elif _wide(array):
             layout[name] = f"{prefix}{name}.values"
             columns[layout[name]] = pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
         else:
@@ -129,6 +135,11 @@ def _lay(arrays: Predictions, prefix: str, axes: Mapping[str, Sequence[str]], co
             layout[name] = [f"{prefix}{name}.{each}" for each in names]
             columns |= {column: pa.array(array[:, at]) for at, column in enumerate(layout[name])}
     return layout
+
+
+def _wide(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array is kept as a column of lists."""
+    return array.ndim > 1 and array.shape[1] > MOST_COLUMNS
 
 
 def _gather(table: pa.Table, layout: Columns) -> dict[str, np.ndarray[Any, Any]]:

@@ -5,8 +5,9 @@ Models that are compared see the same resamples, so that what they share (hard r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -29,6 +30,10 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """For JSON, which has no word for what is no number."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -114,16 +119,26 @@ def sample(models: Mapping[str, Predictions], score: Score, *, resamples: int, s
         raise ValueError("no rows to resample")
     values = {name: whole(score, measured) for name, measured in models.items()}
     draws = {name: {metric: np.empty(resamples) for metric in values[name]} for name in models}
-    random = np.random.default_rng(seed)
-    for at in range(resamples):
-        times = np.bincount(random.integers(0, rows, size=rows), minlength=rows).astype(float)
+    for at, times in enumerate(resampled(rows, resamples=resamples, seed=seed)):
         for name, measured in models.items():
             for metric, value in score(measured, times).items():
                 draws[name][metric][at] = value
     return {name: Sampled(values[name], draws[name]) for name in models}
 
 
-def _interval(value: float, draws: Floats) -> Interval:
+def resampled(rows: int, *, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each row is drawn, (rows,), for each of `resamples` draws of as many rows with replacement."""
+    random = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(random.integers(0, rows, size=rows), minlength=rows).astype(float)
+
+
+def ends() -> tuple[float, float]:
+    """The two quantiles of the draws between which an interval of CONFIDENCE lies."""
     outside = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [outside, 1 - outside])
+    return outside, 1 - outside
+
+
+def _interval(value: float, draws: Floats) -> Interval:
+    low, high = np.quantile(draws, ends())
     return Interval(float(value), float(low), float(high))

@@ -110,6 +110,36 @@ class Exportable(Protocol):
         """How predict() calls the module."""
 
 
+@dataclass(frozen=True)
+class LabelCounts:
+    """Of each label: how often a model is right about it, how often it says it, and how often it is the true one."""
+
+    right: np.ndarray[Any, Any]
+    said: np.ndarray[Any, Any]
+    true: np.ndarray[Any, Any]
+
+
+@runtime_checkable
+class ByLabel(Protocol):
+    """A Task whose answers are labels: each label has a precision, a recall and an F1 of its own."""
+
+    of_one_label: Sequence[str]  # the metrics that mean something on the rows of one true label
+
+    def label_names(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        """The labels, in the order of label_counts(). predictions: joined with the truth. axes: as axes() has them."""
+
+    def label_counts(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> LabelCounts:
+        """The counts of each label, (labels,), unit i counted weights[i] times. Fast, as score() is."""
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A task that says of the settings alone what it would refuse once there are rows: then nobody waits for them."""
+
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        """Raise BadRequest, its message beginning with the key that is wrong. options: as prepare() gets them."""
+
+
 class Task(Protocol):
     contract: Contract
     methods: Sequence[Method]

@@ -16,6 +16,6 @@ def steady(*, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms() would import the compiler, 1.6 s of CPU
     # by default every new tensor is then filled once more
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
 
-from core.errors import BadRequest, HeadraceError, Outage
+from core.errors import BadRequest
 from core.schema.reading import BadSettings, read_document, shown
 from core.workspace import Job, Kind, Workspace
+from flows.catalog.finding import Finding, Severity, tried
 from flows.catalog.live import chosen, correct, entry, kind_of, registered_names
+from flows.catalog.machine import disk, machine, variables
 from flows.catalog.named import Named, check_columns, check_expectations, named, needed_extra
 from flows.catalog.receipt_check import read_receipt
 from flows.graph.rot import verify_remotes
 from pipelines.bases import identify
-from pipelines.recipes.read import read_index
-from pipelines.search.ask.judged_queries import identify_judged
+from pipelines.recipes.foreseen import refuse_foreseen
+from pipelines.recipes.read import read_index, read_recipe
+from pipelines.search.ask.writers import require_writer
 from pipelines.sources import find_source
-from registry.store import signing
 
-_LITTLE_DISK_BYTES = 1 << 30
-_NO_DISK_BYTES = 50 << 20
-_CONNECT_TIMEOUT_S = 5.0
 _EMBEDDED_POINTS = 100_000  # docs/retrieval.md, "Measured"
-_SERVERS = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "QDRANT_URL")
-_PORTS = {"http": 80, "https": 443}
-
-Severity = Literal["mistake", "outage", "warning", "corrected"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know. place: recipes/a.yaml:14, or what it is about."""
-
-    severity: Severity
-    place: str
-    message: str
+_ONNX = ("onnx", "onnxruntime")
 
 
 def check(workspace: Workspace, names: Sequence[str]) -> list[Finding]:
@@ -54,14 +36,13 @@ def check(workspace: Workspace, names: Sequence[str]) -> list[Finding]:
     jobs = [] if names and len(files) == len(names) else chosen(workspace, [n for n in names if not _is_file(n)])
     found: list[Finding] = []
     for file in files:
-        found += _tried(shown(file), partial(kind_of, file)) or _settings(workspace, file, kind_of(file))
+        found += tried(shown(file), partial(kind_of, file)) or _settings(workspace, file, kind_of(file))
     for job in jobs:
         found += _settings(workspace, job.settings_file, job.kind)
         found += _locked(job)
         found += _index(job) if job.kind == "index" else ()
     return [
-        *found, *_names_taken(workspace), *_params(workspace, jobs),
-        *_remotes(workspace), *_disk(workspace), *_servers(), *_keys(),
+        *found, *_names_taken(workspace), *_params(workspace, jobs), *_remotes(workspace), *machine(workspace),
     ]  # fmt: skip
 
 
@@ -84,17 +65,40 @@ def _is_file(name: str) -> bool:
 
 def _settings(workspace: Workspace, file: Path, kind: Kind) -> list[Finding]:
     """The file's own mistakes; without any, what it names: source, columns, bases, modules."""
-    if found := _tried(shown(file), partial(named, file, kind)):
+    if found := tried(shown(file), partial(named, file, kind)):
         return found
     names = named(file, kind)
     at = {key: f"{shown(file)}:{line}" for key, line in names.lines.items()}
     found = _source(names, workspace, at)
     for base in names.bases:
-        found += _tried(at["base"], partial(identify, base, workspace.root, weights=names.weights))
+        found += tried(at["base"], partial(identify, base, workspace.root, weights=names.weights))
+    found += _modules(names, workspace, at["task"])
+    if not found:
+        found += tried(shown(file), partial(refuse_foreseen, file, kind, workspace.root))
+    if kind == "recipe" and read_recipe(file).registry.onnx == "auto":
+        lacking = next(filter(None, (needed_extra(module, workspace.root) for module in _ONNX)), None)
+        found += [Finding("warning", shown(file), f"registry.onnx: {lacking}")] if lacking else []
+    return found
+
+
+def _modules(names: Named, workspace: Workspace, place: str) -> Iterator[Finding]:
     for module in names.modules:
         if advice := needed_extra(module, workspace.root):
-            found.append(Finding("mistake", at["task"], advice))
-    return found
+            yield Finding("mistake", place, advice)
+
+
+def require_ready(workspace: Workspace, kind: Kind, names: Sequence[str]) -> None:
+    """Raise BadRequest with what would stop a stage on this machine, before any begins: room, variables, modules.
+
+    What the files themselves say wrong, the first stage refuses.
+    """
+    found = [*disk(workspace), *variables()]
+    for name in names:
+        if (file := workspace.job(kind, name).settings_file).exists():
+            asked = named(file, kind)
+            found += _modules(asked, workspace, f"{shown(file)}:{asked.lines['task']}")
+    if mistakes := [each for each in found if each.severity == "mistake"]:
+        raise BadRequest("\n".join(lines(mistakes)))
 
 
 def _source(names: Named, workspace: Workspace, at: Mapping[str, str]) -> list[Finding]:
@@ -106,20 +110,8 @@ def _source(names: Named, workspace: Workspace, at: Mapping[str, str]) -> list[F
         ("expectations", lambda: check_expectations(names, columns) if columns else None),
     )
     for key, look in looks:
-        if found := _tried(at[key], look):
+        if found := tried(at[key], look):
             return found
-    return []
-
-
-def _tried(place: str, look: Callable[[], object]) -> list[Finding]:
-    try:
-        look()
-    except Outage as error:
-        return [Finding("outage", place, str(error))]
-    except BadSettings as error:
-        return [Finding("mistake", f"{shown(error.path)}:{each.line}", each.message) for each in error.mistakes]
-    except HeadraceError as error:
-        return [Finding("mistake", place, str(error))]
     return []
 
 
@@ -130,12 +122,13 @@ def _locked(job: Job) -> Iterator[Finding]:
 
 
 def _index(job: Job) -> Iterator[Finding]:
-    """What an index names besides its documents and weights, and whether it has outgrown the embedded engine."""
+    """Who is to write its answers, and whether it has outgrown the embedded engine."""
     try:
         index = read_index(job.settings_file)
     except BadRequest:
         return  # reported where it stands
-    yield from _tried(shown(job.settings_file), lambda: identify_judged(index.evaluation, job.workspace.root))
+    line = read_document(job.settings_file).line(("answer", "model"))
+    yield from tried(f"{shown(job.settings_file)}:{line}", lambda: require_writer(index.answer, job.workspace.root))
     points = (read_receipt(job) or {}).get("points", 0)
     if points > _EMBEDDED_POINTS and not os.environ.get("QDRANT_URL"):
         message = (
@@ -180,38 +173,3 @@ def _remotes(workspace: Workspace) -> Iterator[Finding]:
         for name in verify_remotes(workspace.root):
             message = f"remote {name!r}: verify = true. What it sends is hashed before it is used."
             yield Finding("corrected", shown(config), message)
-
-
-def _disk(workspace: Workspace) -> Iterator[Finding]:
-    free = shutil.disk_usage(workspace.root).free
-    if free < _LITTLE_DISK_BYTES:
-        severity: Severity = "mistake" if free < _NO_DISK_BYTES else "warning"
-        yield Finding(severity, str(workspace.root), f"only {free >> 20:,} MB of disk are free.")
-    if not os.access(workspace.root, os.W_OK):
-        yield Finding("mistake", str(workspace.root), "the workspace is read-only: stages cannot write.")
-
-
-def _servers() -> Iterator[Finding]:
-    """Servers of the user's that do not take a connection; the embedded ones are started when needed."""
-    for variable in _SERVERS:
-        try:
-            url = urlsplit(os.environ.get(variable, ""))
-            if url.scheme not in _PORTS or not url.hostname:
-                continue
-            port = url.port or _PORTS[url.scheme]
-        except ValueError:  # the value is not repeated: it may hold a password
-            yield Finding("mistake", variable, "is no address. Allowed: http://HOST:PORT, https://HOST:PORT.")
-            continue
-        try:
-            socket.create_connection((url.hostname, port), _CONNECT_TIMEOUT_S).close()
-        except OSError as error:
-            message = f"{url.scheme}://{url.hostname}:{port} does not answer ({error}). Start it, or unset {variable}."
-            yield Finding("outage", variable, message)
-
-
-def _keys() -> Iterator[Finding]:
-    """Keys for signatures that cannot be used, or that others may read."""
-    for variable, look in ((signing.KEY, signing.signing_key), (signing.TRUSTED, signing.trusted_keys)):
-        yield from _tried(variable, look)
-    if warning := signing.exposed():
-        yield Finding("warning", signing.KEY, warning)

@@ -17,8 +17,10 @@ from flows.cleanup.disk import line as disk_line
 from flows.graph.graph import Busy, Graph, select
 from flows.servers import servers
 from flows.servers.turns import holder
-from flows.terminal.results import answered_by
+from flows.terminal.results import answered_by, in_part, in_part_lines, rows_lines, unread_lines
+from pipelines.evidence.row_counts import row_counts
 from pipelines.recipes.read import read_recipe
+from registry.promotion.gate import reason_line
 
 
 def status(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         if each["running"]:
             yield f"  running   process {each['running']['pid']} (`{each['running']['command']}`)"
         yield from _stale_lines(each["stale"])
+        yield from rows_lines(each)
         yield from _server_lines(each)
     if not found["recipes"] and not found["indexes"]:
         yield "Nothing is live. `headrace new NAME --from examples/FILE` adds a recipe or an index."
@@ -72,7 +75,7 @@ def _known(job: Job) -> dict[str, Any]:
     running, receipt = holder(job.workspace, job.kind, job.name), read_receipt(job)
     found: dict[str, Any] = {
         "name": job.name, "kind": job.kind, "running": asdict(running) if running else None, "receipt": receipt,
-        "stale": None, "lost": None, "outage": None,
+        "stale": None, "lost": None, "outage": None, "rows": (counts := row_counts(job.folder)) and counts.document(),
     }  # fmt: skip
     try:
         if receipt is not None:
@@ -87,7 +90,8 @@ def _live(job: Job) -> dict[str, Any]:
     from pipelines.search.engine.choice import choose
 
     pointers = choose(job.workspace).pointers(job.name)
-    return {"live": pointers.live, "previous": pointers.previous, "withdrawn": pointers.withdrawn}
+    told = {"live": pointers.live, "previous": pointers.previous, "withdrawn": pointers.withdrawn}
+    return {**told, "in_part": in_part(job)}
 
 
 def _registered(job: Job) -> dict[str, Any]:
@@ -125,6 +129,8 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
     verdict = (each["receipt"] or {}).get("verdict")
     if verdict and not verdict["passed"]:
         yield f"  gates     refused version {each['receipt'].get('version')}"
+        for reason in verdict["reasons"] if each["kind"] == "index" else ():
+            yield from [] if reason["passed"] else [f"            {reason_line(reason)}"]
     for library, (then, now) in each.get("libraries", {}).items():
         yield f"  trained   with {library} {then}, now {now}"
     if each.get("live"):
@@ -132,6 +138,9 @@ def _server_lines(each: Mapping[str, Any]) -> Iterator[str]:
         back = "brings back" if newest == each["withdrawn"] else "goes to"
         beside = f", `headrace rollback` {back} {each['previous']}" if each["previous"] else ""
         yield f"  live      version {each['live']}{beside}"
+    if each["kind"] == "index":
+        told = [*unread_lines(each["name"], each["receipt"] or {}), *in_part_lines(each.get("in_part", ()))]
+        yield from (f"  {'' if at else 'unread':<9} {line}" for at, line in enumerate(told))
     if each["lost"]:
         verb = "run" if each["kind"] == "recipe" else "index"
         yield f"  lost      {each['lost']}. `headrace {verb} {each['name']}` puts it right"

@@ -73,15 +73,16 @@ def predict(
 ) -> None:
     """Ask a registered model: its champion, or the version or alias named.
 
-    INPUT is a text, or a picture's path. A .txt file gives an input a line, a table (csv, jsonl, parquet) one a row, of
-    the column that the task reads; so does @FILE, whatever its name. Without INPUT, or for -, the lines of stdin.
+    INPUT is a text, or a picture's path. A .txt file gives an input a line, a table (csv, jsonl, parquet, xlsx) one a
+    row, read as the recipe reads its source; so does @FILE, whatever its name. Without INPUT, or for -, the lines of
+    stdin.
 
     Example: headrace predict film-reviews "A quiet, moving film." reviews.csv
     """
     from flows.promotion.move_champion import judge_of
-    from flows.terminal.inputs import parse_model, read_inputs
+    from flows.terminal.inputs import parse_model, read_as, read_inputs
     from flows.terminal.results import prediction_line
-    from registry.version.predict import load
+    from registry.version.predict import load, settings_of
 
     name, version = parse_model(model)
     workspace = here()
@@ -89,7 +90,10 @@ def predict(
     if loaded.remark:
         say(loaded.remark)
     about, plain = loaded.answerer.about, loaded.answerer.plain is not None
-    given = read_inputs(inputs or [], columns=about.inputs, media=about.media is not None, plain=plain, stdin=sys.stdin)
+    given = read_inputs(
+        inputs or [], columns=about.inputs, media=about.media is not None, plain=plain, stdin=sys.stdin,
+        trained_on=lambda: read_as(settings_of(loaded.version, workspace.var)),
+    )  # fmt: skip
     answers = loaded.answer(given, local_files=True)
     rows = [{"input": one, **row} for one, row in zip(given, answers.rows, strict=True)]
     document = {"model": name, "version": answers.version.version, "predictions": rows}

@@ -32,12 +32,14 @@ for verb in VERBS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and end the process with its exit code; a person's mistake gets one message and no traceback."""
+    from core.addresses import spare_loopback
     from core.errors import HeadraceError, unwritable
     from core.terminal import guard
     from flows.terminal.output import show_fault
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     guard()
+    spare_loopback()
     try:
         app(args=given, prog_name="headrace")
     except (HeadraceError, OSError) as error:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import BadRequest
 from flows.cli.options import AsJson, Commit, Force, Kind, Names, Push, below, here
 from flows.terminal.output import say, show
+
+if TYPE_CHECKING:
+    from core.workspace import Job
 
 
 def run(
@@ -30,6 +35,9 @@ def index(
     names: Names = None, force: Force = None, commit: Commit = False, push: Push = False, as_json: AsJson = False
 ) -> None:
     """Bring indexes up to date: every live one, or those named.
+
+    Names the documents that could not be read. Exit code 4: a gate refused, or over a fifth of the documents is left
+    out, or is gone; `--force publish` publishes such a release all the same.
 
     Example: headrace index bbc-news
     """
@@ -141,9 +149,13 @@ def _bring(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool,
     workspace = here()
     jobs = chosen(workspace, names, kind)
     for job in jobs:
-        for moved in refresh(job):
-            say(f"{below(workspace, job.lock_file)}: {moved}")
+        with _telling_what_stays(job):
+            for moved in refresh(job):
+                say(f"{below(workspace, job.lock_file)}: {moved}")
     outcome = bring(workspace, kind, [job.name for job in jobs], force=force)
+    for job in jobs:
+        if any(each.state == "failed" and each.address.endswith(f"@{job.name}") for each in outcome.stages):
+            _tell_what_stays(job)
     results = [result(job) for job in jobs]
     links = {name: link(workspace, address) for name, address in sorted(outcome.links.items())}
     document: dict[str, Any] = {**asdict(outcome), "links": links, "results": results}
@@ -156,3 +168,20 @@ def _bring(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool,
             said.append(f"commit {kept.commit[:10]}: {', '.join(kept.files)}" if kept.commit else "nothing to commit")
     show(document, [*said, *(f"{name} page: {url}" for name, url in links.items())], as_json=as_json)
     raise typer.Exit(outcome.exit_code)
+
+
+@contextmanager
+def _telling_what_stays(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except BadRequest:
+        _tell_what_stays(job)
+        raise
+
+
+def _tell_what_stays(job: Job) -> None:
+    """An index that stopped goes on answering as it did."""
+    from flows.promotion.move_release import stays_live
+
+    if job.kind == "index" and (line := stays_live(job)):
+        say(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from core.atomic_files import read_json
 from core.schema.columns import CONTENT_HASH, PLACE, ROW_ID
 from core.tables.tombstones import DOCUMENT_NAMES
 from core.workspace import Job, Kind, Workspace, is_name
@@ -45,13 +46,18 @@ class Table:
 @dataclass
 class Found:
     """jobs: who has the row -> the names to forget it by. places: of the row in their sources. twins: rows that
-    stay and have the same text.
+    stay and have the same text. others: the vectors that documents that stay have too.
     """
 
     jobs: dict[Job, set[str]] = field(default_factory=dict)
     traces: Traces = field(default_factory=Traces)
     places: dict[Job, set[str]] = field(default_factory=dict)
     twins: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
+
+    def spare_others(self) -> None:
+        """Leave out of what is looked for the vectors that another document has too: a copy, under its own name."""
+        self.traces = replace(self.traces, keys=self.traces.keys - self.others)
 
 
 def find(workspace: Workspace, objects: Objects, locks: Iterable[tuple[str, bytes]], name: str) -> Found:
@@ -62,7 +68,9 @@ def find(workspace: Workspace, objects: Objects, locks: Iterable[tuple[str, byte
         if table.output != "chunks":
             _add_rows(found, table, name, objects, analysed)
         elif table.job in found.jobs:
-            found.traces |= Traces(keys=_keys(table.path, found.traces.documents))
+            keys, others = _keys(table, objects, found.traces.documents)
+            found.traces |= Traces(keys=keys)
+            found.others |= others
     return found
 
 
@@ -153,7 +161,7 @@ def _add_rows(found: Found, table: Table, name: str, objects: Objects, analysed:
         found.traces |= Traces(ids=frozenset({row[ROW_ID]}), documents=_document(row, table.job.kind))
         if (key := json.dumps(row, sort_keys=True, default=str)) not in analysed:
             analysed.add(key)
-            found.traces |= row_copies.of_row(row, rest, media=_media(row, table, objects))
+            found.traces |= row_copies.of_row(row, rest, media=_place(table, str(row.get("path")), objects))
     contents = {row[CONTENT_HASH] for row in rows}
     others = rest.select([ROW_ID, CONTENT_HASH]).to_pylist()
     found.twins |= {
@@ -191,14 +199,18 @@ def _document(row: Mapping[str, Any], kind: Kind) -> frozenset[str]:
     return frozenset({str(row[ROW_ID] if row[column] is None else row[column])})
 
 
-def _media(row: Mapping[str, Any], table: Table, objects: Objects) -> Path | None:
-    place = table.files.get(str(row.get("path")))
+def _place(table: Table, name: str, objects: Objects) -> Path | None:
+    """A file of a table's output, here or as DVC keeps it."""
+    place = table.files.get(name)
     return objects.get(place) if isinstance(place, str) else place
 
 
-def _keys(chunks: Path, documents: Iterable[str]) -> frozenset[str]:
-    """The vectors that only these documents' passages have."""
-    rows = pq.read_table(chunks, columns=["document", "key"]).to_pylist()
-    documents = frozenset(documents)
-    others = {row["key"] for row in rows if row["document"] not in documents}
-    return frozenset(row["key"] for row in rows if row["document"] in documents) - others
+def _keys(table: Table, objects: Objects, documents: frozenset[str]) -> tuple[frozenset[str], set[str]]:
+    """The vectors that these documents' passages have, and those of the documents that stay: of their copies too."""
+    copies = _place(table, "duplicates.json", objects)
+    listed = read_json(copies) if copies is not None else []
+    copied = {row["same_as"] for row in listed if row["document"] not in documents}
+    rows = pq.read_table(table.path, columns=["document", "key"]).to_pylist()
+    mine = frozenset(row["key"] for row in rows if row["document"] in documents)
+    others = {row["key"] for row in rows if row["document"] not in documents or row["document"] in copied}
+    return mine - others, others

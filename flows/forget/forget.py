@@ -102,6 +102,7 @@ def _find(workspace: Workspace, objects: Objects, locks: Locks, name: str, folde
             )
         found.jobs = {job: {name} for job in buried}
         found.traces |= Traces(ids=frozenset({name}), documents=frozenset({name}))
+    found.spare_others()
     return found
 
 

@@ -31,6 +31,8 @@ _LEAST_WORD = 5
 _PLAIN = re.compile(r"[^\"'\\<>&\x00-\x1f\x7f]+")  # as CSV, JSON, HTML and repr() leave it
 _WORD = re.compile(r"\w+")
 _BLOCK = 1 << 22  # bytes of an unpacked file at a time
+UNREAD = "unread_first"  # in published.json
+_LISTS = (b'"same_as"', b'"reason"')  # what stands in duplicates.json, unread.json and published.json
 NO_TEXT = b"headrace"  # in the schema of tables that know rows by their ids only (core/tables/predictions.py)
 
 
@@ -76,12 +78,26 @@ class Traces:
         table = _table(path, head)
         if table is not None:
             return self._in_table(*table)
-        if self.media and sha256_file(path) in self.media:
+        if (self.media and sha256_file(path) in self.media) or self._named_in(path, head):
             return "row"
         if head.startswith(b"\x1f\x8b"):
             return "text" if any(self.in_bytes(block) for block in _unpacked(path)) else None
         with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as content:
             return "text" if self.in_bytes(content) else None
+
+    def _named_in(self, path: Path, head: bytes) -> bool:
+        """Whether a file of JSON lists one of these documents, as an index does with copies and unread ones."""
+        if not self.documents or head[:1] not in (b"[", b"{"):
+            return False
+        content = path.read_bytes()
+        if not any(key in content for key in _LISTS):
+            return False
+        with suppress(ValueError):
+            said = json.loads(content)
+            rows = said.get(UNREAD, []) if isinstance(said, dict) else said
+            named = {row.get(key) for row in rows if isinstance(row, dict) for key in ("document", "same_as")}
+            return not self.documents.isdisjoint(named)
+        return False
 
     def words_in(self, path: Path) -> bool:
         """Whether a vocabulary has a word that only this row has."""

@@ -64,12 +64,15 @@ class Sweep:
                 yield path, self.fate(path, held)
 
     def files(self) -> Iterator[Path]:
-        """Every file, links aside."""
+        """Every file, links aside but those that DVC makes of its outputs into its cache."""
         own = [self.workspace.var / place.name for place in PLACES if place.forget == "not looked at"]
         for top, folders, files in os.walk(self.workspace.root):
             here, apart = Path(top), (self.cache.parent.parent, *own)
             folders[:] = [name for name in folders if name not in _NOT_WALKED and here / name not in apart]
-            yield from (path for name in files if (path := here / name).is_file() and not path.is_symlink())
+            yield from (path for name in files if (path := here / name).is_file() and not self._leads_away(path))
+
+    def _leads_away(self, path: Path) -> bool:
+        return path.is_symlink() and not path.resolve().is_relative_to(self.cache.resolve())
 
     def fate(self, path: Path, held: Held) -> Fate:
         """What becomes of a file that holds the row."""

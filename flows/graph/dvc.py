@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.addresses import spare_loopback
 from core.atomic_files import write_text
 from flows.graph import rot
 
@@ -19,6 +20,7 @@ from flows.graph import rot
 def guard() -> None:
     """Let this process's DVC refuse lists that lead out of their folder, and find `python` where this Python lies."""
     rot.keep_inside()
+    spare_loopback()
     os.environ["PATH"] = own_programs_first(os.environ)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 from core.errors import BadRequest, HeadraceError, Outage, unwritable
 from core.terminal import heard
 from core.workspace import Kind, Workspace
-from flows.graph import power_cut, rot, torn_files
+from flows.graph import links, plain_dvc, power_cut, rot, torn_files
 from flows.graph.dvc import guard
 from flows.graph.objects import Objects
 
@@ -116,7 +116,7 @@ class Graph:
         told = None
         while True:
             with _dvc_faults(self.root), lock_repo(self._repo):
-                others = torn_files.at_work(self._repo)
+                others = [words for words, _ in torn_files.at_work(self._repo)]
                 if not others:
                     yield
                     return
@@ -179,12 +179,36 @@ class Graph:
             rot.verify_here(repo)
             torn_files.heal(repo)
             power_cut.heal(repo, Workspace(self.root).var)
+            links.heal(repo)
             return repo
 
     def _reproduce(self, address: str, force: bool, say: Say | None) -> Literal["ran", "cached"]:
+        from dvc.repo import lock_repo
+
         target = self._target(address)
-        ran = self._patiently(lambda: self._repo.reproduce(target, single_item=True, force=force), say)
-        return "ran" if ran else "cached"
+
+        def bring() -> Any:
+            self._leave_to_others(address)  # before DVC's lock is asked for: who is at work has to come by it
+            with lock_repo(self._repo):
+                self._leave_to_others(address)
+                return self._repo.reproduce(target, single_item=True, force=force)
+
+        return "ran" if self._patiently(bring, say) else "cached"
+
+    def _leave_to_others(self, address: str) -> None:
+        """Raise Busy while a plain `dvc repro` is at work that comes to this stage."""
+        for other in plain_dvc.at_work(self._repo):
+            if other.brings(address, self._needed_by):
+                raise Busy(f"{address} is left to {other.words}, which brings it too")
+
+    def _needed_by(self, address: str) -> set[str]:
+        """It, and all that it needs; nothing for what is no stage."""
+        nodes = {node.address: node for node in self.nodes}
+        found, above = set[str](), [address] if address in nodes else []
+        while above:
+            found.add(each := above.pop())
+            above += [need for need in nodes[each].needs if need not in found]
+        return found
 
     def _drop_damaged_inputs(self, address: str) -> dict[str, list[str]]:
         """By stage that this one needs: which of its outputs were not what it wrote. They are gone then."""

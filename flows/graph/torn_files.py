@@ -51,13 +51,21 @@ def heal(repo: Any) -> None:
                 _heal_lockfile(lock)
 
 
-def at_work(repo: Any) -> list[str]:
-    """The processes that run a stage of DVC's now, in words. Call it while DVC's lock is held: then none begins."""
-    tmp = Path(repo.tmp_dir)
-    _heal_rwlock(tmp)
-    locks = (_locks(tmp / "rwlock") if (tmp / "rwlock").exists() else None) or {}
+def at_work(repo: Any) -> list[tuple[str, str]]:
+    """The processes that run a stage of DVC's now: in words, and the command of each.
+
+    Call it while DVC's lock is held: then none begins.
+    """
+    file = Path(repo.tmp_dir) / "rwlock"
+    if not file.exists():
+        return []
+    if (locks := _locks(file)) is None:  # torn by a kill, or half written now: who holds its guard is waited for
+        _heal_rwlock(file.parent)
+        locks = (_locks(file) if file.exists() else None) or {}
+    written = file.stat().st_mtime if file.exists() else 0.0
     held = [*locks.get("write", {}).values(), *(one for all_ in locks.get("read", {}).values() for one in all_)]
-    return sorted({f"process {one['pid']} (`{one['cmd']}`)" for one in held})
+    found = {(one["pid"], str(one["cmd"])) for one in held if _holds(one, written)}
+    return sorted((f"process {pid} (`{command}`)", command) for pid, command in found)
 
 
 @contextmanager

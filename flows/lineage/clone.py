@@ -21,7 +21,7 @@ from flows.graph.graph import Graph
 from pipelines.evidence.provenance import is_commit, may_patch
 from registry.cleanup.held_versions import base_of
 from registry.store import versions
-from registry.store.connection import artifacts, database, is_embedded
+from registry.store.connection import artifacts, database, embedded_uri, is_embedded
 from registry.version.evidence_files import LOCK, RECIPE, RECIPE_LOCK, SETTINGS, Altered
 
 _MOVED = re.compile(rb"^(?:rename|copy) (?:from|to) (.+)$", re.MULTILINE)
@@ -104,7 +104,7 @@ def bring_bases(workspace: Workspace, origin: Origin, root: Path) -> dict[str, s
             packed = versions.packed_folder(versions.resolve(name, number, var), var)
             if (added_to := base_folder(packed / versions.MODEL_FILES)) is not None:  # by the version's adapters
                 shutil.copytree(added_to, copy / STORE / added_to.name, dirs_exist_ok=True)
-    return {"MLFLOW_TRACKING_URI": f"sqlite:///{database(copy).resolve()}"}
+    return {"MLFLOW_TRACKING_URI": embedded_uri(copy)}
 
 
 def _copy_store(var: Path, copy: Path) -> None:

@@ -26,10 +26,11 @@ from flows.servers.turns import working
 from flows.terminal.output import say
 from pipelines.code import CODE
 from registry.cleanup.forgotten_rows import forgotten
+from registry.promotion.measured import METRICS
 from registry.store import versions
 from registry.store.overview import libraries_moved
 from registry.store.versions import Version
-from registry.version.evidence_files import LOCK, METRICS, PATCH, RECIPE, RECIPE_LOCK, SETTINGS, Kept, read
+from registry.version.evidence_files import LOCK, PATCH, RECIPE, RECIPE_LOCK, SETTINGS, Kept, read
 
 _STAGES = ("validate", "preprocess", "train", "evaluate")
 _KEPT = (RECIPE, RECIPE_LOCK, SETTINGS, LOCK, METRICS)

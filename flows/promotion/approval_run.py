@@ -25,6 +25,7 @@ from pydantic import Field
 
 from core.atomic_files import to_json
 from core.errors import BadRequest, HeadraceError, Outage
+from core.tables.spelling import cell, prose
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
 from flows.reporting.prefect_once import latest_runs, no_answer
@@ -40,6 +41,7 @@ from registry.version.runs import CARD
 
 FLOW = "headrace-approval"
 _KEYS = keyset_from_base_key("approval")
+_MOST_METRICS, _MOST_LABELS = 40, 100  # that the page shows
 _OPEN = ["PENDING", "RUNNING", "PAUSED"]
 
 
@@ -182,6 +184,8 @@ def _pages(workspace: Workspace, question: Question) -> tuple[str, str]:
     champion = versions.champion(question.name, workspace.var)
     lines = _evidence(question, told, champion.version if champion else None, link)
     text = card.read_text(encoding="utf-8") if card else ""
+    if len(labels := told.get("labels", {})) > _MOST_LABELS:
+        told = {**told, "labels": f"{len(labels):,} figures, in evidence.json"}
     return "\n".join(lines), f"{text}\n\n## Evidence\n\n```json\n{to_json(told)}\n```\n"
 
 
@@ -192,13 +196,16 @@ def _evidence(question: Question, told: Mapping[str, Any], champion: str | None,
     yield f"**May {question} be champion{instead}?** Approved, its evidence is judged again before it is.\n"
     columns = ("gate", "value", "bound", "outcome", "why")
     reasons = [{**reason, "value": shown(reason["value"])} for reason in told["verdict"]["reasons"]]
-    gates = table(columns, [[reason[column] for column in columns] for reason in reasons])
+    gates = table(
+        columns, [[cell(reason["gate"]), *(prose(reason[each]) for each in columns[1:])] for reason in reasons]
+    )
     yield "\n".join([*gates, ""]) if reasons else "Its recipe has no gates.\n"
     if "better_by" in rival:
         interval = f"[{shown(rival['lower'])}, {shown(rival['upper'])}]"
         yield f"{rival['metric']}, difference to {rival['other']}: {shown(rival['better_by'])} {interval}\n"
-    metrics = [(name, shown(value)) for name, value in told["metrics"].items()]
-    yield "\n".join([*table(("metric on the test split", "value"), metrics), ""])
+    metrics = [(cell(name), shown(value)) for name, value in list(told["metrics"].items())[:_MOST_METRICS]]
+    more = [f"{left:,} more in evidence.json.", ""] if (left := len(told["metrics"]) - len(metrics)) else []
+    yield "\n".join([*table(("metric on the test split", "value"), metrics), "", *more])
     yield f"{test['rows']:,} test rows, `{test['hash'][:12]}`; this is model {test['asked']} that they judge."
     yield f"Evidence `{(question.evidence or 'none')[:12]}`." + (f" [{question} in MLflow]({link})" if link else "")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from core.errors import BadRequest
-from core.workspace import Workspace
+from core.errors import BadRequest, HeadraceError
+from core.workspace import Job, Workspace
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.release_files import Pointers
 from pipelines.search.engine.release_log import entries, record
@@ -33,6 +34,18 @@ def rollback(workspace: Workspace, index: str) -> Pointers:
     engine.point(index, back)
     record(workspace, index, "rolled back", before.live, back.live)
     return back
+
+
+def stays_live(job: Job) -> str | None:
+    """What is to be said of an index that could not be brought up to date: its live release goes on. None without."""
+    with suppress(HeadraceError):
+        if live := choose(job.workspace).pointers(job.name).live:
+            file = job.settings_file.relative_to(job.workspace.root)
+            return (
+                f"{job.name}: release {live} stays live and goes on answering as it was. To take it down: `headrace "
+                f"retire {job.name} --kind index`, then delete {file}."
+            )
+    return None
 
 
 def history(workspace: Workspace, index: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from core.tables.spelling import prose
 from core.workspace import Job, Workspace
 from flows.catalog.receipt_check import read_receipt
 from flows.graph.plan import Plan, StageOutcome
@@ -17,7 +18,6 @@ from flows.reporting.prefect_once import left_once
 from flows.terminal.results import lines, result
 
 _EMBEDDED_AT_MOST = 200_000  # bytes of a plot; larger ones are linked
-_MORE = ("slices",)  # keys of metrics.json that make the table long
 
 Row = dict[str, str | float | None]
 
@@ -34,28 +34,28 @@ def leave_artifacts(workspace: Workspace, plan: Plan, stages: list[StageOutcome]
         key = f"{plan.kind}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
         page = "\n".join(_page(job, own, found, mlflow))
         left_once(create_markdown_artifact, page, key=key, description=f"{name}: what it is now")
-        if rows := list(table(found["metrics"] or {})):
+        if found["report"] and (rows := list(table(found["report"], found.get("primary")))):
             said = f"{name}: metrics with 95 % intervals"
             left_once(create_table_artifact, rows, key=f"{key}-metrics", description=said)
 
 
-def table(metrics: Mapping[str, Any]) -> Iterator[Row]:
-    """metrics.json as rows: the model's metrics, the baselines', the differences, other search modes."""
-    for key, value in metrics.items():
-        if not isinstance(value, Mapping) or key in _MORE:
-            continue
-        if "value" in value:
-            yield {"of": "model", **_row(key, value)}
-            continue
-        for of, inner in value.items():
-            whose = f"model - {of}" if key == "differences" else f"{key.removesuffix('s')} {of}"
-            for metric, facts in inner.items() if isinstance(inner, Mapping) else ():
-                if isinstance(facts, Mapping) and "value" in facts:
-                    yield {"of": whose, **_row(metric, facts)}
+def table(report: Mapping[str, Any], primary: str | None = None) -> Iterator[Row]:
+    """The model's metrics as rows, the baselines', the differences, other ways of searching. report: of result().
+
+    primary: the metric that the differences are of.
+    """
+    yield from _rows("model", report["model"])
+    for name, each in report["baselines"].items():
+        yield from _rows(f"baseline {name}", each)
+    for name, difference in report["differences"].items():
+        yield from _rows(f"model - {name}", {primary or "primary metric": difference})
+    for way, each in report["ways"].items():
+        yield from _rows(way, each)
 
 
-def _row(metric: str, facts: Mapping[str, Any]) -> Row:
-    return {"metric": metric, **{key: facts.get(key) for key in ("value", "low", "high")}}
+def _rows(of: str, intervals: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
+    for metric, facts in intervals.items():
+        yield {"of": of, "metric": metric, **{key: facts.get(key) for key in ("value", "low", "high")}}
 
 
 def _page(job: Job, stages: list[StageOutcome], found: Mapping[str, Any], mlflow: str | None) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _page(job: Job, stages: list[StageOutcome], found: Mapping[str, Any], mlflow
         yield f"| {stage.address} | {stage.state} | {stage.seconds:.1f} |"
     for stage in stages:
         if stage.message:
-            yield f"\n**{stage.address}**: {stage.message}"
+            yield f"\n**{stage.address}**: {prose(stage.message)}"
     yield ""
     for plot in sorted((job.folder / "evaluation" / "plots").glob("*.png")):
         yield f"![{plot.stem}]({_image(plot)})\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core.errors import GATE_REFUSED, BadRequest
 from core.workspace import Kind, Workspace
+from flows.catalog.check import require_ready
 from flows.catalog.live import chosen
 from flows.catalog.receipt_check import lost, refused
 from flows.catalog.stale_code import with_files
@@ -25,6 +26,7 @@ from flows.run.work import Work
 from flows.run.workers import Crew
 from flows.servers import servers
 from flows.servers.turns import turns
+from pipelines.driver import FORCED
 from registry.store import signing
 
 
@@ -61,6 +63,7 @@ def run(
                 stages = [StageOutcome(node.address, "cached") for node in plan.nodes]
                 outcome = _outcome(workspace, plan, stages, nothing_to_do=True)
             else:
+                require_ready(workspace, kind, names)
                 outcome = _run(workspace, plan, screen, patience, command)
             tell_outcome(workspace, kind, names, outcome)
             return outcome
@@ -93,7 +96,9 @@ def _forced(nodes: Sequence[StageNode], kind: Kind, names: Collection[str], forc
 def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, command: str) -> Outcome:
     size = min(os.cpu_count() or 1, plan.width)
     with (
-        Crew(workspace.root, workspace.var / "logs" / "stages", size=size, title=command) as crew,
+        Crew(
+            workspace.root, workspace.var / "logs" / "stages", size=size, title=command, env={FORCED: plan.force or ""}
+        ) as crew,
         lineage_of(workspace.root, screen.say) as lineage,
     ):
         try:

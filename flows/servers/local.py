@@ -106,6 +106,20 @@ class Server:
             return listens and process.uids().real == os.getuid()
         return False
 
+    def works_in(self, folder: Path) -> bool:
+        """Whether the process was started in this folder, wherever that was moved since; a copy is another folder."""
+        process = self.process()
+        with contextlib.suppress(psutil.Error, OSError):
+            return process is not None and Path(process.cwd()).samefile(folder)
+        return False
+
+    def serves(self, root: Path) -> bool:
+        """Whether the process was told this path of the workspace: it opens its files by it, time and again."""
+        process = self.process()
+        with contextlib.suppress(psutil.Error):
+            return process is not None and process.cmdline()[-1:] == [str(root)]
+        return False
+
     def healthy(self, path: str) -> bool:
         asked = http.client.HTTPConnection(_HOST, self.port, timeout=_HEALTH_TIMEOUT_S)  # never by way of a proxy
         try:
@@ -118,9 +132,14 @@ class Server:
 
 
 def running(workspace: Workspace, name: Name) -> Server | None:
-    """The server of this workspace, if it is up and its port is its own."""
+    """The server of this workspace, if it is up and its port is its own.
+
+    None for one that was started before the workspace was moved, and for that of the workspace which this is a copy of.
+    """
     server = _read(workspace, name)
-    return server if server is not None and server.listens() else None
+    if server is None or not (server.listens() and server.serves(workspace.root)):
+        return None
+    return server if server.works_in(workspace.var / name) else None
 
 
 def started(workspace: Workspace, name: Name) -> Server:
@@ -130,7 +149,7 @@ def started(workspace: Workspace, name: Name) -> Server:
     """
     if (server := running(workspace, name)) is not None:
         return server
-    end(workspace, name)  # one of an earlier version, which lets everybody in
+    end(workspace, name)  # one of an earlier version, which lets everybody in, or of before the workspace was moved
     log = log_file(workspace, name)
     make_folder(log.parent)
     make_folder(workspace.var / name)
@@ -154,9 +173,9 @@ def await_answer(workspace: Workspace, name: Name, server: Server, path: str) ->
 
 
 def end(workspace: Workspace, name: Name) -> bool:
-    """End it and its children, and forget it. Whether it ran."""
+    """End it and its children, and forget it. Whether it ran. One that works in another folder is only forgotten."""
     server = _read(workspace, name)
-    process = server.process() if server else None
+    process = server.process() if server and server.works_in(workspace.var / name) else None
     if process is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             end_all([process, *process.children(recursive=True)], signal.SIGTERM, _END_TIMEOUT_S)

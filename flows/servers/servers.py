@@ -5,17 +5,15 @@ PREFECT_API_URL or MLFLOW_TRACKING_URI, when set, name servers of the user's; th
 
 from __future__ import annotations
 
-import http.client
 import math
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.addresses import without_secrets
 from core.atomic_files import write_private
-from core.errors import Outage
+from core.errors import BadRequest, Outage
 from core.file_locks import locked
 from core.patience import limit_s, patiently
 from core.workspace import Workspace
@@ -62,12 +60,31 @@ def prefect_running(workspace: Workspace) -> str | None:
 def await_users_server() -> None:
     """Wait for the server that PREFECT_API_URL names, if it does. Raises Outage after HEADRACE_PATIENCE_S."""
     if given := os.environ.get("PREFECT_API_URL"):
+        require_usable_proxies()
         patiently(lambda: _require_answer(given))
+
+
+def require_usable_proxies() -> None:
+    """Raise BadRequest for a proxy that the HTTP client refuses: it then asks nobody, our own servers neither."""
+    named = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy") and value}
+    if not named:
+        return
+    import httpx
+
+    try:
+        httpx.Client(verify=False).close()  # noqa: S501  it asks nothing
+    except (ImportError, ValueError, httpx.InvalidURL):
+        said = ", ".join(f"{name}={without_secrets(value)}" for name, value in sorted(named.items()))
+        raise BadRequest(
+            f"a proxy in the environment cannot be used: {said}. Allowed: http://HOST:PORT and https://HOST:PORT, and "
+            "socks5://HOST:PORT once `pip install socksio` was run. Correct the variable, or unset it."
+        ) from None
 
 
 @contextmanager
 def prefect_environment(workspace: Workspace, api: str) -> Iterator[None]:
     """What Prefect reads when it is first imported, and hands to its child processes: which server, and to be quiet."""
+    require_usable_proxies()
     given = {
         **_client(workspace, api),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),  # seconds
@@ -179,12 +196,15 @@ def _profiles(workspace: Workspace) -> Path:
 
 def _require_answer(api: str) -> None:
     """Raise Outage unless a user's server answers, be it that it wants a key that only Prefect's client knows."""
+    import httpx
+
     try:
-        with urllib.request.urlopen(f"{api}/health", timeout=_HEALTH_TIMEOUT_S):  # noqa: S310
-            return
-    except (OSError, http.client.HTTPException) as error:
-        if not isinstance(error, urllib.error.HTTPError) or error.code >= _SERVERS_FAULT:
-            raise Outage(
-                f"Prefect's server {api} (PREFECT_API_URL) does not answer ({error}). Start it, or unset the variable "
-                "to use one of this workspace's own."
-            ) from None
+        status = httpx.get(f"{api}/health", timeout=_HEALTH_TIMEOUT_S).status_code
+        fault = f"it answered {status}" if status >= _SERVERS_FAULT else None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        fault = str(error) or type(error).__name__
+    if fault is not None:
+        raise Outage(
+            f"Prefect's server {public_address(api)} (PREFECT_API_URL) does not answer ({fault}). Start it, or unset "
+            "the variable to use one of this workspace's own."
+        )

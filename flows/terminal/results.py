@@ -4,59 +4,100 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from core.atomic_files import read_json
+from core.tables.spelling import spelled
 from core.workspace import Job
+from flows.terminal.reading import text_lines
+from pipelines.search.text.sections import below_headings
+from pipelines.evidence.row_counts import RowCounts, row_counts
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
 from registry.promotion.gate import reason_line, shown
+from registry.promotion.measured import Measured, read_measured
 
 if TYPE_CHECKING:
     from pipelines.search.ask.answer import Answer
+    from pipelines.search.ask.citations import Citation
     from pipelines.search.ask.query import Passage
 
-_BESIDE = ("baselines", "differences", "slices")  # keys of metrics.json that hold no metric of the model
+_IN_PART = 10  # documents that are named
 
 
 def result(job: Job) -> dict[str, Any]:
     """What stands in a recipe's or index's outputs now; keys whose stage has not run are null."""
-    metrics = _read(job, "evaluation/metrics.json")
-    document: dict[str, Any] = {"name": job.name, "kind": job.kind, "metrics": metrics}
+    found, counts = read_measured(job.folder / "evaluation"), row_counts(job.folder)
+    document: dict[str, Any] = {
+        "name": job.name,
+        "kind": job.kind,
+        "rows": counts and counts.document(),
+        "metrics": found and found.values,
+        "report": found and asdict(found),
+    }
     if job.kind == "index":
-        return {**document, "published": _read(job, "published.json")}
+        return {**document, "published": _read(job, "published.json"), "in_part": in_part(job)}
     settings = _read(job, "settings.json")
     return {
         **document,
         "primary": settings and settings["evaluation"]["primary"],
         "registered": _read(job, "registered.json"),
-        "remark": _remark(settings, metrics) if settings and metrics else None,
+        "remark": _remark(settings, found) if settings and found else None,
     }
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The same for a person."""
     yield f"{found['name']}"
-    metrics = found["metrics"] or {}
-    baselines = metrics.get("baselines", {})
-    for key in sorted(metrics.keys() - set(_BESIDE), key=lambda key: (key != found.get("primary"), key)):
-        if isinstance(metrics[key], Mapping) and "value" in metrics[key]:
-            beside = [f"{name} {shown(each[key]['value'])}" for name, each in baselines.items() if key in each]
-            yield f"  {key:<18} {interval(metrics[key], gap='  ') or 'no value':<26} {', '.join(beside)}".rstrip()
+    yield from rows_lines(found)
+    report = found["report"] or asdict(Measured())
+    metrics, baselines = report["model"], report["baselines"]
+    for key in sorted(metrics, key=lambda key: (key != found.get("primary"), key)):
+        beside = [f"{name} {shown(each[key]['value'])}" for name, each in baselines.items() if key in each]
+        yield f"  {key:<18} {interval(metrics[key], gap='  ') or 'no value':<26} {', '.join(beside)}".rstrip()
     if found.get("remark"):
         yield f"  {found['remark']}"
     if found.get("registered"):
         yield from _registered(found["registered"])
     if found.get("published"):
         yield from _published(found["published"])
+        yield from (f"  {line}" for line in unread_lines(found["name"], found["published"]))
+        yield from (f"  {line}" for line in in_part_lines(found["in_part"]))
+
+
+def in_part(job: Job) -> list[dict[str, str]]:
+    """The documents of an index of which a part could not be read, and what."""
+    return _read(job, "chunks/in_part.json") or []
+
+
+def in_part_lines(documents: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    for each in documents[:_IN_PART]:
+        yield f"read in part: {each['document']}: {each['unread']}"
+    if len(documents) > _IN_PART:
+        yield f"and {len(documents) - _IN_PART:,} more, in chunks/in_part.json"
+
+
+def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """What became of the rows of the source."""
+    if found.get("rows"):
+        folder = f"data/{'indexes' if found['kind'] == 'index' else 'models'}/{found['name']}/"
+        yield f"  {'rows':<9} {RowCounts(**found['rows']).line(folder)}"
 
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:
-    head = f"{rank}. {passage.score:.3f}  {passage.document}  {passage.heading}".rstrip()
-    return [head, *textwrap.wrap(passage.text, width=110, initial_indent="   ", subsequent_indent="   "), ""]
+    page = f", page {passage.page}" if passage.page is not None else ""
+    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}{_also(passage)}  {passage.heading}".rstrip()
+    return [head, *text_lines(below_headings(passage.heading, passage.text), passage.page), ""]
+
+
+def _also(passage: Passage) -> str:
+    """The other documents that have the same text."""
+    others = len(passage.copies) - 1
+    return f" (also {passage.copies[0]}{f' and {others} more' if others else ''})" if passage.copies else ""
 
 
 def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
@@ -67,16 +108,29 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
             continue
         if each.reason:
             yield f"({each.reason})"
-        for number in sorted({cited.number for said in each.sentences for cited in said.citations}):
+        cited = [citation for said in each.sentences for citation in said.citations]
+        for number in sorted({citation.number for citation in cited}):
             found = each.passages[number - 1]
-            page = f", page {found.page}" if found.page is not None else ""
-            yield f"[{number}] {found.document}  {found.heading}".rstrip() + page
+            yield f"[{number}] {found.document}{_pages(cited, number)}{_also(found)}  {found.heading}".rstrip()
         if each.dropped:
             yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
 
 
+def _pages(cited: Iterable[Citation], number: int) -> str:
+    """The pages on which the quotes of a passage stand."""
+    pages = sorted({each.page for each in cited if each.number == number and each.page is not None})
+    named = ", ".join(map(str, pages))
+    return f", page{'s' if len(pages) > 1 else ''} {named}" if pages else ""
+
+
 def prediction_line(row: Mapping[str, Any]) -> str:
-    return "\t".join([*(_said(value) for key, value in row.items() if key != "input"), _said(row["input"])])
+    """A line with a tab between: what the model says, each text of it on one line, and then the input."""
+    said = (spelled(value, len(value)) if isinstance(value, str) else _said(value) for value in _answers(row))
+    return "\t".join([*said, _said(row["input"])])
+
+
+def _answers(row: Mapping[str, Any]) -> list[Any]:
+    return [value for key, value in row.items() if key != "input"]
 
 
 def _said(value: Any) -> str:
@@ -122,6 +176,18 @@ def _published(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield from _reason_lines(verdict["reasons"])
 
 
+def unread_lines(index: str, receipt: Mapping[str, Any]) -> Iterator[str]:
+    """The documents of an index that could not be read, and where all of them are named. receipt: published.json."""
+    count = receipt.get("unread")
+    if not count:
+        return
+    of = count + receipt["documents"]
+    yield f"{count:,} of {of:,} documents could not be read and are left out (data/indexes/{index}/validated):"
+    yield from (f"  {each['document']}: {each['reason']}" for each in receipt["unread_first"])
+    if count > len(receipt["unread_first"]):
+        yield f"  and {count - len(receipt['unread_first']):,} more"
+
+
 def _reason_lines(reasons: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for reason in reasons:
         word = "passed" if reason["passed"] else "REFUSED"
@@ -142,11 +208,11 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     yield from _reason_lines(verdict["reasons"])
 
 
-def _remark(settings: Mapping[str, Any], metrics: dict[str, Any]) -> str | None:
+def _remark(settings: Mapping[str, Any], found: Measured) -> str | None:
     """The sentence to be said when a baseline is the better model."""
     primary = settings["evaluation"]["primary"]
     task = find_task(settings["task"])
-    return baseline_line(metrics, primary, more_is_better=task.metrics[primary], simple=task.simple)
+    return baseline_line(found, primary, more_is_better=task.metrics[primary], simple=task.simple)
 
 
 def _read(job: Job, path: str) -> Any:

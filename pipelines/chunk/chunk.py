@@ -1,6 +1,7 @@
 """chunk: validated/ -> chunks/. Documents of the same content once each, cut into passages of the embedder's tokens.
 
-A document of which nothing says who may read it is set aside in quarantine.parquet, with the reason.
+A document of which nothing says who may read it is set aside in quarantine.parquet, with the reason. One that was read
+in part, as a PDF some of whose pages are pictures, stands in in_part.json.
 
 Rows of documents that are what they were are taken over from the earlier chunks/; the bytes do not show it.
 """
@@ -26,9 +27,12 @@ from core.tables.access import Rules, in_rows
 from core.workspace import Job
 from pipelines.chunk.cutter import CHUNKS, DOCUMENTS, DOCUMENTS_FILE, FILE, Cutter, Earlier, read_earlier
 from pipelines.chunk.documents import AT_ONCE, Counts, Document, distinct, read_documents
+from pipelines.chunk.unread import unread
 from pipelines.search.vectors.token_reader import named_base
 
 QUARANTINE = "quarantine.parquet"
+IN_PART = "in_part.json"  # documents of which something is not in the text: what
+LAYOUT = 3  # of the files beside the passages: duplicates.json with sources, unread.json
 
 
 def run(job: Job) -> None:
@@ -39,7 +43,7 @@ def run(job: Job) -> None:
     access = job.section("access", Access)
     model, base = job.settings["embed"]["model"], named_base(job)
     cutter = Cutter(job.section("chunk", Chunk), model, base.folder, job.settings_file)
-    of = sha256_json([screened["files"], job.settings["access"], cutter.method])
+    of = sha256_json([LAYOUT, screened["files"], job.settings["access"], cutter.method])
     if (same := unchanged(chunks, of)) is not None:
         _say(cut=0, unchanged=same["documents"] - same["duplicates"], duplicates=same["duplicates"])
         return
@@ -55,11 +59,16 @@ def run(job: Job) -> None:
             raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
         write_json(folder / "duplicates.json", counts.duplicates)
         _set_aside(counts, folder)
+        _tell_in_part(counts, folder)
+        write_json(folder / "unread.json", list(unread(validated / QUARANTINE, rules)))
         facts = {
             "of": of,
+            "layout": LAYOUT,
+            "unread": screened.get("quarantined", 0),
             "documents": counts.documents,
             "duplicates": len(counts.duplicates),
             "unlabelled": len(counts.unlabelled),
+            "in_part": len(counts.in_part),
             "empty": [row["document"] for row in written if not row["chunks"]],
             "chunks": len(tokens),
             "tokens": {"total": pc.sum(tokens).as_py(), "longest": pc.max(tokens).as_py()},
@@ -104,6 +113,16 @@ def _set_aside(counts: Counts, folder: Path) -> None:
         f"chunk: {len(counts.unlabelled):,} documents that nobody may read were set aside ({QUARANTINE}). The first: "
     )
     print(told + counts.unlabelled[0]["reason"], file=sys.stderr, flush=True)
+
+
+def _tell_in_part(counts: Counts, folder: Path) -> None:
+    """Write down and say which documents are indexed without a part of their file. Without any there is no file."""
+    if not counts.in_part:
+        return
+    write_json(folder / IN_PART, counts.in_part)
+    first = counts.in_part[0]
+    told = f"chunk: {len(counts.in_part):,} documents were read in part ({IN_PART}). The first: "
+    print(f"{told}{first['document']}: {first['unread']}", file=sys.stderr, flush=True)
 
 
 def _say(**counts: int) -> None:

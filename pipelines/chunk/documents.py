@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +13,27 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from core.errors import BadData, BadRequest
+from core.schema.columns import UNREAD
 from core.tables.access import Rules, listed
 from core.tables.keys import text_key
+from pipelines.chunk.unread import NAMES
 
 AT_ONCE = 256
 PAGE_END = "\f"  # in a text: a page ends here, as in pdftotext's output and in plain text made for printers
-_NAMES = ("id", "path", "row_id")
 _MARKDOWN = (".md", ".markdown")
-_COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels")
+_LINES = (  # code, logs, settings: a line is a row
+    *(".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java"),
+    *(".kt", ".scala", ".go", ".rs", ".rb", ".php", ".pl", ".lua", ".r", ".jl", ".swift", ".m", ".sql", ".sh", ".bash"),
+    *(".ps1", ".bat", ".css", ".scss", ".tf", ".proto", ".graphql", ".json", ".xml", ".yaml", ".yml", ".toml", ".ini"),
+    *(".cfg", ".conf", ".env", ".properties", ".log", ".diff", ".patch"),
+)
+# Marks inside of words that say where a line may break, and nothing else. Between letters of scripts without spaces, a
+# blank of no width parts two words and stays.
+_INVISIBLE = re.compile(
+    r"[\u00ad\u2060\ufeff]|(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b"
+    r"|\u200b(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])"
+)
+_COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels", UNREAD)
 
 
 @dataclass(frozen=True)
@@ -40,10 +54,15 @@ class Document:
             return self.format == "markdown"
         return self.id.lower().endswith(_MARKDOWN) or self.place.lower().endswith(_MARKDOWN)
 
+    @property
+    def lines(self) -> bool:
+        """Whether it is a file of code, a log or settings, by its name."""
+        return not self.markdown and self.id.lower().endswith(_LINES)
+
     @cached_property
     def identity(self) -> str:
         """sha256 of all that decides its passages, beside the settings."""
-        said = [self.id, self.text, self.title, self.place, self.markdown, self.parser, self.labels]
+        said = [self.id, self.text, self.title, self.place, self.markdown, self.lines, self.parser, self.labels]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def page(self, at: int) -> int | None:
@@ -62,6 +81,7 @@ class Counts:
     documents: int = 0
     duplicates: list[dict[str, str]] = field(default_factory=list)
     unlabelled: list[dict[str, str]] = field(default_factory=list)  # set aside: nothing says who may read them
+    in_part: list[dict[str, str]] = field(default_factory=list)  # something of the file is not in the text
 
 
 def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Document]:
@@ -71,18 +91,21 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
     """
     source = pq.ParquetFile(path)
     has = set(source.schema_arrow.names)
-    name = next(column for column in _NAMES if column in has)
+    name = next(column for column in NAMES if column in has)
     wanted = list(dict.fromkeys(column for column in (name, *_COLUMNS) if column in has))
     for batch in source.iter_batches(batch_size=AT_ONCE, columns=wanted):
         for row in batch.to_pylist():
             identity, own = str(row["row_id"] if row[name] is None else row[name]), row.get("labels")
             said = {name: str(row.get(name) or "") for name in ("text", "title", "place", "format", "parser")}
-            said["title"] = " ".join(said["title"].split())
+            said["title"] = " ".join(_INVISIBLE.sub("", said["title"]).split())
+            said["text"] = _INVISIBLE.sub("", said["text"])
             try:
                 labels = rules.of(identity, None if own is None else listed(own))
             except BadRequest as reason:
                 counts.unlabelled.append({"document": identity, "place": said["place"], "reason": str(reason)})
             else:
+                if said["parser"] and row.get(UNREAD):  # a column of that name in a table of rows says nothing
+                    counts.in_part.append({"document": identity, "unread": str(row[UNREAD])})
                 yield Document(identity, labels=labels, **said)
     rules.refuse_unused(_quarantined(path.with_name("quarantine.parquet")))
     nobodys, rows = counts.unlabelled, source.metadata.num_rows
@@ -97,7 +120,7 @@ def _quarantined(path: Path) -> Iterator[str]:
     """The ids of documents that were set aside."""
     if path.is_file():
         table = pq.read_table(path)
-        for name in (name for name in _NAMES if name in table.schema.names):
+        for name in (name for name in NAMES if name in table.schema.names):
             yield from filter(None, table[name].to_pylist())
 
 
@@ -120,7 +143,7 @@ def distinct(documents: Iterable[Document], counts: Counts, known: Mapping[str, 
                 "Give each document an id of its own, or map another column to `id`."
             )
         if key in first:
-            counts.duplicates.append({"document": document.id, "same_as": first[key]})
+            counts.duplicates.append({"document": document.id, "source": document.place, "same_as": first[key]})
         else:
             first[key] = document.id
             yield document, content

@@ -7,6 +7,7 @@ source gives the same bytes, and when nothing changed the files that are there a
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,17 +34,22 @@ from pipelines.sources._files import Files, Record, Table
 from pipelines.sources.readers import reader_file, tables
 
 EXAMPLES = "examples.parquet"
+_FORGOTTEN = "forgotten"  # the rule by which rows are left out that `headrace forget` took out
 _SHOWN_ROWS = 500  # between two looks at the progress
 
 
 @dataclass
 class Counts:
-    """Rows: read from the source, left by `where`, kept by `sample`, and how many of these have a fault."""
+    """Rows: read from the source, left by `where`, kept by `sample`, and how many of these have a fault.
+
+    left_out: those that are not kept, by the rule. read is kept and left out together.
+    """
 
     read: int = 0
     wanted: int = 0
     kept: int = 0
     faults: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -53,8 +59,8 @@ class Collected:
     counts: Counts = field(default_factory=Counts)
     columns: dict[str, None] = field(default_factory=dict)  # of the source, in order
     first_fault: str | None = None
-    forgotten: int = 0  # rows that `headrace forget` took out
     more_frames: int = 0  # pictures that are animated, of which the first frame is read
+    notes: list[str] = field(default_factory=list)  # what the readers say of how they read
 
 
 class _Unchanged(Exception):
@@ -71,7 +77,7 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten
         spool, seen = Spool(Path(work), _columns(shape)), Seen(Path(work, "seen.sqlite"))
         for sequence, example in enumerate(_examples(tables, shape, found)):
             if gone is not None and gone.any_of(_names(example, shape)):
-                found.forgotten += 1
+                found.counts.left_out[_FORGOTTEN] += 1
                 continue
             taken = sample.takes(example.content_hash, sequence)
             if taken or shape.data.id is not None:  # an id may stand twice though one of the two is not in the sample
@@ -87,6 +93,9 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten
             return {str(shape.contract.file): made.path, **made.measures, FAULT: row[FAULT] or made.fault}
 
         found.counts.kept = spool.write(folder / EXAMPLES, sample.kept(), settle)
+    counts = found.counts
+    if beyond := counts.wanted - counts.left_out[_FORGOTTEN] - counts.kept:
+        counts.left_out["sample"] = beyond
     found.counts.faults = _faults(folder / EXAMPLES)
     return found
 
@@ -109,7 +118,10 @@ def _examples(tables: Iterable[Table], shape: Shape, found: Collected) -> Iterat
             if shape.wanted(record):
                 found.counts.wanted += 1
                 yield shape.example(record)
-    if not found.counts.read:
+            else:
+                found.counts.left_out["where"] += 1
+        found.notes += table.notes
+    if found.counts.read == found.counts.left_out.total() - found.counts.left_out["where"]:
         raise BadData(f"{', '.join(names[:3]) or shape.data.source}: no rows.")
     if not found.columns:
         raise BadRequest(f"none of the {found.counts.read:,} rows can be read; {found.first_fault}.")
@@ -123,6 +135,9 @@ def _counted(table: Table, found: Collected) -> Iterator[Record]:
     with Progress(f"collect {table.name}", total=None, unit="rows") as progress:
         for record in table.records:
             found.counts.read += 1
+            if record.left_out:
+                found.counts.left_out[record.left_out] += 1
+                continue
             if found.counts.read % _SHOWN_ROWS == 0:
                 progress.advance(_SHOWN_ROWS)
             if table.columns is None:
@@ -184,24 +199,31 @@ def run(job: Job) -> None:
                 "source": _recorded(data.source),
                 "identity": job.settings["source"],
                 "licence": data.licence,
-                "counts": vars(found.counts),
+                "counts": {**vars(found.counts), "left_out": dict(found.counts.left_out)},
                 "columns": list(found.columns),
+                "notes": found.notes,
                 **({"more_frames": found.more_frames} if found.more_frames else {}),
                 **({"set_aside": aside} if (aside := shape.set_aside(found.columns)) else {}),
-                **({"forgotten": found.forgotten} if gone.marks else {}),
+                **({"forgotten": found.counts.left_out[_FORGOTTEN]} if gone.marks else {}),
             },
         )
-        _tell(aside, found.more_frames)
+        _tell(found, aside)
         if earlier_manifest(job.folder / "raw") == read_manifest(folder) and damage(job.folder / "raw") is None:
             raise _Unchanged
 
 
-def _tell(aside: Mapping[str, str], more_frames: int) -> None:
+def _tell(found: Collected, aside: Mapping[str, str]) -> None:
+    """What was read and what was not, for a person."""
+    counts, rules = found.counts, ", ".join(f"{rule} {count:,}" for rule, count in found.counts.left_out.items())
+    left_out = f"; {counts.left_out.total():,} left out ({rules})" if rules else ""
+    bad = f", {counts.faults:,} of them with a fault" if counts.faults else ""
+    lines = [*found.notes, f"collect: {counts.read:,} rows read, {counts.kept:,} kept{bad}{left_out}"]
     if aside:
         told = ", ".join(f"{name} as {other}" for name, other in aside.items())
-        print(f"columns of the source whose names are taken: {told}", file=sys.stderr, flush=True)
-    if more_frames:
-        print(f"{more_frames:,} animated pictures: of each the first frame is read", file=sys.stderr, flush=True)
+        lines.append(f"columns of the source whose names are taken: {told}")
+    if found.more_frames:
+        lines.append(f"{found.more_frames:,} animated pictures: of each the first frame is read")
+    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _recorded(source: str | SqlSource | SplitSource) -> Any:

@@ -12,18 +12,19 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.tables.keys import label_name
 
 PART_ROWS = 5000
 _CACHE_KIB = 64 * 1024  # of the keys that were seen: with 2 MB a million of them took half as long again
+_MOST_FIELDS = 200  # names in the objects of a column: of more, all would stand in every row
 _DEEPEST = 32  # lists and mappings in one another; Parquet files with more than 60 are written and not read back
 _EXACT = 2**53  # up to here a float holds every whole number
 PART_BYTES = 32 * 2**20  # of text in a part, roughly: long documents make smaller parts
@@ -97,7 +98,6 @@ class Spool:
         self._rows: list[dict[str, Any]] = []
         self._size = 0
         self._parts: list[pa.Schema] = []
-        self._long: set[str] = set()  # columns with whole numbers that no float holds
 
     def add(self, row: Mapping[str, Any], sequence: int, media: Path | bytes | None = None) -> None:
         """Take a row; media: its content, settled when the row is written."""
@@ -129,7 +129,6 @@ class Spool:
         names = [*self._columns, _SEQUENCE, _BYTES, _FILE]
         arrays = [_array([row.get(name) for row in self._rows], self._fixed.get(name)) for name in names]
         part = pa.table(arrays, names=names)
-        self._long |= {name for name, array in zip(names, arrays, strict=True) if _is_long(array)}
         pq.write_table(part, self._part(len(self._parts)), compression="lz4")
         self._parts.append(part.schema)
         self._rows, self._size = [], 0
@@ -138,7 +137,7 @@ class Spool:
         return self._folder / f"{number:06}.parquet"
 
     def _type(self, name: str) -> pa.DataType:
-        """One type for the parts' types; text when they have nothing in common."""
+        """One type for the parts' types; text when they have nothing in common, or when it would change a value."""
         if name in self._fixed:
             return self._fixed[name]
         fields = [pa.schema([part.field(name)]) for part in dict.fromkeys(self._parts) if name in part.names]
@@ -146,8 +145,20 @@ class Spool:
             found = pa.unify_schemas(fields, promote_options="permissive").field(name).type
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             return pa.string()
-        as_text = pa.types.is_null(found) or (name in self._long and pa.types.is_floating(found))
-        return pa.string() if as_text else found
+        if pa.types.is_null(found) or not _storable(found):
+            return pa.string()
+        return found if all(self._keeps(number, name, found) for number in range(len(self._parts))) else pa.string()
+
+    def _keeps(self, number: int, name: str, kind: pa.DataType) -> bool:
+        """Whether the column of a part can have this type, each value as it is; objects gain each other's names."""
+        part = self._parts[number]
+        if name not in part.names or part.field(name).type in (kind, pa.null()):
+            return True
+        values = pq.read_table(self._part(number), columns=[name])[name].to_pylist()
+        try:
+            return bool(pa.array(values, type=kind).to_pylist() == values) or pa.types.is_struct(kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            return False
 
     def _batches(self, schema: pa.Schema, kept: set[int] | None, settle: Settle) -> Iterator[pa.Table]:
         """The parts under the common schema; small ones (of a sample) joined to row groups of full size."""
@@ -180,26 +191,30 @@ def _settled(part: pa.Table, settle: Settle) -> pa.Table:
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     try:
         array = pa.array(values, type=kind)
-        if _depth(array.type) <= _DEEPEST:
+        if kind is not None or (_storable(array.type) and _alike(values, array.type)):
             return array
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         pass  # these values have no type in common
     return pa.array([_as_text(value) for value in values], type=pa.string())
 
 
-def _is_long(array: pa.Array) -> bool:
-    if not pa.types.is_integer(array.type) or array.null_count == len(array):
-        return False
-    ends = pc.min_max(array).as_py()
-    return bool(max(abs(ends["min"]), abs(ends["max"])) > _EXACT)
+def _alike(values: list[Any], kind: pa.DataType) -> bool:
+    """Whether all values have that type by themselves: Arrow takes the number 1 for a time among times."""
+    times = date, time, timedelta
+    return not pa.types.is_temporal(kind) or all(value is None or isinstance(value, times) for value in values)
 
 
-def _depth(kind: pa.DataType) -> int:
-    """How many types stand in one another: 1 of a number, 2 of a list of numbers."""
-    depth, level = 0, [kind]
-    while level:
-        depth, level = depth + 1, [each.field(at).type for each in level for at in range(each.num_fields)]
-    return depth
+def _storable(kind: pa.DataType) -> bool:
+    """Whether Parquet can hold and give back such values: nested not too deeply, and no object without names."""
+    fields, level = 0, [kind]
+    for _ in range(_DEEPEST):
+        if any(pa.types.is_struct(each) and not each.num_fields for each in level):
+            return False
+        level = [each.field(at).type for each in level for at in range(each.num_fields)]
+        fields += len(level)
+        if not level or fields > _MOST_FIELDS:
+            break
+    return not level
 
 
 def _column(part: pa.Table, field: pa.Field) -> pa.Array:
@@ -219,6 +234,8 @@ def _as_text(value: Any) -> str | None:
         return value
     if isinstance(value, Decimal) or (isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT):
         return label_name(value)  # beside the text "7" the number 7.0 is the same group
+    if isinstance(value, date | time | timedelta):
+        return str(value)
     try:
         return json.dumps(value, default=str, sort_keys=True)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""evaluate: model/ + the test split -> evaluation/: predictions a row, metrics with intervals, report, plots.
+"""evaluate: model/ + the test split -> evaluation/: predictions a row, metrics, a report with intervals, plots.
 
 Test rows go in as raw content through the same Predictor that serves, so what is measured is what is deployed.
 """
@@ -24,12 +24,15 @@ from core.tables.keys import label_name
 from core.tables.predictions import Answered, write_predictions
 from core.tables.prepared import read_rows
 from core.tables.statistics import Sampled, sample
-from core.tables.task import Place, Predictions, Predictor, Task, as_sent
+from core.tables.task import ByLabel, Place, Predictions, Predictor, Task, as_sent
 from core.weights.determinism import steady
 from core.workspace import Job
 from pipelines.evaluate.report import Findings, markdown, summary
+from pipelines.evidence.row_counts import row_counts
+from pipelines.evidence.by_label import OfLabel, by_label
 from pipelines.place import place_of
 from pipelines.tasks import find_task
+from registry.promotion.measured import METRICS, REPORT
 
 MODEL = "model"  # its name beside the baselines'
 _MANY_SLICES = 50  # values of one column; the rarer ones are left out
@@ -53,12 +56,12 @@ def run(job: Job) -> None:
     columns = _slice_columns(units, evaluation.slices, examples, job)
     predictor = task.load(model)
     answered, rate = _answer(task, predictor, train, units, at)
-    findings = measure(task, answered, evaluation, columns)
+    findings = measure(task, answered, evaluation, columns, task.axes(at.folder))
     with replacing(job.folder / "evaluation") as folder:
         _write_predictions(task, predictor, answered, units, at, folder / "predictions.parquet")
-        write_json(folder / "metrics.json", findings.metrics())
-        write_json(folder / "report.json", summary(findings))
-        write_text(folder / "report.md", markdown(findings, job.name))
+        write_json(folder / METRICS, findings.metrics())
+        write_json(folder / REPORT, summary(findings))
+        write_text(folder / "report.md", markdown(findings, job.name) + _rows_section(job.folder))
         write_json(folder / "serving.json", _serving(predictor, as_sent(units, examples), at.media, model, rate))
         (folder / "plots").mkdir()
         task.plots({**answered.model, **answered.truth}, folder=folder / "plots", prepared=at.folder)
@@ -66,31 +69,54 @@ def run(job: Job) -> None:
     print(findings.first_lines()[0], file=sys.stderr, flush=True)
 
 
-def measure(task: Task, answered: Answered, evaluation: Evaluation, columns: Mapping[str, Sequence[str]]) -> Findings:
-    """Every metric of the model and its baselines with its interval, the differences, and the model's by slice.
+def measure(
+    task: Task,
+    answered: Answered,
+    evaluation: Evaluation,
+    columns: Mapping[str, Sequence[str]],
+    axes: Mapping[str, Sequence[str]],
+) -> Findings:
+    """Every metric of the model and its baselines with its interval, the differences, the model's by slice and label.
 
-    columns: values of each slicing column, one a test row.
+    columns: values of each slicing column, one a test row. axes: as the task's axes() has them.
     """
     models = {MODEL: answered.model, **answered.baselines}
     measured = {name: task.measure({**said, **answered.truth}) for name, said in models.items()}
     sampled = _sampled(task, measured, evaluation)
-    slices: dict[str, dict[str, tuple[int, Sampled]]] = {}
-    for column, values in columns.items():
-        slices[column] = {}
-        for value, rows in _slices(values):
-            part = {name: array[rows] for name, array in measured[MODEL].items()}
-            slices[column][value] = (len(rows), _sampled(task, {MODEL: part}, evaluation)[MODEL])
+    labels: list[OfLabel] = []
+    if isinstance(task, ByLabel):
+        names = task.label_names({**answered.model, **answered.truth}, axes)
+        labels = by_label(task, measured[MODEL], names, resamples=evaluation.resamples, seed=evaluation.seed)
     return Findings(
         rows=len(answered.row_ids),
         primary=evaluation.primary or task.primary,
         better=task.metrics,
         model=sampled.pop(MODEL),
         baselines=sampled,
-        slices=slices,
+        slices={column: _by_slice(task, measured[MODEL], values, evaluation) for column, values in columns.items()},
+        labels=labels,
+        of_one_label=_of_one_label(task),
         resamples=evaluation.resamples,
         seed=evaluation.seed,
         simple=task.simple,
     )
+
+
+def _by_slice(
+    task: Task, measured: Predictions, values: Sequence[str], evaluation: Evaluation
+) -> dict[str, tuple[int, Sampled]]:
+    """Value -> how many rows have it, and the model's metrics on them."""
+    found = {}
+    for value, rows in _slices(values):
+        part = {name: array[rows] for name, array in measured.items()}
+        found[value] = (len(rows), _sampled(task, {MODEL: part}, evaluation)[MODEL])
+    return found
+
+
+def _of_one_label(task: Task) -> dict[str, Sequence[str]]:
+    """The column that holds the true label -> the metrics that mean something on the rows of one of its values."""
+    label = task.contract.label
+    return {label: task.of_one_label} if isinstance(task, ByLabel) and label is not None else {}
 
 
 def _sampled(task: Task, measured: Mapping[str, Predictions], evaluation: Evaluation) -> dict[str, Sampled]:
@@ -106,6 +132,12 @@ def _answer(
     rate = len(units) / (time.perf_counter() - started)
     baselines = task.baselines(train, units, at)
     return Answered(units[ROW_ID].tolist(), task.truth(units, at), said, baselines), rate
+
+
+def _rows_section(folder: Path) -> str:
+    """What became of the source's rows, for the end of report.md."""
+    counts = row_counts(folder)
+    return "" if counts is None else f"\n## Rows of the source\n\n{counts.line()}.\n"
 
 
 def _slice_columns(units: pd.DataFrame, names: Sequence[str], contract: Contract, job: Job) -> dict[str, list[str]]:

@@ -5,17 +5,25 @@ A baseline that the model does not beat is said in the first lines, not below th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from core.tables.spelling import cell, code
 from core.tables.statistics import CONFIDENCE, Interval, Sampled
-from registry.promotion.card import preferred
+from pipelines.evidence.by_label import OfLabel
+from registry.promotion.card import label_lines, preferred, table
+from registry.promotion.measured import REPORT
 
 
 @dataclass(frozen=True)
 class Findings:
-    """better: metric -> True when more is better. slices: column -> value -> (rows, the model's metrics on them)."""
+    """better: metric -> True when more is better. slices: column -> value -> (rows, the model's metrics on them).
+
+    labels: of the model, where its answers are labels. of_one_label: a column that holds the true label -> the metrics
+    that mean something on the rows of one; of the rows of other columns' values all do.
+    """
 
     rows: int
     primary: str
@@ -26,18 +34,32 @@ class Findings:
     resamples: int
     seed: int
     simple: Sequence[str] = ()  # baselines that can be the model
+    labels: Sequence[OfLabel] = ()
+    of_one_label: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def metrics(self) -> dict[str, Any]:
-        """metrics.json: the model's metrics at the top, the rest below keys of its own."""
+    def metrics(self) -> dict[str, float]:
+        """metrics.json: the model's metrics as numbers, so that `dvc metrics show` has few columns."""
+        return {name: self.model.values[name] for name in self.better if math.isfinite(self.model.values[name])}
+
+    def measured(self) -> dict[str, Any]:
+        """What report.json has of the model, the baselines, the differences, the slices and the labels."""
         return {
-            **self._all(self.model),
-            "baselines": {name: self._all(each) for name, each in self.baselines.items()},
-            "differences": {name: {self.primary: asdict(self.ahead(name))} for name in self.baselines},
+            "model": self._all(self.model, self.better),
+            "baselines": {name: self._all(each, self.better) for name, each in self.baselines.items()},
+            "differences": {name: self.ahead(name).as_json() for name in self.baselines},
             "slices": {
-                column: {value: {"rows": rows, **self._all(each)} for value, (rows, each) in values.items()}
+                column: {
+                    value: {"rows": rows, **self._all(each, self.of_slice(column))}
+                    for value, (rows, each) in values.items()
+                }
                 for column, values in self.slices.items()
             },
+            "labels": {each.label: each.as_json() for each in self.labels},
         }
+
+    def of_slice(self, column: str) -> Sequence[str]:
+        """The metrics that mean something on the rows of one value of a column."""
+        return self.of_one_label.get(column, list(self.better))
 
     def ahead(self, baseline: str) -> Interval:
         """The model's primary metric minus the baseline's."""
@@ -75,12 +97,13 @@ class Findings:
         theirs, own = self.baselines[name].values[self.primary], self.model.values[self.primary]
         return f"{self.primary} {theirs:.4f}, this model {own:.4f}, difference {_shown(self.ahead(name), sign='+')}"
 
-    def _all(self, sampled: Sampled) -> dict[str, dict[str, float]]:
-        return {metric: asdict(sampled.interval(metric)) for metric in self.better}
+    @staticmethod
+    def _all(sampled: Sampled, metrics: Iterable[str]) -> dict[str, dict[str, float | None]]:
+        return {metric: sampled.interval(metric).as_json() for metric in metrics}
 
 
 def summary(findings: Findings) -> dict[str, Any]:
-    """report.json: the verdict on the baselines, and how the numbers were made."""
+    """report.json: the verdict on the baselines, everything with its interval, and how the numbers were made."""
     best = findings.best_baseline() if findings.baselines else None
     return {
         "rows": findings.rows,
@@ -89,7 +112,7 @@ def summary(findings: Findings) -> dict[str, Any]:
         "best_baseline": best,
         "beaten_by": findings.beaten_by(),
         "not_surely_ahead_of": findings.not_beaten(),
-        "differences": {name: asdict(findings.ahead(name)) for name in findings.baselines},
+        **findings.measured(),
         "better": {metric: "more" if more else "less" for metric, more in findings.better.items()},
         "intervals": {
             "kind": "percentile bootstrap over test rows; differences on the same resamples",
@@ -102,26 +125,32 @@ def summary(findings: Findings) -> dict[str, Any]:
 
 def markdown(findings: Findings, name: str) -> str:
     """report.md."""
-    lines = [f"# {name}: {findings.rows:,} test rows", "", *(f"**{line}**" for line in findings.first_lines()), ""]
-    lines += [
-        "| metric | model | " + " | ".join(findings.baselines) + " |",
-        "|---" * (2 + len(findings.baselines)) + "|",
-    ]
+    rows = []
     for metric, more in findings.better.items():
-        cells = [each.interval(metric) for each in (findings.model, *findings.baselines.values())]
-        arrow = "more is better" if more else "less is better"
-        lines.append(f"| {metric} ({arrow}) | " + " | ".join(map(_shown, cells)) + " |")
-    lines += [
+        intervals = [each.interval(metric) for each in (findings.model, *findings.baselines.values())]
+        rows.append([f"{metric} ({'more' if more else 'less'} is better)", *map(_shown, intervals)])
+    lines = [
+        f"# {name}: {findings.rows:,} test rows",
+        "",
+        *(f"**{line}**" for line in findings.first_lines()),
+        "",
+        *table(["metric", "model", *findings.baselines], rows),
         "",
         f"In brackets: {CONFIDENCE:.0%} bootstrap intervals, {findings.resamples:,} resamples of the test rows.",
+        *label_lines({each.label: each.as_json() for each in findings.labels}, where=REPORT),
     ]
-    for column, values in findings.slices.items():
-        lines += ["", f"## By {column}", "", f"| {column} | rows | {' | '.join(findings.better)} |"]
-        lines.append("|---" * (2 + len(findings.better)) + "|")
-        for value, (rows, each) in values.items():
-            cells = [each.interval(metric) for metric in findings.better]
-            lines.append(f"| {value} | {rows:,} | " + " | ".join(map(_shown, cells)) + " |")
+    for column in findings.slices:
+        lines += _slice_lines(findings, column)
     return "\n".join(lines) + "\n"
+
+
+def _slice_lines(findings: Findings, column: str) -> list[str]:
+    metrics = findings.of_slice(column)
+    rows = [
+        [cell(value), f"{count:,}", *(_shown(each.interval(metric)) for metric in metrics)]
+        for value, (count, each) in findings.slices[column].items()
+    ]
+    return ["", f"## Slices by {code(column)}", "", *table([cell(column), "rows", *metrics], rows)]
 
 
 def _shown(interval: Interval, sign: str = "") -> str:

@@ -71,10 +71,15 @@ def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick
     if not len(here):
         return Paired(name, by.metric, math.nan, math.nan, rows=0, common=share)
     names, wanted = axis_names(champion), axis_names(predictions)
+    named = names.keys() & wanted.keys()
     aligned = {
-        key: _columns(array, names[key], wanted[key]) if key in names else array
+        key: _columns(array, names[key], wanted[key]) if key in named else array
         for key, array in _rows(theirs.model, there).items()
     }
+    if other := [
+        key for key, array in aligned.items() if key not in named and array.shape[1:] != mine.model[key].shape[1:]
+    ]:
+        return NoRival(f"{name} has other {other[0]}, and does not say which", in_order=False)
     model, truth = _widened(_rows(mine.model, here), aligned), _rows(mine.truth, here)
     if not math.isfinite(_value(aligned, truth, by)):
         return NoRival(f"{by.metric} of {name} on these rows is no number: it was asked about others", in_order=False)
@@ -123,9 +128,11 @@ def _columns(array: np.ndarray[Any, Any], names: list[str], wanted: list[str]) -
 
     What an earlier commit took for two labels (0 and 0.0) may be one now: then they add up.
     """
-    names = [name_among(name, wanted) for name in names]
+    known = set(wanted)
+    names = [name_among(name, known) for name in names]
     order = list(dict.fromkeys([*wanted, *names]))
+    place = {name: at for at, name in enumerate(order)}
     found = np.zeros((len(array), len(order)), dtype=array.dtype)
     for at, name in enumerate(names):
-        found[:, order.index(name)] += array[:, at]
+        found[:, place[name]] += array[:, at]
     return found

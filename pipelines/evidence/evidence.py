@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.atomic_files import sha256_file
 from core.schema.evaluation import Gate
-from core.tables.predictions import read_predictions, rows_hash
+from core.tables.predictions import axis_names, read_predictions, rows_hash
 from core.tables.statistics import whole
-from core.tables.task import Task
+from core.tables.task import ByLabel, Task
+from pipelines.evidence.by_label import whole_by_label
 from pipelines.evidence.comparison import Yardstick, against_baseline, against_champion
 from pipelines.tasks import find_task
 from registry.promotion.gate import (
@@ -33,6 +34,7 @@ from registry.promotion.gate import (
     Verdict,
     judge,
 )
+from registry.promotion.measured import Measured
 from registry.store import signing, versions
 from registry.store.versions import Version
 from registry.version import evidence_files
@@ -51,6 +53,7 @@ class UnsoundError(Exception):
 class Claim:
     """What is to be judged. metrics: by name, slices as METRIC[COLUMN=VALUE], what serving costs.
 
+    labels: precision, recall and F1 of each label, as METRIC[label=X].
     asked: the how many-th model this is that these test rows judge.
     """
 
@@ -61,6 +64,7 @@ class Claim:
     predictions: Path
     model_hash: str
     asked: int
+    labels: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,30 @@ def weigh(claim: Claim, champion: Rival | None) -> Evidence:
     """The claim's metrics, and the comparisons that its gates ask for."""
     by = _yardstick(claim, AGAINST_BASELINE)
     baseline = against_baseline(claim.predictions, by) if by else NoRival("no gate asks", in_order=True)
-    return Evidence(claim.metrics, {AGAINST_BASELINE: baseline, AGAINST_CHAMPION: _champion(claim, champion)})
+    return Evidence(
+        {**claim.labels, **claim.metrics}, {AGAINST_BASELINE: baseline, AGAINST_CHAMPION: _champion(claim, champion)}
+    )
 
 
-def flat_metrics(metrics: Mapping[str, Any], task: Task, figures: Mapping[str, float]) -> dict[str, float]:
-    """Everything that a gate can name and that has a value. metrics: evaluation/metrics.json."""
-    found = {name: metrics[name]["value"] for name in task.metrics if name in metrics}
-    for column, values in metrics.get("slices", {}).items():
-        for value, measured in values.items():
-            found |= {f"{name}[{column}={value}]": measured[name]["value"] for name in task.metrics if name in measured}
-    return {name: value for name, value in {**found, **figures}.items() if value is not None}
+def slice_metrics(found: Measured, task: Task) -> dict[str, float]:
+    """The metrics of slices that have a value, each under the name that a gate has for it."""
+    return {
+        f"{metric}[{column}={value}]": measured[metric]["value"]
+        for column, values in found.slices.items()
+        for value, measured in values.items()
+        for metric in task.metrics
+        if measured.get(metric, {}).get("value") is not None
+    }
+
+
+def label_metrics(predictions: Path, task: Task) -> dict[str, float]:
+    """What the predictions say of each label, under the names that gates have; {} where answers are no labels."""
+    if not isinstance(task, ByLabel):
+        return {}
+    answered = read_predictions(predictions)
+    together = {**answered.model, **answered.truth}
+    names = task.label_names(together, axis_names(predictions))
+    return whole_by_label(task, task.measure(together), names) if names else {}
 
 
 def bundle(
@@ -100,6 +118,7 @@ def bundle(
         "predictions": sha256_file(claim.predictions),
         "primary": claim.primary,
         "metrics": {key: value for key, value in sorted(claim.metrics.items()) if math.isfinite(value)},
+        "labels": dict(sorted(claim.labels.items())),
         "gates": {key: gate.model_dump(mode="json") for key, gate in sorted(claim.gates.items())},
         "comparisons": {
             "baseline": _told(evidence.rivals[AGAINST_BASELINE]),
@@ -174,7 +193,13 @@ def _parsed(file: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
         _ = told["model"], told["test"]["split"], told["test"]["hash"], told["test"]["asked"], told["predictions"]
-        _ = told["metrics"].items(), told["gates"].items(), told["primary"], told["origin"]["task"]
+        _ = (
+            told["metrics"].items(),
+            told.get("labels", {}).items(),
+            told["gates"].items(),
+            told["primary"],
+            told["origin"]["task"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnsoundError(f"its evidence cannot be read ({error})") from None
     return told
@@ -194,9 +219,15 @@ def _claim(told: Mapping[str, Any], version: Version, var: Path) -> Claim:
         claimed, found = told["metrics"].get(name), scored.get(name)
         if claimed is not None and not (found is not None and math.isclose(claimed, found, abs_tol=_ROUNDING)):
             raise UnsoundError(f"its evidence says {name} {claimed}, its predictions {found}")
+    labels = told.get("labels", {})  # an earlier Headrace knew none
+    shown = label_metrics(predictions, task) if labels else {}
+    for name in sorted(labels.keys() | shown.keys()):
+        claimed, found = labels.get(name, math.nan), shown.get(name, math.nan)
+        if not math.isclose(claimed, found, abs_tol=_ROUNDING):
+            raise UnsoundError(f"its evidence says {name} {claimed}, its predictions {found}")
     return Claim(
         task, told["primary"], _gates(told["gates"]), told["metrics"], predictions, str(version.model_hash),
-        told["test"]["asked"],
+        told["test"]["asked"], labels,
     )  # fmt: skip
 
 

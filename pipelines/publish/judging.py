@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from core.tables.statistics import Sampled, means, sample, swap_chance, whole
 from core.workspace import Job
 from pipelines.publish.known_items import known_items, without
 from pipelines.search.ask.judged_queries import Query, read_judged
-from pipelines.search.ask.query import MODES, Asker, Question, asker_of
+from pipelines.search.ask.query import MODES, Asker, Passage, Question, asker_of
 from pipelines.search.ask.question_vectors import Remembered
 from pipelines.search.engine.engine import DEPTH, Engine, Missing, Mode, Point
 from pipelines.search.engine.releases import Truth, point_id
 from pipelines.search.text.passages import embedded
 from pipelines.search.text.term_table import weigh
 from registry.promotion.gate import Evidence, NoRival, Paired
+from registry.promotion.measured import METRICS, REPORT
 
 LIVE, RERANKED = "live", "reranked"
 JUDGED, KNOWN = "judged queries", "known items"
@@ -42,16 +43,17 @@ PerQuery = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]  # measure -> (qu
 
 @dataclass(frozen=True)
 class Judgement:
-    """evidence: for the gates. metrics: what metrics.json says. runs: how -> measures of each query."""
+    """evidence: for the gates. told: report.json. runs: how -> measures of each query."""
 
     evidence: Evidence
-    metrics: Mapping[str, Any]
+    told: Mapping[str, Any]
     queries: Sequence[Query]
     runs: Mapping[str, PerQuery]
 
     def write(self, folder: Path) -> None:
-        """metrics.json, queries.parquet and report.md, into an empty folder."""
-        write_json(folder / "metrics.json", self.metrics)
+        """metrics.json, report.json, queries.parquet and report.md, into an empty folder."""
+        write_json(folder / METRICS, self.evidence.metrics)
+        write_json(folder / REPORT, self.told)
         columns: dict[str, Any] = {
             "id": [query.id for query in self.queries],
             "text": [query.text for query in self.queries],
@@ -60,7 +62,7 @@ class Judgement:
         for how, run in self.runs.items():
             columns |= {f"{how}.{name}": values for name, values in run.items()}
         pq.write_table(pa.table(columns), folder / "queries.parquet")
-        (folder / "report.md").write_text(report(self.metrics), encoding="utf-8")
+        (folder / "report.md").write_text(report(self.told), encoding="utf-8")
 
 
 def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered: Remembered) -> Judgement:
@@ -88,30 +90,32 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
         against, theirs = examiner.against_live(ways[answers], confidence)
     ways |= theirs
     drawn = sampled(ways)
-    metrics = {
-        **intervals(drawn[answers]),
-        **{how: intervals(drawn[how]) for how in ways},
+    told = {
+        "model": intervals(drawn[answers]),
+        "ways": {how: intervals(drawn[how]) for how in ways},
         "queries": len(queries),
         "kind": kind,
     }
     evidence = Evidence(whole(means, ways[answers]), {AGAINST_LIVE: against}, f"on {len(queries):,} {kind}")
-    return Judgement(evidence, metrics, queries, ways)
+    return Judgement(evidence, told, queries, ways)
 
 
-def report(metrics: Mapping[str, Any]) -> str:
-    """evaluation/report.md: the ways beside each other."""
-    if not metrics:
+def report(told: Mapping[str, Any]) -> str:
+    """evaluation/report.md: the ways beside each other. told: report.json."""
+    if not told:
         return "Nothing was judged.\n"
-    lines = [f"{metrics['queries']:,} {metrics['kind']}.", ""]
-    if metrics["kind"] == KNOWN:
+    lines = [f"{told['queries']:,} {told['kind']}.", ""]
+    if told["kind"] == KNOWN:
         lines += [
             "Known items tell two releases apart. They are no level: people do not ask in a document's words.",
             "",
         ]
     lines += ["| way | nDCG@10 | recall@10 | MRR |", "|---|---|---|---|"]
     for how in (*MODES, RERANKED, LIVE):
-        if how in metrics:
-            cells = [f"{each['value']:.4f} [{each['low']:.4f}, {each['high']:.4f}]" for each in metrics[how].values()]
+        if how in told["ways"]:
+            cells = [
+                f"{each['value']:.4f} [{each['low']:.4f}, {each['high']:.4f}]" for each in told["ways"][how].values()
+            ]
             lines.append(f"| {how} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -169,7 +173,8 @@ class _Examiner:
         rankings = []
         for query, vector in zip(self.queries, vectors, strict=True):
             asked = Question(query.text, None, DEPTH, mode=mode, rerank=rerank)
-            rankings.append(list(dict.fromkeys(each.document for each in asker.ask(asked, vector.tolist()))))
+            found = asker.ask(asked, vector.tolist())
+            rankings.append(list(dict.fromkeys(_judged_as(each, query.relevant) for each in found)))
             self.progress.advance(1)
         return measure(self.queries, rankings)
 
@@ -192,6 +197,11 @@ class _Examiner:
         interval = (found.value, found.low, found.high)
         paired = Paired(called, PRIMARY, *interval, chance=chance, confidence=confidence, rows=len(self.queries))
         return paired, {LIVE: theirs}
+
+
+def _judged_as(passage: Passage, relevant: Mapping[str, int]) -> str:
+    """The document that a passage stands for: the most relevant of those that have it, else the one that it names."""
+    return max((passage.document, *passage.copies), key=lambda document: relevant.get(document, 0))
 
 
 # --- rankings against judgments ---
@@ -221,6 +231,6 @@ def sampled(runs: Mapping[str, PerQuery]) -> dict[str, Sampled]:
     return sample(runs, means, resamples=RESAMPLES, seed=SEED)
 
 
-def intervals(of: Sampled) -> dict[str, dict[str, float]]:
-    """As metrics.json holds them."""
-    return {name: asdict(of.interval(name)) for name in MEASURES}
+def intervals(of: Sampled) -> dict[str, dict[str, float | None]]:
+    """As report.json holds them."""
+    return {name: of.interval(name).as_json() for name in MEASURES}

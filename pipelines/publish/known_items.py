@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipelines.search.ask.judged_queries import Query
-from pipelines.search.text.sentences import sentences
+from pipelines.search.text.quotable import quotable
+from pipelines.search.text.sections import below_headings
 
 _LEAST_CHARS = 40  # of a sentence: fewer say too little to be looked for
 _MOST_CHARS = 300
@@ -40,8 +41,9 @@ def without(text: str, sentence: str) -> str:
 def _candidates(chunks: Path) -> Iterator[tuple[str, str, str]]:
     """One passage a document: hash, document, text."""
     best: dict[str, tuple[str, str, str]] = {}
-    for batch in pq.ParquetFile(chunks).iter_batches(columns=["document", "key", "text"]):
-        for document, key, text in zip(*(batch.column(at).to_pylist() for at in range(3)), strict=True):
+    for batch in pq.ParquetFile(chunks).iter_batches(columns=["document", "key", "heading", "text"]):
+        for document, key, heading, whole in zip(*(batch.column(at).to_pylist() for at in range(4)), strict=True):
+            text = below_headings(heading, whole)
             if len(text) < _LEAST_CHARS + _LEAST_REST:
                 continue
             rank = hashlib.sha256(f"{document} {key}".encode()).hexdigest()
@@ -52,6 +54,6 @@ def _candidates(chunks: Path) -> Iterator[tuple[str, str, str]]:
 
 def _sentence(text: str) -> str | None:
     """The sentence that is taken out: the one of the lowest hash among those of a good length."""
-    found = [text[start:end] for start, end in sentences(text) if _LEAST_CHARS <= end - start <= _MOST_CHARS]
+    found = [text[start:end] for start, end in quotable("", text) if _LEAST_CHARS <= end - start <= _MOST_CHARS]
     found = [each for each in found if len(without(text, each)) >= _LEAST_REST]
     return min(found, key=lambda each: hashlib.sha256(each.encode()).hexdigest(), default=None)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -18,20 +19,23 @@ from core.manifest import write_manifest
 from core.patience import patiently
 from core.schema.evaluation import AGAINST_LIVE, Gate
 from core.workspace import Job
+from pipelines.driver import FORCED
+from pipelines.publish.completeness import with_completeness
 from pipelines.publish.judging import judge
 from pipelines.search.ask.query import int8_of
 from pipelines.search.ask.question_vectors import Remembered
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.embedded import Edge
-from pipelines.search.engine.engine import Engine
+from pipelines.search.engine.engine import Engine, Missing
 from pipelines.search.engine.release_files import Versions
 from pipelines.search.engine.release_log import record
-from pipelines.search.engine.releases import Truth, build, read_truth, receipt, release
+from pipelines.search.engine.releases import Truth, build, read_truth, receipt, release, unread_of
 from pipelines.search.vectors.embedder import QUANTISED
 from registry.promotion.gate import CONFIDENCE, Verdict
 from registry.promotion.gate import judge as verdict_of
 
 _VECTORS = "vectors.parquet"
+_NAMED = 5  # documents that could not be read, in the receipt
 
 
 def run(job: Job) -> None:
@@ -45,9 +49,13 @@ def run(job: Job) -> None:
         if not experiment:
             live = patiently(lambda: _put(job, truth, engine, verdict))
         said = receipt(truth, choose(job.workspace) if experiment else engine)
-    more = {"experiment": True} if experiment else {"withdrawn": verdict.passed and not live}
+    named = [{name: each[name] for name in ("document", "reason")} for each in unread_of(job)[:_NAMED]]
+    more: dict[str, Any] = {"experiment": True} if experiment else {"withdrawn": verdict.passed and not live}
     published = not experiment and live
-    write_json(job.folder / "published.json", {**said, **more, "published": published, "verdict": verdict.as_json()})
+    write_json(
+        job.folder / "published.json",
+        {**said, "unread_first": named, **more, "published": published, "verdict": verdict.as_json()},
+    )
 
 
 def _keep_int8(job: Job, truth: Truth) -> None:
@@ -66,13 +74,25 @@ def _judged(job: Job, truth: Truth, engine: Engine) -> Verdict:
     confidence = CONFIDENCE if against is None or against.confidence is None else against.confidence
     remembered = Remembered.read(job.folder / "evaluation" / _VECTORS)
     judgement = patiently(lambda: judge(job, truth, engine, confidence, remembered))
-    verdict = verdict_of(gates, judgement.evidence)
+    verdict = _complete(truth, engine, verdict_of(gates, judgement.evidence))
     with replacing(job.folder / "evaluation") as folder:
         judgement.write(folder)
         remembered.write(folder / _VECTORS)
         write_json(folder / "verdict.json", verdict.as_json())
         write_manifest(folder, {"version": truth.version})
     return verdict
+
+
+def _complete(truth: Truth, engine: Engine, verdict: Verdict) -> Verdict:
+    """The verdict, refused when the release leaves out too many documents and nobody said that it is meant."""
+    live = engine.pointers(truth.index).live
+    if os.environ.get(FORCED) == "publish" or live == truth.version:
+        return verdict
+    try:
+        with engine.reading(truth.index) if live else nullcontext() as release:
+            return with_completeness(verdict, truth.facts, release, truth.index)
+    except Missing:  # the live one is lost: there is nothing to lose by another
+        return with_completeness(verdict, truth.facts, None, truth.index)
 
 
 def _put(job: Job, truth: Truth, engine: Engine, verdict: Verdict) -> bool:

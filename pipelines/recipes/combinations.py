@@ -5,7 +5,6 @@ Works on the file's plain values, sound or not, so that these mistakes are repor
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,29 +12,29 @@ from typing import TYPE_CHECKING, Any
 from core.errors import near
 from core.schema.columns import DOCUMENTS, ROW_ID, Contract
 from core.schema.data import SPLITS
-from core.schema.evaluation import AGAINST_LIVE, RETRIEVAL, SERVING
+from core.schema.evaluation import AGAINST_LIVE, LABEL_FIGURES, RETRIEVAL, SERVING
 from core.schema.reading import Document, Location, Mistake
 
 if TYPE_CHECKING:
     from core.tables.task import Task
 
 PAIRED_GATES = ("against_baseline", "against_champion")
-_SLICE = re.compile(r"(?P<metric>\w+)\[(?P<column>[^=\]]+)=(?P<value>.+)\]")
+LABEL = "label"  # in the names of gates: a label's figure, or a slice by the column of that name
 _HTTP = ("http://", "https://")
 
 
 def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task | None) -> list[Mistake]:
     """Combinations that cannot work; without a task (the file names an unknown one), those that need none."""
-    found = [*_source(values, "data"), *_given(document.values), *_model(values)]
+    found = [*_source(values, "data"), *_given(document.values), *_model(values), *_patience(values)]
     if task is not None:
         found += [*_columns(values, "data", task.contract), *_named(values, task.contract), *_method(values, task)]
-        found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING)]
+        found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING, task)]
     return [document.mistake(at, message) for at, message in found]
 
 
 def impossible_index(document: Document, values: Mapping[str, Any]) -> list[Mistake]:
     """The same for an index."""
-    gates = _gates(values, RETRIEVAL, [AGAINST_LIVE])
+    gates = [*_gates(values, RETRIEVAL, [AGAINST_LIVE]), *_nothing_judged(values)]
     found = [*_source(values, "documents"), *_columns(values, "documents", DOCUMENTS), *gates]
     return [document.mistake(at, message) for at, message in found]
 
@@ -88,6 +87,19 @@ def _model(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
         )
 
 
+def _patience(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    split = _at(values, "data", "split")
+    none = _at(split, "given") is None and _at(split, "validation") == 0
+    if none and _at(values, "training", "patience") is not None:
+        yield ("training", "patience"), "it needs validation rows, and data.split.validation is 0"
+
+
+def _nothing_judged(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    evaluation = _at(values, "evaluation")
+    if _at(values, "gates") and _at(evaluation, "known_items") == 0 and _at(evaluation, "queries") is None:
+        yield ("gates",), "nothing is judged: evaluation.known_items is 0 and evaluation.queries names no file"
+
+
 def _method(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:
     method = _at(values, "model", "method") or "full"
     if isinstance(method, str) and method not in task.methods:
@@ -128,21 +140,46 @@ def _metrics(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, 
 
 
 def _gates(
-    values: Mapping[str, Any], metrics: Sequence[str], paired: Sequence[str], costs: Sequence[str] = ()
+    values: Mapping[str, Any],
+    metrics: Sequence[str],
+    paired: Sequence[str],
+    costs: Sequence[str] = (),
+    task: Task | None = None,
 ) -> Iterator[tuple[Location, str]]:
-    """A gate is of a metric, of a slice METRIC[COLUMN=VALUE] of one, of a comparison (paired) or of a cost."""
-    gates, slices = _at(values, "gates"), _at(values, "evaluation", "slices")
+    """A gate is of a metric, of a slice or a label METRIC[COLUMN=VALUE], of a comparison (paired) or of a cost."""
+    gates = _at(values, "gates")
     for name, gate in gates.items() if isinstance(gates, Mapping) else ():
-        of_slice = _SLICE.fullmatch(name) if isinstance(slices, list) else None
-        is_slice = of_slice is not None and of_slice["metric"] in metrics and of_slice["column"] in slices
-        if not is_slice and name not in (allowed := [*metrics, *paired, *costs]):
-            yield ("gates", name), _not_one(values, "metric", name, allowed)
+        allowed = [*metrics, *paired, *costs]
+        if name not in allowed and (wrong := _of_part(values, name, metrics, task)) is not None:
+            yield ("gates", name), wrong or _not_one(values, "metric", name, allowed)
         if name not in paired and _at(gate, "confidence") is not None:
             yield ("gates", name, "confidence"), f"belongs to {' and '.join(paired)} only"
         if PAIRED_GATES[0] in paired and name != PAIRED_GATES[0] and _at(gate, "baseline") is not None:
             yield ("gates", name, "baseline"), f"belongs to {PAIRED_GATES[0]} only"
         if name in paired and _at(gate, "at_most") is not None:
             yield ("gates", name, "at_most"), "a paired gate bounds the lower end of the difference: use at_least"
+
+
+def _of_part(values: Mapping[str, Any], name: str, metrics: Sequence[str], task: Task | None) -> str | None:
+    """What is wrong with a gate on a slice or a label; None: nothing. "": it is on neither."""
+    from core.tables.task import ByLabel
+
+    slices = _at(values, "evaluation", "slices")
+    sliced = slices if isinstance(slices, list) else []
+    metric, _, part = name.partition("[")
+    column = next((each for each in [*sliced, LABEL] if part.endswith("]") and part.startswith(f"{each}=")), None)
+    if (
+        task is not None
+        and isinstance(task, ByLabel)
+        and column == LABEL
+        and (LABEL not in sliced or task.contract.label == LABEL)
+    ):
+        if metric in LABEL_FIGURES:
+            return None
+        if metric in metrics and metric not in task.of_one_label:
+            instead = " or ".join(f"{figure}[{part}" for figure in LABEL_FIGURES)
+            return f"{metric} says nothing about one label: on its rows no other label is true. Use {instead}"
+    return None if column in sliced and metric in metrics else ""
 
 
 def _not_one(values: Mapping[str, Any], kind: str, name: str, allowed: Sequence[str]) -> str:

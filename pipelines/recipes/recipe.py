@@ -8,7 +8,7 @@ from pydantic import Field
 
 from core.schema.data import Data, RecipeData
 from core.schema.evaluation import Evaluation, Gate, Registry
-from core.schema.expectations import DataContract
+from core.schema.expectations import DataContract, IndexContract
 from core.schema.model import Compute, Model, Training
 from core.schema.schedule import Schedule
 from core.schema.search import Access, Answer, Chunk, Embed, Judging, Search
@@ -37,7 +37,7 @@ class Index(Section):
     title: str = ""
     documents: Data
     access: Access = Access()
-    contract: DataContract = DataContract()
+    contract: IndexContract = IndexContract()
     chunk: Chunk = Chunk()
     embed: Embed
     search: Search = Search()

@@ -38,18 +38,21 @@ from pipelines.evidence.evidence import (
     asked,
     bundle,
     called,
-    flat_metrics,
+    label_metrics,
     predictions_of,
     review,
+    slice_metrics,
     weigh,
 )
 from pipelines.evidence.provenance import hashes, lock_entries, patch
 from pipelines.media.decoding import RULE
+from pipelines.evidence.row_counts import row_counts
 from pipelines.register.onnx_export import kept, variant
 from pipelines.tasks import find_task
 from registry.promotion import promotion
 from registry.promotion.card import Facts, baseline_line, card, with_signer
 from registry.promotion.gate import AGAINST_CHAMPION, Evidence, Verdict, judge, reason_line, with_trial
+from registry.promotion.measured import METRICS, REPORT, Measured, read_measured
 from registry.store import signing, versions
 from registry.store.connection import exclusive, server_name
 from registry.store.versions import Version
@@ -60,7 +63,7 @@ from registry.version.packing import Contents
 from registry.version.runs import CARD, Candidate, Draft
 from registry.version.trial import difference, rehearse
 
-_KEPT = ("predictions.parquet", "metrics.json", "report.md", "report.json", "serving.json", "plots")
+_KEPT = ("predictions.parquet", METRICS, REPORT, "report.md", "serving.json", "plots")
 _EXAMPLES = 2  # inputs kept with a version
 _TRIED = 32  # inputs that the artifact is tried with
 _TRIES = 3  # judgements, while others move the champion of a shared server
@@ -74,7 +77,7 @@ class Subject:
     name: str
     task: Task
     model_hash: str
-    metrics: Mapping[str, Any]
+    measured: Measured
     gates: Mapping[str, Gate]
     primary: str
 
@@ -123,7 +126,7 @@ def _subject(job: Job) -> Subject:
         name=job.section("registry", Registry).name or job.name,
         task=find_task(settings["task"]),
         model_hash=sha256_json(model["files"]),
-        metrics=read_json(job.folder / "evaluation" / "metrics.json"),
+        measured=read_measured(job.folder / "evaluation") or Measured(),
         gates=TypeAdapter(dict[str, Gate]).validate_python(settings["gates"]),
         primary=settings["evaluation"]["primary"],
     )
@@ -208,14 +211,22 @@ def _judge(subject: Subject, champion: Version | None, figures: Mapping[str, flo
         task=subject.task,
         primary=subject.primary,
         gates=subject.gates,
-        metrics=flat_metrics(subject.metrics, subject.task, figures),
+        metrics={**subject.measured.values, **slice_metrics(subject.measured, subject.task), **figures},
         predictions=subject.predictions,
         model_hash=subject.model_hash,
         asked=asked(subject.name, test_hash, subject.model_hash, subject.job.workspace.var),
+        labels=_labels(subject),
     )
     rival = _rival(subject, champion, folder) if champion else None
     evidence = weigh(claim, rival)
     return Judged(claim, evidence, judge(subject.gates, evidence), rival)
+
+
+def _labels(subject: Subject) -> dict[str, float]:
+    """Each label's figures; none where METRIC[label=X] is a slice by a column that holds something else than labels."""
+    if "label" in subject.measured.slices and subject.task.contract.label != "label":
+        return {}
+    return label_metrics(subject.predictions, subject.task)
 
 
 def _rival(subject: Subject, champion: Version, folder: Path) -> Rival:
@@ -294,7 +305,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         task=settings["task"],
         recipe=subject.job.name,
         primary=subject.primary,
-        metrics=subject.metrics,
+        measured=subject.measured,
         verdict=judged.verdict,
         model=settings["model"],
         data=settings["data"],
@@ -303,6 +314,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         inputs=subject.task.contract.inputs,
         simple=subject.task.simple,
         asked=judged.claim.asked,
+        rows=(counts := row_counts(subject.job.folder)) and counts.line(),
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
         pictures=RULE if subject.task.contract.media == "image" else None,
@@ -366,7 +378,7 @@ def _last_words(subject: Subject, receipt: Mapping[str, Any]) -> Iterator[str]:
         yield f"gate {word}: {reason_line(reason)}"
     more = subject.task.metrics[subject.primary]
     simple = subject.task.simple
-    if remark := baseline_line(subject.metrics, subject.primary, more_is_better=more, simple=simple):
+    if remark := baseline_line(subject.measured, subject.primary, more_is_better=more, simple=simple):
         yield remark
     if receipt["experiment"]:
         yield f"{subject.name}: an experiment, nothing registered; gates {'passed' if verdict['passed'] else 'refused'}"

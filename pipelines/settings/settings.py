@@ -9,28 +9,27 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from core.atomic_files import write_json
+from core.atomic_files import said_in, write_json
 from core.closure import BOUNDARY, closure, code_hash
 from core.errors import BadRequest
 from core.schema.columns import DOCUMENTS, Contract
 from core.schema.data import Data
 from core.schema.reading import shown
 from core.workspace import Job, sealed
+from pipelines.recipes.foreseen import refuse_foreseen
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
-from pipelines.recipes.recipe import Index
-from pipelines.sources import addresses, scheme, source_file
+from pipelines.sources import addresses, source_file
 from pipelines.sources.readers import find_reader, reader_file
 from pipelines.tasks import find_task
 
-_LOCAL = ("", "file")  # schemes
-_ANY_SHARE = 1.0
+_FORESEEN = ("task", "preprocess", "model", "training", "bases", "embed", "search", "judged")  # sections
 
 
 def settings(job: Job) -> dict[str, Any]:
     """All that the later stages read, as one document: equal files and locks give equal bytes."""
     lock = read_lock(job)
     if job.kind == "index":
-        index = _with_share(read_index(job.settings_file))
+        index = read_index(job.settings_file)
         document = index.model_dump(mode="json", exclude={"schedule", "title"})
         document["data"] = document.pop("documents")
         document["judged"] = lock.judged
@@ -56,18 +55,6 @@ def settings(job: Job) -> dict[str, Any]:
     }
 
 
-def _with_share(index: Index) -> Index:
-    """With the share of bad documents that may be set aside, where the file names none.
-
-    Of a folder on this machine it is any: who may write there could stop the index with documents that nobody can read,
-    and may delete them as well.
-    """
-    told = "at_most" in index.contract.model_fields_set
-    if told or index.documents.reader != "folders" or scheme(index.documents.source) not in _LOCAL:
-        return index
-    return index.model_copy(update={"contract": index.contract.model_copy(update={"at_most": _ANY_SHARE})})
-
-
 def _source_code(job: Job, data: Data) -> str:
     """A hash of the code that reads this source: dvc.yaml cannot name its key in code.json."""
     root = job.workspace.root
@@ -83,5 +70,11 @@ def _source_code(job: Job, data: Data) -> str:
 
 
 def run(job: Job) -> None:
-    """Write settings.json: the recipe or index and its lock, every default filled in."""
-    write_json(job.folder / "settings.json", sealed(settings(job)))
+    """Write settings.json: the recipe or index and its lock, every default filled in.
+
+    What a later stage would refuse of it is refused now, where what that stage reads has changed.
+    """
+    found, before = settings(job), said_in(job.folder / "settings.json")
+    if any(found.get(section) != before.get(section) for section in _FORESEEN):
+        refuse_foreseen(job.settings_file, job.kind, job.workspace.root, read_lock(job).bases)
+    write_json(job.folder / "settings.json", sealed(found))

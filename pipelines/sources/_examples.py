@@ -69,12 +69,7 @@ class Shape:
 
     def check(self, columns: Sequence[str], name: str) -> None:
         """Raise BadRequest when a column that is needed is not among those of the source."""
-        needed = {
-            **{self.source_name(key): key for key, column in self.contract.columns.items() if column.required},
-            **{source: key for key, source in self.data.columns.items()},
-            **dict.fromkeys(self.data.where, "where"),
-            **({self.data.id: "id"} if self.data.id else {}),
-        }
+        needed = self.data.needed(self.contract)
         for column, use in needed.items():
             if column not in columns:
                 has = ", ".join(map(str, columns)) or "none"

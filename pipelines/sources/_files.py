@@ -72,21 +72,28 @@ class Record:
 
     values: by the source's own names; a picture is a Path or bytes. place: "reviews.csv:17".
     fault: why (a part of) it could not be read. raw: what stood there, where values do not say it.
+    left_out: the rule by which it is no example ("blank"); such a row is counted and goes no further.
     """
 
     values: Mapping[str, Any]
     place: str
     fault: str | None = None
     raw: str | None = None
+    left_out: str | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one file, folder or query. columns: its names, or None when only the rows can tell."""
+    """Rows of one file, folder or query.
+
+    columns: its names, or None when only the rows can tell. notes: what a person should know of how it was read; whole
+    when the records have gone by.
+    """
 
     name: str
     columns: Sequence[str] | None
     records: Iterator[Record] = field(repr=False)
+    notes: list[str] = field(default_factory=list)
 
 
 def local(path: Path, *, named: str) -> Files:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
 
 from core.errors import BadData, BadRequest
 from core.schema.columns import Contract
@@ -17,11 +19,15 @@ from pipelines.sources._files import Files, Found, Record
 
 _PACKED = (".gz",)
 
+BLANK = "blank"  # the rule by which a line or a row that holds nothing is no example
+BYTE_ORDER_MARK = "\ufeff"
 MAX_CHARS = 10 * 2**20  # of a line or a document; a longer one is a fault, not a crash
 _HEAD_BYTES = 1024
 _BUFFER_BYTES = 2**17
 SMALL_BYTES = 64 * 2**20  # unpacked: never a bomb
 MOST_TIMES = 200  # packed text is a tenth of its size, a log a fiftieth; deflate's end is 1:1,032
+_LONGEST_NAME = 60  # characters, of the end (the suffix says how to read it): 255 bytes at most in any script
+_NOT_IN_NAMES = re.compile(r"[^\w.+ ()@=,-]")  # a slash that came as %2F, NUL, a new line ...
 _HTML = (b"<!doctype html", b"<html")
 
 
@@ -91,11 +97,14 @@ class _Unpacking(gzip.GzipFile):
 
 
 @contextmanager
-def open_text(found: Found, encoding: str) -> Iterator[IO[str]]:
-    """The text of a file; bytes that the encoding does not know are kept as surrogates, so that a row can be told."""
+def open_text(found: Found, encoding: str, *, newline: str = "") -> Iterator[IO[str]]:
+    """The text of a file; bytes that the encoding does not know are kept as surrogates, so that a row can be told.
+
+    newline: what ends a line, as io.TextIOWrapper has it: "" stands for LF, CRLF and a CR alone.
+    """
     with open_binary(found) as file:
         try:
-            text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+            text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline=newline)
         except LookupError:
             raise BadRequest(
                 f"encoding {encoding!r} is not known to Python. Examples: utf-8, latin-1, cp1252."
@@ -120,7 +129,7 @@ class TooLong(Exception):
 
 
 class Lines(Iterator[str]):
-    """Lines with their ends, numbered from 1; reading goes on after a TooLong."""
+    """Lines with their ends, numbered from 1, without the mark of byte order; reading goes on after a TooLong."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -132,7 +141,7 @@ class Lines(Iterator[str]):
             raise StopIteration
         self.number += 1
         if len(line) <= MAX_CHARS:
-            return line
+            return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
         length = len(line)
         while line and not line.endswith(("\n", "\r")):
             line = self._file.readline(MAX_CHARS)
@@ -157,11 +166,18 @@ def undecoded(text: str, encoding: str) -> str | None:
     return None
 
 
+def not_text(text: str, encoding: str) -> str | None:
+    """What undecoded() says; or that there is NUL, which files hold that were torn or have two bytes a character."""
+    if "\0" in text:
+        return f"not text: it holds NUL (character {text.index(chr(0)) + 1:,})"
+    return undecoded(text, encoding)
+
+
 def document(path: Path, encoding: str) -> tuple[str | None, str | None]:
     """A whole file as one text, and what is wrong with it or None. Line ends become "\\n", a byte order mark goes."""
     try:
         with path.open(encoding=encoding, errors="surrogateescape") as file:
-            text = file.read(MAX_CHARS + 1).removeprefix("\ufeff")
+            text = file.read(MAX_CHARS + 1).removeprefix(BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
         return None, f"not {encoding.upper()} (byte {error.start})"
     except LookupError:
@@ -178,7 +194,18 @@ def one_file(found: Found, data: Data, contract: Contract, values: Mapping[str, 
     if contract.media:
         return Record({**values, "path": found.path}, found.name)
     text, fault = document(found.path, data.encoding)
+    fault = fault or (text and not_text(text, data.encoding)) or None
     return Record({**values, "path": found.name, "text": text}, found.name, fault=fault)
+
+
+def download_name(url: str) -> str:
+    """What the file is called here: the last part of the address's path, as far as a name may hold it."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:  # the request will say so
+        path = ""
+    name = _NOT_IN_NAMES.sub("_", PurePosixPath(unquote(path)).name)[-_LONGEST_NAME:]
+    return name.lstrip(".") or "download"
 
 
 def suffix_of(name: str) -> str:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadData, BadRequest, HeadraceError
+from core.schema.data import Data
 from pipelines.sources._files import Files, Found, Record
-from pipelines.sources._opening import MAX_CHARS, MOST_TIMES, most_unpacked
+from pipelines.sources._opening import MAX_CHARS, MOST_TIMES, document, most_unpacked
 from pipelines.sources.parsers import Parsed, Unreadable
 
 MAX_SECONDS = 60  # of processor time, for one document, or some rows of a table
@@ -54,19 +55,24 @@ class Parsers:
         self._ask(name, os.fsdecode(path.resolve()), encoding)
         return Parsed(**self._answer())
 
-    def rows(self, found: Found, folder: Path, encoding: str) -> Iterator[Record]:
-        """The rows of a table of a folder. Raises Unreadable, perhaps behind some of them."""
-        self._ask(found.name, str(found.path.absolute()), encoding, str(folder.absolute()))
+    def rows(self, found: Found, folder: Path, data: Data, notes: list[str]) -> Iterator[Record]:
+        """The rows of a table of a folder. Raises Unreadable, perhaps behind some of them.
+
+        data: its encoding and delimiter are the table's. notes: gains what is to be said of how it was read.
+        """
+        told = (str(folder.absolute()), data.delimiter)
+        self._ask(found.name, os.fsdecode(found.path.absolute()), data.encoding, *told)
         try:
-            while rows := self._answer()["rows"]:
+            while rows := (answer := self._answer())["rows"]:
                 yield from (Record(**row) for row in rows)
+            notes += answer["notes"]
         except Unreadable:
             raise
         except BaseException:
             self._kill()
             raise
 
-    def _ask(self, *said: str) -> None:
+    def _ask(self, *said: str | None) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "pipelines.sources._parsing", str(self._seconds)],
@@ -117,6 +123,8 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
         raise Unreadable(f"a file of {size:,} bytes; at most {MAX_FILE_BYTES:,} are parsed")
     if not size:
         raise Unreadable("the file is empty")
+    if name == "markdown":
+        return _markdown(path, encoding)
     content = path.read_bytes()
     if name == "html":
         from pipelines.sources.parsers import html
@@ -135,12 +143,23 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
     return found
 
 
-def table(name: str, path: Path, encoding: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
+def _markdown(path: Path, encoding: str) -> Parsed:
+    from pipelines.sources.parsers import markdown
+
+    text, fault = document(path, encoding)
+    if text is None or fault:
+        raise Unreadable(fault or "cannot be read")
+    if "\0" in text:
+        raise Unreadable("holds NUL: a binary file that no parser here reads")
+    return markdown.of_text(text)
+
+
+def table(found: Found, folder: Path, data: Data, notes: list[str]) -> Iterator[list[dict[str, Any]]]:
     """The rows of a table, in this process: some at a time. Raises Unreadable, BadData, BadRequest."""
     from pipelines.sources.readers._rows import rows_of
 
-    most, some, size, told = most_unpacked(path), list[dict[str, Any]](), 0, 0
-    for record in rows_of(Found(name, path), Files(folder), encoding):
+    most, some, size, told = most_unpacked(found.path), list[dict[str, Any]](), 0, 0
+    for record in rows_of(found, Files(folder), data, notes):
         some.append(vars(record))
         size += _ROW_CHARS + len(record.values["text"] or "") + len(record.raw or "")
         if size > most:
@@ -153,12 +172,14 @@ def table(name: str, path: Path, encoding: str, folder: Path) -> Iterator[list[d
 
 
 def _answers(line: str) -> Iterator[str]:
-    name, path, encoding, *folder = json.loads(line)
+    name, path, encoding, *rest = json.loads(line)
     try:
-        if folder:
-            for rows in table(name, Path(path), encoding, Path(folder[0])):
+        if rest:
+            folder, delimiter = rest
+            data, notes = Data(source=name, encoding=encoding, delimiter=delimiter), list[str]()
+            for rows in table(Found(name, Path(path)), Path(folder), data, notes):
                 yield json.dumps({"rows": rows})
-            yield json.dumps({"rows": []})
+            yield json.dumps({"rows": [], "notes": notes})
         else:
             yield json.dumps(vars(parse(name, Path(path), encoding)))
         return

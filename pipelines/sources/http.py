@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from core.addresses import recorded
+from core.addresses import recorded, without_secrets
 from core.atomic_files import make_folder, sha256_file, swap_in, write_text
 from core.errors import BadRequest, Outage
 from core.progress import Progress
@@ -23,7 +22,7 @@ from core.schema.data import Data
 from core.workspace import inside
 from pipelines.sources import Identity
 from pipelines.sources._files import Files
-from pipelines.sources._opening import is_html
+from pipelines.sources._opening import download_name, is_html
 
 if TYPE_CHECKING:
     import httpx
@@ -32,8 +31,6 @@ SCHEMES = ("http", "https")
 _TIMEOUT_S = 30.0  # without a byte
 _HEAD_BYTES = 1024
 _RETRYABLE = (408, 425, 429)  # and all from 500
-_LONGEST_NAME = 60  # characters, of the end (the suffix says how to read it): 255 bytes at most in any script
-_NOT_IN_NAMES = re.compile(r"[^\w.+ ()@=,-]")  # a slash that came as %2F, NUL, a new line ...
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416
 
 
@@ -59,16 +56,6 @@ def fetch(data: Data, root: Path, *, downloads: Path, identity: Identity) -> Fil
         if data.pinned or not known or not target.is_file():
             _download(url, downloads / f"{key}.part", target, data.pinned)
     return Files(target.parent, (target,))
-
-
-def download_name(url: str) -> str:
-    """What the file is called here: the last part of the address's path, as far as a name may hold it."""
-    try:
-        path = urlsplit(url).path
-    except ValueError:  # the request will say so
-        path = ""
-    name = _NOT_IN_NAMES.sub("_", PurePosixPath(unquote(path)).name)[-_LONGEST_NAME:]
-    return name.lstrip(".") or "download"
 
 
 def _download(url: str, part: Path, target: Path, sha256: str | None) -> None:
@@ -137,7 +124,11 @@ def _get(url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
     """The answer to a GET, its body not read yet. Raises Outage or BadRequest for one that is no answer."""
     import httpx
 
-    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S) as client:
+    try:
+        client = httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:  # of a proxy in the environment that it does not know
+        raise BadRequest(f"{url}: {without_secrets(str(error))}. Correct the proxy in the environment.") from None
+    with client:
         with _outages(url):
             request = client.build_request("GET", url, headers={"Accept-Encoding": "identity", **headers})
             answer = client.send(request, stream=True)

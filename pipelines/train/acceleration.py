@@ -33,7 +33,10 @@ def ready(module: nn.Module, training: Training, accelerator: Accelerator) -> nn
     module.to(accelerator.device)
     if training.gradient_checkpointing:
         _recompute(module)
-    return torch.compile(module) if training.compile else module  # type: ignore[return-value]
+    if not training.compile:
+        return module
+    torch.use_deterministic_algorithms(True, warn_only=True)  # tells the compiler too, which steady() leaves out
+    return torch.compile(module)  # type: ignore[return-value]
 
 
 def _recompute(module: nn.Module) -> None:

@@ -35,6 +35,7 @@ from pipelines.train.training_state import restore_random
 from pipelines.train.validation import validated
 
 CHECKPOINT_EVERY_S = 300.0  # and at the end of every epoch
+SAMPLED = 8  # epochs after which the module is sampled at most
 _LOGS = 100  # lines of the history beside the epochs' ends
 
 
@@ -104,6 +105,7 @@ class _Loop:
             else LikeLengths(rows.lengths, training.batch_size * training.accumulate),
             average=None if training.average is None else Average(module, training.average),
             best=None if training.patience is None else Best(module, training.patience),
+            samples=self.learner.samples,
         )
 
     def go_on(self, checkpoint: Checkpoint) -> None:
@@ -117,8 +119,7 @@ class _Loop:
         """Every epoch that is left, each with its validation; then the weights that are to stay."""
         for number in range(self.step // self.updates, math.ceil(self.training.epochs)):
             epoch = self._epoch(number)
-            is_over = validation is not None and self._validate(validation, epoch)
-            if is_over or self.step == self.steps:
+            if self._watch(validation, number, epoch) or self.step == self.steps:
                 break
             self._save(within_epoch=False)
         if self.state.average is not None:
@@ -170,14 +171,24 @@ class _Loop:
             self.state.average.update(self.step + 1)
         return {"loss": total, **losses}, last
 
+    def _watch(self, validation: EncodedRows | None, number: int, epoch: float) -> bool:
+        """Sample and validate after an epoch. True when the training is over, because enough epochs were no better."""
+        with nullcontext() if self.state.average is None else self.state.average.applied():
+            self._sample(number)
+            return validation is not None and self._validate(validation, epoch)
+
+    def _sample(self, number: int) -> None:
+        epochs = math.ceil(self.training.epochs)
+        if self.learner.sample is not None and number in {(at + 1) * epochs // SAMPLED - 1 for at in range(SAMPLED)}:
+            self.learner.module.eval()
+            self.state.samples[self.step] = self.learner.sample(self.learner.module)
+
     def _validate(self, validation: EncodedRows, epoch: float) -> bool:
-        """True when the training is over, because enough epochs were no better."""
         size = self.training.batch_size * 2
         batches = batches_of(validation, SequentialSampler(validation), size=size, collate=self.learner.collate)
-        with nullcontext() if self.state.average is None else self.state.average.applied():
-            metrics = validated(self.learner, self.module, batches, self.accelerator)
-            self.state.lines.add(self.step, epoch, metrics)
-            return self.state.best is not None and self.state.best.is_over(metrics["eval_loss"])
+        metrics = validated(self.learner, self.module, batches, self.accelerator)
+        self.state.lines.add(self.step, epoch, metrics)
+        return self.state.best is not None and self.state.best.is_over(metrics["eval_loss"])
 
     def _save(self, *, within_epoch: bool) -> None:
         if self.plan.checkpoints is not None:

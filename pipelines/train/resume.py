@@ -28,6 +28,7 @@ class State:
     order: AnyOrder | LikeLengths
     average: Average | None
     best: Best | None
+    samples: dict[int, Tensor]
 
 
 def kept(state: State, step: int, *, within_epoch: bool) -> Checkpoint:
@@ -42,6 +43,8 @@ def kept(state: State, step: int, *, within_epoch: bool) -> Checkpoint:
         tensors["average"] = state.average.weights
     if state.best is not None:
         tensors["best"] = state.best.weights
+    if state.samples:
+        tensors["samples"] = {str(at): sample for at, sample in state.samples.items()}
     scaler = state.accelerator.scaler
     rest: dict[str, Any] = {
         "turns": [rest for _, rest in parts],
@@ -63,6 +66,7 @@ def put_back(state: State, checkpoint: Checkpoint) -> None:
         state.average.restore(tensors["average"])
     if state.best is not None:
         state.best.restore(rest["best"], tensors.get("best", {}))
+    state.samples.update({int(at): sample for at, sample in tensors.get("samples", {}).items()})
     if state.accelerator.scaler is not None:
         state.accelerator.scaler.load_state_dict(rest["scaler"])
     if isinstance(state.order, LikeLengths):

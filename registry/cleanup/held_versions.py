@@ -92,7 +92,7 @@ def unmark(held: Iterable[Held], var: Path) -> None:
 
 def _of_model(client: MlflowClient, name: str, var: Path) -> Iterator[Held]:
     chain = journal.read(client, name)
-    champions = {each for entry in chain.entries if entry.action in MOVES for each in (entry.to, entry.before)}
+    champions = {each for entry in chain.current if entry.action in MOVES for each in (entry.to, entry.before)}
     standing = versions.raw_champion(client, name)  # a moved alias is judged later; until then both are kept
     found = versions.read_versions(client, name)
     for version in found:

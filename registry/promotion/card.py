@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.addresses import recorded
+from core.tables.spelling import cell, prose
 from registry.promotion.gate import CONFIDENCE, Verdict, corrected
 from registry.promotion.ledger import Entry
+from registry.promotion.measured import REPORT, Intervals, Measured
 
 _HASH_CHARACTERS = 12
 _MANY_SLICES = 40
+_MANY_LABELS = 30
 _LONGEST = 4900  # characters: MLflow's column holds 5,000; the whole card is an artifact
 _USE = """## Use
 
@@ -20,18 +23,19 @@ import mlflow, pandas
 model = mlflow.pyfunc.load_model("models:/{name}@champion")
 model.predict(pandas.DataFrame({{{inputs}}}))
 ```"""
+_FIGURES = ("precision", "recall", "f1")  # of a label
 _DATA_HASHES = ("raw_hash", "validated_hash", "prepared_hash")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card is made of. metrics: evaluation/metrics.json as `evaluate` wrote it."""
+    """What a card is made of."""
 
     name: str
     task: str
     recipe: str
     primary: str
-    metrics: Mapping[str, Any]
+    measured: Measured
     verdict: Verdict
     model: Mapping[str, Any]  # the recipe's `model:`
     data: Mapping[str, Any]  # source, licence, reader
@@ -43,18 +47,19 @@ class Facts:
     serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
     variant: str | None = None  # its ONNX variant, in a line
     pictures: str | None = None  # how they are read, where the task reads some
+    rows: str | None = None  # what became of the source's rows, in a line
 
 
-def winners(metrics: Mapping[str, Any], primary: str, *, more_is_better: bool) -> list[str]:
+def winners(found: Measured, primary: str, *, more_is_better: bool) -> list[str]:
     """Baselines whose primary metric is better than the model's, the best one first."""
-    own = metrics.get(primary, {}).get("value")
-    sign = 1 if more_is_better else -1
-    found = [
-        (values[primary]["value"], name)
-        for name, values in metrics.get("baselines", {}).items()
-        if own is not None and primary in values and sign * values[primary]["value"] > sign * own
+    own, sign = _value(found.model, primary), 1 if more_is_better else -1
+    values = {name: _value(each, primary) for name, each in found.baselines.items()}
+    better = [
+        (value, name)
+        for name, value in values.items()
+        if own is not None and value is not None and sign * value > sign * own
     ]
-    return [name for _, name in sorted(found, reverse=more_is_better)]
+    return [name for _, name in sorted(better, reverse=more_is_better)]
 
 
 def preferred(baseline: str, simple: Sequence[str]) -> str:
@@ -64,28 +69,26 @@ def preferred(baseline: str, simple: Sequence[str]) -> str:
     return f"Prefer it: `model: {{base: {{architecture: {baseline}}}, method: pretrain}}` makes it the recipe's model."
 
 
-def baseline_line(
-    metrics: Mapping[str, Any], primary: str, *, more_is_better: bool, simple: Sequence[str] = ()
-) -> str | None:
+def baseline_line(found: Measured, primary: str, *, more_is_better: bool, simple: Sequence[str] = ()) -> str | None:
     """The sentence to be said first when a baseline wins. simple: baselines that can be the model."""
-    names = winners(metrics, primary, more_is_better=more_is_better)
+    names = winners(found, primary, more_is_better=more_is_better)
     if not names:
         return None
-    best = metrics["baselines"][names[0]][primary]["value"]
-    own = metrics[primary]["value"]
+    best, own = _value(found.baselines[names[0]], primary), _value(found.model, primary)
     return f"A baseline wins: {names[0]} has {primary} {best:.4f}, this model {own:.4f}. {preferred(names[0], simple)}"
 
 
 def card(facts: Facts) -> str:
     """The model card."""
     more = facts.better.get(facts.primary, True)
-    first = baseline_line(facts.metrics, facts.primary, more_is_better=more, simple=facts.simple)
+    first = baseline_line(facts.measured, facts.primary, more_is_better=more, simple=facts.simple)
     base = facts.model["base"]
     start = base if isinstance(base, str) else f"a new {base['architecture']} (no pretrained weights)"
     data = [
         f"- source: `{recorded(str(facts.data['source']))}`",
         f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
         *([f"- pictures: {facts.pictures}"] if facts.pictures else []),
+        *([f"- rows: {facts.rows}"] if facts.rows else []),
         *_hash_lines(facts.hashes, _DATA_HASHES),
     ]
     others = [name for name in facts.hashes if name not in _DATA_HASHES]
@@ -96,12 +99,13 @@ def card(facts: Facts) -> str:
         f"A model for {facts.task.replace('_', ' ')}, method `{facts.model['method']}`, from {start}.",
         _gates(facts.verdict),
         _metrics(facts),
-        _slices(facts.metrics.get("slices", {}), facts.primary),
         _wear(facts.asked),
         _serving(facts),
         "\n".join(["## Data", "", *data]),
         "\n".join(["## How it was made", "", *made]),
         _USE.format(name=facts.name, inputs=", ".join(f'"{name}": [...]' for name in facts.inputs)),
+        _slices(facts.measured, facts.primary),  # the longest parts stand last: MLflow's page cuts a card off
+        "\n".join(label_lines(facts.measured.labels, where=f"evidence/{REPORT}")).strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -143,35 +147,51 @@ def _serving(facts: Facts) -> str:
 def _gates(verdict: Verdict) -> str:
     if not verdict.reasons:
         return "## Gates\n\nThe recipe has none."
-    lines = [f"- {reason}" for reason in verdict.reasons]
+    lines = [f"- {prose(str(reason))}" for reason in verdict.reasons]
     return "\n".join([f"## Gates: {'passed' if verdict.passed else 'FAILED'}", "", *lines])
 
 
 def _metrics(facts: Facts) -> str:
-    names = [name for name in facts.better if name in facts.metrics]
-    baselines: Mapping[str, Any] = facts.metrics.get("baselines", {})
+    found = facts.measured
+    names = [name for name in facts.better if name in found.model]
     rows = [
-        [_label(name, facts), *(interval(each.get(name)) for each in (facts.metrics, *baselines.values()))]
+        [_label(name, facts), *(interval(each.get(name)) for each in (found.model, *found.baselines.values()))]
         for name in names
     ]
-    measured = table(["metric", "this model", *baselines], rows)
+    measured = table(["metric", "this model", *found.baselines], rows)
     lines = ["## Test split", "", *measured, "", "In brackets: 95 % bootstrap intervals."]
-    for name, differences in facts.metrics.get("differences", {}).items():
-        shown = "; ".join(f"{metric} {interval(value)}" for metric, value in sorted(differences.items()))
-        lines.append(f"Paired difference to {name}: {shown}.")
+    for name, difference in found.differences.items():
+        lines.append(f"Paired difference to {name}: {facts.primary} {interval(difference)}.")
     return "\n".join(lines)
 
 
-def _slices(slices: Mapping[str, Any], primary: str) -> str:
-    rows = []
-    for column, values in sorted(slices.items()):
-        for value, metrics in sorted(values.items()):
-            count = metrics.get("rows")
-            rows.append([column, value, "" if count is None else str(count), interval(metrics.get(primary))])
+def label_lines(labels: Mapping[str, Mapping[str, Any]], *, where: str) -> list[str]:
+    """Each label's figures as a table of Markdown; of many labels those of the lowest F1. where: the file with all."""
+    if not labels:
+        return []
+    shown = sorted(labels)
+    if len(labels) > _MANY_LABELS:
+        shown.sort(key=lambda label: (_value(labels[label], "f1") or 0.0, -labels[label]["support"]))
+    rows = [
+        [cell(label), f"{labels[label]['support']:,}", *(interval(labels[label].get(name)) for name in _FIGURES)]
+        for label in shown[:_MANY_LABELS]
+    ]
+    left = len(labels) - len(rows)
+    more = ["", f"The {len(rows)} labels of the lowest F1; {left:,} more stand in {where}."] if left else []
+    return ["", "## By label", "", *table(["label", "support", "precision", "recall", "F1"], rows), *more]
+
+
+def _slices(found: Measured, primary: str) -> str:
+    rows = [
+        [cell(column), cell(value), f"{metrics['rows']:,}" if "rows" in metrics else "", interval(metrics[primary])]
+        for column, values in sorted(found.slices.items())
+        for value, metrics in sorted(values.items())
+        if primary in metrics
+    ]
     if not rows:
         return ""
     shown, left = rows[:_MANY_SLICES], len(rows) - _MANY_SLICES
-    more = [f"{left} more in evaluation/metrics.json."] if left > 0 else []
+    more = ["", f"{left:,} more stand in evidence/{REPORT}."] if left > 0 else []
     return "\n".join(["## Slices", "", *table(["column", "value", "rows", primary], shown), *more])
 
 
@@ -193,9 +213,13 @@ def interval(value: Any, gap: str = " ") -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of Markdown."""
+    """Lines of Markdown. Cells that hold somebody's data are spelled by cell() or prose()."""
     return [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return f"| {' | '.join(cells)} |"
+
+
+def _value(intervals: Intervals, metric: str) -> float | None:
+    return intervals.get(metric, {}).get("value")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from core.schema.evaluation import Gate
 from core.tables.keys import name_among
+from core.tables.spelling import spelled
 
 AGAINST_BASELINE = "against_baseline"
 AGAINST_CHAMPION = "against_champion"
@@ -16,6 +18,8 @@ AGAINST_LIVE = "against_live"  # of an index: the release that is searched now
 SERVED = "served"  # the packed model's answers, in a process of its own
 CONFIDENCE = 0.95  # of a paired gate that does not say
 LEAST_COMMON = 0.5  # share of the test rows that champion and candidate must both have answered
+_NEAREST = 3
+_LONGEST = 200  # characters of a gate's name in a reason
 LEAST_ROWS = 30  # fewer say nothing about a difference, however it turns out
 
 Outcome = Literal["passed", "failed", "undecided", "tie", "no evidence"]
@@ -83,7 +87,7 @@ class Reason:
 
 def reason_line(reason: Mapping[str, Any]) -> str:
     """A reason as a receipt holds it, in words."""
-    return f"{reason['gate']}: {shown(reason['value'])}, bound {reason['bound']} ({reason['why']})"
+    return f"{spelled(reason['gate'], _LONGEST)}: {shown(reason['value'])}, bound {reason['bound']} ({reason['why']})"
 
 
 def shown(value: float | None) -> str:
@@ -141,8 +145,8 @@ def _judge_one(name: str, gate: Gate, evidence: Evidence) -> Reason:
     if (measured := _of_the_same_value(name, evidence.metrics)) is not None:
         return _within(name, gate, evidence.metrics[measured], evidence.asked)
     if name not in evidence.metrics:
-        known = ", ".join(sorted(evidence.metrics)) or "none"
-        return Reason(name, None, _bound(gate), "no evidence", f"the evaluation has no such metric; it has {known}")
+        why = f"the evaluation has no such metric; it has {_known(name, evidence.metrics)}"
+        return Reason(name, None, _bound(gate), "no evidence", why)
     return _within(name, gate, evidence.metrics[name], evidence.asked)
 
 
@@ -153,6 +157,16 @@ def _of_the_same_value(gate: str, metrics: Mapping[str, float]) -> str | None:
         return None
     values = {other[len(head) + 1 : -1]: other for other in metrics if other.startswith(f"{head}=")}
     return values.get(name_among(value.removesuffix("]"), values))
+
+
+def _known(name: str, metrics: Mapping[str, float]) -> str:
+    """What a gate could have named: the metrics, and of slices and labels, which may be thousands, the nearest."""
+    whole = sorted(each for each in metrics if "[" not in each)
+    parts = metrics.keys() - set(whole)
+    nearest = get_close_matches(name, parts, n=_NEAREST) if "[" in name else []
+    left = len(parts) - len(nearest)
+    more = f" and {left:,} of slices and labels" if left else ""
+    return f"{', '.join([*whole, *map(spelled, nearest)]) or 'none'}{more}"
 
 
 def _judge_paired(name: str, gate: Gate, rival: Paired | NoRival) -> Reason:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.promotion.ledger import MOVES, START, Chain, Entry, Kept, read_chain
-from registry.store.connection import every_page, experiment_id, sent_once
+from registry.store.connection import experiment_id, sent_once
 from registry.store.ledger_head import HEAD_TAG, Head, parse_head
+from registry.store.ledger_runs import ENTRY, EXPERIMENT, HASH, MODEL, NUMBER, entries_of, model_of
 from registry.store.names import require_name
 from registry.store.versions import registered
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "headrace-ledger"
-_MODEL, _NUMBER, _HASH, _ENTRY = (f"ledger.{name}" for name in ("model", "number", "hash", "entry"))
 _REPEAT = timedelta(minutes=5)  # a decision that is made again within it is the same one
 _LONGEST_WHY = 300  # characters a reason, and reasons an entry: MLflow keeps 8,000 characters a tag
 _MOST_REASONS = 12
@@ -32,14 +31,19 @@ _MOST_REASONS = 12
 def read(client: MlflowClient, model: str) -> Chain:
     """The chain of a model; empty when nothing was ever registered. Raises BadRequest for what is no model's name."""
     require_name(model)
-    return read_chain(model, [_kept(run) for run in _runs(client, model)], _head_of(client, model))
+    found, kept = registered(client, model), [_kept(run) for run in entries_of(client, model)]
+    head = parse_head(found.tags.get(HEAD_TAG)) if found else None
+    if head is not None and not kept and (name := model_of(client, head.hash)) is not None:
+        fault = f"its entries are those of {name}, which was renamed to {model} in MLflow. Give it its name back there"
+        return Chain(faults=[fault], head=head)
+    return read_chain(model, kept, head, gone=found is None)
 
 
 def caught_up(client: MlflowClient, model: str) -> Chain:
     """The chain, its last entry named by the model's tag: whoever wrote it may have been stopped before."""
     chain = read(client, model)
     head, last = chain.head, chain.last
-    if last is None or (head is not None and head.number >= last.number):
+    if last is None or chain.gone or (head is not None and head.number >= last.number):
         return chain
     quiet = last.action not in MOVES and (head is None or head.settled)
     named = Head(last.number, last.hash, chain.champion, settled=quiet)
@@ -66,7 +70,7 @@ def append(client: MlflowClient, var: Path, entry: Entry) -> Entry:
         number = max((each.number for each in chain.texts), default=0) + 1
         mine = replace(entry, number=number, previous=chain.texts[-1].hash if chain.texts else START)
         run_id = _write(client, var, mine)
-        rivals = [run for run in _runs(client, entry.model) if run.data.tags[_NUMBER] == str(mine.number)]
+        rivals = [run for run in entries_of(client, entry.model) if run.data.tags[NUMBER] == str(mine.number)]
         first = min(rivals, key=lambda run: (run.info.start_time, run.info.run_id))
         if first.info.run_id == run_id:
             break
@@ -90,22 +94,14 @@ def short(reasons: Sequence[str]) -> tuple[str, ...]:
 
 def _write(client: MlflowClient, var: Path, entry: Entry) -> str:
     experiment = experiment_id(client, EXPERIMENT, var)
-    tags = {_MODEL: entry.model, _NUMBER: str(entry.number), _HASH: entry.hash, _ENTRY: entry.text}
+    tags = {MODEL: entry.model, NUMBER: str(entry.number), HASH: entry.hash, ENTRY: entry.text}
     with sent_once():
         run = client.create_run(experiment, tags=tags, run_name=f"{entry.model} {entry.number}: {entry.action}")
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
 
-def _runs(client: MlflowClient, model: str) -> list[Run]:
-    """Every entry's run, those in MLflow's bin left out."""
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        return []
-    return every_page(client.search_runs, [found.experiment_id], f"tags.`{_MODEL}` = '{model}'")
-
-
 def _kept(run: Run) -> Kept:
     tags = run.data.tags
-    number = tags.get(_NUMBER, "")
-    return Kept(int(number) if number.isdigit() else 0, tags.get(_ENTRY, ""), tags.get(_HASH, ""))
+    number = tags.get(NUMBER, "")
+    return Kept(int(number) if number.isdigit() else 0, tags.get(ENTRY, ""), tags.get(HASH, ""))

@@ -17,8 +17,10 @@ from core.atomic_files import to_json
 from registry.store.ledger_head import Head
 
 # registered: a version and its evidence are known from now on. refused: somebody moved the alias without evidence.
-Action = Literal["registered", "promoted", "rolled back", "refused"]
+# removed: the model was renamed or deleted in MLflow with all its versions; what is registered next begins at 1 again.
+Action = Literal["registered", "promoted", "rolled back", "refused", "removed"]
 MOVES = ("promoted", "rolled back")
+REMOVED: Action = "removed"
 START = "0" * 64  # what the first entry follows
 
 
@@ -70,12 +72,22 @@ class Kept:
 
 @dataclass(frozen=True)
 class Chain:
-    """The entries that can be read, in order, and what is wrong with the chain, in words."""
+    """The entries that can be read, in order, and what is wrong with the chain, in words.
+
+    gone: the registry has no model of that name (any more).
+    """
 
     entries: Sequence[Entry] = ()
     faults: Sequence[str] = ()
     head: Head | None = None
     texts: Sequence[Kept] = field(default=(), repr=False)
+    gone: bool = False
+
+    @property
+    def current(self) -> Sequence[Entry]:
+        """The entries about the versions that the registry has: those behind the last removal."""
+        removals = [at for at, entry in enumerate(self.entries, start=1) if entry.action == REMOVED]
+        return self.entries[max(removals, default=0) :]
 
     @property
     def last(self) -> Entry | None:
@@ -91,10 +103,10 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_chain(model: str, kept: Sequence[Kept], head: Head | None) -> Chain:
+def read_chain(model: str, kept: Sequence[Kept], head: Head | None, *, gone: bool = False) -> Chain:
     """The entries in order, with every fault: an altered, missing, doubled or foreign entry, a tail that was cut off.
 
-    One entry beyond the head is none: its writer was stopped before it said so.
+    One entry beyond the head is none: its writer was stopped before it said so. gone: there is no model to have a head.
     """
     kept = sorted(kept, key=lambda each: each.number)
     entries: list[Entry] = []
@@ -112,9 +124,10 @@ def read_chain(model: str, kept: Sequence[Kept], head: Head | None) -> Chain:
         if entry is not None:
             entries.append(entry)
         expected, previous = max(expected, each.number + 1), hash_of(each.text)
-    faults += _head_faults(kept, entries, head)
+    if not gone:
+        faults += _head_faults(kept, entries, head)
     known = {fault for entry in entries for fault in entry.acknowledged}
-    return Chain(entries, [fault for fault in faults if fault not in known], head, kept)
+    return Chain(entries, [fault for fault in faults if fault not in known], head, kept, gone)
 
 
 def champion(entries: Sequence[Entry], at: datetime | None = None) -> str | None:
@@ -124,8 +137,8 @@ def champion(entries: Sequence[Entry], at: datetime | None = None) -> str | None
 
 
 def champion_entry(entries: Sequence[Entry], at: datetime | None = None) -> Entry | None:
-    """The move that made the champion of a time."""
-    moves = [entry for entry in entries if entry.action in MOVES]
+    """The move that made the champion of a time, or the removal that left none."""
+    moves = [entry for entry in entries if entry.action in (*MOVES, REMOVED)]
     if at is not None:
         moves = [entry for entry in moves if datetime.fromisoformat(entry.at) <= at]
     return moves[-1] if moves else None
@@ -139,6 +152,8 @@ def champion_before(entries: Sequence[Entry]) -> str | None:
             stack.append(entry.to)
         elif entry.action == "rolled back" and stack:
             stack.pop()
+        elif entry.action == REMOVED:
+            stack.clear()
     return stack[-2] if len(stack) > 1 else None
 
 
@@ -160,7 +175,8 @@ def _parsed(kept: Kept, model: str) -> Entry | None:
 def _head_faults(kept: Sequence[Kept], entries: Sequence[Entry], head: Head | None) -> list[str]:
     last = kept[-1] if kept else None
     if head is None:
-        return ["the model does not name its last entry"] if last is not None and last.number > 1 else []
+        anew = last is None or last.number == 1 or (bool(entries) and entries[-1].action == REMOVED)
+        return [] if anew else ["the model does not name its last entry"]
     if last is None or last.number < head.number:
         return [f"entry {number} is missing" for number in range(last.number + 1 if last else 1, head.number + 1)]
     named = [each for each in kept if each.number == head.number]

@@ -16,9 +16,10 @@ from core.workspace import now, somebody
 from registry.promotion import journal
 from registry.promotion.card import shortened, with_forced
 from registry.promotion.gate import Verdict
-from registry.promotion.ledger import Action, Chain, Entry, champion_before
+from registry.promotion.ledger import REMOVED, Action, Chain, Entry, champion_before
 from registry.store import versions
 from registry.store.connection import asking, exclusive
+from registry.store.ledger_runs import whereabouts
 from registry.store.versions import Version
 
 if TYPE_CHECKING:
@@ -168,8 +169,21 @@ def answered(client: MlflowClient, version: Version, words: str) -> None:
 def anchor(client: MlflowClient, var: Path, version: Version, chain: Chain) -> None:
     """Record a version with the hash of its evidence, once: later it can be told whether that was edited."""
     mine = ("registered", version.version, version.tags.get(versions.EVIDENCE_HASH), version.model_hash)
-    if mine not in [(entry.action, entry.to, entry.evidence, entry.model_hash) for entry in chain.entries]:
+    if mine not in [(entry.action, entry.to, entry.evidence, entry.model_hash) for entry in chain.current]:
         record(client, var, version, chain, "registered")
+
+
+def note_removal(client: MlflowClient, name: str, var: Path) -> None:
+    """Record that a model which the ledger knows is not in the registry, before it is registered anew: its next version
+    is another one than the first that had that number, and nobody is champion. Call it inside exclusive().
+    """
+    chain = journal.read(client, name)
+    if chain.gone and chain.current:
+        words = f"{whereabouts(client, name)}; what is registered next begins at version 1"
+        journal.append(client, var, Entry(
+            model=name, number=0, at=now(), who=somebody(), action=REMOVED, before=chain.champion, to=None,
+            model_hash=None, evidence=None, why=journal.short([words]), acknowledged=journal.short(chain.faults),
+        ))  # fmt: skip
 
 
 def whole(client: MlflowClient, name: str, *, broken_is_fine: bool = False) -> Chain:
@@ -190,7 +204,7 @@ def _judged(version: Version, chain: Chain, found: Sequence[Version], judge: Jud
     """The verdict over the evidence as it was registered."""
     if (gone := versions.freed(version)) is not None:
         return Verdict.refused("files", gone)
-    known = [entry for entry in chain.entries if entry.action == "registered" and entry.to == version.version]
+    known = [entry for entry in chain.current if entry.action == "registered" and entry.to == version.version]
     evidence = version.tags.get(versions.EVIDENCE_HASH)
     if not known or (known[-1].evidence, known[-1].model_hash) != (evidence, version.model_hash):
         why = "the ledger knows other evidence of it" if known else "the ledger does not know it: register it again"

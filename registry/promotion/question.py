@@ -60,7 +60,7 @@ def ask(client: MlflowClient, mine: Version, chain: Chain, *, wanted: bool) -> N
         answered(client, mine, f"{_VOID}: its gates refuse it now" if wanted else f"{_VOID}: its recipe asks nobody")
         return
     told = mine.tags.get(APPROVAL)
-    promoted = any(entry.to == mine.version and entry.action == "promoted" for entry in chain.entries)
+    promoted = any(entry.to == mine.version and entry.action == "promoted" for entry in chain.current)
     if promoted or not (told is None or told.startswith(_VOID)):
         return
     others = read_versions(client, mine.name)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from core.addresses import without_secrets
 from core.atomic_files import make_folder
 from core.errors import BadRequest, HeadraceError, Outage
 from core.file_locks import locked
+from registry.store.moved import bring_home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,12 +36,12 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_PREPARED: set[tuple[int, int] | None] = set()  # stores that this process has found whole: looking takes a second
+_PREPARED: set[tuple[Path, int, int]] = set()  # stores that this process has found whole: looking takes a second
 
 
 def tracking_uri(var: Path) -> str:
     """The user's MLFLOW_TRACKING_URI, or the SQLite file below `var`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database(var).resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(var)
 
 
 def is_embedded() -> bool:
@@ -95,24 +97,37 @@ def quiet() -> None:
 def prepare_embedded(var: Path) -> str:
     """Make the SQLite store if there is none, and return its URI. Safe from several processes at once.
 
+    Where the workspace was moved or copied since, the places of its files are written anew.
+
     MLflow's migrations race when two processes open an empty file, so the first opening is done under a lock.
     """
     quiet()
-    uri = f"sqlite:///{database(var).resolve()}"
-    if (found := _inode(database(var))) is None or found not in _PREPARED:
+    uri = embedded_uri(var)
+    if _file_at(database(var)) not in _PREPARED:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         with locked(var, "mlflow"), answering():
             make_folder(artifacts(var))
             SqlAlchemyStore(uri, artifacts(var).resolve().as_uri())  # type: ignore[no-untyped-call]
-        _PREPARED.add(_inode(database(var)))
+        if (found := _file_at(database(var))) is not None:
+            _PREPARED.add(found)
+    try:
+        bring_home(database(var), artifacts(var).resolve().as_uri())
+    except sqlite3.Error as error:
+        raise _outage(error) from error
     return uri
 
 
-def _inode(file: Path) -> tuple[int, int] | None:
-    """Which file lies there; None: none does."""
+def embedded_uri(var: Path) -> str:
+    """SQLAlchemy takes what stands behind a question mark for options, unless SQLite itself reads the path as a URI."""
+    path = str(database(var).resolve())
+    return f"sqlite:///file:{quote(path)}?uri=true" if "?" in path else f"sqlite:///{path}"
+
+
+def _file_at(place: Path) -> tuple[Path, int, int] | None:
+    """Which file lies there; None: none does. A workspace that was moved has the same files in another place."""
     try:
-        return (status := file.stat()).st_dev, status.st_ino
+        return place.resolve(), (status := place.stat()).st_dev, status.st_ino
     except FileNotFoundError:
         return None
 

@@ -18,7 +18,7 @@ from typing import Any
 from core.errors import Outage
 from registry.store.connection import asking, database, if_there, is_embedded, server_name, shown_server
 from registry.store.ledger_head import HEAD_TAG, Head, parse_head
-from registry.store.versions import CHAMPION, FREED, MODEL_HASH, accepted, read_versions
+from registry.store.versions import CHAMPION, FREED, MODEL_HASH, accepted, read_versions, registered
 
 _TAG = "version."  # tags of a training run: version.transformers
 # MLflow keeps a deleted version's row and marks it (mlflow/entities/model_registry/model_version_stages.py).
@@ -33,6 +33,8 @@ _VERSION = (
     " ON f.name = v.name AND f.version = v.version AND f.workspace = v.workspace AND f.key = ?"
     " WHERE v.name = ? AND v.version = ? AND v.current_stage IS NOT 'Deleted_Internal'"
 )
+_OF_RUN = "SELECT name FROM model_versions WHERE run_id = ? AND current_stage IS NOT 'Deleted_Internal'"
+_KNOWN = "SELECT name FROM registered_models WHERE name = ?"
 _ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
 _LEDGER = "SELECT value FROM registered_model_tags WHERE name = ? AND key = ?"
 _CHAMPIONS = (
@@ -118,7 +120,7 @@ def receipt_holds(receipt: Mapping[str, Any], var: Path) -> str | None:
         found = [(each.model_hash, each.tags.get(FREED)) for each in known if each.version == version]
         standing = {alias for each in known for alias in each.aliases}
     if not found:
-        return f"{name}/{version} is not in {shown_server()}"
+        return _lost(name, version, str(receipt.get("run_id")), var)
     model_hash, freed = found[0]
     if model_hash != receipt["model_hash"]:
         return f"{name}/{version} in {shown_server()} is another model"
@@ -126,6 +128,22 @@ def receipt_holds(receipt: Mapping[str, Any], var: Path) -> str | None:
         return f"the files of {name}/{version} were freed by `headrace gc`"
     lost = sorted(set(receipt["aliases"]) - standing)
     return f"no version of {name} is @{lost[0]} any more" if lost else None
+
+
+def _lost(name: str, version: str, run_id: str, var: Path) -> str:
+    """What became of a version that the registry does not have, as far as it can tell."""
+    if is_embedded():
+        there = bool(ask_file(var, _KNOWN, name))
+        others = [other for (other,) in ask_file(var, _OF_RUN, run_id)]
+    else:
+        with asking(var) as client:
+            there = registered(client, name) is not None
+            others = [each.name for each in client.search_model_versions(f"run_id = '{run_id}'")]
+    if there:
+        return f"{name}/{version} is not in {shown_server()}: it was deleted there"
+    if others:
+        return f"{name} was renamed to {others[0]} in {shown_server()}"
+    return f"{name}/{version} is not in {shown_server()}: {name} was deleted or renamed there, or never registered"
 
 
 def ask_file(var: Path, query: str, *values: str | None) -> list[tuple[Any, ...]]:

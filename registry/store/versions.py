@@ -15,6 +15,7 @@ from core.workspace import leads_out
 from registry.store import signing
 from registry.store.connection import asking, database, every_page, if_there, is_embedded, server_name, shown_server
 from registry.store.ledger_head import HEAD_TAG, parse_head
+from registry.store.ledger_runs import whereabouts
 from registry.store.names import downloads, local_folder, require_id, require_name
 from registry.store.server_bases import fetch, kept_run
 
@@ -38,6 +39,7 @@ GONE = "rows_forgotten"  # when; its data are not whole any more: it cannot be m
 FREED = "freed"  # when `headrace gc` removed the files of a version that nothing needed
 MODEL_FILES = "artifacts/model"  # below a version's MLflow model: the files as the task saved them
 ABOUT_FILE = "artifacts/about.json"
+ANEW = "`headrace run` registers it anew, as version 1; or give it its name back in MLflow, where it has another."
 _SHOWN = 20
 
 
@@ -109,6 +111,8 @@ def choose(name: str, version_or_alias: str, found: Sequence[Version], client: M
     """As resolve(), among versions at hand."""
     wanted = version_or_alias.removeprefix("@")
     if not found:
+        if registered(client, name) is None and (what := whereabouts(client, name)) is not None:
+            raise BadRequest(f"{what}. {ANEW}")
         names = sorted(model.name for model in client.search_registered_models(max_results=_SHOWN))
         known = f"Registered: {', '.join(names)}" if names else "Nothing is registered yet: `headrace run` does it"
         raise BadRequest(f"no model {name!r} with a version in {shown_server()}. {known}.")

@@ -20,7 +20,7 @@ from registry.store.versions import EVIDENCE_HASH, GONE, PREDICTIONS, PROFILE, V
 
 FILES = "files"  # of evidence.json: name -> sha256
 SETTINGS, LOCK = "settings.json", "dvc-lock.json"
-RECIPE, RECIPE_LOCK, METRICS, PATCH = "recipe.yaml", "recipe.lock", "metrics.json", "code.patch"
+RECIPE, RECIPE_LOCK, PATCH = "recipe.yaml", "recipe.lock", "code.patch"
 CODE = "code.json"  # the files of code that its stages could run
 _IN_ORIGIN = {SETTINGS: "recipe_hash", LOCK: "dvc_lock_hash"}  # before evidence.json had FILES
 

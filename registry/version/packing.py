@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.closure import LOCAL_PACKAGES, closure, imported
+from core.reflink import clone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
         mlflow.pyfunc.save_model(
             path=str(folder),
             python_model=str(SERVED),
-            artifacts={"model": str(contents.model), "about": str(about)},
+            artifacts={"model": str(_without_links(contents.model, Path(scratch) / "model")), "about": str(about)},
             code_paths=[str(path) for path in sorted(tree.iterdir())],
             signature=_signature(contents),
             input_example=contents.example,
@@ -67,6 +68,16 @@ def pack(contents: Contents, folder: Path, mlflow_model: Model) -> None:
         )
     for compiled in folder.rglob("__pycache__"):
         shutil.rmtree(compiled)
+
+
+def _without_links(model: Path, copy: Path) -> Path:
+    """The folder, or where links are in it a copy that has files in their place: MLflow takes no links (and DVC makes
+    them where it is told `cache.type symlink`).
+    """
+    if not any(path.is_symlink() for path in model.rglob("*")):
+        return model
+    shutil.copytree(model, copy, copy_function=clone)
+    return copy
 
 
 def holds_own_code(folder: Path, task: str) -> bool:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.atomic_files import read_json
 from core.errors import BadRequest, near
 from registry.promotion.promotion import Judge, settle
 from registry.store.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
+from registry.version.evidence_files import SETTINGS, recorded
 from registry.version.onnx_choice import chosen
 
 if TYPE_CHECKING:
@@ -59,6 +61,13 @@ class Loaded:
                     f"input {number}: no column {name!r}. {near(name, columns)}It has: {', '.join(columns)}."
                 )
         return dict(one)
+
+
+def settings_of(version: Version, var: Path) -> dict[str, Any] | None:
+    """settings.json of the recipe as it was when the version was registered; None where it was not kept."""
+    file = recorded(version, SETTINGS, var) if version.run_id else None
+    settings: dict[str, Any] | None = read_json(file) if file is not None else None
+    return settings
 
 
 def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from core.errors import BadRequest
 from registry.promotion.card import shortened, with_forced
 from registry.promotion.ledger import Chain, forced_of
-from registry.promotion.promotion import Grounds, accept, anchor, whole
+from registry.promotion.promotion import Grounds, accept, anchor, note_removal, whole
 from registry.promotion.question import ask
 from registry.store import signing, versions
 from registry.store.connection import as_default, asking, sent_once
@@ -62,6 +62,7 @@ def packed(draft: Draft, var: Path) -> Iterator[Path]:
 def register(candidate: Candidate, var: Path) -> Registered:
     """Make the candidate's version, or refresh the one it has, and set the aliases. Call it inside exclusive()."""
     with asking(var) as client, tempfile.TemporaryDirectory(prefix="headrace-") as scratch:
+        note_removal(client, candidate.name, var)
         existing = find(client, candidate.name, candidate.model_hash)
         run_id = run_of(client, candidate, existing, var)
         model_id = logged_model(client, candidate, run_id, existing, var)
@@ -145,7 +146,7 @@ def _refresh(client: MlflowClient, candidate: Candidate, number: str, chain: Cha
     for key, value in _tags(candidate).items():
         if entry.tags.get(key) != value:
             client.set_model_version_tag(candidate.name, number, key, value)
-    card = shortened(with_forced(candidate.card, forced_of(chain.entries, number)))
+    card = shortened(with_forced(candidate.card, forced_of(chain.current, number)))
     if entry.description != card:
         client.update_model_version(candidate.name, number, card)
 
@@ -165,7 +166,7 @@ def _offer(client: MlflowClient, candidate: Candidate, mine: Version, chain: Cha
     """Make a version that passed the champion: once, never after a newer one, and only in place of the one that it
     was judged against (else True: judge again).
     """
-    offered = any(entry.to == mine.version and entry.action == "promoted" for entry in chain.entries)
+    offered = any(entry.to == mine.version and entry.action == "promoted" for entry in chain.current)
     if not (candidate.promote and candidate.verdict.passed) or offered:
         return False
     holder = next((v for v in versions.read_versions(client, candidate.name) if v.version == chain.champion), None)

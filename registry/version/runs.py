@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from registry.version.packing import Contents, pack
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
 
 CARD = "model-card.md"
 _FOLDERS = 4  # of MLflow's, that may be new: EXPERIMENT/models/ID/artifacts
@@ -132,9 +134,7 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
 
     keep_base(client, candidate.contents.model, var)
     experiment = client.get_run(run_id).info.experiment_id
-    found = client.search_logged_models(
-        [experiment], f"tags.{MODEL_HASH} = '{candidate.model_hash}' and name = '{candidate.name}'", max_results=1
-    )
+    found = [] if existing is not None else _unused_models(client, candidate, run_id, experiment)
     if existing is not None:
         model = client.get_logged_model(existing.model_id)
     elif found:
@@ -158,6 +158,15 @@ def logged_model(client: MlflowClient, candidate: Draft, run_id: str, existing: 
     if existing is not None and freed:
         client.delete_model_version_tag(existing.name, existing.version, FREED)
     return str(model.model_id)
+
+
+def _unused_models(client: MlflowClient, candidate: Draft, run_id: str, experiment: str) -> list[LoggedModel]:
+    """What an earlier try left. Not that of a version under another name: of a model that was renamed in MLflow."""
+    made = client.search_logged_models(
+        [experiment], f"tags.{MODEL_HASH} = '{candidate.model_hash}' and name = '{candidate.name}'"
+    )
+    used = {each.source for each in client.search_model_versions(f"run_id = '{run_id}'")}
+    return [each for each in made if f"models:/{each.model_id}" not in used]
 
 
 def _write_files(client: MlflowClient, candidate: Draft, run_id: str, model_id: str, location: str, var: Path) -> None:
@@ -188,7 +197,8 @@ def log_evaluation(client: MlflowClient, candidate: Candidate, run_id: str, mode
         folder = Path(scratch)
         (folder / CARD).write_text(candidate.card, encoding="utf-8")
         for name, source in candidate.evidence.items():
-            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)
+            copy = partial(shutil.copytree, copy_function=shutil.copyfile) if source.is_dir() else shutil.copyfile
+            copy(source, folder / name)  # the content alone: DVC may have made the files read-only
         client.log_artifacts(run_id, str(folder), EVIDENCE)
     _keep(local_folder(f"{run.info.artifact_uri}/{EVIDENCE}", var))
 

@@ -26,9 +26,10 @@ _UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # a prox
 
 
 class Cited(BaseModel):
-    """A quote: passages[number - 1].text[start:end]."""
+    """A quote: passages[number - 1].text[start:end]. page: on which it begins, in documents with pages."""
 
     number: int
+    page: int | None
     start: int
     end: int
     quote: str

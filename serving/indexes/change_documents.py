@@ -20,6 +20,7 @@ from serving.http.once import once as made_once
 from serving.http.problems import problems, refusals
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
+from serving.indexes.parse_check import require_readable
 from serving.indexes.source_folder import MAX_ID, folder_of
 
 _BYTES = "application/octet-stream"
@@ -37,11 +38,11 @@ _BODY = {
             "application/json": {
                 "schema": {
                     "type": "object", "required": ["text"], "additionalProperties": False,
-                    "properties": {"text": {"type": "string"}},
+                    "properties": {"text": {"type": "string", "pattern": r"\S"}},
                 },
                 "example": {"text": "The river rose in the night."},
             },
-            "text/plain": {"schema": {"type": "string"}},
+            "text/plain": {"schema": {"type": "string", "pattern": r"\S"}},
             _BYTES: {"schema": {"type": "string", "format": "binary"}},
         },
     }
@@ -110,12 +111,16 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
         path, response_model=Written, responses=problems(*_OF_A_DOCUMENT, 413, 415, 503, 504), openapi_extra=_BODY
     )
     async def put(index: str, id: Identity, request: Request, caller: MayWrite, once: Once = None) -> Response:
-        """Add a document, or replace it: a text as {"text": ...}, or a file's bytes with their content type."""
+        """Add a document, or replace it: a text as {"text": ...}, or a file's bytes with their content type.
+
+        It is read at once: one that cannot be read (a scan without text) is refused with the reason, and not stored."""
         kind, body = request.headers.get("content-type", ""), await request.body()
 
         def make() -> BaseModel:
             folder = folder_of(indexes.job(index))
             content = _content(id, kind.partition(";")[0].strip().lower(), body, folder.encoding)
+            folder.require_writable(id, caller)
+            require_readable(id, content, folder.encoding, indexes.workspace.var / "serving" / "incoming")
             with held(folder.lock):
                 sha256 = folder.write(id, content, caller)
             return Written(index=index, id=id, bytes=len(content), sha256=sha256, searchable=_searchable(index))

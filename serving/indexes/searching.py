@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -11,7 +10,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipelines.search.ask.query import Asker, Passage, Question
 from pipelines.search.engine.engine import Filters, Mode
+from pipelines.search.engine.releases import unread_of
 from pipelines.search.text.terms import Analyser
+from pipelines.search.text.words import pieces
 from serving.http.api_keys import Caller
 from serving.http.bodies import Body, Route, whole
 from serving.http.door import may
@@ -22,8 +23,8 @@ from serving.indexes.request_metrics import Metrics
 
 MAX_QUESTION = 2000  # characters: an embedder reads about as many, and a longer text is a document
 MAX_PASSAGES = 100
+_UNREAD = 100  # documents that are named
 _FILTER = 1000  # characters of a filter's value
-_RUN = re.compile(r"\w+")
 
 
 def _integral(number: object) -> object:
@@ -66,7 +67,10 @@ class Search(Asked):
 
 
 class Found(BaseModel):
-    """A passage. page: on which it starts, in documents with pages. matches: start and end of words of the question."""
+    """A passage. page: on which it starts, in documents with pages. matches: start and end of words of the question.
+
+    copies: the other documents that have the same text.
+    """
 
     text: str
     score: float
@@ -75,6 +79,7 @@ class Found(BaseModel):
     heading: str
     page: int | None
     position: int
+    copies: list[str]
     matches: list[tuple[int, int]]
 
 
@@ -87,9 +92,17 @@ class Results(BaseModel):
     passages: list[Found]
 
 
+class Unread(BaseModel):
+    document: str
+    reason: str
+
+
 class Served(BaseModel):
+    """unread: documents that the last `headrace index` could not read, of those that the caller may know of."""
+
     name: str
     release: str
+    unread: list[Unread]
 
 
 class Listed(BaseModel):
@@ -101,13 +114,15 @@ def found(passage: Passage, question: str, asker: Asker) -> Found:
 
 
 def marks(question: str, text: str, analyser: Analyser) -> list[tuple[int, int]]:
-    """Start and end of each word (of scripts without spaces: each pair of characters) that the question has too.
+    """Start and end of each word (of scripts whose words are pairs: each pair of characters) that the question has too.
 
     Words are equal where BM25 counts them as one: by their stems.
     """
-    asked = set(analyser.terms(question).ids)
+    asked = set(analyser.asked(question).ids)
     found: list[tuple[int, int]] = []
-    for start, end in _spans(text, asked, analyser):
+    for start, end in pieces(text):
+        if asked.isdisjoint(analyser.asked(text[start:end]).ids):  # a pair alone, not the characters in it
+            continue
         if found and start <= found[-1][1]:
             found[-1] = (found[-1][0], max(end, found[-1][1]))
         else:
@@ -115,17 +130,17 @@ def marks(question: str, text: str, analyser: Analyser) -> list[tuple[int, int]]
     return found
 
 
-def _spans(text: str, asked: set[int], analyser: Analyser) -> Iterator[tuple[int, int]]:
-    for run in _RUN.finditer(text):
-        terms = set(analyser.terms(run[0]).ids)
-        if not terms & asked:
-            continue
-        if len(terms) == 1:
-            yield run.span()
-            continue
-        for at in range(run.start(), run.end() - 1):
-            if asked & set(analyser.terms(text[at : at + 2]).ids):
-                yield at, at + 2
+def unread(indexes: Indexes, name: str, caller: Caller) -> list[Unread]:
+    """The documents of an index that could not be read, those aside that the caller may not see."""
+    return [
+        Unread(document=each["document"], reason=each["reason"])
+        for each in unread_of(indexes.workspace.job("index", name))
+        if caller.access is None or (each["labels"] is not None and _sees(caller.access, each["labels"]))
+    ][:_UNREAD]
+
+
+def _sees(access: frozenset[str], labels: Sequence[str]) -> bool:
+    return not labels or bool(access.intersection(labels))
 
 
 def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
@@ -134,9 +149,13 @@ def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter
     @router.get("/indexes", responses=problems(503, 504))
     async def listed(caller: Annotated[Caller, Depends(may("search"))]) -> Listed:
         """The indexes that can be asked, and the release of each that is live."""
+
+        def work() -> list[Served]:
+            live = sorted(indexes.standing().live.items())
+            return [Served(name=name, release=release, unread=unread(indexes, name, caller)) for name, release in live]
+
         with refusals():
-            live = (await workers.run(indexes.standing)).live
-        return Listed(indexes=[Served(name=name, release=release) for name, release in sorted(live.items())])
+            return Listed(indexes=await workers.run(work))
 
     @router.post("/indexes/{index}/search", responses=problems(404, 413, 503, 504))
     async def search(index: str, asked: Search, caller: Annotated[Caller, Depends(may("search"))]) -> Results:

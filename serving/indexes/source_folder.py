@@ -20,7 +20,7 @@ from core.errors import BadRequest
 from core.schema.search import Access
 from core.tables.access import Rules, in_rows
 from core.workspace import Job, inside, leads_out
-from pipelines.sources.readers import is_table
+from pipelines.sources.readers import holds_documents
 from serving.http.api_keys import Caller
 
 MAX_FILES = 50_000  # of a folder: beyond, the engine behind QDRANT_URL and a source of another kind serve better
@@ -53,10 +53,16 @@ class Folder:
         raise self._none(identity)
 
     def write(self, identity: str, content: bytes, caller: Caller) -> str:
-        """Add or replace, in one step; returns the content's sha256.
+        """Add or replace, in one step; returns the content's sha256. Raises what require_writable does."""
+        path = self.require_writable(identity, caller)
+        make_folder(path.parent)
+        beside = path.with_name(f".{path.name}.new")  # starts with a dot: no reader of the folder takes it
+        beside.write_bytes(content)
+        swap_in(beside, path)
+        return hashlib.sha256(content).hexdigest()
 
-        Raises 409 for a folder that is full, and for a document that nobody could find.
-        """
+    def require_writable(self, identity: str, caller: Caller) -> Path:
+        """Where a document may be written. Raises 409 for a full folder, and for a document that nobody could find."""
         path = self._seen(identity, caller)
         try:
             self.rules.of(identity, None)
@@ -68,11 +74,7 @@ class Folder:
             raise HTTPException(
                 409, f"the folder of {self.index} has {MAX_FILES:,} files, which is the most. Delete some first."
             )
-        make_folder(path.parent)
-        beside = path.with_name(f".{path.name}.new")  # starts with a dot: no reader of the folder takes it
-        beside.write_bytes(content)
-        swap_in(beside, path)
-        return hashlib.sha256(content).hexdigest()
+        return path
 
     def remove(self, identity: str, caller: Caller) -> None:
         """Raises 409 for a document without which no index could be made of the folder."""
@@ -159,8 +161,8 @@ def _checked(identity: str) -> str:
     odd = "\\" in identity or _UNDECODED in identity
     if unicodedata.normalize("NFC", identity) != identity or not identity.isprintable() or odd:
         raise BadRequest("an id is printable text without a backslash, its accents composed (Unicode NFC).")
-    if is_table(identity):
+    if holds_documents(identity):
         raise BadRequest("a table is many documents, and none by itself: it can neither be read nor written here.")
-    if any(is_table(identity[: mark.start()]) for mark in _ROW.finditer(identity)):
+    if any(holds_documents(identity[: mark.start()]) for mark in _ROW.finditer(identity)):
         raise BadRequest("an id that begins with a table's name and # or : is that of a row of it: take another.")
     return identity

@@ -14,7 +14,7 @@ from core.errors import HeadraceError, Outage
 from core.workspace import now
 from registry.promotion.promotion import Judge, settle
 from registry.store.overview import Standing, standings
-from registry.store.versions import resolve
+from registry.store.versions import CHAMPION, resolve
 from registry.version.predict import Loaded, load_version
 
 LOOK_EVERY_S = 1.0  # of one SQLite query or one request to a server: 1 ms, and a new champion answers within seconds
@@ -119,11 +119,10 @@ class Champions:
         return next((each for each in standings(self._var) if each.name == name), None)
 
     def _load(self, name: str, standing: Standing | None) -> None:
-        if standing is None:
-            raise HeadraceError("it is not in the registry. `headrace run` registers models.")
-        if standing.accepted is None:
+        if standing is not None and standing.accepted is None:
             raise HeadraceError(f"it has no champion. `headrace promote {name} VERSION` makes one.")
-        version = resolve(name, standing.accepted, self._var)
+        # of a model that the registry does not have, this raises what became of it
+        version = resolve(name, standing.accepted if standing and standing.accepted else CHAMPION, self._var)
         before = self.serving.get(name)
         if before is not None and before.loaded.version.model_id == version.model_id:
             return

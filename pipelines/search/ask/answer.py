@@ -21,7 +21,7 @@ from pipelines.search.ask.citations import NOT_HERE, Dropped, Sentence, checked,
 from pipelines.search.ask.query import Asker, Passage, Question, asking
 from pipelines.search.ask.refusal import HOLDS, Evidence, unrelated, weigh
 from pipelines.search.engine.engine import Access
-from pipelines.search.text.sentences import sentences
+from pipelines.search.text.quotable import quotable
 
 if TYPE_CHECKING:
     from pipelines.search.ask.writers import Writer
@@ -182,7 +182,7 @@ def _distinct(passages: Sequence[Passage]) -> list[tuple[int, int, int]]:
     """Passage number, start and end of every sentence, each once: neighbouring passages overlap."""
     found: dict[str, tuple[int, int, int]] = {}
     for number, passage in enumerate(passages, start=1):
-        for start, end in sentences(passage.text):
+        for start, end in quotable(passage.heading, passage.text):
             found.setdefault(" ".join(words(passage.text[start:end])), (number, start, end))
     return [span for key, span in found.items() if key]
 

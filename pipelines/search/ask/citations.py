@@ -19,8 +19,11 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import regex
+
+from pipelines.search.text.quotable import page_of, quotable
 from pipelines.search.text.sentences import Span, sentences, word_set
-from pipelines.search.text.terms import SCRIPTS
+from pipelines.search.text.words import PAIRED, as_compared
 
 if TYPE_CHECKING:
     from pipelines.search.ask.query import Passage
@@ -38,8 +41,7 @@ _MARKUP = re.compile(r"^\s*(?:[-*+•]|#+|\d{1,3}[.)])\s+|\*\*")  # a list's ite
 _CONTROL = re.compile(r"[^\S\n]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 _SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”»]")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_UNSPACED = re.compile(rf"([{SCRIPTS}]+)")
+_WORD = regex.compile(r"(?V1)[\w--_]+(?:['’][\w--_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -61,7 +63,7 @@ class Citation:
     document: str
     source: str
     heading: str
-    page: int | None
+    page: int | None  # on which the quote begins
     position: int
     start: int
     end: int
@@ -127,7 +129,8 @@ def _reason(named: Sequence[int], passages: Sequence[Passage]) -> str:
 
 def cite(number: int, passages: Sequence[Passage], start: int, end: int) -> Citation:
     passage = passages[number - 1]
-    place = (passage.document, passage.source, passage.heading, passage.page, passage.position)
+    page = page_of(passage.page, passage.text, start)
+    place = (passage.document, passage.source, passage.heading, page, passage.position)
     return Citation(number, *place, start, end, passage.text[start:end])
 
 
@@ -143,11 +146,11 @@ def support(text: str, passage: Passage) -> tuple[Span, float] | None:
 
 
 def words(text: str) -> list[str]:
-    """Words in lower case; of scripts without spaces between words, each pair of neighbouring characters."""
+    """Words in lower case; of scripts whose words only a dictionary parts, each pair of neighbouring characters."""
     found: list[str] = []
-    for run in _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'")):
-        for part in _UNSPACED.split(run):
-            pairs = [one + two for one, two in pairwise(part)] if _UNSPACED.fullmatch(part) else []
+    for run in _WORD.findall(as_compared(text).replace("’", "'")):
+        for part in PAIRED.split(run):
+            pairs = [one + two for one, two in pairwise(part)] if PAIRED.fullmatch(part) else []
             found += pairs or [part]
     return [word.casefold() for word in found if word]
 
@@ -189,7 +192,7 @@ class _Facts:
 
 
 def _facts(text: str) -> _Facts:
-    names = [word for word in _WORD.findall(text) if any(letter.isupper() for letter in word)]
+    names = [word for word in _WORD.findall(as_compared(text)) if any(letter.isupper() for letter in word)]
     quotes = [plain(quote) for quote in _QUOTED.findall(text) if len(words(quote)) >= _QUOTED_WORDS]
     return _Facts(_numbers(text), frozenset(content(" ".join(names))), tuple(quotes))
 
@@ -215,12 +218,10 @@ class _Run:
 
 @lru_cache(maxsize=64)
 def _runs(text: str, heading: str) -> list[_Run]:
-    """Each sentence of a passage, and each two neighbours that are of one mind: both deny, or neither does."""
-    alone = [_run(text, span, heading) for span in sentences(text)]
-    return [
-        *alone,
-        *(_run(text, (a.span[0], b.span[1]), heading) for a, b in pairwise(alone) if a.denies == b.denies),
-    ]
+    """Each sentence of a passage, and each two neighbours on a page that both deny, or neither does."""
+    alone = [_run(text, span, heading) for span in quotable(heading, text)]
+    pairs = [(a.span[0], b.span[1]) for a, b in pairwise(alone) if a.denies == b.denies]
+    return [*alone, *(_run(text, span, heading) for span in pairs if "\f" not in text[slice(*span)])]
 
 
 def _run(text: str, span: Span, heading: str) -> _Run:

@@ -17,6 +17,7 @@ from pipelines.bases import locked
 from pipelines.search.ask.rerank import Reranker, collapsed, diversified
 from pipelines.search.ask.rerank import load as load_reranker
 from pipelines.search.engine.choice import choose
+from pipelines.search.engine.copies import fitting, holders
 from pipelines.search.engine.engine import DEPTH, KEYWORDS, Access, Ask, Filters, Hit, Missing, Mode, Release
 from pipelines.search.engine.releases import ensure, read_receipt
 from pipelines.search.text.terms import Analyser, Sparse
@@ -32,7 +33,8 @@ class Passage:
     """A part of a document.
 
     score: cosine of question and passage (dense), BM25 (sparse), the two fused (hybrid), or the reranker's; passages
-    of one answer are comparable, no others. page: on which it starts, in documents that have pages.
+    of one answer are comparable, no others. page: on which it starts, in documents that have pages. document, source:
+    of one that the question's filters fit. copies: the other documents of the same text, which hold this passage too.
     """
 
     text: str
@@ -43,6 +45,7 @@ class Passage:
     position: int
     page: int | None = None
     labels: Sequence[str] = ()
+    copies: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Asker:
             hits = collapsed(hits, search["collapse"])
         if search["diversity"]:
             hits = diversified(hits, search["diversity"], question.limit)
-        return [_passage(hit) for hit in hits[: question.limit]]
+        return [_passage(hit, question.filters) for hit in hits[: question.limit]]
 
     def _hits(self, question: Question, vector: Sequence[float] | None) -> list[Hit]:
         search = self.release.facts["search"]
@@ -107,7 +110,7 @@ class Asker:
         wanted = max(DEPTH, question.limit) if later else question.limit
         if vector is None and question.mode != "sparse":
             vector = self.embedder.questions([question.text])[0].tolist()
-        terms = self.analyser.terms(question.text)
+        terms = self.analyser.asked(question.text)
         ask = Ask(
             mode=question.mode,
             limit=wanted + _SPARE,
@@ -119,7 +122,8 @@ class Asker:
             depth=max(DEPTH, question.limit),
             with_vectors=later,
         )
-        return _ordered(self.release, ask, wanted)
+        hits = _ordered(self.release, ask, wanted)
+        return [hit for hit in hits if fitting(hit.payload, question.filters)]
 
 
 def query(
@@ -164,7 +168,7 @@ def asker_of(release: Release, workspace: Workspace) -> Asker:
     return Asker(
         release,
         _embedder(workspace, embedder),
-        _analyser(release.facts["search"]["language"]),
+        _analyser(release.facts["search"]["language"], int(release.facts["terms"]["rules"])),
         _reranker(workspace, reranker) if release.facts["reranker"] else None,
     )
 
@@ -205,7 +209,18 @@ def _reranker(workspace: Workspace, facts: str) -> Reranker:
 _analyser = lru_cache(maxsize=4)(Analyser)  # which remembers the stems of words
 
 
-def _passage(hit: Hit) -> Passage:
-    said, labels = hit.payload, tuple(hit.payload.get("labels") or ())
-    texts = {name: said[name] for name in ("text", "document", "source", "heading")}
-    return Passage(**texts, score=hit.score, position=int(said["position"]), page=said.get("page"), labels=labels)
+def _passage(hit: Hit, filters: Filters) -> Passage:
+    said, own = hit.payload, fitting(hit.payload, filters)
+    assert own is not None  # _hits keeps no other
+    copies = tuple(each.document for each in holders(said) if each != own)
+    return Passage(
+        text=said["text"],
+        score=hit.score,
+        document=own.document,
+        source=own.source,
+        heading=said["heading"],
+        position=int(said["position"]),
+        page=said.get("page"),
+        labels=tuple(said.get("labels") or ()),
+        copies=copies,
+    )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +44,19 @@ def writer(settings: Settings, root: Path) -> Writer:
     if settings.model.startswith(HTTP):
         return Endpoint(settings)
     return _local(settings.model, root, settings.max_tokens)
+
+
+def require_writer(settings: Settings, root: Path) -> None:
+    """Raise BadRequest for a writer that is not here, or needs a variable or a module that is not; loads nothing."""
+    if settings.model is None:
+        return
+    if settings.model.startswith(HTTP):
+        Endpoint(settings)
+        needed = "openai"
+    else:
+        needed = "gguf" if _weights(settings.model, root)[1] else "transformers"
+    if find_spec(needed) is None:
+        raise BadRequest(f"answer.model {settings.model} needs the package {needed}: `pip install 'headrace[answer]'`.")
 
 
 @dataclass(frozen=True)

@@ -194,12 +194,18 @@ def fill(folder: Path, content: Content, live: Path | None) -> int:
 
 
 def _begun(folder: Path, content: Content, wanted: set[str], live: Path | None) -> tuple[Any, set[str]]:
-    """A shard to go on from, and the ids in it: a copy of the live version where most of it stays, or empty."""
-    if live is not None and read_json(live / _FACTS).get("dim") == content.facts["dim"]:
+    """A shard to go on from, and the ids in it: a copy of the live version where most of it stays, or empty.
+
+    Not of one that something was forgotten from since: in its files stands what was deleted.
+    """
+    before = read_json(live / _FACTS) if live is not None else {}
+    same = before.get("forgotten", 0) == content.facts.get("forgotten", 0)
+    if live is not None and same and before.get("dim") == content.facts["dim"]:
         Versions.copy(live, folder)
         shard = _load(folder)
         there = set(_ids_of(shard)) if shard is not None else set()
         if len(there & wanted) > _KEPT_SHARE * max(len(there), len(wanted)):
+            _index_payloads(shard)  # of a version made before some of the keys were
             return shard, there
         if shard is not None:
             shard.close()
@@ -222,9 +228,13 @@ def _created(folder: Path, dim: int) -> Any:
         wal_enabled=False,
     )
     shard = qdrant.EdgeShard.create(str(folder), config)
+    _index_payloads(shard)
+    return shard
+
+
+def _index_payloads(shard: Any) -> None:
     for key in INDEXED:
         shard.update(qdrant.UpdateOperation.create_field_index(key, qdrant.PayloadSchemaType.Keyword))
-    return shard
 
 
 def _ids_of(shard: Any) -> Iterator[str]:

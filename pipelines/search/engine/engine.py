@@ -21,7 +21,9 @@ URL, KEY = "QDRANT_URL", "QDRANT_API_KEY"
 VECTOR, TERMS = "dense", "bm25"
 KEYWORDS = ("document", "section", "heading", "source")  # payload keys that a filter may name
 LABELS = "labels"  # the payload key that says who may see a passage; empty: everybody
-INDEXED = (*KEYWORDS, LABELS)
+# Of the other documents that have the same text and labels; a passage of a document without copies has none of them.
+COPIES = {"document": "copies", "section": "copies_sections", "source": "copies_sources"}
+INDEXED = (*KEYWORDS, LABELS, *COPIES.values())
 DEPTH = 100  # of a hybrid question that asks for fewer (docs/retrieval.md)
 # Up to here a question looks at every vector: exact, and 1 ms at 10,000. Beyond, Qdrant's HNSW graph.
 EXACT_UP_TO = 20_000
@@ -129,8 +131,16 @@ class Missing(HeadraceError):
 
 
 def conditions(library: Any, filters: Filters) -> list[Any]:
-    """Filters, as a library of Qdrant says them: the server's and the embedded engine's have the same names."""
-    return [library.FieldCondition(key=key, match=library.MatchValue(value=value)) for key, value in filters.items()]
+    """Filters, as a library of Qdrant says them: the server's and the embedded engine's have the same names.
+
+    A passage that a copy of its document has under another name is found by that name too.
+    """
+    return [_either(library, [key, *filter(None, [COPIES.get(key)])], value) for key, value in filters.items()]
+
+
+def _either(library: Any, keys: Sequence[str], value: str) -> Any:
+    found = [library.FieldCondition(key=key, match=library.MatchValue(value=value)) for key in keys]
+    return found[0] if len(found) == 1 else library.Filter(should=found)
 
 
 def seen(library: Any, access: Access, unlabelled: Any) -> list[Any]:

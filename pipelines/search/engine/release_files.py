@@ -17,7 +17,7 @@ from pathlib import Path
 
 from core.atomic_files import read_json, replacing, write_json
 from core.errors import BadRequest
-from core.file_locks import lock_file, take
+from core.file_locks import held, lock_file, take
 from core.workspace import Workspace, inside, is_name
 from pipelines.search.engine import sparse_files
 
@@ -82,8 +82,9 @@ class Versions:
         return self.pointers(index).live
 
     def point(self, index: str, pointers: Pointers) -> None:
-        """In one step: a reader sees the old names or the new ones."""
-        write_json(self._of(index) / "CURRENT", asdict(pointers))
+        """In one step: a reader sees the old names or the new ones. Whoever else moves them is waited for."""
+        with held(self._of(index) / "point.lock"):  # processes that build a lost cache at once end at the same time
+            write_json(self._of(index) / "CURRENT", asdict(pointers))
 
     @contextmanager
     def reading(self, index: str, version: str | None = None) -> Iterator[Path | None]:

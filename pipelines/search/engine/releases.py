@@ -21,8 +21,11 @@ from core.atomic_files import read_json, sha256_json
 from core.errors import BadData, BadRequest, HeadraceError
 from core.manifest import require_whole
 from core.progress import Progress
+from core.tables import tombstones
 from core.workspace import Job, Workspace
 from pipelines.search.engine.choice import choose
+from pipelines.search.engine.copies import FILE as COPIES_FILE
+from pipelines.search.engine.copies import Holder, as_payload, read_copies
 from pipelines.search.engine.embedded import Edge
 from pipelines.search.engine.engine import Content, Engine, Point
 from pipelines.search.text.term_table import FILE as TERMS_FILE
@@ -30,7 +33,9 @@ from pipelines.search.text.term_table import Postings
 from pipelines.search.vectors import vector_table
 from pipelines.search.vectors.forward import Vectors
 
-LAYOUT = 2  # of what a point says: another layout is another version of every index
+LAYOUT = 3  # of what a point says: another layout is another version of every index
+_FIRST_LAYOUT = 2  # of chunks that do not say theirs: no point knows of copies there
+UNREAD = "unread.json"  # in chunks/ (pipelines/chunk/unread.py)
 _POINTS_AT_ONCE = 512
 _SAID = ("document", "position", "heading", "text", "source", "key")  # by a point, of its row in chunks.parquet
 _OPTIONAL = ("page", "labels")
@@ -44,6 +49,7 @@ class Truth:
     folder: Path
     version: str  # names content and settings, so the same are the same version everywhere
     facts: Mapping[str, Any]
+    layout: int = LAYOUT
 
     @property
     def points(self) -> int:
@@ -52,9 +58,17 @@ class Truth:
     @cached_property
     def ids(self) -> list[str]:
         """The points' ids, in the order of the passages: hashes of all that decides what a point holds."""
-        made_with = sha256_json([LAYOUT, self.facts["embedder"]["method"], self.facts["terms"]])
-        chunk_ids = pq.read_table(self.folder / "chunks" / "chunks.parquet", columns=["chunk_id"])["chunk_id"]
-        return [point_id(f"{made_with} {chunk_id}") for chunk_id in chunk_ids.to_pylist()]
+        made_with = sha256_json([self.layout, self.facts["embedder"]["method"], self.facts["terms"]])
+        chunks = pq.read_table(self.folder / "chunks" / "chunks.parquet", columns=["chunk_id", "document"]).to_pydict()
+        said = {document: f" {sha256_json(as_payload(copies))}" for document, copies in self.copies.items()}
+        return [
+            point_id(f"{made_with} {chunk_id}{said.get(document, '')}")
+            for chunk_id, document in zip(chunks["chunk_id"], chunks["document"], strict=True)
+        ]
+
+    @cached_property
+    def copies(self) -> Mapping[str, list[Holder]]:
+        return read_copies(self.folder / "chunks") if self.layout >= LAYOUT else {}
 
     @cached_property
     def postings(self) -> Postings:
@@ -81,8 +95,8 @@ class Truth:
         key, chunk_id = chunk["key"], chunk.pop("chunk_id")
         if key not in rows:
             raise BadData(f"{self.folder}: no vector for chunk {chunk_id}. `headrace index {self.index}` again.")
-        section, inside, _ = chunk["document"].partition("/")
-        payload = {**chunk, "section": section if inside else ""}
+        own, copies = Holder(chunk["document"], chunk["source"]), self.copies.get(chunk["document"], ())
+        payload = {**chunk, "section": own.section, **as_payload(copies)}
         return Point(identity, matrix[rows[key]].tolist(), self.postings.of(key), payload)
 
 
@@ -93,7 +107,9 @@ def read_truth(job: Job) -> Truth:
     rerank = search["rerank"]
     reranker = None if rerank is None else {"reference": rerank, "identity": bases[rerank]}
     files = {**of_chunks["files"], **of_vectors["files"]}
-    hashes = {name: files[name] for name in ("chunks.parquet", "vectors.parquet", TERMS_FILE)}
+    layout = int(of_chunks.get("layout", _FIRST_LAYOUT))
+    read = ("chunks.parquet", "vectors.parquet", TERMS_FILE, *((COPIES_FILE,) if layout >= LAYOUT else ()))
+    hashes = {name: files[name] for name in read}
     facts = {
         "index": job.name,
         "points": int(of_chunks["chunks"]),
@@ -107,8 +123,11 @@ def read_truth(job: Job) -> Truth:
         "terms": of_vectors["terms"],
         "search": search,
         "reranker": reranker,
+        "documents": int(of_chunks["documents"]),
+        "unread": int(of_chunks.get("unread", 0)),
+        "forgotten": len(tombstones.read(job).marks),
     }
-    return Truth(job.name, job.folder, sha256_json([LAYOUT, hashes, search, reranker])[:16], facts)
+    return Truth(job.name, job.folder, sha256_json([layout, hashes, search, reranker])[:16], facts, layout)
 
 
 def build(truth: Truth, engine: Engine) -> None:
@@ -152,9 +171,18 @@ def receipt(truth: Truth, engine: Engine) -> dict[str, Any]:
         "collection": f"{truth.index}-{truth.version}",
         "points": truth.points,
         "dim": truth.facts["dim"],
+        "documents": truth.facts["documents"],
+        "unread": truth.facts["unread"],
         "vectors": truth.facts["files"]["vectors.parquet"],
         "embedder": {key: truth.facts["embedder"][key] for key in ("reference", "identity")},
     }
+
+
+def unread_of(job: Job) -> list[dict[str, Any]]:
+    """The documents that could not be read when an index was cut last, the first thousand, with reasons and labels."""
+    file = job.folder / "chunks" / UNREAD
+    found: list[dict[str, Any]] = read_json(file) if file.is_file() else []
+    return found
 
 
 def read_receipt(job: Job) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from pipelines.search.text.row_blocks import cells
 from pipelines.search.text.sentences import Span
 
 if TYPE_CHECKING:
@@ -52,6 +53,23 @@ def parts_of(body: str, start: int, end: int, reader: Reader, budget: int) -> li
         parts.append((start + at, start + at + len(text), stops[cut][1] - before))
         first = cut
     return [*parts, (start + stops[first][0], end, stops[-1][1] - stops[first][1])]
+
+
+def row_parts(body: str, start: int, end: int, reader: Reader, budget: int) -> list[tuple[int, int, int]]:
+    """A row longer than a passage: cut between its cells, and inside of a cell only where that alone is too long."""
+    parts: list[tuple[int, int, int]] = []
+    for first, last in cells(body[start:end]):
+        begin, stop = start + first, start + len(body[start : start + last].rstrip())
+        tokens = weight(reader.lengths([body[begin:stop]], special=False)[0], stop - begin)
+        if stop <= begin:
+            continue
+        if tokens > budget:
+            parts += [part for piece in pieces(body, begin, stop) for part in parts_of(body, *piece, reader, budget)]
+        elif parts and parts[-1][2] + tokens <= budget:
+            parts[-1] = (parts[-1][0], stop, parts[-1][2] + tokens)
+        else:
+            parts.append((begin, stop, tokens))
+    return parts
 
 
 def _reach(stops: list[tuple[int, int]], first: int, budget: int) -> list[int]:

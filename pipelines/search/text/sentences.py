@@ -1,7 +1,7 @@
 """Where the sentences of a text end, by rules: no model, no language set, offsets kept.
 
 A border is a mark that ends sentences, with its closing quotes, before white space and something that starts a
-sentence; an empty line; or a list's next item. Marks of scripts without spaces need no white space; Thai has no marks
+sentence; an empty line; a list's next item; or a page's end, unless the sentence goes on in lower case. Marks of scripts without spaces need no white space; Thai has no marks
 (pipelines/search/text/passages.py cuts at its spaces). It errs on the side of too few borders: two sentences in one
 passage read well, half a sentence does not.
 """
@@ -16,6 +16,7 @@ Span = tuple[int, int]
 _CLOSERS = "\"'”’»)\\]」』】）》"
 _OPENERS = "\"'“‘«(\\[「『【（《¿¡"
 _PARAGRAPH = re.compile(r"\n[ \t\r\f\v]*\n\s*")
+_PAGE_END = re.compile(r"[ \t]*\n?\f(?!\s*[a-zà-öø-ÿа-яα-ω])|(?<=[.!?])[ \t]*\n?\f")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t])")
 _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff5e"  # with their punctuation
 _HARD = "。！？｡।॥۔؟።။។"  # they end nothing but sentences
@@ -57,7 +58,7 @@ _SENTENCE_WORDS = word_set(
 
 def sentences(text: str) -> list[Span]:
     """Start and end of each sentence, in order, white space between them left out."""
-    breaks = (found.start() for pattern in (_PARAGRAPH, _ITEM) for found in pattern.finditer(text))
+    breaks = (found.start() for pattern in (_PARAGRAPH, _PAGE_END, _ITEM) for found in pattern.finditer(text))
     borders = sorted({*breaks, *_ends(text), len(text)})
     spans, start = [], 0
     for border in borders:

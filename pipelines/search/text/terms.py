@@ -1,31 +1,31 @@
 """Texts -> the terms that BM25 counts, and their weights. The engine multiplies by IDF, which changes with the corpus.
 
-Words are stemmed by Snowball (Porter 2001) in the index's language; scripts without spaces (Chinese, Japanese, Thai)
-give overlapping pairs of characters, which need no dictionary and find as much (docs/retrieval.md). A term's id is a
-hash of it, so no vocabulary is kept and two indexes never disagree.
+Words (words.py) are stemmed by Snowball (Porter 2001): in the index's language, and words of another script in the
+language that most texts of that script are in. Pairs of characters are not stemmed. A term's id is a hash of it, so no
+vocabulary is kept and two indexes never disagree.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import pairwise
+from functools import cache
 from typing import Any
 
 import numpy as np
+import regex
 
 from core.schema.search import Language
+from pipelines.search.text import rules_1
 from pipelines.search.text.sentences import word_set
+from pipelines.search.text.words import PAIRED, words
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]
-VERSION = 1  # of the rules of this file: other terms from the same text need another number
+VERSION = 2  # of the rules of this file and words.py: other terms from the same text need another number
 K1, B = 1.2, 0.75  # Robertson & Zaragoza 2009, section 3.5
 _STEP = 1.01  # average lengths are told apart by 1 %: a finer one would give every passage new weights at every edit
 
@@ -37,15 +37,17 @@ _STOP: Mapping[str, frozenset[str]] = {
         "this to was will with",
     )
 }
-# Scripts that are written without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han, and Han's rare ones.
-SCRIPTS = (
-    "\u0e01-\u0e4e\u0e81-\u0ecd\u1000-\u109f\u1780-\u17d3\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003fffd"
+# A script, the languages of Snowball that are written in it, and the one that an index of none of them takes.
+_SCRIPTS: Sequence[tuple[str, frozenset[str], Language]] = (
+    (r"\p{Arab}", frozenset({"arabic"}), "arabic"),
+    (r"\p{Armn}", frozenset({"armenian"}), "armenian"),
+    (r"\p{Cyrl}", frozenset({"russian", "serbian"}), "russian"),
+    (r"\p{Deva}", frozenset({"hindi", "nepali"}), "hindi"),
+    (r"\p{Grek}", frozenset({"greek"}), "greek"),
+    (r"\p{Taml}", frozenset({"tamil"}), "tamil"),
 )
-_UNSPACED = re.compile(rf"[{SCRIPTS}]")
-_RUN = re.compile(rf"[{SCRIPTS}]+|(?:(?![{SCRIPTS}])\w){{2,}}")  # a single letter is a list's, or left of "don't"
-_ASCII_RUN = re.compile(r"\w{2,}", re.ASCII)
-_LONGEST = 64  # characters of a term; what is longer is no word, and only its beginning tells it apart
+# What one word is written with in two ways, and what stemmers must see: the i of capitals without a dot, a mute h.
+_AS_ONE = str.maketrans({"ı": "i", "ة": "ه"})
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,32 @@ class Sparse:
 
 @dataclass(frozen=True)
 class Analyser:
-    """language: whose stems and stop words; "none" leaves words as they are."""
+    """language: whose stems and stop words; "none" leaves words as they are. rules: by which a release was made."""
 
     language: Language = "english"
+    rules: int = VERSION
     _ids: dict[str, int | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What decides the terms of a text."""
-        return {"rules": VERSION, "language": self.language}
+        return {"rules": self.rules, "language": self.language}
 
     def terms(self, text: str) -> Sparse:
-        """What BM25 counts of a text, each term once, sorted by id; of a question too, each repetition included."""
+        """What BM25 counts of a text, each term once, sorted by id."""
+        return self._counted(self._words(text))
+
+    def asked(self, question: str) -> Sparse:
+        """The same of a question, each repetition included."""
+        return self._counted(self._words(question, asked=True))
+
+    def _words(self, text: str, *, asked: bool = False) -> Iterable[str]:
+        return rules_1.words(text) if self.rules == 1 else words(text, turkish=self.language == "turkish", asked=asked)
+
+    def _counted(self, found: Iterable[str]) -> Sparse:
         counts: dict[int, int] = {}
         known = self._ids
-        for word, count in Counter(words(text)).items():
+        for word, count in Counter(found).items():
             term = known[word] if word in known else self._id(word)
             if term is not None:
                 counts[term] = counts.get(term, 0) + count
@@ -82,32 +95,29 @@ class Analyser:
     def _id(self, word: str) -> int | None:
         """Of a word that was not met yet; None: a stop word."""
         stopped = word in _STOP.get(self.language, frozenset())
-        stem = self._stemmer.stemWord(word) if self._stemmer and not _UNSPACED.match(word) else word
-        found = self._ids[word] = None if stopped else _hash(stem)
+        found = self._ids[word] = None if stopped else _hash(self._stem(word))
         return found
 
-    @cached_property
-    def _stemmer(self) -> Any:
-        if self.language == "none":
-            return None
-        import Stemmer
+    def _stem(self, word: str) -> str:
+        if self.language == "none" or PAIRED.match(word):
+            return word if self.rules == 1 else word.translate(_AS_ONE)
+        if self.rules == 1:
+            return str(_stemmer(self.language).stemWord(word))
+        return str(_stemmer(self._language_of(word)).stemWord(word)).translate(_AS_ONE)
 
-        return Stemmer.Stemmer(self.language, 0)  # each word is asked for once: its own cache costs four times a stem
+    def _language_of(self, word: str) -> Language:
+        if not word.isascii():
+            for script, languages, usual in _SCRIPTS:
+                if regex.match(script, word):
+                    return self.language if self.language in languages else usual
+        return self.language
 
 
-def words(text: str) -> Iterable[str]:
-    """The words of a text, before they are stemmed; of scripts without spaces, each pair of neighbours."""
-    if text.isascii():  # four times as fast, the same words
-        return (run[:_LONGEST] for run in _ASCII_RUN.findall(text.lower()))
-    return _words(unicodedata.normalize("NFKC", text).casefold())
+@cache
+def _stemmer(language: Language) -> Any:
+    import Stemmer
 
-
-def _words(text: str) -> Iterator[str]:
-    for run in _RUN.findall(text):
-        if _UNSPACED.match(run):
-            yield from [one + two for one, two in pairwise(run)] or [run]
-        else:
-            yield run[:_LONGEST]
+    return Stemmer.Stemmer(language, 0)  # each word is asked for once: its own cache costs four times a stem
 
 
 def _hash(term: str) -> int:

@@ -29,24 +29,29 @@ class Kind:
 
 
 _PLAIN = Kind("text", 1, TEXT, apart=False)
+_MARKDOWN = Kind("markdown", 2, MARKDOWN)
 _HTML = Kind("html", 1, MARKDOWN)
 _KINDS: Mapping[str, Kind] = {
-    ".md": Kind("markdown", 1, MARKDOWN, apart=False),
-    ".markdown": Kind("markdown", 1, MARKDOWN, apart=False),
+    ".md": _MARKDOWN,
+    ".markdown": _MARKDOWN,
     ".html": _HTML,
     ".htm": _HTML,
     ".xhtml": _HTML,
-    ".pdf": Kind("pdf", 1, TEXT),
+    ".pdf": Kind("pdf", 2, TEXT),
     ".docx": Kind("docx", 1, MARKDOWN),
 }
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A document's text; in it, a form feed ends a page. title: "" where the file does not say it."""
+    """A document's text; in it, a form feed ends a page. title: "" where the file does not say it.
+
+    unread: what of the file is not in the text, in words; "" where nothing is missing.
+    """
 
     text: str
     title: str = ""
+    unread: str = ""
 
 
 class Unreadable(Exception):

@@ -6,22 +6,24 @@ A file whose name starts with an underscore holds what several share. Heavy libr
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from core.errors import BadRequest
 from core.schema.columns import Contract, set_aside
 from core.schema.data import Data, SplitName, SplitSource, SqlSource
 from pipelines.sources import scheme
 from pipelines.sources._files import Files, Table
-from pipelines.sources._opening import suffix_of
+from pipelines.sources._opening import download_name, suffix_of
 
 READERS = Path(__file__).parent
 _ROWS_BY_THEMSELVES = ("sql", "hub")
+_JSON = ".json"
 SPLIT = "split"  # the column that says from which published split a row came
 
 
@@ -62,8 +64,9 @@ def reader_file(source: str | SqlSource | SplitSource, reader: str | None) -> Pa
         if reader not in names:
             raise BadRequest(f"no reader {reader!r}. Allowed: {', '.join(names)}")
         return READERS / f"{reader}.py"
-    if name := _of_tables().get(suffix_of(_path(str(source)))):
-        return READERS / f"{name}.py"
+    for name in _names(str(source)):
+        if found_name := _of_tables().get(suffix_of(name)):
+            return READERS / f"{found_name}.py"
     raise BadRequest(f"the name {source!r} does not say how to read it: add `reader:`. Allowed: {', '.join(names)}")
 
 
@@ -93,8 +96,16 @@ def _apart(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_table(name: str) -> bool:
-    """Whether a file of this name is many rows: the one list, for those who collect documents and who serve them."""
+    """Whether a file of this name is many rows."""
     return suffix_of(name) in _of_tables()
+
+
+def holds_documents(name: str) -> bool:
+    """Whether a file among documents is many of them: the one list, for those who collect and who serve them.
+
+    A .json file there is a text: settings and answers of programs are more often in one than rows.
+    """
+    return is_table(name) and suffix_of(name) != _JSON
 
 
 def table_reader(name: str) -> Reader:
@@ -108,12 +119,14 @@ def _of_tables() -> Mapping[str, str]:
     return {suffix: name for name in reader_names() for suffix in _load(name).SUFFIXES}
 
 
-def _path(source: str) -> str:
-    """Without what stands behind a URL's `?` or `#`."""
-    try:
-        return urlsplit(source).path
-    except ValueError:  # no URL: brackets
-        return source
+def _names(source: str) -> tuple[str, ...]:
+    """What a source's file may be called: a path as it is, with `#`, `?` and %; an address also without its query."""
+    kind = scheme(source)
+    if kind in ("http", "https"):
+        return (download_name(source),)
+    if kind == "file":
+        return (unquote(source),)
+    return (source, re.split("[?#]", source)[0]) if kind else (source,)
 
 
 def _load(name: str) -> Reader:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from core.schema.columns import DOCUMENTS
+from core.schema.columns import DOCUMENTS, Column
 from core.schema.data import Data
 from core.tables import access
 from pipelines.sources._files import Files, Found, Record
@@ -14,18 +15,22 @@ from pipelines.sources.readers import table_reader
 
 PARSER, FORMAT = "rows 1", "text"
 _TEXTS = ("text", "title", "id")
+_ANY = replace(DOCUMENTS, columns={**DOCUMENTS.columns, "text": Column("text", required=False)})
 
 
-def rows_of(found: Found, files: Files, encoding: str) -> Iterator[Record]:
+def rows_of(found: Found, files: Files, data: Data, notes: list[str]) -> Iterator[Record]:
     """The rows of one table of a folder. Raises BadData and BadRequest for one that cannot be read to its end.
+
+    data: encoding and delimiter of all tables there. notes: gains what the reader has to say.
 
     A row's text is its column `text`, or else all its cells, a line each. Its id is the table's name and its column
     `id`, or else the number of its line.
     """
-    data, one = Data(source=found.name, encoding=encoding), Files(files.folder, (found.path,))
-    for table in table_reader(found.name).read(one, data=data, contract=DOCUMENTS):
+    one = Files(files.folder, (found.path,))
+    for table in table_reader(found.name).read(one, data=data, contract=_ANY):
         for record in table.records:
-            yield _document(record, found)
+            yield replace(record, values=_nothing(found)) if record.left_out else _document(record, found)
+        notes += table.notes
 
 
 def unread(found: Found, fault: str) -> Record:

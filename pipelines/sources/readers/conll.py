@@ -13,7 +13,7 @@ from core.schema.columns import Contract
 from core.schema.data import Data
 from core.tables.spans import of_tags, tag_fault, written
 from pipelines.sources._files import Files, Found, Record, Table
-from pipelines.sources._opening import MAX_CHARS, Lines, TooLong, files_of, open_text, readable, undecoded
+from pipelines.sources._opening import MAX_CHARS, Lines, TooLong, files_of, not_text, open_text, readable
 
 SUFFIXES = (".conll",)
 COLUMNS = ("text", "spans")
@@ -85,5 +85,4 @@ def _numbered(lines: Lines, found: Found, encoding: str) -> Iterator[tuple[int, 
         except TooLong as error:
             yield lines.number, "", str(error)
             continue
-        line = line.removeprefix("\ufeff") if lines.number == 1 else line
-        yield lines.number, line, undecoded(line, encoding)
+        yield lines.number, line, not_text(line, encoding)

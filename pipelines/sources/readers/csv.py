@@ -1,67 +1,133 @@
-"""csv: rows of comma-separated text with a header line (RFC 4180); .tsv is separated by tabs."""
+"""csv: rows of delimited text with a header line (RFC 4180). A comma stands between fields, in .tsv a tab.
+
+Where `delimiter:` does not say which character it is, and the header has the needed columns by another of these alone,
+it is that one, and this is said. Excel's first line `sep=;` says it too.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found, Record, Table
-from pipelines.sources._opening import MAX_CHARS, Lines, TooLong, files_of, open_text, readable, suffix_of, undecoded
+from pipelines.sources._opening import (
+    BLANK,
+    BYTE_ORDER_MARK,
+    MAX_CHARS,
+    Lines,
+    TooLong,
+    files_of,
+    not_text,
+    open_text,
+    readable,
+    suffix_of,
+)
+from pipelines.sources.tabular.header import Header, header_of
+from pipelines.sources.tabular.quoted_rows import Row, Rows
 
 SUFFIXES = (".csv", ".tsv")
-_BYTE_ORDER_MARK = "\ufeff"
+_HEADER_AGAIN = "header again"  # the rule by which such a line is no row
+_DELIMITERS = (",", ";", "\t", "|")
+_SAID = re.compile(r"sep=(.)\r?\n?")
 
 
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     csv.field_size_limit(MAX_CHARS)
     for found in files_of(files, SUFFIXES):
-        with open_text(found, data.encoding) as file:
-            lines = Lines(file)
-            rows = csv.reader(lines, delimiter="\t" if suffix_of(found.name) == ".tsv" else ",", strict=True)
-            header = _header(rows, found, data.encoding)
-            yield Table(found.name, header, _records(rows, lines, header, found, data.encoding))
+        with open_text(found, data.encoding, newline=_line_end(found, data.encoding)) as file:
+            rows = Rows(Lines(file), "\t" if suffix_of(found.name) == ".tsv" else ",")
+            header, notes = _read_header(rows, found, data, contract)
+            rows.width = len(header.all)
+            yield Table(found.name, header.names, _records(rows, header, found, data.encoding), notes)
 
 
-def _header(rows: Iterator[list[str]], found: Found, encoding: str) -> list[str]:
-    try:
-        header = next(rows, [])
-    except (csv.Error, TooLong) as error:
-        raise BadRequest(f"{found.name}:1: the header cannot be read: {error}.") from None
-    if header:
-        header[0] = header[0].removeprefix(_BYTE_ORDER_MARK)
-    fault = undecoded(",".join(header), encoding)
-    if fault:
-        raise BadRequest(f"{found.name}:1: the header is {fault}. Save it so, or say `encoding:`.")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice or "" in header or not header:
-        what = f"column {twice[0]!r} stands there twice" if twice else "a column has no name"
-        raise BadRequest(f"{found.name}:1: {what}. The first line must name each column once, got: {', '.join(header)}")
-    return header
-
-
-def _records(
-    rows: Iterator[list[str]], lines: Lines, header: list[str], found: Found, encoding: str
-) -> Iterator[Record]:
-    while True:
-        place = f"{found.name}:{lines.number + 1}"
+def _line_end(found: Found, encoding: str) -> str:
+    """Where the first line ends in a carriage return alone, such ends are taken; elsewhere they are no line ends."""
+    with open_text(found, encoding) as file:
         try:
-            with readable(found, encoding):
-                fields = next(rows)
-        except StopIteration:
+            line = next(Lines(file), "")
+        except TooLong:
+            line = ""
+    return "" if line.endswith("\r") else "\n"
+
+
+def _read_header(rows: Rows, found: Found, data: Data, contract: Contract) -> tuple[Header, list[str]]:
+    """The header, and what is to be said of how it was read."""
+    notes, usual = list[str](), data.delimiter
+    needed = data.needed(contract).keys()
+    try:
+        if blank := _skip_blank_lines(rows):
+            notes.append(f"{found.name}: blank lines before the header are left out: {blank}")
+        if said := _SAID.fullmatch(rows.first_line()):
+            rows.skip_line()
+            usual = usual or said[1]
+        names, delimiter = _names(rows, needed, usual, found)
+    except (StopIteration, TooLong) as error:
+        raise BadRequest(f"{found.name}:1: the header cannot be read: {error or 'there is none'}.") from None
+    if data.delimiter is None and delimiter != ("\t" if suffix_of(found.name) == ".tsv" else ","):
+        notes.append(f"{found.name}: its fields are separated by {delimiter!r}")
+    if fault := not_text(",".join(names), data.encoding):
+        hint = "say `encoding:`, UTF-16 perhaps" if "NUL" in fault else "say `encoding:`"
+        raise BadRequest(f"{found.name}:1: the header is {fault}. Save it so, or {hint}.")
+    header = header_of(names, needed, f"{found.name}:1")
+    return header, [*notes, *header.notes]
+
+
+def _skip_blank_lines(rows: Rows) -> int:
+    """How many there were."""
+    count = 0
+    while not rows.first_line().strip():
+        rows.skip_line()
+        count += 1
+    return count
+
+
+def _names(rows: Rows, needed: Collection[str], usual: str | None, found: Found) -> tuple[list[str], str]:
+    """The names in the header, and the delimiter by which they are read: the first by which all needed ones are there.
+
+    By none: the usual one; and where that finds one name only, the one that finds most.
+    """
+    tried: dict[str, Row] = {}
+    for delimiter in (usual,) if usual else dict.fromkeys((rows.delimiter, *_DELIMITERS)):
+        rows.read_by(delimiter)
+        tried[delimiter] = next(rows)
+        rows.back()
+    first = next(iter(tried))
+    fits = (each for each, row in tried.items() if needed and not row.fault and set(row.fields) >= set(needed))
+    most = max(tried, key=lambda each: len(tried[each].fields))
+    chosen = next(fits, most if len(tried[first].fields) == 1 else first)
+    rows.read_by(chosen)
+    row = next(rows)
+    if row.fault:
+        raise BadRequest(f"{found.name}:1: the header cannot be read: {row.fault.removeprefix('not CSV: ')}.")
+    return row.fields, chosen
+
+
+def _records(rows: Rows, header: Header, found: Found, encoding: str) -> Iterator[Record]:
+    while True:
+        with readable(found, encoding):
+            row = next(rows, None)
+        if row is None:
             return
-        except (csv.Error, TooLong) as error:  # the next line starts afresh
-            last = f" (up to line {lines.number})" if place != f"{found.name}:{lines.number}" else ""
-            yield Record({}, place, fault=f"not CSV: {error}{last}")
-            continue
-        if not fields:
-            continue  # an empty line
-        if len(fields) != len(header):
-            fault = f"{len(fields)} fields where the header has {len(header)}"
-            yield Record({}, place, fault=fault, raw="\x1f".join(fields))
-            continue
-        values = dict(zip(header, fields, strict=True))
-        faults = (f"{name}: {said}" for name, value in values.items() if (said := undecoded(value, encoding)))
-        yield Record(values, place, fault=next(faults, None))
+        place = f"{found.name}:{row.number}"
+        if row.fault:
+            yield Record({}, place, fault=row.fault, raw=row.raw)
+        elif rule := _left_out(row.fields, header):
+            yield Record({}, place, left_out=rule)
+        else:
+            values = header.values(row.fields)
+            faults = (f"{name}: {said}" for name, value in values.items() if (said := not_text(value, encoding)))
+            yield Record(values, place, fault=next(faults, None))
+
+
+def _left_out(fields: list[str], header: Header) -> str | None:
+    """The rule by which a line is no row: nothing stands in it, or the header once more (of files that were joined)."""
+    if not "".join(fields).strip():
+        return BLANK
+    if len(fields) > 1 and [fields[0].removeprefix(BYTE_ORDER_MARK), *fields[1:]] == header.all:
+        return _HEADER_AGAIN
+    return None

@@ -19,7 +19,7 @@ from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
-from core.tables.task import Interface, Place, Predictions, Task
+from core.tables.task import Base, Interface, Place, Predictions, Task
 from pipelines.tasks.parts import classification, linear
 from pipelines.tasks.parts.pictures import picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
@@ -65,6 +65,15 @@ class ImageClassification(classification.Labelled):
 
         picture_input.write(picture, at.folder, flip=options.flip)
         picture_classifier.config_of(at.base, at.folder)
+
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        assert isinstance(options, Options)
+        if base.starts(PIXELS):
+            base.refuse_settings()
+        elif (picture := picture_input.foreseen(options, base)) is not None:
+            from pipelines.tasks.parts.pictures import picture_classifier
+
+            picture_classifier.network_config(base, picture)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa

@@ -15,7 +15,7 @@ from core.schema.columns import ROW_ID, Column, Contract
 from core.schema.model import Architecture, Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
-from core.tables.task import Place, Predictions, Predictor, Task
+from core.tables.task import Base, Place, Predictions, Predictor, Task
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import generated, picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXTRACTOR_ROWS = 20_000  # training pictures that the extractor learns at most
 _SHEET = "real.png"  # of training pictures, for the plots: no part of a model
+_SAMPLES = "samples.png"  # of what was drawn while the model learnt
 
 
 class ImageGeneration:
@@ -66,6 +67,14 @@ class ImageGeneration:
         extractor.learn(pixels, labels, at.folder, classes=len(names), seed=at.seed)
         sheet.write(pixels, labels, at.folder / _SHEET)
 
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        from pipelines.tasks.parts.pictures import generators
+
+        assert isinstance(options, picture_input.Options)
+        picture = picture_input.foreseen(options, base)
+        if base.architecture is not None and picture is not None:
+            generators.kind_of(base.architecture, picture.shape if options.size else None)
+
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa
 
@@ -74,19 +83,24 @@ class ImageGeneration:
     def learner(self, model: Model, at: Place) -> TorchLearner:
         import torch
 
-        from pipelines.tasks.parts.pictures.generators import kind_of
+        from pipelines.tasks.parts.pictures.generators import OneOfEach, kind_of
 
         shape, classes = picture_input.read(at.folder).shape, len(classification.read_labels(at.folder))
         kind, settings = kind_of(_architecture(at), shape)
         torch.manual_seed(at.seed)
-        return TorchLearner(kind.trained(settings, shape, classes), _Collate(shape), kind.turns)
+        return TorchLearner(
+            kind.trained(settings, shape, classes), _Collate(shape), kind.turns, sample=OneOfEach(classes)
+        )
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
-        from pipelines.tasks.parts.pictures import generators
+        from pipelines.tasks.parts.pictures import generators, sheet
 
         assert isinstance(learnt, TorchLearner)
         shutil.copytree(at.folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_SHEET))
         generators.save(learnt.module.get_submodule("sampler"), _architecture(at), into)
+        if learnt.samples:
+            samples = {step: sample.numpy() for step, sample in learnt.samples.items()}
+            sheet.by_step(samples, into / _SAMPLES)
 
     def load(self, folder: Path) -> Predictor:
         from pipelines.tasks.parts.pictures.drawing import predictor

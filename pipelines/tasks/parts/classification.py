@@ -10,8 +10,9 @@ import numpy as np
 
 from core.atomic_files import read_json, write_json
 from core.errors import BadData
-from core.tables.task import Place, Predictions
-from pipelines.tasks.parts.plots import new_figure, write_figure
+from core.tables.spelling import some, spelled
+from core.tables.task import LabelCounts, Place, Predictions
+from pipelines.tasks.parts.plots import MOST, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,7 @@ class Labelled:
 
     metrics = METRICS
     primary = "accuracy"
+    of_one_label: Sequence[str] = ("accuracy", "log_loss")  # means over rows; accuracy is then the label's recall
 
     def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         return rows
@@ -41,6 +43,12 @@ class Labelled:
 
     def score(self, measured: Predictions, weights: Array) -> dict[str, float]:
         return score(measured, weights)
+
+    def label_names(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        return axes.get("probabilities", ())
+
+    def label_counts(self, measured: Predictions, weights: Array) -> LabelCounts:
+        return label_counts(measured, weights)
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return {"probabilities": read_labels(folder)}
@@ -76,8 +84,9 @@ def label_numbers(labels: pd.Series[str], names: Sequence[str]) -> Array:
     if (numbers < 0).any():
         unknown = sorted(set(labels.astype(str)) - set(names))
         raise BadData(
-            f"label {unknown[0]!r} stands on {int((numbers < 0).sum())} rows of another split and on no training row. "
-            f"Known: {', '.join(names)}. Set data.split.stratify, or bring more rows of that label."
+            f"label '{spelled(unknown[0])}' stands on {int((numbers < 0).sum())} rows of another split and on no "
+            "training row. "
+            f"Known: {some(names)}. Set data.split.stratify, or bring more rows of that label."
         )
     return np.asarray(numbers, dtype=np.int64)
 
@@ -95,9 +104,8 @@ def answers(predictions: Predictions, names: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     probabilities = predictions["probabilities"]
-    return pd.DataFrame(
-        {"label": np.asarray(names)[probabilities.argmax(axis=1)], "confidence": probabilities.max(axis=1)}
-    )
+    labels = np.array(names, dtype=object)  # an array of strings has room for the longest one in each row
+    return pd.DataFrame({"label": labels[probabilities.argmax(axis=1)], "confidence": probabilities.max(axis=1)})
 
 
 def measure(predictions: Predictions) -> Predictions:
@@ -117,7 +125,8 @@ def score(measured: Predictions, weights: Array) -> dict[str, float]:
 
     Calibration error: |accuracy - confidence| over BINS bins of confidence, weighted by their rows.
     """
-    rows, (hits, seen) = weights.sum(), _hits(measured, weights)
+    rows, counts = weights.sum(), label_counts(measured, weights)
+    hits, seen = counts.right, counts.said + counts.true
     occurs = seen > 0
     gaps = np.bincount(measured["bin"], weights * measured["gap"])
     return {
@@ -128,14 +137,14 @@ def score(measured: Predictions, weights: Array) -> dict[str, float]:
     }
 
 
-def _hits(measured: Predictions, weights: Array) -> tuple[Array, Array]:
-    """Of each label, how often it is predicted right, and how often it is the true one or the predicted one."""
+def label_counts(measured: Predictions, weights: Array) -> LabelCounts:
+    """How often each label is predicted right, predicted, and true."""
     label, predicted, classes = measured["label"], measured["predicted"], int(measured["classes"][0])
     if classes**2 < len(label):  # counting the cells of the confusion matrix is quicker
         cells = np.bincount(label * classes + predicted, weights, classes**2).reshape(classes, classes)
-        return np.diagonal(cells), cells.sum(axis=0) + cells.sum(axis=1)
-    seen = np.bincount(label, weights, classes) + np.bincount(predicted, weights, classes)
-    return np.bincount(label, weights * (label == predicted), classes), seen
+        return LabelCounts(np.diagonal(cells), cells.sum(axis=0), cells.sum(axis=1))
+    right = np.bincount(label, weights * (label == predicted), classes)
+    return LabelCounts(right, np.bincount(predicted, weights, classes), np.bincount(label, weights, classes))
 
 
 def _bins(confidence: Array) -> Array:
@@ -152,36 +161,62 @@ def plots(predictions: Predictions, *, folder: Path, names: Sequence[str]) -> No
     """confusion.png and calibration.png."""
     probabilities, label = predictions["probabilities"], predictions["label"]
     predicted = probabilities.argmax(axis=1)
-    counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(counts, (label, predicted), 1)
-    _confusion(counts, names, folder / "confusion.png")
+    _confusion(label, predicted, names, folder / "confusion.png")
     _calibration(probabilities.max(axis=1), predicted == label, folder / "calibration.png")
 
 
-def _confusion(counts: Array, names: Sequence[str], path: Path) -> None:
-    side = 2.6 + 0.5 * len(names)
-    figure, axes = new_figure(side, side)
-    axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-    for row, line in enumerate(counts):
-        for column, count in enumerate(line):
-            strong = count * 2 > line.sum()
-            axes.text(column, row, f"{count:,}", ha="center", va="center", color="white" if strong else "black")
-    axes.set(xlabel="predicted", ylabel="true", title="Rows by true and predicted label")
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    write_figure(figure, path)
+def _confusion(label: Array, predicted: Array, names: Sequence[str], path: Path) -> None:
+    """Rows by true and predicted label; of more than MOST labels those that are confused most."""
+    chosen = confused_most(label, predicted, len(names))
+    shown = [names[each] for each in chosen]
+    title = "Rows by true and predicted label"
+    if len(chosen) < len(names):
+        title = f"{title}: the {len(chosen)} of {len(names):,} labels that are confused most"
+    side = 2.6 + 0.5 * len(shown)
+    counts = _cells(label, predicted, chosen, len(names))
+    true = np.bincount(label, minlength=len(names))[chosen][:, None]
+    with drawn(path, side, side, texts=shown) as (axes, texts):
+        axes.imshow(counts / np.maximum(true, 1), cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.argwhere(counts):
+            count = counts[row, column]
+            color = "white" if count * 2 > true[row, 0] else "black"
+            axes.text(column, row, f"{count:,}", ha="center", va="center", color=color)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.set_title(title, wrap=True)
+        axes.set_xticks(range(len(texts)), texts, rotation=45, ha="right")
+        axes.set_yticks(range(len(texts)), texts)
+
+
+def confused_most(label: Array, predicted: Array, classes: int) -> Array:
+    """The labels of the commonest confusions, MOST at most, in the order of the labels; then those of the most rows."""
+    wrong = label != predicted
+    pairs, times = np.unique(label[wrong] * classes + predicted[wrong], return_counts=True)
+    often = pairs[np.argsort(-times, kind="stable")]
+    frequent = np.argsort(-np.bincount(label, minlength=classes), kind="stable")
+    wanted = np.concatenate([np.stack([often // classes, often % classes], axis=1).ravel(), frequent])
+    first = np.unique(wanted, return_index=True)[1]
+    return np.sort(wanted[np.sort(first)[:MOST]])
+
+
+def _cells(label: Array, predicted: Array, chosen: Array, classes: int) -> Array:
+    """The cells of the confusion matrix that belong to the chosen labels, without the others' in memory."""
+    place = np.full(classes, -1)
+    place[chosen] = np.arange(len(chosen))
+    row, column = place[label], place[predicted]
+    both = (row >= 0) & (column >= 0)
+    cells = np.bincount(row[both] * len(chosen) + column[both], minlength=len(chosen) ** 2)
+    return np.asarray(cells.reshape(len(chosen), len(chosen)))
 
 
 def _calibration(confidence: Array, right: Array, path: Path) -> None:
     place = _bins(confidence)
     rows = np.bincount(place, minlength=BINS)
     used = rows > 0
-    figure, axes = new_figure(4.4, 4.2)
-    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
     mean_confidence, accuracy = (
         np.bincount(place, weights=values, minlength=BINS)[used] / rows[used] for values in (confidence, right)
     )
-    axes.plot(mean_confidence, accuracy, marker="o", label="model")
-    axes.set(xlabel="confidence", ylabel="share right", title="Calibration", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(loc="upper left")
-    write_figure(figure, path)
+    with drawn(path, 4.4, 4.2) as (axes, _):
+        axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
+        axes.plot(mean_confidence, accuracy, marker="o", label="model")
+        axes.set(xlabel="confidence", ylabel="share right", title="Calibration", xlim=(0, 1), ylim=(0, 1))
+        axes.legend(loc="upper left")

@@ -60,6 +60,23 @@ def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:
     return config
 
 
+def foresee(model: Model, base: Base, config: PreTrainedConfig) -> None:
+    """Raise BadRequest for an encoder that cannot be built, or has no layers such as `model.lora.targets` names.
+
+    It is built without numbers. An architecture that cannot be built so says nothing here.
+    """
+    try:
+        with torch.device("meta"):
+            encoder = initialise(AutoModel, copy.deepcopy(config), **_no_pooler(config))
+            if model.method == "lora" and (lora := model.lora or Lora()).targets != Lora().targets:
+                _with_adapters(encoder, lora, reference=str(base.reference))
+    except BadRequest as fault:
+        if not isinstance(fault.__cause__, RuntimeError):  # of torch, over numbers that there are not
+            raise
+    except RuntimeError:
+        return
+
+
 def build_encoder(model: Model, base: Base, config: PreTrainedConfig) -> Any:
     """The encoder that `model.method` starts from, with adapters for lora; the base's own dropout is off."""
     share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)

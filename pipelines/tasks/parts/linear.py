@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from core.tables.learner import History
 
+# Classes times terms that TF-IDF has at most. The solver holds some 37 arrays of that size: 3 GB. Of more terms the
+# commonest stay: 100,000 of them with a hundred labels, 10,000 with a thousand.
+MOST_WEIGHTS = 10_000_000
 _WEIGHTS, _TERMS = "linear.safetensors", "terms.json"
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -95,7 +98,7 @@ class Tfidf:
 
 
 def fit_tfidf(texts: Sequence[str], labels: Array, *, classes: int) -> Tfidf:
-    vectorizer = _vectorizer(min_df=2)
+    vectorizer = _vectorizer(min_df=2, max_features=MOST_WEIGHTS // classes)
     features = vectorizer.fit_transform(texts)
     return Tfidf(vectorizer, fit(features, labels, classes=classes, strength=10.0, rounds=1000))
 

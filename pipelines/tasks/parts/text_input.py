@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from tokenizers import Tokenizer
 
+    from core.schema.model import Model
     from core.tables.task import Base, Interface, Place
 
 _OPTIONS = "options.json"
@@ -93,9 +94,24 @@ def config(base: Base, folder: Path) -> Any:
     from pipelines.tasks.parts.encoder import base_config
 
     found = base_config(base, vocabulary=tokenizer(folder).get_vocab_size(), pad=pad(folder))
-    positions = getattr(found, "max_position_embeddings", None)
-    if positions is not None and max_tokens(folder) > positions:
-        raise BadRequest(
-            f"preprocess.max_tokens: {max_tokens(folder)} is more than the {positions} positions of the base. Lower it."
-        )
+    require_positions(found, max_tokens(folder))
     return found
+
+
+def require_positions(config: Any, limit: int) -> None:
+    """Raise BadRequest for texts that are longer than the base can read."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and limit > positions:
+        said = f"{limit} is more than the {positions} positions of the base. Lower it."
+        raise BadRequest(f"preprocess.max_tokens: {said}")
+
+
+def foresee(model: Model, options: TextOptions, base: Base) -> None:
+    """Raise BadRequest for a base that no rows make right. A learnt tokenizer has `vocabulary` entries at most."""
+    from pipelines.tasks.parts import encoder
+
+    told = base.architecture.settings.get("vocab_size") if base.architecture is not None else 1
+    vocabulary = min(told, options.vocabulary) if isinstance(told, int) else options.vocabulary
+    config = encoder.base_config(base, vocabulary=vocabulary, pad=0)
+    require_positions(config, options.max_tokens)
+    encoder.foresee(model, base, config)

@@ -66,22 +66,23 @@ class SentenceEmbedding:
 
     def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         assert isinstance(options, Options)
-        base, folder = at.base, at.folder
-        if base.folder is None:
-            raise BadRequest(
-                "model.base: sentence_embedding goes on from an embedder, and an architecture is none. "
-                "Allowed: hub id, path, package:// or models:/NAME@ALIAS of a sentence-transformers model."
-            )
+        folder = at.folder
+        base = _embedder(at.base)
+        assert base.folder is not None
         tokens.take(base.folder, folder, reference=str(base.reference))
         limit = max_tokens_of(base.folder) if options.max_tokens is None else options.max_tokens
         pad = tokens.pad_id(tokens.read(folder, max_tokens=limit), folder)
         config = self._config(base, folder, pad)
-        if limit > getattr(config, "max_position_embeddings", limit):
-            raise BadRequest(
-                f"preprocess.max_tokens: {limit} is more than the {config.max_position_embeddings} positions of the "
-                "base. Lower it."
-            )
+        text_input.require_positions(config, limit)
         write_pooling(folder, pooling_of(base.folder), width=config.hidden_size, max_tokens=limit)
+
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        from pipelines.tasks.parts import encoder
+
+        assert isinstance(options, Options)
+        config = encoder.base_config(_embedder(base), vocabulary=1, pad=0)
+        text_input.require_positions(config, options.max_tokens or 0)
+        encoder.foresee(model, base, config)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         """Token ids of the three texts, an empty list where there is no negative, and the passages' keys."""
@@ -167,6 +168,15 @@ class SentenceEmbedding:
 
         vocabulary = tokens.read(folder, max_tokens=4).get_vocab_size()
         return base_config(base, vocabulary=vocabulary, pad=pad)
+
+
+def _embedder(base: Base) -> Base:
+    if base.folder is None or base.architecture is not None:
+        raise BadRequest(
+            "model.base: sentence_embedding goes on from an embedder, and an architecture is none. "
+            "Allowed: hub id, path, package:// or models:/NAME@ALIAS of a sentence-transformers model."
+        )
+    return base
 
 
 class EmbeddingPredictor:

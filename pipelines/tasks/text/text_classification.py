@@ -16,7 +16,7 @@ from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
-from core.tables.task import Interface, Place, Predictions, Task
+from core.tables.task import Base, Interface, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from pipelines.tasks.parts import classification, linear, text_input, tokens
 
@@ -59,6 +59,13 @@ class TextClassification(classification.Labelled):
             at.base.refuse_settings()
         else:
             text_input.prepare(batches, options, at)
+
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        assert isinstance(options, text_input.TextOptions)
+        if base.starts(TFIDF):
+            base.refuse_settings()
+        else:
+            text_input.foresee(model, options, base)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa

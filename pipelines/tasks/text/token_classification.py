@@ -17,7 +17,7 @@ from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
 from core.tables.spans import listed
-from core.tables.task import Interface, Place, Predictions, Task
+from core.tables.task import Base, Interface, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from pipelines.tasks.parts import text_input
 from pipelines.tasks.parts.entities import labelled_spans, token_windows
@@ -61,6 +61,13 @@ class TokenClassification(labelled_spans.LabelledSpans):
             text_input.prepare(batches, options, at)
         else:
             at.base.refuse_settings()
+
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        assert isinstance(options, text_input.TextOptions)
+        if base.starts(DICTIONARY):
+            base.refuse_settings()
+        else:
+            text_input.foresee(model, options, base)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         """A row a window, with a tag for each token that begins a word; of a dictionary the rows themselves."""

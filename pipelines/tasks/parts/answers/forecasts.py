@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.tables.task import Predictions
-from pipelines.tasks.parts.plots import new_figure, write_figure
+from pipelines.tasks.parts.plots import drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,11 +114,10 @@ def plots(predictions: Predictions, *, folder: Path, known: Series) -> None:
     """error.png: the error of each step. forecasts.png: some windows of the first channel."""
     shape = (-1, known.horizon, len(known.values))
     errors = (predictions["forecast"] - predictions["future"]).reshape(shape) ** 2
-    figure, axes = new_figure(5.6, 3.6)
-    axes.plot(np.arange(1, known.horizon + 1), errors.mean(axis=(0, 2)))
-    axes.set(xlabel="step", ylabel="mean squared error", title="Error by step of the horizon")
-    axes.set_ylim(bottom=0)
-    write_figure(figure, folder / "error.png")
+    with drawn(folder / "error.png", 5.6, 3.6) as (axes, _):
+        axes.plot(np.arange(1, known.horizon + 1), errors.mean(axis=(0, 2)))
+        axes.set(xlabel="step", ylabel="mean squared error", title="Error by step of the horizon")
+        axes.set_ylim(bottom=0)
     _forecasts(
         {name: own_measure(predictions[name], known)[:, :, 0] for name in predictions if name != "coverage"},
         known,
@@ -128,19 +127,16 @@ def plots(predictions: Predictions, *, folder: Path, known: Series) -> None:
 
 def _forecasts(values: Mapping[str, Array], known: Series, path: Path) -> None:
     windows = np.unique(np.linspace(0, len(values["future"]) - 1, _DRAWN).round().astype(int))
-    figure, axes = new_figure(9.0, 3.6)
-    for place, window in enumerate(windows):
-        steps = np.arange(known.horizon) + place * (known.horizon + 2)
-        label = {"true": "true", "forecast": "forecast"} if place == 0 else {}
-        axes.fill_between(steps, values["lower"][window], values["upper"][window], alpha=0.2, color="C0")
-        axes.plot(steps, values["future"][window], color="black", label=label.get("true"))
-        axes.plot(steps, values["forecast"][window], color="C0", label=label.get("forecast"))
-    axes.set(
-        xlabel=f"steps of {len(windows)} windows", ylabel=known.values[0],
-        title=f"Forecasts with {known.coverage:.0%} intervals",
-    )  # fmt: skip
-    axes.legend(loc="upper left")
-    write_figure(figure, path)
+    with drawn(path, 9.0, 3.6, texts=known.values[:1]) as (axes, [column]):
+        for place, window in enumerate(windows):
+            steps = np.arange(known.horizon) + place * (known.horizon + 2)
+            label = {"true": "true", "forecast": "forecast"} if place == 0 else {}
+            axes.fill_between(steps, values["lower"][window], values["upper"][window], alpha=0.2, color="C0")
+            axes.plot(steps, values["future"][window], color="black", label=label.get("true"))
+            axes.plot(steps, values["forecast"][window], color="C0", label=label.get("forecast"))
+        title = f"Forecasts with {known.coverage:.0%} intervals"
+        axes.set(xlabel=f"steps of {len(windows)} windows", ylabel=column, title=title)
+        axes.legend(loc="upper left")
 
 
 def _lists(values: Array, names: Sequence[str]) -> list[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from core.tables.keys import codes, text_key
 from core.tables.task import Predictions
-from pipelines.tasks.parts.plots import new_figure, write_figure
+from pipelines.tasks.parts.plots import drawn
 
 METRICS: Mapping[str, bool] = {"ndcg_at_10": True, "recall_at_10": True, "mrr": True}
 _CUT = 10
@@ -90,7 +90,6 @@ def plots(predictions: Predictions, *, folder: Path) -> None:
     """recall.png: the share of queries whose passage is among the first k."""
     depth = np.arange(1, _DEEPEST + 1)
     recall = (predictions["rank"][:, None] <= depth).mean(axis=0)
-    figure, axes = new_figure(4.4, 4.2)
-    axes.plot(depth, recall)
-    axes.set(xlabel="passages looked at (k)", ylabel="recall@k", title="Own passage among the first k", ylim=(0, 1))
-    write_figure(figure, folder / "recall.png")
+    with drawn(folder / "recall.png", 4.4, 4.2) as (axes, _):
+        axes.plot(depth, recall)
+        axes.set(xlabel="passages looked at (k)", ylabel="recall@k", title="Own passage among the first k", ylim=(0, 1))

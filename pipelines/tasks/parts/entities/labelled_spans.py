@@ -15,8 +15,8 @@ import numpy as np
 from core.atomic_files import read_json, write_json
 from core.errors import BadData
 from core.tables.spans import Span, listed
-from core.tables.task import Place, Predictions
-from pipelines.tasks.parts.plots import new_figure, write_figure
+from core.tables.task import LabelCounts, Place, Predictions
+from pipelines.tasks.parts.plots import MOST, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,7 @@ class LabelledSpans:
 
     metrics = METRICS
     primary = "f1"
+    of_one_label: Sequence[str] = ()  # no column of the rows holds one label
 
     def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         return rows
@@ -46,6 +47,12 @@ class LabelledSpans:
 
     def score(self, measured: Predictions, weights: Array) -> dict[str, float]:
         return score(measured, weights)
+
+    def label_names(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        return label_names(predictions)
+
+    def label_counts(self, measured: Predictions, weights: Array) -> LabelCounts:
+        return label_counts(measured, weights)
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return {}
@@ -106,7 +113,7 @@ def measure(predictions: Predictions) -> Predictions:
     the labels of the truth, by name, so that models that are compared have the same; the last is all other labels.
     """
     truth = [set(listed(cell)) for cell in predictions["spans"]]
-    labels = {label: at for at, label in enumerate(sorted({span.label for spans in truth for span in spans}))}
+    labels = {label: at for at, label in enumerate(label_names(predictions))}
     counts = {name: np.zeros((len(truth), len(labels) + 1)) for name in _COUNTS}
     for row, (true, cell) in enumerate(zip(truth, predictions["predicted"], strict=True)):
         seen = set(listed(cell))
@@ -114,6 +121,18 @@ def measure(predictions: Predictions) -> Predictions:
             for span in spans:
                 counts[name][row, labels.get(span.label, -1)] += 1
     return counts
+
+
+def label_names(predictions: Predictions) -> list[str]:
+    """The labels of the truth."""
+    return sorted({span.label for cell in predictions["spans"] for span in listed(cell)})
+
+
+def label_counts(measured: Predictions, weights: Array | None = None) -> LabelCounts:
+    """How often each label of the truth is found, said, and there; without weights each row counts once."""
+    rows = np.ones(len(measured["found"])) if weights is None else weights
+    found, wrong, missed = ((rows @ measured[name])[:-1] for name in _COUNTS)
+    return LabelCounts(found, found + wrong, found + missed)
 
 
 def score(measured: Predictions, weights: Array) -> dict[str, float]:
@@ -139,19 +158,21 @@ def _share(part: float, whole: float) -> float:
 
 def plots(predictions: Predictions, *, folder: Path) -> None:
     """f1_by_label.png: F1, precision and recall of each label that the truth has, and how many spans it has."""
-    labels = sorted({span.label for cell in predictions["spans"] for span in listed(cell)})
-    counts = measure(predictions)
-    found, wrong, missed = (counts[name].sum(axis=0)[:-1] for name in _COUNTS)
+    labels, counts = label_names(predictions), label_counts(measure(predictions))
+    shown = np.sort(np.argsort(-counts.true, kind="stable")[:MOST])
+    right, said, true = (each[shown] for each in (counts.right, counts.said, counts.true))
     shares = {
-        "recall": found / np.maximum(found + missed, 1),
-        "precision": found / np.maximum(found + wrong, 1),
-        "F1": 2 * found / np.maximum(2 * found + wrong + missed, 1),
+        "recall": right / np.maximum(true, 1),
+        "precision": right / np.maximum(said, 1),
+        "F1": 2 * right / np.maximum(said + true, 1),
     }
-    figure, axes = new_figure(6.4, 1.4 + 0.6 * len(labels))
-    for number, (name, values) in enumerate(shares.items()):
-        axes.barh(np.arange(len(labels)) + 0.27 * (number - 1), values, height=0.25, label=name)
-    there = (found + missed).astype(int)
-    axes.set_yticks(range(len(labels)), [f"{label} ({count:,})" for label, count in zip(labels, there, strict=True)])
-    axes.set(xlim=(0, 1), xlabel="share", title="Spans found, by label")
-    axes.legend(loc="lower right")
-    write_figure(figure, folder / "f1_by_label.png")
+    title = "Spans found, by label"
+    if len(shown) < len(labels):
+        title = f"{title}: the {len(shown)} of {len(labels):,} labels with the most spans"
+    path, height = folder / "f1_by_label.png", 1.4 + 0.6 * len(shown)
+    with drawn(path, 6.4, height, texts=[labels[each] for each in shown]) as (axes, texts):
+        for number, (name, values) in enumerate(shares.items()):
+            axes.barh(np.arange(len(shown)) + 0.27 * (number - 1), values, height=0.25, label=name)
+        axes.set_yticks(range(len(shown)), [f"{text} ({there:,.0f})" for text, there in zip(texts, true, strict=True)])
+        axes.set(xlim=(0, 1), xlabel="share", title=title)
+        axes.legend(loc="lower right")

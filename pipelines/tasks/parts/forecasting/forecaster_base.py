@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import nn
 from transformers import PatchTSTConfig, set_seed
 
@@ -128,13 +128,7 @@ def _new(architecture: Architecture, shape: Shape) -> dict[str, Any]:
         raise BadRequest(
             f"model.base.architecture: {name!r} does not forecast. {near(name, _NAMES)}Allowed: {', '.join(_NAMES)}."
         )
-    try:
-        settings = _OWN[name][0].model_validate(architecture.settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("model.base.settings", *first["loc"])))
-        raise BadRequest(f"{where}: {first['msg']} (of {name}).") from None
-    return {_KIND: name, **settings.model_dump()}
+    return {_KIND: name, **architecture.settings_as(_OWN[name][0]).model_dump()}
 
 
 def _check_patches(config: PatchTSTConfig, shape: Shape) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from core.atomic_files import read_json, write_json
 from core.errors import BadRequest, near
@@ -18,8 +18,9 @@ from core.schema.model import Architecture
 from core.tables.learner import Turn
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.pictures import ddpm, gan
-from pipelines.tasks.parts.pictures.drawn import Shape
+from pipelines.tasks.parts.pictures.drawn import Shape, as_pixels, noise
 
+SHOWN = 10  # classes that are drawn while a network learns
 FILE, WEIGHTS = "generator.json", "generator.safetensors"
 
 
@@ -41,8 +42,8 @@ KINDS = {
 }
 
 
-def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
-    """The kind of network, and its settings.
+def kind_of(architecture: Architecture, shape: Shape | None) -> tuple[Kind, Any]:
+    """The kind of network, and its settings. shape: None where it is not known yet.
 
     Raises BadRequest for an unknown architecture or setting, a value it refuses, and pictures that it cannot draw.
     """
@@ -52,17 +53,25 @@ def kind_of(architecture: Architecture, shape: Shape) -> tuple[Kind, Any]:
             f"model.base.architecture: {name!r} draws no pictures. {near(name, KINDS)}Allowed: {', '.join(KINDS)}."
         )
     kind = KINDS[name]
-    try:
-        settings = kind.settings.model_validate(architecture.settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BadRequest(
-            f"model.base.settings.{place}: {first['msg']}. {name} has: {', '.join(kind.settings.model_fields)}."
-        ) from None
-    if fault := settings.fault(shape):
+    settings = architecture.settings_as(kind.settings)
+    if shape is not None and (fault := settings.fault(shape)):
         raise BadRequest(f"model.base.settings: {name}: {fault}. Change preprocess.size or the settings.")
     return kind, settings
+
+
+class OneOfEach:
+    """Draws the same pictures at every time of a training: one of each of the first classes."""
+
+    def __init__(self, classes: int) -> None:
+        self.labels = torch.arange(min(classes, SHOWN))
+
+    @torch.no_grad()
+    def __call__(self, module: nn.Module) -> Tensor:
+        """(pictures, channels, height, width) uint8, drawn by the module's sampler."""
+        sampler, device = module.get_submodule("sampler"), next(module.parameters()).device
+        start = noise(self.labels.tolist(), sampler.noise_shape)  # type: ignore[arg-type]
+        pictures = sampler(noise=start.to(device), labels=self.labels.to(device)).pictures
+        return torch.from_numpy(as_pixels(pictures))
 
 
 def save(sampler: nn.Module, architecture: Architecture, folder: Path) -> None:

@@ -36,6 +36,14 @@ from pipelines.tasks.parts.pictures.picture_input import Picture
 def config_of(base: Base, folder: Path) -> Any:
     """The network's configuration. Raises BadRequest where base, pictures and labels do not fit each other."""
     picture, names = picture_input.read(folder), classification.read_labels(folder)
+    config = network_config(base, picture)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
+    return config
+
+
+def network_config(base: Base, picture: Picture) -> Any:
+    """The same before labels are known."""
     channels = picture.shape[0]
     if base.architecture is None:
         config = stored_config(base)
@@ -51,8 +59,6 @@ def config_of(base: Base, folder: Path) -> Any:
             f"model.base: num_channels is {config.num_channels}, and the pictures are {picture.channels} "
             f"({channels}). Change it, or preprocess.channels."
         )
-    config.id2label = dict(enumerate(names))
-    config.label2id = {name: number for number, name in enumerate(names)}
     return config
 
 

@@ -84,6 +84,14 @@ def chosen(options: Options, batches: Iterable[pd.DataFrame], at: Place) -> Pict
     return measured(some, at.media, picture)
 
 
+def foreseen(options: Options, base: Base) -> Picture | None:
+    """How pictures go in, as far as it is known without rows. None: their channels are for rows to say."""
+    known, settings = _of_base(base), base.architecture.settings if base.architecture is not None else {}
+    gray = "grayscale" if settings.get("num_channels") == 1 else "rgb"
+    channels = options.channels or known.get("channels") or (gray if base.architecture is not None else None)
+    return Picture(options.size or known.get("size") or LARGEST_SIDE, channels) if channels else None
+
+
 def side(options: Options, batches: Iterable[pd.DataFrame], known: int | None = None) -> int:
     """Pixels a side: the recipe's, else the base's, else the largest of the rows, at most LARGEST_SIDE."""
     told = options.size or known

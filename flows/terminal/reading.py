@@ -1,0 +1,48 @@
+"""A passage for a person to read in a terminal: tables in columns, code in its lines, a rule where a page ends."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from pipelines.search.text.row_blocks import Rows, row_blocks
+
+WIDTH = 110
+_INDENT = "   "
+_MOST_CELL = 40  # columns of the terminal: a table with wider cells is shown in its own lines
+
+
+def text_lines(text: str, page: int | None) -> Iterator[str]:
+    """The text of a passage that starts on this page."""
+    for at, part in enumerate(text.split("\f")):
+        if at and part.strip():
+            yield f"{_INDENT}{f' page {(page or 1) + at} ':─^{WIDTH - len(_INDENT)}}"
+        yield from _page(part)
+
+
+def _page(text: str) -> Iterator[str]:
+    at = 0
+    for block in row_blocks(text):
+        yield from _prose(text[at : block.start])
+        yield from (f"{_INDENT}{line}".rstrip() for line in _rows(text, block))
+        at = block.end
+    yield from _prose(text[at:])
+
+
+def _prose(text: str) -> Iterator[str]:
+    for paragraph in text.split("\n\n"):
+        yield from textwrap.wrap(paragraph.strip(), WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+
+
+def _rows(text: str, block: Rows) -> Sequence[str]:
+    lines = [line for start, end in block.rows for line in text[start:end].split("\n")]
+    mark = next((mark for mark in ("|", "\t") if all(mark in line for line in lines)), None)
+    if mark is None:
+        return [line.expandtabs(4) for line in lines]
+    table = [[cell.strip() for cell in (line.strip().strip("|") if mark == "|" else line).split(mark)] for line in lines]
+    table = [row for row in table if any(cell.strip("-: ") for cell in row)]
+    widths = [max(len(row[at]) for row in table if at < len(row)) for at in range(max(map(len, table), default=0))]
+    if max(widths, default=0) > _MOST_CELL or sum(widths) + 2 * len(widths) > WIDTH:
+        return [" | ".join(row) for row in table]
+    shown = ["  ".join(f"{cell:<{widths[at]}}" for at, cell in enumerate(row)).rstrip() for row in table]
+    return [*shown[:1], "─" * len(shown[0]), *shown[1:]] if block.head and shown else shown

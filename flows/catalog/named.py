@@ -83,7 +83,7 @@ def check_columns(names: Named, workspace: Workspace) -> list[str] | None:
         return None
     shape = Shape(names.contract, data, files.folder)
     shape.check(first.columns, first.name)
-    there = [*names.contract.columns, *data.columns, *first.columns]
+    there = [*names.contract.columns, *data.columns, *first.columns, *names.contract.added]
     for column, key in names.asked.items():
         if column not in there:
             raise BadRequest(f"{key}: no column {column!r}. {near(column, there)}Columns: {', '.join(first.columns)}")

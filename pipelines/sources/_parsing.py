@@ -35,10 +35,10 @@ _CODE = Path(__file__).parents[2]
 
 
 class Parsers:
-    """The process, started when the first document needs it."""
+    """The process, started when the first document needs it. remove_boilerplate: of pages (core/schema/data.py)."""
 
-    def __init__(self, seconds: int = MAX_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: int = MAX_SECONDS, *, remove_boilerplate: bool = False) -> None:
+        self._seconds, self._remove_boilerplate = seconds, remove_boilerplate
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Parsers:
@@ -51,7 +51,7 @@ class Parsers:
 
     def parse(self, name: str, path: Path, encoding: str) -> Parsed:
         """The text of a document; name: of the format. Raises Unreadable."""
-        self._ask(name, os.fsdecode(path.resolve()), encoding)
+        self._ask(name, os.fsdecode(path.resolve()), encoding, self._remove_boilerplate)
         return Parsed(**self._answer())
 
     def rows(self, found: Found, folder: Path, encoding: str) -> Iterator[Record]:
@@ -66,7 +66,7 @@ class Parsers:
             self._kill()
             raise
 
-    def _ask(self, *said: str) -> None:
+    def _ask(self, *said: str | bool) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "pipelines.sources._parsing", str(self._seconds)],
@@ -110,7 +110,7 @@ class Parsers:
         return f"the parser broke down over it ({signal.Signals(-code).name}; it may use {_GIB} GiB of memory)"
 
 
-def parse(name: str, path: Path, encoding: str) -> Parsed:
+def parse(name: str, path: Path, encoding: str, *, remove_boilerplate: bool = False) -> Parsed:
     """One document, in this process. Raises Unreadable."""
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
@@ -121,7 +121,7 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
     if name == "html":
         from pipelines.sources.parsers import html
 
-        found = html.parse(content, encoding)
+        found = html.parse(content, encoding, remove_boilerplate=remove_boilerplate)
     elif name == "docx":
         from pipelines.sources.parsers import docx
 
@@ -153,14 +153,14 @@ def table(name: str, path: Path, encoding: str, folder: Path) -> Iterator[list[d
 
 
 def _answers(line: str) -> Iterator[str]:
-    name, path, encoding, *folder = json.loads(line)
+    name, path, encoding, *more = json.loads(line)
     try:
-        if folder:
-            for rows in table(name, Path(path), encoding, Path(folder[0])):
+        if more and isinstance(more[0], str):  # the folder of a table
+            for rows in table(name, Path(path), encoding, Path(more[0])):
                 yield json.dumps({"rows": rows})
             yield json.dumps({"rows": []})
         else:
-            yield json.dumps(vars(parse(name, Path(path), encoding)))
+            yield json.dumps(vars(parse(name, Path(path), encoding, remove_boilerplate=more == [True])))
         return
     except ImportError:
         raise

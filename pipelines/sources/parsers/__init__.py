@@ -14,9 +14,7 @@ from pathlib import PurePosixPath
 
 MARKDOWN, TEXT = "markdown", "text"
 # A soft hyphen and marks without width are no part of a word. Joiners are, in the scripts that need them.
-_INVISIBLE = re.compile(
-    "[\u00ad\u180e\u200b\u2060-\u2064\ufeff]|(?<=[\u0000-\u024f])[\u200c\u200d](?=[\u0000-\u024f])"
-)
+_INVISIBLE = re.compile("[\u00ad\u180e\u200b\u2060-\u2064\ufeff]|(?<=[\u0000-\u024f])[\u200c\u200d](?=[\u0000-\u024f])")
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,14 @@ _KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Parsed:
-    """A document's text; in it, a form feed ends a page. title: "" where the file does not say it."""
+    """A document's text; in it, a form feed ends a page. title: "" where the file does not say it.
+
+    unread: what of the file is not in the text, in words; "" where nothing is missing.
+    """
 
     text: str
     title: str = ""
+    unread: str = ""
 
 
 class Unreadable(Exception):

@@ -36,13 +36,20 @@ def parse(content: bytes) -> Parsed:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             _refuse_bomb(archive)
-            parts = read_parts(archive)
+            parts, names = read_parts(archive), archive.namelist()
         title = _title(parts)
         made_html = mammoth.convert_to_html(_rewritten(parts), style_map=_TITLES, convert_image=lambda _: [])
     except (zipfile.BadZipFile, EOFError, KeyError, OSError) as error:
         raise Unreadable(f"no DOCX, or one that was cut off ({error})") from None
-    found = html.of_text(made_html.value)
-    return Parsed(found.text, title)
+    return Parsed(html.of_text(made_html.value).text, title, _unread(parts, names))
+
+
+def _unread(parts: Parts, names: list[str]) -> str:
+    """What the file holds beside its text and pictures, and nobody would miss without being told."""
+    embedded = sum(name.startswith("word/embeddings/") or "afchunk" in name for name in names)
+    comments = parts.get("word/comments.xml", b"").count(b"<w:comment ")
+    told = ((embedded, "embedded files"), (comments, "comments"))
+    return ", ".join(f"{count:,} {what}" for count, what in told if count)
 
 
 def _refuse_bomb(archive: zipfile.ZipFile) -> None:
@@ -84,7 +91,7 @@ def _rewritten(parts: Parts) -> BytesIO:
 def _main_part(parts: Parts) -> str:
     for relation in parsed(_RELATIONS, parts[_RELATIONS]):
         if relation.get("Type", "").endswith(_DOCUMENT):
-            return relation.get("Target", "").lstrip("/")
+            return str(relation.get("Target", "")).lstrip("/")
     return "word/document.xml"
 
 
@@ -116,7 +123,9 @@ def _append_heads_and_feet(document: Element, main: str, parts: Parts, styles: S
 
 def _text(paragraph: Element) -> str:
     """A paragraph's own text; a text box in it has paragraphs of its own."""
-    own = [each for each in paragraph.iter(W + "t", W + "tab", W + "br") if next(each.iterancestors(W + "p")) is paragraph]
+    own = [
+        each for each in paragraph.iter(W + "t", W + "tab", W + "br") if next(each.iterancestors(W + "p")) is paragraph
+    ]
     return "".join(each.text or "" if each.tag == W + "t" else " " for each in own)
 
 

@@ -45,7 +45,10 @@ _HIGH_RUN = re.compile(rb"[\x80-\xff]{6}|[\xc0-\xff]{4}")  # no word of a wester
 
 
 def decoded(content: bytes, encoding: str) -> str:
-    """The text of a page. encoding: of one that declares none. Raises Unreadable."""
+    """The text of a page, with U+FFFD for each byte that is none. encoding: of a page that declares none.
+
+    Raises Unreadable.
+    """
     for mark, name in _MARKS.items():
         if content.startswith(mark):
             return content.decode(name, "replace").removeprefix("\ufeff")

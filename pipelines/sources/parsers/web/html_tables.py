@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from bs4 import BeautifulSoup, Tag
 
-from pipelines.sources.parsers.web.boilerplate import size
 from pipelines.sources.parsers.web.markdown_writer import LABEL, bullet
+from pipelines.sources.parsers.web.tags import holds, named, size
 
 _MOST_COLUMNS = 200  # a wider cell is a mistake, or there to cost memory
 _MOST_COPIED = 1_000  # characters of a merged cell that are written into each cell it spans
+_BLOCKS = ("br", "p", "div", "li", "dd", "dt", "ul", "ol", "blockquote", "figcaption", "h1", "h2", "h3", "h4", "h5",
+           "h6", "pre", "section", "article", "form", "fieldset", "address", "details", "summary", "figure", "aside",
+           "center")  # fmt: skip
 _LONG_CELL = 300  # characters on average: cells with headings in them are parts of a page then
 _PLACES = ("h1", "h2", "h3", "h4", "h5", "h6", "pre", "article", "main", "section", "hr", "form")
 
@@ -21,19 +24,26 @@ Grid = list[list[str]]
 
 def write_tables(soup: BeautifulSoup) -> None:
     """Write every table anew, in place; inner ones first."""
-    for table in reversed(soup.find_all("table")):
+    tables = named(soup, ("table",))
+    places: dict[int, bool] = {}
+    inside: dict[int, bool] = {}  # whether a table stands in a cell of data
+    for table in tables:
+        outer = table.find_parent("table")
+        places[id(table)] = _only_places(table, _rows(table))
+        inside[id(table)] = outer is not None and (inside[id(outer)] or not places[id(outer)])
+    for table in reversed(tables):
         rows = _rows(table)
-        if _only_places(table, rows):
+        if places[id(table)]:
             _unfold(table)
-        elif table.find_parent(("td", "th")) is not None and not _stands_in_layout(table):
-            table.replace_with(f" {_in_a_line(_grid(soup, rows))} ")
+        elif inside[id(table)]:
+            table.replace_with(f" {_in_a_line(_grid(rows))} ")
         else:
             _rewrite(soup, table, rows)
 
 
 def _rows(table: Tag) -> list[Tag]:
     """Its own rows, in the order in which they are shown."""
-    heads, bodies, feet = [], [], []
+    heads, bodies, feet = list[Tag](), list[Tag](), list[Tag]()
     for part in table.find_all(("tr", "thead", "tbody", "tfoot"), recursive=False):
         rows = [part] if part.name == "tr" else part.find_all("tr", recursive=False)
         {"thead": heads, "tfoot": feet}.get(part.name, bodies).extend(rows)
@@ -51,20 +61,10 @@ def _only_places(table: Tag, rows: list[Tag]) -> bool:
         return True
     if any(cell.name == "th" for cell in cells) or table.find("caption", recursive=False):
         return False
-    if any(cell.find(_PLACES) is not None for cell in cells):
+    if any(holds(cell, _PLACES) for cell in cells):
         narrow = len(rows) <= 1 or all(len(_cells(row)) <= 1 for row in rows)
-        return narrow or table.find("pre") is not None or size(table) > _LONG_CELL * len(cells)
-    return len(rows) <= 1 and (len(cells) <= 1 or any(cell.find(("table", "p", "ul", "ol", "div")) for cell in cells))
-
-
-def _stands_in_layout(table: Tag) -> bool:
-    outer = table.find_parent("table")
-    return outer is None or _only_places(outer, _rows(outer)) and not _stands_in_data(outer)
-
-
-def _stands_in_data(table: Tag) -> bool:
-    outer = table.find_parent("table")
-    return outer is not None and not _stands_in_layout(table)
+        return narrow or holds(table, ("pre",)) or size(table) > _LONG_CELL * len(cells)
+    return len(rows) <= 1 and (len(cells) <= 1 or any(holds(cell, ("table", "p", "ul", "ol", "div")) for cell in cells))
 
 
 def _unfold(table: Tag) -> None:
@@ -78,7 +78,7 @@ def _unfold(table: Tag) -> None:
 
 
 def _rewrite(soup: BeautifulSoup, table: Tag, rows: list[Tag]) -> None:
-    grid = _grid(soup, rows)
+    grid = _grid(rows)
     heads = _head_rows(rows)
     for caption in table.find_all("caption", recursive=False):
         caption.name = "p"
@@ -114,7 +114,7 @@ def _headed(lines: Grid) -> list[str]:
     return [" ".join(dict.fromkeys(filter(None, column))) for column in zip(*lines, strict=True)]
 
 
-def _grid(soup: BeautifulSoup, rows: list[Tag]) -> Grid:
+def _grid(rows: list[Tag]) -> Grid:
     """The cells' texts, row by row, each row as long as the longest."""
     width = max([1, *(sum(_span(cell, "colspan") for cell in _cells(row)) for row in rows if len(_cells(row)) > 1)])
     grid: list[list[str | None]] = [[] for _ in rows]
@@ -156,10 +156,10 @@ def _down(cell: Tag, row: Tag, rows: list[Tag]) -> int:
 
 def _text(cell: Tag) -> str:
     """A cell's text in one line, its blocks and lines parted by blanks, its lists with their marks."""
-    for tag in cell.find_all("li"):
+    for tag in named(cell, ("li",)):
         if not tag.get_text().lstrip().startswith(LABEL):
             tag.insert(0, f"{bullet(tag)} ")
-    for tag in cell.find_all(("br", "p", "div", "li", "dd", "dt", "ul", "ol", "blockquote", "figcaption")):
+    for tag in named(cell, _BLOCKS):
         tag.insert_before(" ")
         tag.insert_after(" ")
     return " ".join(cell.get_text().split())

@@ -20,7 +20,9 @@ _EMPTY_IN_XML = re.compile(
     re.IGNORECASE,
 )
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
-_SHADOW = re.compile(r"<template\b(?=[^>]*\bshadowroot(?:mode)?\s*=)[^>]*>(.*?)</template\s*>", re.DOTALL | re.IGNORECASE)
+_SHADOW = re.compile(
+    r"<template\b(?=[^>]*\bshadowroot(?:mode)?\s*=)[^>]*>(.*?)</template\s*>", re.DOTALL | re.IGNORECASE
+)
 
 
 def tree(page: str) -> BeautifulSoup:
@@ -31,7 +33,7 @@ def tree(page: str) -> BeautifulSoup:
     return BeautifulSoup(_SHADOW.sub(r"<div>\1</div>", page), builder=_Lexbor())
 
 
-class _Lexbor(HTMLTreeBuilder):
+class _Lexbor(HTMLTreeBuilder):  # type: ignore[misc]
     """Builds BeautifulSoup's tree from Lexbor's."""
 
     NAME = "lexbor"

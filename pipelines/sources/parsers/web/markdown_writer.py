@@ -1,4 +1,4 @@
-"""The tree of a page -> Markdown, by markdownify; with the lists' own numbers, and no mark that the text does not mean."""
+"""A page's tree -> Markdown, by markdownify, with the numbers of its lists and no mark that its text did not mean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEEMS_MEANT = re.compile(r"(?m)^([ \t]*)(#{1,6}(?=\s|$)|```|~~~|={2,}$|-{2,}$)"
 _UNITS, _TENS = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"), ("", "x", "xx", "xxx", "xl", "l")
 
 
-class _Writer(MarkdownConverter):  # type: ignore[misc]
+class _Writer(MarkdownConverter):
     """What markdownify does otherwise."""
 
     def __init__(self) -> None:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mammoth.docx.dingbats import dingbats  # type: ignore[import-untyped]
+from mammoth.docx.dingbats import dingbats
 
 from pipelines.sources.parsers.word.charts import drawn
 from pipelines.sources.parsers.word.equations import write_equations
 from pipelines.sources.parsers.word.ooxml import (
-    C, DGM, MC, V, W, W14, WP, Element, Parts, all_of, made, remove, replace, run, unwrap, value,
+    DGM,
+    MC,
+    W14,
+    WP,
+    C,
+    Element,
+    Parts,
+    V,
+    W,
+    all_of,
+    made,
+    remove,
+    replace,
+    run,
+    unwrap,
+    value,
 )  # fmt: skip
+from pipelines.sources.parsers.word.structure import keep_columns, name_headings
 from pipelines.sources.parsers.word.styles import Styles
 
 _WRAPPED = ("fldSimple", "dir", "bdo", "rubyBase", "ruby", "smartTag", "customXml")
@@ -30,15 +46,17 @@ def rewrite(root: Element, parts: Parts, targets: Mapping[str, str], styles: Sty
     for name in _WRAPPED:
         for element in all_of(root, W + name):
             unwrap(element)
-    _keep_columns(root)
-    _name_headings(root, styles)
+    keep_columns(root)
+    name_headings(root, styles)
 
 
 def _choose(root: Element) -> None:
     """Of two forms of a drawing, the one with text; else what every program reads."""
     for both in reversed(list(root.iter(MC + "AlternateContent"))):
         choice, fallback = both.find(MC + "Choice"), both.find(MC + "Fallback")
-        says = choice is not None and any(True for _ in choice.iter(W + "txbxContent", C + "chart", DGM + "relIds", WP + "docPr"))
+        says = choice is not None and any(
+            True for _ in choice.iter(W + "txbxContent", C + "chart", DGM + "relIds", WP + "docPr")
+        )
         taken = choice if says or fallback is None else fallback
         replace(both, *([] if taken is None else list(taken)))
 
@@ -80,7 +98,7 @@ def _is_field(element: Element) -> bool:
 
 
 def _write_drawings(root: Element, parts: Parts, targets: Mapping[str, str]) -> None:
-    """Text boxes as mammoth knows them, charts as tables behind the paragraph, pictures as what is said in their place."""
+    """Text boxes as mammoth knows them, charts as tables behind the paragraph, pictures as their descriptions."""
     for drawing in all_of(root, W + "drawing", W + "pict"):
         if drawing.getparent() is None:
             continue
@@ -152,45 +170,3 @@ def _write_choices(root: Element) -> None:
             chosen = value(listed, "result") or value(listed, "default") or "0"
             if chosen.isdecimal() and int(chosen) < len(entries):
                 field.addprevious(run(entries[int(chosen)])[0])
-
-
-def _keep_columns(root: Element) -> None:
-    """Columns that a row leaves out before its first cell, and cells merged in Word 97's way."""
-    for row in all_of(root, W + "tr"):
-        skipped = value(row.find(W + "trPr"), "gridBefore")
-        if skipped and skipped.isdecimal() and 0 < int(skipped) < 100:
-            empty = made("tc", made("tcPr", made("gridSpan", val=skipped)), made("p"))
-            place = next((at for at, child in enumerate(row) if child.tag == W + "tc"), len(row))
-            row.insert(place, empty)
-        first: Element | None = None
-        for cell in row.findall(W + "tc"):
-            merge = cell.find(f"{W}tcPr/{W}hMerge")
-            if merge is not None and merge.get(W + "val") != "restart" and first is not None:
-                _widen(first)
-                row.remove(cell)
-            else:
-                first = cell if merge is not None else None
-
-
-def _widen(cell: Element) -> None:
-    properties = cell.find(W + "tcPr")
-    assert properties is not None
-    span = properties.find(W + "gridSpan")
-    if span is None:
-        properties.append(made("gridSpan", val="2"))
-    else:
-        span.set(W + "val", str(int(span.get(W + "val", "1")) + 1))
-
-
-def _name_headings(root: Element, styles: Styles) -> None:
-    """Headings of every style get the names that mammoth knows: their depth is what matters."""
-    for paragraph in all_of(root, W + "p"):
-        properties = paragraph.find(W + "pPr")
-        style = None if properties is None else properties.find(W + "pStyle")
-        if style is not None and (depth := styles.heading(style.get(W + "val", ""))):
-            style.set(W + "val", f"Heading{depth}")
-        elif properties is not None and (outline := value(properties, "outlineLvl")) in ("0", "1", "2", "3", "4", "5"):
-            if style is None:
-                properties.insert(0, made("pStyle", val=f"Heading{int(outline or 0) + 1}"))
-
-

@@ -6,12 +6,13 @@ import posixpath
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lxml import etree
 
 from pipelines.sources.parsers import Unreadable
 
-Element = etree._Element
+Element = Any  # lxml's: it comes without types
 Parts = dict[str, bytes]  # of XML, by their names in the archive
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"

@@ -27,6 +27,7 @@ MAX_SECONDS = 60  # of processor time, for one document, or some rows of a table
 MAX_MEMORY_BYTES = 2 * 2**30  # of the process, libraries included
 MAX_FILE_BYTES = 256 * 2**20
 _ANSWER_CHARS = 2**20  # of rows in an answer, roughly
+_MOST_CALLS = 6_000  # in each other: old pages nest some hundred tags that nobody closed
 _ROW_CHARS = 100  # of a row, beside its text: a bomb may be of rows without any
 _GIB = MAX_MEMORY_BYTES // 2**30
 # Allocators that take their memory when they need it: others ask for more than the limit before the first row.
@@ -181,6 +182,7 @@ def main(seconds: int) -> None:
     os.dup2(2, 1)  # whatever a library prints is no answer
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    sys.setrecursionlimit(_MOST_CALLS)
     for line in sys.stdin:
         found = _answers(line)
         while (said := _timed(found, seconds)) is not None:

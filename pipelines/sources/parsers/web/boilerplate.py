@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from bs4 import BeautifulSoup, Tag
 
-from pipelines.sources.parsers.web.tags import classes, matching, named, size, standing, within
+from pipelines.sources.parsers.web.tags import beside, classes, matching, named, size, standing, within
 
 _NO_TEXT = frozenset(
     ("script", "style", "template", "head", "canvas", "iframe", "object", "embed", "audio", "video", "select",
@@ -30,6 +30,7 @@ _LEAST_HIDDEN = 100  # characters: a hidden paragraph, which something may open,
 _MOSTLY_LINKS = 0.6  # of a box's text
 _LEAST_LINKS = 3  # in a list that is one of links
 _LONGEST_FORM = 300  # characters
+_ASKING = re.compile(r"search|login|signin|sign-in|newsletter|subscri|comment|mailchimp", re.IGNORECASE)
 _ACTION = re.compile(
     r"//(?:[\w-]+\.)*(?:facebook\.com/(?:sharer|share\.php|dialog)|(?:twitter|x)\.com/(?:share|intent|home\?status)|"
     r"linkedin\.com/(?:share|cws/share)|pinterest\.[a-z]+/pin/create|plus\.google\.com/share|reddit\.com/submit|"
@@ -95,7 +96,8 @@ def _drop_actions(soup: BeautifulSoup) -> None:
     for tag in standing(matching(soup, lambda tag: tag.name == "a" and _ACTION.search(str(tag.get("href") or "")))):
         tag.decompose()
     for tag in standing(named(soup, ("form",))):
-        asks = tag.find("input", type=("search", "password", "email")) or tag.find("textarea")
+        called = f"{_names(tag)} {tag.get('action') or ''} {tag.get('role') or ''}"
+        asks = tag.find("input", type=("search", "password")) or _ASKING.search(called)
         if asks and size(tag) <= _LONGEST_FORM:
             tag.decompose()
 
@@ -103,9 +105,10 @@ def _drop_actions(soup: BeautifulSoup) -> None:
 def _drop_fields(soup: BeautifulSoup) -> None:
     """Buttons and inputs, but what titles a section that opens, and what is ticked."""
     for tag in named(soup, ("input",)):
-        ticked = tag.get("type") in ("checkbox", "radio") and within(tag, ("li", "td", "th", "p"))
-        if ticked and (tag.has_attr("disabled") or not within(tag, ("form",))):
-            tag.replace_with("[x] " if tag.has_attr("checked") else "[ ] ")
+        box = tag.get("type") in ("checkbox", "radio")
+        if box and (tag.has_attr("disabled") or not within(tag, ("form",))):
+            gap = "" if beside(tag, back=False).isspace() else " "
+            tag.replace_with(("[x]" if tag.has_attr("checked") else "[ ]") + gap)
         else:
             tag.decompose()
     for tag in standing(named(soup, ("button",))):

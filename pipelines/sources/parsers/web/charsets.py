@@ -67,11 +67,11 @@ def _mended(content: bytes, name: str, declared: bool, first: int) -> str:
     text = content.decode(name, "replace")
     strays = text.count("\ufffd")
     known = sum(not letter.isascii() for letter in text) - strays
-    if strays <= known or (name != "utf-8" and declared):
+    if declared and name != "utf-8":
         return text
-    if not _HIGH_RUN.search(content):
+    if not known and not _HIGH_RUN.search(content):
         return content.decode("cp1252", "replace")  # what browsers fall back to
-    if declared:
+    if declared or strays <= known:
         return text
     raise Unreadable(f"not {name.upper()} (byte {first}), and it declares no other encoding")
 

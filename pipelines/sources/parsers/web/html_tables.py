@@ -9,7 +9,7 @@ from __future__ import annotations
 from bs4 import BeautifulSoup, Tag
 
 from pipelines.sources.parsers.web.markdown_writer import LABEL, bullet
-from pipelines.sources.parsers.web.tags import holds, named, size
+from pipelines.sources.parsers.web.tags import holds, named, part, size
 
 _MOST_COLUMNS = 200  # a wider cell is a mistake, or there to cost memory
 _MOST_COPIED = 1_000  # characters of a merged cell that are written into each cell it spans
@@ -44,9 +44,9 @@ def write_tables(soup: BeautifulSoup) -> None:
 def _rows(table: Tag) -> list[Tag]:
     """Its own rows, in the order in which they are shown."""
     heads, bodies, feet = list[Tag](), list[Tag](), list[Tag]()
-    for part in table.find_all(("tr", "thead", "tbody", "tfoot"), recursive=False):
-        rows = [part] if part.name == "tr" else part.find_all("tr", recursive=False)
-        {"thead": heads, "tfoot": feet}.get(part.name, bodies).extend(rows)
+    for group in table.find_all(("tr", "thead", "tbody", "tfoot"), recursive=False):
+        rows = [group] if group.name == "tr" else group.find_all("tr", recursive=False)
+        {"thead": heads, "tfoot": feet}.get(group.name, bodies).extend(rows)
     return [*heads, *bodies, *feet]
 
 
@@ -68,12 +68,12 @@ def _only_places(table: Tag, rows: list[Tag]) -> bool:
 
 
 def _unfold(table: Tag) -> None:
-    for part in table.find_all(("thead", "tbody", "tfoot", "tr", "colgroup"), recursive=False):
-        for row in [part] if part.name == "tr" else part.find_all("tr", recursive=False):
+    for group in table.find_all(("thead", "tbody", "tfoot", "tr", "colgroup"), recursive=False):
+        for row in [group] if group.name == "tr" else group.find_all("tr", recursive=False):
             for cell in _cells(row):
                 cell.name = "div"
             row.name = "div"
-        part.name = "div"
+        group.name = "div"
     table.name = "div"
 
 
@@ -126,7 +126,7 @@ def _grid(rows: list[Tag]) -> Grid:
             wide = min(_span(cell, "colspan"), max(1, width - at) if len(cells) == 1 else _MOST_COLUMNS)
             text = _text(cell)
             alone = len(cells) == 1 and wide == width
-            for below in range(number, min(len(rows), number + _down(cell, row, rows))):
+            for below in range(number, min(len(rows), number + _down(cell, row))):
                 for column in range(at, at + wide):
                     first = below == number and column == at
                     _put(grid[below], column, text if first or (len(text) <= _MOST_COPIED and not alone) else "")
@@ -146,12 +146,12 @@ def _span(cell: Tag, name: str) -> int:
     return max(1, min(int(said), _MOST_COLUMNS)) if said.isdecimal() and len(said) < 6 else 1
 
 
-def _down(cell: Tag, row: Tag, rows: list[Tag]) -> int:
-    """Over how many rows a cell goes; 0 in the page means to the end of its part of the table."""
+def _down(cell: Tag, row: Tag) -> int:
+    """Over how many rows a cell goes: at most to the end of its part of the table, which 0 asks for."""
+    left = 1 + sum(1 for other in row.next_siblings if isinstance(other, Tag) and other.name == "tr")
     said = str(cell.get("rowspan", "1")).strip()
-    if said == "0":
-        return sum(1 for other in rows if other.parent is row.parent)
-    return max(1, int(said)) if said.isdecimal() and len(said) < 6 else 1
+    asked = int(said) if said.isdecimal() and len(said) < 6 else 1
+    return min(asked or left, left)
 
 
 def _text(cell: Tag) -> str:
@@ -160,8 +160,7 @@ def _text(cell: Tag) -> str:
         if not tag.get_text().lstrip().startswith(LABEL):
             tag.insert(0, f"{bullet(tag)} ")
     for tag in named(cell, _BLOCKS):
-        tag.insert_before(" ")
-        tag.insert_after(" ")
+        part(tag)
     return " ".join(cell.get_text().split())
 
 

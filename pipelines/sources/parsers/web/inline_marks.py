@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup, Tag
 
 from pipelines.sources.parsers.web.mathml import as_text
 from pipelines.sources.parsers.web.raised_marks import kind_of_style, write_raised
-from pipelines.sources.parsers.web.tags import beside, classes, matching, named, standing
+from pipelines.sources.parsers.web.tags import beside, classes, matching, named, part, put_text, standing
 
 _STRUCK_NAMES = frozenset(("line-through", "text-decoration-line-through", "strikethrough", "strike-through"))
 _RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
@@ -32,7 +32,6 @@ def write_marks(soup: BeautifulSoup) -> None:
     write_raised(soup, raised)
     _drop_ways_back(soup)
     _part_own_tags(soup)
-    soup.smooth()
 
 
 def _by_class(soup: BeautifulSoup) -> dict[str, str]:
@@ -57,8 +56,7 @@ def _drop_struck(soup: BeautifulSoup, names: set[str]) -> None:
 
     for tag in standing(matching(soup, is_struck)):
         parts_numbers = beside(tag, back=True).isdigit() and beside(tag, back=False).isdigit()
-        tag.insert_before(" " if parts_numbers else "")
-        tag.decompose()
+        put_text(tag, " " if parts_numbers else "")
 
 
 def _write_rubies(soup: BeautifulSoup) -> None:
@@ -99,9 +97,12 @@ def _write_pictures(soup: BeautifulSoup) -> None:
 
 def _put(tag: Tag, text: str) -> None:
     """A text in a tag's place, with blanks where words would run together."""
+    if not text.strip():
+        put_text(tag, " ")
+        return
     before, after = beside(tag, back=True), beside(tag, back=False)
     lead = " " if before and not before.isspace() and before not in "([{“«" else ""
-    tag.replace_with(f"{lead}{text}{' ' if after.isalnum() else ''}" if text.strip() else lead and after and " ")
+    put_text(tag, f"{lead}{text}{' ' if after.isalnum() else ''}")
 
 
 def _drop_ways_back(soup: BeautifulSoup) -> None:
@@ -114,5 +115,4 @@ def _drop_ways_back(soup: BeautifulSoup) -> None:
 def _part_own_tags(soup: BeautifulSoup) -> None:
     """Tags of a page's own making (<my-card>) are mostly blocks: they do not glue words."""
     for tag in matching(soup, lambda tag: "-" in tag.name):
-        tag.insert_before(" ")
-        tag.insert_after(" ")
+        part(tag)

@@ -17,6 +17,7 @@ _INLINE = ["a", "b", "strong", "em", "i", "u", "s", "del", "ins", "sub", "sup", 
 _EMPTY_LINES = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 _LABELLED = re.compile(rf"\s*{LABEL}([^{LABEL_END}]*){LABEL_END}[ \t]*")
 _SEEMS_MEANT = re.compile(r"(?m)^([ \t]*)(#{1,6}(?=\s|$)|```|~~~|={2,}$|-{2,}$)")
+_BLANKS = re.compile(r"(?<=\S)[ \t]{2,}(?=\S)")
 _UNITS, _TENS = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"), ("", "x", "xx", "xxx", "xl", "l")
 
 
@@ -37,7 +38,7 @@ class _Writer(MarkdownConverter):
             mark, text = labelled[1], text[labelled.end() :]
         else:
             mark = bullet(el)
-        first, *rest = text.split("\n")
+        first, *rest = ["", *text.split("\n")] if text.startswith("| ") else text.split("\n")
         indent = " " * (len(mark) + 1)
         return "\n".join([f"{mark} {first}", *(indent + line if line else "" for line in rest)]) + "\n"
 
@@ -73,17 +74,20 @@ class _Writer(MarkdownConverter):
 
     convert_aside = convert_details = convert_summary = convert_address = convert_fieldset = convert_legend = _block
     convert_figure = convert_form = convert_header = convert_footer = convert_main = convert_center = _block
-    convert_option = convert_hgroup = convert_nav = convert_dialog = convert_search = convert_body = _block
+    convert_option = convert_textarea = convert_hgroup = convert_nav = convert_dialog = convert_search = (
+        convert_body
+    ) = _block
     convert_div = convert_article = convert_section = convert_tbody = convert_menu = convert_dir = _block
 
 
 def markdown(parts: Sequence[Tag]) -> str:
     """Some parts of a page as Markdown, one below the other."""
     made = "\n\n".join(str(_Writer().convert_soup(part)) for part in parts)
-    made = _SEEMS_MEANT.sub(r"\1\\\2", made.replace("\f", " ")).replace(_MEANT, "")
-    made = made.replace(LABEL, "").replace(LABEL_END, " ")
-    lines = "\n".join(line.rstrip() for line in without_invisible(made).split("\n"))
-    return _EMPTY_LINES.sub("\n\n", lines).strip() + "\n"
+    made = _SEEMS_MEANT.sub(r"\1\\\2", made.replace("\f", " "))
+    lines = (line if _MEANT in line else _BLANKS.sub(" ", line) for line in without_invisible(made).split("\n"))
+    text = "\n".join(line.replace(_MEANT, "").rstrip() for line in lines)
+    text = text.replace(LABEL, "").replace(LABEL_END, " ")
+    return _EMPTY_LINES.sub("\n\n", text).strip() + "\n"
 
 
 def bullet(item: Tag) -> str:

@@ -6,7 +6,7 @@ import re
 
 from bs4 import BeautifulSoup, Tag
 
-from pipelines.sources.parsers.web.tags import BLOCKS, beside, classes, holds, matching
+from pipelines.sources.parsers.web.tags import BLOCKS, beside, classes, holds, matching, put_text
 
 _NOTE = re.compile(r"footnote|noteref|note-ref|reference|citation|endnote", re.IGNORECASE)
 _NOTE_MARK = re.compile(r"[\[(]?(\w{1,4}|[*†‡§¶]{1,3})[\])]?")
@@ -38,7 +38,7 @@ def write_raised(soup: BeautifulSoup, by_class: dict[str, str]) -> None:
             continue
         text = " ".join(tag.get_text().split())
         if text:
-            tag.replace_with(_raised(tag, text, level(tag)))
+            put_text(tag, _raised(tag, text, level(tag)))
 
 
 def _raised(tag: Tag, text: str, level: str) -> str:
@@ -51,6 +51,8 @@ def _raised(tag: Tag, text: str, level: str) -> str:
         return f"{text}{gap if not before or (text[-1:].isdigit() and after.isdigit()) else ''}"
     if level == "super" and after in "/⁄" and after and text.isdigit() and before.isdigit():
         return f" {text}"  # 5 3/4, its parts raised and lowered
+    if (len(text) == 1 and not text.isalnum()) or (text[0] == "[" and text[-1] == "]"):
+        return text  # a degree, a mark of a note
     plain = text if _SIMPLE.fullmatch(text) else f"({text})"
     gap = " " if after.isdigit() or (after.isalpha() and level == "super" and text[-1:].isalpha()) else ""
     if level == "super":

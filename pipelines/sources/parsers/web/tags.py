@@ -40,6 +40,19 @@ def holds(tag: Tag, names: Container[str]) -> bool:
     return any(isinstance(each, Tag) and each.name in names for each in tag.descendants)
 
 
+def put_text(tag: Tag, text: str) -> None:
+    """Make a tag a text. It stays in its place: to take one out of a thousand siblings BeautifulSoup counts them."""
+    tag.name, tag.attrs = "span", {}
+    tag.clear(decompose=True)
+    tag.append(text)
+
+
+def part(tag: Tag) -> None:
+    """A blank at both ends of a tag, so that it glues no words."""
+    tag.insert(0, " ")
+    tag.append(" ")
+
+
 def classes(tag: Tag) -> list[str]:
     said = tag.get("class") or []
     return said if isinstance(said, list) else said.split()

@@ -29,7 +29,9 @@ METHODS = {"extractall", "extract_all", "unpack_archive", "read_pickle", "load_e
 # (registry.version.packing.holds_own_code).
 OWN = {
     "registry/version/rehearsal.py": ["mlflow.pyfunc.load_model()"],
-    "pipelines/sources/parsers/docx.py": ["import zipfile"],  # reads sizes and one part; nothing is unpacked to a name
+    # They read sizes and parts, and write a file in memory; nothing is unpacked to a name.
+    "pipelines/sources/parsers/docx.py": ["import zipfile"],
+    "pipelines/sources/parsers/word/ooxml.py": ["import zipfile"],
 }
 # Names that are imported when they are known: each is looked for in the list of a folder's files first.
 IMPORTS_BY_NAME = {

@@ -91,6 +91,13 @@ class Data(Section):
     sample: Annotated[int | None, Field(ge=1, description="rows to keep: those of lowest content hash")] = None
     id: Annotated[str | None, Field(description="column with a stable row id; by default the content's hash")] = None
     licence: Annotated[str | None, Field(description="recorded in the manifest")] = None
+    remove_boilerplate: Annotated[
+        bool,
+        Field(
+            description="of HTML documents: leave out lists of links, and boxes that their names call cookie notice, "
+            "share, related, newsletter and the like; false keeps them"
+        ),
+    ] = False
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
 
     def needed(self, contract: Contract) -> dict[str, str]:

@@ -28,6 +28,7 @@ MAX_SECONDS = 60  # of processor time, for one document, or some rows of a table
 MAX_MEMORY_BYTES = 2 * 2**30  # of the process, libraries included
 MAX_FILE_BYTES = 256 * 2**20
 _ANSWER_CHARS = 2**20  # of rows in an answer, roughly
+_MOST_CALLS = 6_000  # in each other: old pages nest some hundred tags that nobody closed
 _ROW_CHARS = 100  # of a row, beside its text: a bomb may be of rows without any
 _GIB = MAX_MEMORY_BYTES // 2**30
 # Allocators that take their memory when they need it: others ask for more than the limit before the first row.
@@ -36,10 +37,10 @@ _CODE = Path(__file__).parents[2]
 
 
 class Parsers:
-    """The process, started when the first document needs it."""
+    """The process, started when the first document needs it. remove_boilerplate: of pages (core/schema/data.py)."""
 
-    def __init__(self, seconds: int = MAX_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: int = MAX_SECONDS, *, remove_boilerplate: bool = False) -> None:
+        self._seconds, self._remove_boilerplate = seconds, remove_boilerplate
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Parsers:
@@ -52,7 +53,7 @@ class Parsers:
 
     def parse(self, name: str, path: Path, encoding: str) -> Parsed:
         """The text of a document; name: of the format. Raises Unreadable."""
-        self._ask(name, os.fsdecode(path.resolve()), encoding)
+        self._ask(name, os.fsdecode(path.resolve()), encoding, self._remove_boilerplate)
         return Parsed(**self._answer())
 
     def rows(self, found: Found, folder: Path, data: Data, notes: list[str]) -> Iterator[Record]:
@@ -72,7 +73,7 @@ class Parsers:
             self._kill()
             raise
 
-    def _ask(self, *said: str | None) -> None:
+    def _ask(self, *said: str | bool | None) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "pipelines.sources._parsing", str(self._seconds)],
@@ -116,7 +117,7 @@ class Parsers:
         return f"the parser broke down over it ({signal.Signals(-code).name}; it may use {_GIB} GiB of memory)"
 
 
-def parse(name: str, path: Path, encoding: str) -> Parsed:
+def parse(name: str, path: Path, encoding: str, *, remove_boilerplate: bool = False) -> Parsed:
     """One document, in this process. Raises Unreadable."""
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
@@ -129,7 +130,7 @@ def parse(name: str, path: Path, encoding: str) -> Parsed:
     if name == "html":
         from pipelines.sources.parsers import html
 
-        found = html.parse(content, encoding)
+        found = html.parse(content, encoding, remove_boilerplate=remove_boilerplate)
     elif name == "docx":
         from pipelines.sources.parsers import docx
 
@@ -172,16 +173,16 @@ def table(found: Found, folder: Path, data: Data, notes: list[str]) -> Iterator[
 
 
 def _answers(line: str) -> Iterator[str]:
-    name, path, encoding, *rest = json.loads(line)
+    name, path, encoding, *more = json.loads(line)
     try:
-        if rest:
-            folder, delimiter = rest
+        if more and isinstance(more[0], str):  # the folder of a table
+            folder, delimiter = more
             data, notes = Data(source=name, encoding=encoding, delimiter=delimiter), list[str]()
             for rows in table(Found(name, Path(path)), Path(folder), data, notes):
                 yield json.dumps({"rows": rows})
             yield json.dumps({"rows": [], "notes": notes})
         else:
-            yield json.dumps(vars(parse(name, Path(path), encoding)))
+            yield json.dumps(vars(parse(name, Path(path), encoding, remove_boilerplate=more == [True])))
         return
     except ImportError:
         raise
@@ -202,6 +203,7 @@ def main(seconds: int) -> None:
     os.dup2(2, 1)  # whatever a library prints is no answer
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    sys.setrecursionlimit(_MOST_CALLS)
     for line in sys.stdin:
         found = _answers(line)
         while (said := _timed(found, seconds)) is not None:

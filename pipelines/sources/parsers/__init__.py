@@ -7,11 +7,14 @@ chunk's id.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 MARKDOWN, TEXT = "markdown", "text"
+# A soft hyphen and marks without width are no part of a word. Joiners are, in the scripts that need them.
+_INVISIBLE = re.compile("[\u00ad\u180e\u200b\u2060-\u2064\ufeff]|(?<=[\u0000-\u024f])[\u200c\u200d](?=[\u0000-\u024f])")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Kind:
 
 _PLAIN = Kind("text", 1, TEXT, apart=False)
 _MARKDOWN = Kind("markdown", 2, MARKDOWN)
-_HTML = Kind("html", 1, MARKDOWN)
+_HTML = Kind("html", 2, MARKDOWN)
 _KINDS: Mapping[str, Kind] = {
     ".md": _MARKDOWN,
     ".markdown": _MARKDOWN,
@@ -38,7 +41,7 @@ _KINDS: Mapping[str, Kind] = {
     ".htm": _HTML,
     ".xhtml": _HTML,
     ".pdf": Kind("pdf", 2, TEXT),
-    ".docx": Kind("docx", 1, MARKDOWN),
+    ".docx": Kind("docx", 2, MARKDOWN),
 }
 
 
@@ -61,3 +64,8 @@ class Unreadable(Exception):
 def kind_of(name: str) -> Kind:
     """By the end of a file's name; anything that is not known is text: code, logs, notes."""
     return _KINDS.get(PurePosixPath(name.lower()).suffix, _PLAIN)
+
+
+def without_invisible(text: str) -> str:
+    """A text without characters that nobody sees and nobody types: words and codes are found as they are read."""
+    return _INVISIBLE.sub("", text)

@@ -25,7 +25,7 @@ _OF_DOCUMENTS = ("id", "path", "title", "text", "format", "parser")
 
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     if contract == DOCUMENTS:
-        with Parsers() as parsers:
+        with Parsers(remove_boilerplate=data.remove_boilerplate) as parsers:
             notes = list[str]()
             yield Table(str(data.source), _OF_DOCUMENTS, _documents(files, data, parsers, notes), notes)
         return

@@ -14,8 +14,8 @@ from core.atomic_files import read_json
 from core.tables.spelling import spelled
 from core.workspace import Job
 from flows.terminal.reading import text_lines
-from pipelines.search.text.sections import below_headings
 from pipelines.evidence.row_counts import RowCounts, row_counts
+from pipelines.search.text.sections import below_headings
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
 from registry.promotion.gate import reason_line, shown

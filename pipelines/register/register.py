@@ -45,8 +45,8 @@ from pipelines.evidence.evidence import (
     weigh,
 )
 from pipelines.evidence.provenance import hashes, lock_entries, patch
-from pipelines.media.decoding import RULE
 from pipelines.evidence.row_counts import row_counts
+from pipelines.media.decoding import RULE
 from pipelines.register.onnx_export import kept, variant
 from pipelines.tasks import find_task
 from registry.promotion import promotion
@@ -299,7 +299,7 @@ def _candidate(
 
 
 def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, str]) -> Facts:
-    settings = subject.job.settings
+    settings, counts = subject.job.settings, row_counts(subject.job.folder)
     return Facts(
         name=subject.name,
         task=settings["task"],
@@ -314,7 +314,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         inputs=subject.task.contract.inputs,
         simple=subject.task.simple,
         asked=judged.claim.asked,
-        rows=(counts := row_counts(subject.job.folder)) and counts.line(),
+        rows=None if counts is None else counts.line(),
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
         pictures=RULE if subject.task.contract.media == "image" else None,

@@ -28,8 +28,8 @@ from core.tables.task import ByLabel, Place, Predictions, Predictor, Task, as_se
 from core.weights.determinism import steady
 from core.workspace import Job
 from pipelines.evaluate.report import Findings, markdown, summary
-from pipelines.evidence.row_counts import row_counts
 from pipelines.evidence.by_label import OfLabel, by_label
+from pipelines.evidence.row_counts import row_counts
 from pipelines.place import place_of
 from pipelines.tasks import find_task
 from registry.promotion.measured import METRICS, REPORT

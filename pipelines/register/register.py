@@ -45,8 +45,8 @@ from pipelines.evidence.evidence import (
     weigh,
 )
 from pipelines.evidence.provenance import hashes, lock_entries, patch
-from pipelines.media.decoding import RULE
 from pipelines.evidence.row_counts import row_counts
+from pipelines.media.decoding import RULE
 from pipelines.register.onnx_export import kept, variant
 from pipelines.tasks import find_task
 from registry.promotion import promotion

@@ -102,6 +102,14 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     return [group for group in found.values() if len(group) > 1]
 
 
+def alike_warning(names: Iterable[str]) -> str:
+    """What a person is told of one group that alike() found."""
+    return (
+        f"warning: the labels {' and '.join(map(repr, names))} differ in letter case, width or blanks only, and are "
+        "different labels. Write them alike in the source if they mean the same."
+    )
+
+
 def name_among(earlier: str, names: Collection[str]) -> str:
     """Which of `names` a label is that an earlier commit named; the same where it is none of them.
 

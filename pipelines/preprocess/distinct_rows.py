@@ -93,7 +93,8 @@ def write_distinct(
             stays = _first(table[KEY].to_pylist(), table[SIDE].to_pylist(), repeated, seen, counted.crossed)
             table = table.filter(pa.array(stays, pa.bool_()))
             writer.write_table(table, row_group_size=BATCH_ROWS)
-            counted.add(table, contract, there)
+            named = (SIDE, contract.label, *_spans(contract), there.stratify, there.group_by)
+            counted.add(table.select(list(dict.fromkeys(filter(None, named)))), contract, there)
     return counted
 
 

@@ -20,6 +20,7 @@ from core.manifest import require_whole, write_manifest
 from core.progress import Progress
 from core.schema.columns import ROW_ID, Contract
 from core.schema.data import SPLITS, Split, SplitName
+from core.tables.keys import alike, alike_warning
 from core.tables.prepared import ENCODER, ROWS, STATISTICS, Rows, write_features
 from core.tables.split import absent_values, with_columns
 from core.tables.task import Place, Task
@@ -118,6 +119,9 @@ def run(job: Job) -> None:
         write_json(folder / STATISTICS, facts)
         write_manifest(folder, {"rows": facts["rows"], "duplicates_dropped": facts["duplicates_dropped"]})
     _tell(facts)
+    if examples.label is None:  # else validate has said it
+        for names in alike({label for labels in counted.labels.values() for label in labels}):
+            print(alike_warning(names), file=sys.stderr, flush=True)
 
 
 def _encoded(rows: pd.DataFrame, task: Task, at: Place) -> pa.Table:

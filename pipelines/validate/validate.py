@@ -36,7 +36,7 @@ from pipelines.expectations.rules import Tally
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
 from pipelines.validate.quarantine import batches, check_schema, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
-from pipelines.validate.verdict import judge, problems, report, summary, warnings
+from pipelines.validate.verdict import judge, problems, report, summary
 
 _LONG = {"unexpected_list", "unexpected_index_query", "partial_unexpected_index_list", "partial_unexpected_counts"}
 _RUN = {"run_name": "validate", "run_time": "1970-01-01T00:00:00Z"}
@@ -205,4 +205,4 @@ def run(job: Job) -> None:
             "Correct the source, or change `contract:`; earlier outputs stand as they were."
         )
     shutil.rmtree(rejected, ignore_errors=True)
-    print(summary(judged), *warnings(judged), sep="\n", file=sys.stderr, flush=True)
+    print(summary(judged), file=sys.stderr, flush=True)

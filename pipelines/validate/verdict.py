@@ -15,7 +15,7 @@ from core.errors import near
 from core.schema.columns import Contract
 from core.schema.data import Split
 from core.schema.expectations import DataContract
-from core.tables.keys import Mask, alike
+from core.tables.keys import Mask, alike, alike_warning
 from pipelines.expectations.rules import Check, Tally
 from pipelines.validate.drift import Distance, Profile, distances, make_profile
 from pipelines.validate.row_facts import Facts, contradictions, count_repeats, label_counts, leaks
@@ -134,23 +134,13 @@ def report(judgement: Judgement, tally: Tally, contract: DataContract, found: Se
     }
 
 
-def warnings(judgement: Judgement) -> Iterator[str]:
-    """What does not stop the graph and may be a mistake, one line each."""
-    for names in judgement.alike:
-        yield (
-            f"warning: the labels {' and '.join(map(repr, names))} differ in letter case, width or blanks only, and "
-            "are different labels. Write them alike in the source if they mean the same."
-        )
-
-
 def summary(judgement: Judgement) -> str:
-    """One line for a person."""
+    """One line for a person, and one for each group of labels that look like a slip of the pen."""
     drift = "no reference profile, drift not compared"
     if judgement.drift is not None:
         drift = f"drift {max((distance.value for distance in judgement.drift), default=0.0):.3f}"
-    return (
-        f"{len(judgement.clean):,} rows: {judgement.bad:,} in quarantine, {judgement.duplicates:,} duplicates; {drift}"
-    )
+    counts = f"{judgement.bad:,} in quarantine, {judgement.duplicates:,} duplicates"
+    return "\n".join([f"{len(judgement.clean):,} rows: {counts}; {drift}", *map(alike_warning, judgement.alike)])
 
 
 def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: Split | None) -> Iterator[Check]:

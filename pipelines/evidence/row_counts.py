@@ -56,20 +56,21 @@ def row_counts(folder: Path) -> RowCounts | None:
         return None
     where = {"left_out": "raw/manifest.json", "quarantined": "validated/quarantine.parquet"}
     screened = said_in(folder / "validated/manifest.json")
-    if not screened or screened["rows"] + screened["quarantined"] != counts["kept"]:
+    if screened.get("rows") != counts["kept"]:
         return RowCounts(counts["read"], counts["kept"], left_out=_left_out(counts), where=where)
+    clean = screened["rows"] - screened["quarantined"]
     found = RowCounts(
-        counts["read"], screened["rows"] - screened["duplicates"], screened["duplicates"], screened["quarantined"],
+        counts["read"], clean - screened["duplicates"], screened["duplicates"], screened["quarantined"],
         _left_out(counts), {**where, "duplicates": "validated/report.json"},
     )  # fmt: skip
     prepared, chunks = said_in(folder / "prepared/statistics.json"), said_in(folder / "chunks/manifest.json")
-    if prepared.get("read") == screened["rows"]:
+    if prepared.get("read") == clean:
         by_time = {rule: count for rule, count in prepared.get("left_out", {}).items() if count}
         return replace(
             found, kept=sum(prepared["rows"].values()), duplicates=prepared["duplicates_dropped"],
             left_out={**found.left_out, **by_time}, where={**found.where, "duplicates": "prepared/statistics.json"},
         )  # fmt: skip
-    if chunks and chunks["documents"] + chunks["unlabelled"] == screened["rows"]:
+    if chunks and chunks["documents"] + chunks["unlabelled"] == clean:
         return replace(
             found, kept=chunks["documents"] - chunks["duplicates"], duplicates=chunks["duplicates"],
             quarantined=found.quarantined + chunks["unlabelled"],

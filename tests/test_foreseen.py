@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,20 +38,25 @@ def of(task: str) -> tuple[str, str]:
     return "task: text_classification", f"task: {task}"
 
 
-REFUSED = {
-    "an unknown architecture": (recipe(("architecture: bert", "architecture: brt")), "architecture: brt", "no model type"),
+SIZES = "{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}"
+ADAPTERS = f"  base: {EMBEDDER}\n  method: lora\n  lora: {{targets: [TARGET]}}\n"
+PICTURES = [("text: text", "path: text"), ("{max_tokens: 16}", "{channels: rgb}")]
+PAIRS = [("text: text, label: label", "query: text, passage: label"), ("method: pretrain", "method: full")]
+# what is wrong -> the recipe, what stands in its line, what is said; nothing is said of one that may be right
+REFUSED: dict[str, tuple[str, str | None, str]] = {
+    "an unknown architecture": (recipe(("bert", "brt")), "architecture: brt", "no model type"),
     "an unknown setting": (recipe(("hidden_size: 16", "hiden_size: 16")), "hiden_size", "has no such setting"),
-    "settings that do not fit": (recipe(("num_attention_heads: 2", "num_attention_heads: 3")), "base:", "multiple of"),
+    "settings that do not fit": (recipe(("heads: 2", "heads: 3")), "settings:", "multiple of"),
     "too few positions": (recipe(("max_tokens: 16", "max_tokens: 1000")), "max_tokens", "more than the 512 positions"),
-    "too few entries": (recipe(("hidden_size: 16,", "hidden_size: 16, vocab_size: 10,")), None, None),
-    "no encoder": (recipe(("architecture: bert", "architecture: resnet"), ("{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}", "{}")), "base:", "does not read text"),
+    "few entries": (recipe(("hidden_size: 16,", "hidden_size: 16, vocab_size: 10,")), None, "may be enough"),
+    "no encoder": (recipe(("bert", "resnet"), (SIZES, "{}")), "base:", "does not read text"),
     "fp16 without a GPU": (recipe(("epochs: 1,", "precision: fp16, epochs: 1,")), "precision", "fp16 needs a GPU"),
-    "layers that there are not": (recipe(model(f"  base: {EMBEDDER}\n  method: lora\n  lora: {{targets: [q_lin]}}\n")), "targets", "Its linear layers: dense, key, query, value"),
-    "an embedder of nothing": (recipe(of("sentence_embedding"), ("text: text, label: label", "query: text, passage: label"), ("method: pretrain", "method: full")), "base:", "goes on from an embedder"),
-    "no network for pictures": (recipe(of("image_classification"), ("text: text", "path: text"), ("{max_tokens: 16}", "{channels: rgb}")), "base:", "does not classify pictures"),
-    "no such generator": (recipe(of("image_generation"), ("text: text", "path: text"), ("{max_tokens: 16}", "{channels: rgb}")), "architecture: bert", "draws no pictures"),
-    "words that take no settings": (recipe(("architecture: bert", "architecture: tfidf")), "base:", "tfidf has no settings"),
-}  # fmt: skip
+    "no such layers": (recipe(model(ADAPTERS.replace("TARGET", "q_lin"))), "targets", "layers: dense, key, query"),
+    "no embedder": (recipe(of("sentence_embedding"), *PAIRS), "base:", "goes on from an embedder"),
+    "no pictures": (recipe(of("image_classification"), *PICTURES), "base:", "does not classify pictures"),
+    "no generator": (recipe(of("image_generation"), *PICTURES), "architecture: bert", "draws no pictures"),
+    "words without settings": (recipe(("bert", "tfidf")), "base:", "tfidf has no settings"),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -58,8 +64,8 @@ def test_what_a_recipe_names_that_no_rows_make_right(name: str, tmp_path: Path) 
     text, key, words = REFUSED[name]
     (file := tmp_path / "tiny.yaml").write_text(text)
     read_recipe(file)  # no single key is wrong
-    if key is None or words is None:
-        refuse_foreseen(file, "recipe", tmp_path)  # a learnt vocabulary may be as small
+    if key is None:
+        refuse_foreseen(file, "recipe", tmp_path)
         return
     with pytest.raises(BadSettings) as refused:
         refuse_foreseen(file, "recipe", tmp_path)
@@ -72,10 +78,11 @@ def test_what_a_recipe_names_that_no_rows_make_right(name: str, tmp_path: Path) 
     "text",
     [
         TINY_RECIPE,
-        recipe(("architecture: bert", "architecture: roberta")),
-        recipe(("architecture: bert", "architecture: bilstm"), ("num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32", "num_hidden_layers: 1")),
-        recipe(model(f"  base: {EMBEDDER}\n  method: lora\n  lora: {{targets: [query, value]}}\n")),
-        recipe(of("image_classification"), ("text: text", "path: text"), ("{max_tokens: 16}", "{}"), model("  base: {architecture: resnet, settings: {num_channels: 1}}\n  method: pretrain\n")),
+        recipe(("bert", "roberta")),
+        recipe(("bert", "lstm"), (SIZES, "{hidden_size: 16}")),
+        recipe(model(ADAPTERS.replace("TARGET", "query, value"))),
+        recipe(of("image_classification"), ("text: text", "path: text"), ("{max_tokens: 16}", "{}"), ("bert", "resnet"),
+               (SIZES, "{num_channels: 1}")),
     ],
 )  # fmt: skip
 def test_what_works_is_not_refused(text: str, tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def index(tmp_path: Path) -> Path:
 def test_judged_queries_are_read_before_anything_is_embedded(index: Path, file: str, content: str, words: str) -> None:
     refuse_foreseen(index, "index", index.parent)
     (index.parent / file).write_text(content)
-    with pytest.raises(BadSettings, match=words):
+    with pytest.raises(BadSettings, match=re.escape(words)):
         refuse_foreseen(index, "index", index.parent)
 
 
@@ -137,7 +144,7 @@ def test_a_reranker_that_gives_two_scores_and_an_embedder_without_a_tokenizer(in
     index.write_text(plain + "search: {rerank: ./one}\n")
     refuse_foreseen(index, "index", index.parent)
     index.write_text(plain.replace(EMBEDDER, "./one"))
-    with pytest.raises(BadSettings, match="has no tokenizer.json"):
+    with pytest.raises(BadSettings, match=r"has no tokenizer\.json"):
         refuse_foreseen(index, "index", index.parent)
 
 
@@ -161,7 +168,7 @@ def test_a_run_refuses_what_the_environment_says_before_a_stage(
     place = Place(tiny.root)
     require_ready(place, "recipe", ["tiny"])
     monkeypatch.setenv(variable, value)
-    with pytest.raises(BadRequest, match=words):
+    with pytest.raises(BadRequest, match=re.escape(words)):
         require_ready(place, "recipe", ["tiny"])
     assert any(words in each.message for each in check(place, []) if each.severity == "mistake")
 
@@ -178,5 +185,5 @@ def test_combinations_that_nothing_can_come_of(tmp_path: Path) -> None:
             ("epochs: 1,", "patience: 2, epochs: 1,"), ("train: 0.6, validation: 0.2,", "train: 0.8, validation: 0,")
         )
     )
-    with pytest.raises(BadSettings, match="training.patience: it needs validation rows"):
+    with pytest.raises(BadSettings, match=r"training\.patience: it needs validation rows"):
         read_recipe(file)

@@ -12,15 +12,20 @@ from typing import Any
 
 
 def heal(repo: Any) -> None:
-    """Make such links anew, each to the object that dvc.lock names; what the cache lacks is for its stage to make."""
-    cache = repo.cache.local
-    if "symlink" not in cache.cache_types or not any(map(_strays, _outs(repo))):
+    """Make such links anew, each to the object that dvc.lock names; what the cache lacks is for its stage to make.
+
+    A link that leads nowhere goes: DVC takes it for a file, and stops over it.
+    """
+    if "symlink" not in repo.cache.local.cache_types or not any(map(_strays, _outs(repo))):
         return
     with repo.lock:  # several commands may start at once
         for out in _outs(repo):
-            if (strays := list(_strays(out))) and not out.changed_cache():
-                for link in strays:
+            strays = _strays(out)
+            lacking = bool(strays) and out.changed_cache()
+            for link in strays:
+                if not lacking or not link.exists():
                     link.unlink()
+            if strays and not lacking:
                 out.checkout(force=True)
 
 
@@ -29,7 +34,7 @@ def _outs(repo: Any) -> Iterator[Any]:
 
 
 def _strays(out: Any) -> list[Path]:
-    """The links of an output that lead elsewhere than into the cache."""
+    """The links of an output that lead elsewhere than into the cache, or nowhere."""
     place, cache = Path(out.fs_path), Path(out.cache.path)
     links = (path for path in (place, *place.rglob("*")) if path.is_symlink())
-    return [link for link in links if not link.readlink().is_relative_to(cache)]
+    return [link for link in links if not (link.readlink().is_relative_to(cache) and link.exists())]

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
+from urllib.parse import quote
 
 import psutil
 from starlette.responses import PlainTextResponse
@@ -90,6 +91,9 @@ def _prefect(workspace: Workspace, server: Server) -> ASGIApp:
         "PREFECT_SERVER_UI_API_URL": f"{server.page}/api",  # or its page asks port 4200
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": server.page,
     }
+    if "?" in str(home):  # SQLAlchemy takes what stands behind it for options, unless SQLite reads the path as a URI
+        path = quote(str(home / "prefect.db"))
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///file:{path}?uri=true"
     from prefect.server.api.server import create_app
 
     return create_app(final=True)

@@ -64,6 +64,7 @@ def line(inside: str) -> str:
         (run("CO") + run("2", '<w:vertAlign w:val="subscript"/>'), "CO2"),
         (run("80", "<w:strike/>") + run("95"), "95"),
         (run("80", "<w:dstrike/>") + run("95", '<w:strike w:val="0"/>'), "95"),
+        (run("1") + run("2", "<w:strike/>") + run("3"), "1 3"),
         (run("old", "<w:vanish/>") + run("new"), "new"),
         (f"<w:del><w:r><w:delText>80</w:delText></w:r></w:del><w:ins>{run('95')}</w:ins>", "95"),
         (f"<w:moveFrom>{run('80')}</w:moveFrom><w:moveTo>{run('95')}</w:moveTo>", "95"),
@@ -172,6 +173,11 @@ def test_lists_have_the_numbers_that_word_counts() -> None:
     body += [item("two"), item("a again", 1), item("seven", 0, 3), item("eight", 0, 3)]
     found = " ".join(text("".join(body), numbering=NUMBERING).split())
     assert found == "1. one (a) a (b) b 1.b.1 deep - dot Between. 2. two (a) a again 7. seven 8. eight"
+
+
+def test_what_was_deleted_counts_no_further() -> None:
+    gone = item("x").replace(run("x"), "<w:del><w:r><w:delText>gone</w:delText></w:r></w:del>")
+    assert text(item("one") + gone + item("two"), numbering=NUMBERING) == "1. one\n2. two"
 
 
 def test_headings_have_their_numbers_and_depths() -> None:

@@ -15,7 +15,7 @@ from lxml import etree
 
 from pipelines.sources.parsers import Parsed, Unreadable, html, without_invisible
 from pipelines.sources.parsers.word.body import rewrite
-from pipelines.sources.parsers.word.numbering import Numbering, read_numbering, write_numbers
+from pipelines.sources.parsers.word.numbering import Numbering, read_numbering
 from pipelines.sources.parsers.word.ooxml import Element, Parts, W, all_of, made, parsed, read_parts, run, targets
 from pipelines.sources.parsers.word.styles import Styles, names_alone, read_styles
 
@@ -103,8 +103,7 @@ def _part(parts: Parts, name: str) -> Element | None:
 
 
 def _rewrite(root: Element, part: str, parts: Parts, styles: Styles, numbering: Numbering) -> None:
-    write_numbers(root, numbering, styles)
-    rewrite(root, parts, targets(parts, part), styles)
+    rewrite(root, parts, targets(parts, part), styles, numbering)
 
 
 def _append_heads_and_feet(document: Element, main: str, parts: Parts, styles: Styles, numbering: Numbering) -> None:
@@ -121,7 +120,7 @@ def _append_heads_and_feet(document: Element, main: str, parts: Parts, styles: S
             _rewrite(root, part, parts, styles, numbering)
             texts = (" ".join(_text(paragraph).split()) for paragraph in root.iter(W + "p"))
             lines.update(dict.fromkeys(filter(None, texts)))
-    body.extend(made("p", run(line)) for line in lines if any(letter.isalpha() for letter in line))
+    body.extend(made("p", run(line)) for line in lines if any(map(str.isalnum, line)))
 
 
 def _text(paragraph: Element) -> str:

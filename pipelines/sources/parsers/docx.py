@@ -15,9 +15,9 @@ from lxml import etree
 
 from pipelines.sources.parsers import Parsed, Unreadable, html, without_invisible
 from pipelines.sources.parsers.word.body import rewrite
-from pipelines.sources.parsers.word.numbering import Numbering, read_numbering, write_numbers
+from pipelines.sources.parsers.word.numbering import Numbering, read_numbering
 from pipelines.sources.parsers.word.ooxml import Element, Parts, W, all_of, made, parsed, read_parts, run, targets
-from pipelines.sources.parsers.word.styles import Styles, read_styles
+from pipelines.sources.parsers.word.styles import Styles, names_alone, read_styles
 
 _MAX_XML_BYTES = 64 * 2**20  # unpacked: a book of a thousand pages has ten
 _MAX_PARTS = 10_000
@@ -67,7 +67,8 @@ def _rewritten(parts: Parts) -> BytesIO:
     """The file with its text rewritten, and without pictures."""
     main = _main_part(parts)
     folder = main.rpartition("/")[0]
-    styles = read_styles(_part(parts, f"{folder}/styles.xml"))
+    said = _part(parts, f"{folder}/styles.xml")
+    styles = read_styles(said)
     numbering = read_numbering(_part(parts, f"{folder}/numbering.xml"), styles)
     document = _part(parts, main)
     if document is None:
@@ -75,6 +76,8 @@ def _rewritten(parts: Parts) -> BytesIO:
     _rewrite(document, main, parts, styles, numbering)
     _append_heads_and_feet(document, main, parts, styles, numbering)
     written = {main: document}
+    if said is not None:
+        written[f"{folder}/styles.xml"] = names_alone(said)
     for name in ("footnotes", "endnotes"):
         part = f"{folder}/{name}.xml"
         if (notes := _part(parts, part)) is not None:
@@ -100,8 +103,7 @@ def _part(parts: Parts, name: str) -> Element | None:
 
 
 def _rewrite(root: Element, part: str, parts: Parts, styles: Styles, numbering: Numbering) -> None:
-    write_numbers(root, numbering, styles)
-    rewrite(root, parts, targets(parts, part), styles)
+    rewrite(root, parts, targets(parts, part), styles, numbering)
 
 
 def _append_heads_and_feet(document: Element, main: str, parts: Parts, styles: Styles, numbering: Numbering) -> None:
@@ -118,7 +120,7 @@ def _append_heads_and_feet(document: Element, main: str, parts: Parts, styles: S
             _rewrite(root, part, parts, styles, numbering)
             texts = (" ".join(_text(paragraph).split()) for paragraph in root.iter(W + "p"))
             lines.update(dict.fromkeys(filter(None, texts)))
-    body.extend(made("p", run(line)) for line in lines if any(letter.isalpha() for letter in line))
+    body.extend(made("p", run(line)) for line in lines if any(map(str.isalnum, line)))
 
 
 def _text(paragraph: Element) -> str:

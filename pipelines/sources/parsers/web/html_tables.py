@@ -33,10 +33,10 @@ def write_tables(soup: BeautifulSoup) -> None:
         inside[id(table)] = outer is not None and (inside[id(outer)] or not places[id(outer)])
     for table in reversed(tables):
         rows = _rows(table)
-        if places[id(table)]:
-            _unfold(table)
-        elif inside[id(table)]:
+        if inside[id(table)]:
             table.replace_with(f" {_in_a_line(_grid(rows))} ")
+        elif places[id(table)]:
+            _unfold(table)
         else:
             _rewrite(soup, table, rows)
 

@@ -8,6 +8,7 @@ from mammoth.docx.dingbats import dingbats
 
 from pipelines.sources.parsers.word.charts import drawn
 from pipelines.sources.parsers.word.equations import write_equations
+from pipelines.sources.parsers.word.numbering import Numbering, write_numbers
 from pipelines.sources.parsers.word.ooxml import (
     DGM,
     MC,
@@ -34,11 +35,12 @@ _TAKEN_OUT = ("del", "moveFrom", "softHyphen", "rt")
 _AS_TEXT = {"noBreakHyphen": "-", "ptab": "\t", "cr": "\n"}
 
 
-def rewrite(root: Element, parts: Parts, targets: Mapping[str, str], styles: Styles) -> None:
+def rewrite(root: Element, parts: Parts, targets: Mapping[str, str], styles: Styles, numbering: Numbering) -> None:
     """Change a part of a document in place."""
     _choose(root)
     _open_controls(root)
     _take_out(root, styles)
+    write_numbers(root, numbering, styles)
     write_equations(root)
     _write_drawings(root, parts, targets)
     _write_characters(root)
@@ -89,8 +91,17 @@ def _take_out(root: Element, styles: Styles) -> None:
         style = value(paragraph.find(W + "pPr"), "pStyle") or ""
         for each in paragraph.iter(W + "r"):
             if styles.is_no_text(each.find(W + "rPr"), style):
+                parts_numbers = _edge(each.getprevious(), -1).isdigit() and _edge(each.getnext(), 0).isdigit()
                 for text in [child for child in each if child.tag != W + "rPr" and not _is_field(child)]:
                     each.remove(text)
+                if parts_numbers:
+                    each.append(run(" ")[0])
+
+
+def _edge(beside: Element | None, at: int) -> str:
+    """The character of a run that stands next to another; "" without any."""
+    text = "" if beside is None else "".join(each.text or "" for each in beside.iter(W + "t"))
+    return text[at] if text else ""
 
 
 def _is_field(element: Element) -> bool:

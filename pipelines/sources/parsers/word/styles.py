@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
-from pipelines.sources.parsers.word.ooxml import Element, W, is_on, value
+from lxml import etree
+
+from pipelines.sources.parsers.word.ooxml import Element, W, is_on, made, value
 
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _DEEPEST = 6
@@ -57,3 +60,14 @@ class Styles:
 def read_styles(root: Element | None) -> Styles:
     each_style = root.findall(W + "style") if root is not None else []
     return Styles({each.get(W + "styleId", ""): each for each in each_style})
+
+
+def names_alone(root: Element) -> Element:
+    """The styles' ids and names, and the lists that they stand for: what mammoth reads, in a tenth of its time."""
+    slim = made("styles")
+    for style in root.findall(W + "style"):
+        bare = etree.SubElement(slim, style.tag, style.attrib)
+        bare.extend(copy(child) for child in style if child.tag == W + "name")
+        if style.get(W + "type") == "numbering":
+            bare.extend(copy(child) for child in style if child.tag == W + "pPr")
+    return slim

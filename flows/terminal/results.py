@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from core.atomic_files import read_json
 from core.workspace import Job
-from flows.terminal.reading import text_lines
+from flows.terminal.passage_text import text_lines
 from pipelines.search.text.sections import below_headings
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval

@@ -23,7 +23,7 @@ from core.schema.data import Data
 from pipelines.sources import _parsing
 from pipelines.sources._files import Found, Record, local
 from pipelines.sources._parsing import Parsers
-from pipelines.sources.parsers import Unreadable, docx, html, kind_of, pdf
+from pipelines.sources.parsers import Unreadable, docx, html, kind_of, markdown
 from pipelines.sources.readers import folders
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -122,8 +122,8 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
         "code.py": (None, "def f():\n    return 1\n"),
     }
     assert {name: (record.values["format"], record.values["parser"]) for name, record in found.items()} == {
-        "report.pdf": ("text", "pdf 1"), "Guide.DOCX": ("markdown", "docx 2"), "page.html": ("markdown", "html 2"),
-        "note.md": ("markdown", "markdown 1"), "code.py": ("text", "text 1"),
+        "report.pdf": ("text", "pdf 2"), "Guide.DOCX": ("markdown", "docx 2"), "page.html": ("markdown", "html 2"),
+        "note.md": ("markdown", "markdown 2"), "code.py": ("text", "text 1"),
     }  # fmt: skip
     assert not [record.fault for record in found.values() if record.fault]
 
@@ -181,9 +181,20 @@ def test_a_page_declares_its_encoding(content: bytes) -> None:
     assert html.parse(content, "ascii").text == "“é”\n"
 
 
-def test_words_broken_at_the_end_of_a_line() -> None:
-    assert pdf._HYPHEN.sub("", "exam\ufffe\nple and \x02\nthis") == "example and this"
-    assert pdf.parse(make_pdf([["x"]], title="Microsoft Word - draft3.doc")).title == ""
+def test_html_in_markdown_is_read_without_its_tags() -> None:
+    text = (
+        "# Title <a name='x'></a>\n\n<!-- note -->\n<div>\n\n10<sup>6</sup> litres, <del>8095</del> ~~80~~ 95 crowns, "
+        "`<b>` and vector<int> AT&amp;T <https://x.y>\n\n</div>\n\n<table><tr><th>a<th>b</tr>\n\n"
+        "<tr><td>1<td>2</tr></table>\n\n"
+        "```html\n<i>code</i>\n```\n\n<your-name>\n"
+    )
+    found = markdown.of_text(text).text
+    wanted = (
+        "# Title 10^6 litres, 95 crowns, `<b>` and vector<int> AT&T <https://x.y> | a | b | | --- | --- | | 1 | 2 | "
+        "```html <i>code</i> ``` <your-name>"
+    )
+    assert found.split() == wanted.split()
+    assert markdown.of_text("plain *text*\n").text == "plain *text*\n"
 
 
 def test_the_kind_goes_by_the_name() -> None:

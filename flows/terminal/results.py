@@ -13,7 +13,7 @@ from urllib.parse import quote
 from core.atomic_files import read_json
 from core.tables.spelling import spelled
 from core.workspace import Job
-from flows.terminal.reading import text_lines
+from flows.terminal.passage_text import text_lines
 from pipelines.evidence.row_counts import RowCounts, row_counts
 from pipelines.search.text.sections import below_headings
 from pipelines.tasks import find_task

@@ -28,7 +28,10 @@ CHUNKS = pa.schema(
         ("chunk_id", pa.string()),  # sha256 of all below, of the document's parser, and of the rules and settings
         ("document", pa.string()),  # the row's id, or its path below the source
         ("position", pa.int32()),  # 0, 1, 2 ... in its document
-        ("start", pa.int64()),  # text = document[start:end], in characters; before it, the head row of a table that begins above
+        (
+            "start",
+            pa.int64(),
+        ),  # text = document[start:end], in characters; before it, the head row of a table that begins above
         ("end", pa.int64()),
         ("page", pa.int32()),  # on which it starts, from 1; null where there are no pages
         ("heading", pa.string()),

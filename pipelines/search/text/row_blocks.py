@@ -23,8 +23,9 @@ _SECTION = re.compile(r"[ \t]*\[[^\[\]]+\][ \t]*(?:[#;].*)?$")
 _SETTING = re.compile(r"[ \t]*(?:[\w.\-/\"' ]{1,60}=.*|[#;].*|\[[^\[\]]+\].*)$")
 _CODE = re.compile(
     r"[ \t]*(?:#!|//|/\*|\*/|--[ \t]|@\w|</?\w[^<>]*>[ \t]*$|import [\w.{]|from [\w.]+ import|def \w|class \w+.*[:{]"
-    r"|return\b.*[;)\w]$|(?:if|for|while|switch|catch|elif)\b.*[:{)]$|else[ :{]*$|try[ :{]*$|(?:func|fn|let|const|var) \w"
-    r"|(?:public|private|protected|static|package|using|#include|#define) ?\S|SELECT |INSERT |CREATE |[)\]}]+[,;)]*[ \t]*$"
+    r"|return\b.*[;)\w]$|(?:if|for|while|switch|catch|elif)\b.*[:{)]$|else[ :{]*$|try[ :{]*$"
+    r"|(?:func|fn|let|const|var) \w|(?:public|private|protected|static|package|using|#include|#define) ?\S"
+    r"|SELECT |INSERT |CREATE |[)\]}]+[,;)]*[ \t]*$"
     r"|[\w.\[\]\"'()$*&]+(?:[ \t]*:[ \t]*[\w.\[\]]+)?[ \t]*(?:[-+*/|&%]?=|:=|<-|=>)[ \t]*\S)"
     r"|.*(?:[;{}]|\w\([^()]*\)[:;]?|->)[ \t]*$"
 )
@@ -79,7 +80,7 @@ def row_blocks(text: str, *, lines: bool = False) -> list[Rows]:
         return []
     every = list(_lines(text))
     solid = [line for line in every if not line.blank]
-    if solid and (lines or _share_of_code(solid) >= _TEXT_OF_CODE and len(solid) >= _LEAST):
+    if solid and (lines or (_share_of_code(solid) >= _TEXT_OF_CODE and len(solid) >= _LEAST)):
         return list(_whole(every, code=True))
     return list(_whole(every, code=False))
 

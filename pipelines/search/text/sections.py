@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from pipelines.search.text.row_blocks import reads_like_rows
@@ -43,10 +43,7 @@ def sections(text: str, *, title: str = "", markdown: bool = False, lines: bool 
 
     title: of the document, where it is known. lines: code, logs and settings have no title of their own.
     """
-    if markdown:
-        parts = list(_markdown(text, title))
-    else:
-        parts = [_plain(text, title, lines=lines)]
+    parts = _markdown(text, title) if markdown else [_plain(text, title, lines=lines)]
     return [part for part in parts if text[part.opening : part.end].strip()]
 
 
@@ -125,7 +122,7 @@ def _headings(text: str) -> Iterator[tuple[int, str, int, int]]:
     lines = body.split("\n")
     starts = list(accumulate((len(line) + 1 for line in lines), initial=skipped))
     tokens = _parser().parse(body.replace("\0", " "))
-    for token, inline in zip(tokens, tokens[1:], strict=False):
+    for token, inline in pairwise(tokens):
         if token.type == "heading_open" and token.level == 0 and token.map:
             first, last = token.map
             yield int(token.tag[1:]), " ".join(inline.content.split()), starts[first], min(starts[last], len(text))

@@ -1,9 +1,9 @@
 """Where the sentences of a text end, by rules: no model, no language set, offsets kept.
 
 A border is a mark that ends sentences, with its closing quotes, before white space and something that starts a
-sentence; an empty line; a list's next item; or a page's end, unless the sentence goes on in lower case. Marks of scripts without spaces need no white space; Thai has no marks
-(pipelines/search/text/passages.py cuts at its spaces). It errs on the side of too few borders: two sentences in one
-passage read well, half a sentence does not.
+sentence; an empty line; a list's next item; or a page's end, unless the sentence goes on in lower case. Marks of
+scripts without spaces need no white space; Thai has no marks (pipelines/search/text/passages.py cuts at its spaces). It
+errs on the side of too few borders: two sentences in one passage read well, half a sentence does not.
 """
 
 from __future__ import annotations

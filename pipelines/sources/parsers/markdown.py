@@ -68,7 +68,8 @@ def _blocks(lines: list[str]) -> Iterator[tuple[str, int, int]]:
 def _mapped(tokens: list[Token]) -> Iterator[tuple[str, int, int]]:
     for token in tokens:
         if token.map and token.type in ("html_block", "inline"):
-            yield token.type, *token.map
+            first, last = token.map
+            yield token.type, first, last
 
 
 def _without_tags(text: str) -> str:

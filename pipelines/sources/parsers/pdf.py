@@ -20,7 +20,9 @@ from pipelines.sources.parsers.pdf_fields import fields, filled_in
 from pipelines.sources.parsers.pdf_fonts import OtherEngine
 from pipelines.sources.parsers.pdf_layout import text_of, whole_words
 
-_NO_TITLE = re.compile(r"^(microsoft \w+ - .*|untitled.*|\(?anonymous\)?|.*\.(docx?|pdf|indd|tex|dvi|rtf|odt))$", re.IGNORECASE)
+_NO_TITLE = re.compile(
+    r"^(microsoft \w+ - .*|untitled.*|\(?anonymous\)?|.*\.(docx?|pdf|indd|tex|dvi|rtf|odt))$", re.IGNORECASE
+)
 _PICTURE_SHARE = 0.5  # of a page: a picture that covers more, with hardly a word beside it, is a scan
 _HARDLY = 50  # letters: a scan may bear a stamp, a page number, the scanner's name
 _NAMED = 20  # pages without text that are named
@@ -80,7 +82,7 @@ def _is_scan(page: Any, text: str) -> bool:
     for picture in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]):
         left, low, right, high = picture.get_bounds()
         largest = max(largest, (right - left) * (high - low))
-    return largest > _PICTURE_SHARE * width * height
+    return bool(largest > _PICTURE_SHARE * width * height)
 
 
 def _told(unread: Sequence[int], pages: int) -> str:

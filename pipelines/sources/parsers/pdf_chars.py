@@ -7,6 +7,7 @@ which of them were printed twice, stand raised, or are far from the one before.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -133,12 +134,12 @@ def _chars(textpage: Any) -> Iterator[tuple[Char, int | None]]:
 
 
 def _generated(textpage: Any, at: int) -> bool:
-    return pdfium.FPDFText_IsGenerated(textpage, at) == 1
+    return bool(pdfium.FPDFText_IsGenerated(textpage, at) == 1)
 
 
 def _angle(textpage: Any, at: int) -> int:
     """Clockwise, in quarters of a turn: 0, 90, 180 or 270."""
-    return round(pdfium.FPDFText_GetCharAngle(textpage, at) * 2 / 3.14159265) % 4 * 90
+    return round(float(pdfium.FPDFText_GetCharAngle(textpage, at)) * 2 / math.pi) % 4 * 90
 
 
 def turned_box(box: Any, turn: int) -> tuple[float, float, float, float]:
@@ -169,7 +170,8 @@ def _once(chars: Sequence[Char], twice: Sequence[bool]) -> list[Char]:
     words = [list(run) for _, run in groupby(zip(chars, twice, strict=True), key=lambda each: each[0].text.isspace())]
     known = [sum(again for _, again in word) >= _OF_A_WORD * len(word) for word in words]
     letters = sum(again for word, whole in zip(words, known, strict=True) if whole for _, again in word)
-    runs = [whole for whole, _ in groupby(whole for word, whole in zip(words, known, strict=True) if word[0][0].text.strip())]
+    solid = [whole for word, whole in zip(words, known, strict=True) if word[0][0].text.strip()]
+    runs = [whole for whole, _ in groupby(solid)]
     if runs.count(True) != 1 or letters < min(_LETTERS_TWICE, len(chars)):
         return list(chars)
     return [char for word, whole in zip(words, known, strict=True) for char, _ in word if not whole]

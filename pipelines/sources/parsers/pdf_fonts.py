@@ -6,6 +6,7 @@ machine's own fonts. pypdf reads by the font's encoding and asks no machine.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from functools import cached_property
 from io import BytesIO
@@ -62,14 +63,10 @@ def _fonts(page: Any) -> Iterator[Any]:
 
 
 def _address(pointer: Any) -> int:
-    import ctypes
-
     return ctypes.cast(pointer, ctypes.c_void_p).value or 0
 
 
 def _is_foreign(font: Any) -> bool:
-    import ctypes
-
     if pdfium.FPDFFont_GetIsEmbedded(font) != 0:
         return False
     name = ctypes.create_string_buffer(256)
@@ -79,10 +76,13 @@ def _is_foreign(font: Any) -> bool:
 
 def _named(resources: Any, depth: int) -> Iterator[Any]:
     """The fonts that resources name, those of forms in them too."""
-    resources = resources.get_object() if resources is not None else {}
-    for font in (resources.get("/Font") or {}).get_object().values() if "/Font" in resources else ():
+    if resources is None:
+        return
+    held = resources.get_object()
+    for font in held["/Font"].get_object().values() if "/Font" in held else ():
         yield font.get_object()
-    for form in (resources["/XObject"].get_object().values() if "/XObject" in resources else ()) if depth < _DEPTH else ():
+    forms = held["/XObject"].get_object().values() if "/XObject" in held and depth < _DEPTH else ()
+    for form in forms:
         yield from _named(form.get_object().get("/Resources"), depth + 1)
 
 

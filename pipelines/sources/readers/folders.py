@@ -1,8 +1,8 @@
 """folders: one file an example, whatever the folders; `id` and `path` are its path below the source.
 
 As documents, files are parsed by what their names end in (sources/parsers/): `title`, `format` and `parser` say what
-came of it, and `unread` what of a file is not in its text. A file that cannot be parsed is a row with that fault. A table gives as many documents as it has rows, which
-are read in the parsers' process too.
+came of it, and `unread` what of a file is not in its text. A file that cannot be parsed is a row with that fault. A
+table gives as many documents as it has rows, which are read in the parsers' process too.
 """
 
 from __future__ import annotations

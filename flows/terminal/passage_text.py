@@ -39,7 +39,9 @@ def _rows(text: str, block: Rows) -> Sequence[str]:
     mark = next((mark for mark in ("|", "\t") if all(mark in line for line in lines)), None)
     if mark is None:
         return [line.expandtabs(4) for line in lines]
-    table = [[cell.strip() for cell in (line.strip().strip("|") if mark == "|" else line).split(mark)] for line in lines]
+    table = [
+        [cell.strip() for cell in (line.strip().strip("|") if mark == "|" else line).split(mark)] for line in lines
+    ]
     table = [row for row in table if any(cell.strip("-: ") for cell in row)]
     widths = [max(len(row[at]) for row in table if at < len(row)) for at in range(max(map(len, table), default=0))]
     if max(widths, default=0) > _MOST_CELL or sum(widths) + 2 * len(widths) > WIDTH:

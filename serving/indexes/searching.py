@@ -98,11 +98,12 @@ class Unread(BaseModel):
 
 
 class Served(BaseModel):
-    """unread: documents that the last `headrace index` could not read, of those that the caller may know of."""
+    """unread: documents that the last `headrace index` could not read, of those that the caller may know of; where
+    there are some."""
 
     name: str
     release: str
-    unread: list[Unread]
+    unread: list[Unread] = []
 
 
 class Listed(BaseModel):
@@ -146,7 +147,7 @@ def _sees(access: frozenset[str], labels: Sequence[str]) -> bool:
 def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["indexes"], route_class=Route)
 
-    @router.get("/indexes", responses=problems(503, 504))
+    @router.get("/indexes", responses=problems(503, 504), response_model_exclude_defaults=True)
     async def listed(caller: Annotated[Caller, Depends(may("search"))]) -> Listed:
         """The indexes that can be asked, and the release of each that is live."""
 

@@ -381,7 +381,7 @@ async function list() {
     const { indexes } = await (await request("indexes")).json();
     const options = indexes.map(({ name }) => element("option", name));
     $("index").replaceChildren(...options);
-    unread = Object.fromEntries(indexes.map((each) => [each.name, each.unread]));
+    unread = Object.fromEntries(indexes.map((each) => [each.name, each.unread ?? []]));
     tell_unread();
     say(indexes.length ? "" : "No index is published here yet. `headrace index NAME` publishes one.", !indexes.length);
   } catch (fault) {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import pairwise
 
 import regex
@@ -33,6 +34,8 @@ _ARABIC_PARTS = regex.compile(r"(?V1)(?<=[\p{Arab}\p{M}])\u200c(?=\p{Arab})")
 _INSIDE = r"(?<=[\p{Cyrl}\p{Hebr}\p{Armn}]\p{M}*)['\"’ʼ‘՚-՞׳״]+(?=[\p{Cyrl}\p{Hebr}\p{Armn}])"
 _JOINED = regex.compile(rf"(?V1){_INSIDE}")
 _ACCENTS = regex.compile(r"(?V1)(?<=[\p{Grek}\p{Cyrl}]\p{M}*|i)[\u0300-\u036f]+")
+_ACCENTED = regex.compile(r"[\p{Grek}\p{Arab}\p{Hebr}]")  # scripts whose accents and points may be left out
+_DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")  # of any script
 _SEEN = regex.compile(rf"(?V1)\w(?:\w|{_UNSEEN}|{_INSIDE})*")
 
 # Latin letters and common marks without anything that is hidden: for these the rule below gives the same, faster.
@@ -52,25 +55,21 @@ _HEBREW = regex.compile(r"\p{Hebr}{4}")
 _HEBREW_PREFIXES, _HEBREW_ROOT = frozenset("ושהבלמכ"), 3  # what stays has that many letters
 
 
-def _folded() -> dict[int, str | None]:
+@cache
+def _folded() -> Mapping[int, str | None]:
     """Characters that are written in two ways -> the one that counts.
 
     Vowel points of Arabic and Hebrew, which texts leave out; hamza and accents, which haste and capitals leave out;
-    Persian letters that stand for Arabic ones; the digits of all scripts.
+    Persian letters that stand for Arabic ones.
     """
-    found: dict[int, str | None] = {0x451: "е", 0x6CC: "ي", 0x649: "ي", 0x6A9: "ك", 0x6C1: "ه", 0x6BE: "ه"}
+    found: dict[int, str | None] = dict(zip(map(ord, "Ёёیىکہھ"), "Ееييكهه", strict=True))
     for code in (*range(0x370, 0x700), *range(0x8A0, 0x900), *range(0x1F00, 0x2000)):
         first, *marks = list(unicodedata.normalize("NFD", chr(code)))
-        script = regex.match(r"[\p{Grek}\p{Arab}\p{Hebr}]", first)
         if unicodedata.category(first) == "Mn" and code > 0x590:
             found[code] = None
-        elif script and marks and all(unicodedata.category(each) == "Mn" for each in marks):
+        elif _ACCENTED.match(first) and marks and all(unicodedata.category(each) == "Mn" for each in marks):
             found[code] = first
-    digits = (chr(code) for code in range(0x660, 0x1FBFA) if unicodedata.category(chr(code)) == "Nd")
-    return {**found, **{ord(each): str(unicodedata.decimal(each)) for each in digits}}
-
-
-_FOLDED: Mapping[int, str | None] = _folded()
+    return found
 
 
 def words(text: str, *, turkish: bool = False, asked: bool = False) -> Iterable[str]:
@@ -91,7 +90,8 @@ def words(text: str, *, turkish: bool = False, asked: bool = False) -> Iterable[
 def as_compared(text: str) -> str:
     """A text without what is not seen or may be left out, its characters in the one way in which they are compared."""
     text = _HIDDEN.sub("", _ARABIC_PARTS.sub(" ", text))
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_FOLDED))
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_folded()))
+    text = _DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), text)
     return str(_JOINED.sub("", _ACCENTS.sub("", text.replace("İ", "I"))))
 
 

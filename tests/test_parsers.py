@@ -213,8 +213,8 @@ def test_a_document_that_cannot_be_parsed_is_a_row_with_the_reason(tmp_path: Pat
         "broken.pdf": whole[:200], "named.pdf": b"hello", "scan.pdf": make_pdf([[], []]), "empty.pdf": b"",
         "locked.pdf": whole.replace(b"/Root", locked % (b"ab" * 32, b"cd" * 32)),
         "cut.docx": b"PK\x03\x04 cut", "old.docx": b"\xd0\xcf\x11\xe0" + bytes(512),
-        "bad.html": "<p>Дом у моря".encode("cp1251"), "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(9), "data.bin": b"a\0b",
-        "fine.txt": b"Fine.",
+        "bad.html": "<p>Дом у моря".encode("cp1251"), "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(9),
+        "data.bin": b"a\0b", "fine.txt": b"Fine.",
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(content)
     found = {name: record.fault for name, record in read(tmp_path).items()}

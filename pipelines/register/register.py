@@ -303,7 +303,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         inputs=subject.task.contract.inputs,
         simple=subject.task.simple,
         asked=judged.claim.asked,
-        rows=(counts := row_counts(subject.job.folder)) and counts.line(),
+        rows=counts.line() if (counts := row_counts(subject.job.folder)) else None,
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
     )

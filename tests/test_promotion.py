@@ -14,7 +14,7 @@ from core.workspace import Workspace as Place
 from flows.promotion import watcher
 from registry.promotion import journal
 from registry.promotion.ledger import champion
-from registry.store import versions
+from registry.store import ledger_runs, versions
 from registry.store.connection import connect
 from tests.conftest import TINY_RECIPE, Workspace, make_tiny
 from tests.prefect_server import with_server
@@ -111,7 +111,7 @@ def test_moved_in_mlflow_it_is_judged_within_seconds(lived: Workspace) -> None:
 
 def test_a_ledger_that_somebody_edited_is_found_and_stops_promotions(lived: Workspace) -> None:
     client = connect(lived.path("var"))
-    experiment = client.get_experiment_by_name(journal.EXPERIMENT)
+    experiment = client.get_experiment_by_name(ledger_runs.EXPERIMENT)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`ledger.number` = '2'")
     text = runs[0].data.tags["ledger.entry"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import openpyxl
+import openpyxl  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -75,7 +75,7 @@ def write(path: Path, rows: Sequence[Row], dialect: dict[str, Any], mark: bool) 
     else:
         book = openpyxl.Workbook()
         for row in [("text", "label", "n"), *rows]:
-            book.active.append(row)  # type: ignore[union-attr]
+            book.active.append(row)
         book.save(path)
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import openpyxl
+import openpyxl  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +19,7 @@ from core.errors import BadData, BadRequest
 from core.schema.columns import DOCUMENTS, Column, Contract
 from core.schema.data import Data
 from flows.terminal.inputs import Read, read_inputs
-from pipelines.sources._files import Files, Record
+from pipelines.sources._files import Files, Record, local
 from pipelines.sources._parsing import Parsers
 from pipelines.sources.readers import holds_documents, reader_file, tables
 
@@ -211,9 +211,9 @@ def test_a_json_array_that_is_large_or_broken(tmp_path: Path) -> None:
 # --- sheets and Parquet
 
 
-def book(path: Path, **sheets: list[list[Any]]) -> openpyxl.Workbook:
+def book(path: Path, **sheets: Sequence[Sequence[object]]) -> openpyxl.Workbook:
     made = openpyxl.Workbook()
-    made.remove(made.active)  # type: ignore[arg-type]
+    made.remove(made.active)
     for name, rows in sheets.items():
         sheet = made.create_sheet(name)
         for row in rows:
@@ -224,7 +224,7 @@ def book(path: Path, **sheets: list[list[Any]]) -> openpyxl.Workbook:
 
 def test_cells_of_a_sheet_keep_their_values(tmp_path: Path) -> None:
     day = datetime.date(2026, 3, 1)
-    rows = [
+    rows: list[list[Any]] = [
         [None, "text", "label", "when", "n"],
         [1, "00123", 3.0, day, 0.1], [2, "1e5", 1, None, 12], [None] * 5, [3, 2024, "x", None, "12"],
     ]  # fmt: skip
@@ -297,6 +297,12 @@ def test_a_files_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     address = (tmp_path / name).as_uri()
     again = find_source(address).fetch(Data(source=address), tmp_path, downloads=tmp_path, identity={})
     assert isinstance(again, Files) and [each.name for each in again] == [name] and reader_file(address, None)
+
+
+def test_a_name_composed_in_another_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "e\u0301.csv").write_text("text\n")
+    with pytest.raises(BadRequest, match=r"no such file.* is there, its accents composed in another way"):
+        local(tmp_path / "\u00e9.csv", named="\u00e9.csv")
 
 
 def test_an_address_is_read_by_its_path() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -20,7 +22,7 @@ KEYS = st.lists(st.text(min_size=1), min_size=1, max_size=60, unique=True)
 TEXTS = Contract({"text": Column("text")}, inputs=("text",))
 
 
-def split_of(keys: list[str], split: Split, **columns: list[object]) -> list[str]:
+def split_of(keys: list[str], split: Split, **columns: Sequence[object]) -> list[str | None]:
     """The split of each row of a table with these columns."""
     return list(sides(keys, pa.table({"text": keys, **columns}), split))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from core.atomic_files import sha256_file
 from core.errors import BadRequest
@@ -109,7 +110,14 @@ def local(path: Path, *, named: str) -> Files:
         raise BadRequest(f"source {named}: {path} cannot be read ({error.strerror}).") from None
     if path.exists():
         raise BadRequest(f"source {named}: {path} is neither a file nor a folder.")
-    raise BadRequest(f"source {named}: no such file or folder ({path}). A relative path starts at the workspace.")
+    hint = f"{other!r} is there, its accents composed in another way: rename it. " if (other := _alike(path)) else ""
+    raise BadRequest(f"source {named}: no such file or folder ({path}). {hint}A relative path starts at the workspace.")
+
+
+def _alike(path: Path) -> str | None:
+    """The name beside `path` that looks the same: é may be one character, or e with a mark behind it."""
+    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    return next((name for name in names if normalize("NFC", name) == normalize("NFC", path.name)), None)
 
 
 def _walk(path: Path, top: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:

@@ -38,6 +38,7 @@ from flows.reporting.prefect_once import latest_runs
 from flows.run.commit import commit_and_push
 from flows.run.run import run
 from flows.schedule.missed import schedule_of, serve, tell_missed
+from flows.servers.servers import is_own
 from flows.servers.turns import holder
 
 FLOW = "headrace-scheduled"
@@ -183,9 +184,12 @@ def delete_altered(client: SyncPrefectClient, jobs: Sequence[Job]) -> None:
 
 
 def _job_of(workspace: Workspace, run: FlowRun) -> Job | None:
-    """What a run of this workspace brings up to date; earlier versions wrote the workspace into its parameters."""
+    """What a run of this workspace brings up to date; earlier versions wrote the workspace into its parameters.
+
+    The tag is made of its path, which was another one when the workspace was moved since.
+    """
     told = run.parameters
-    here = tag_of(workspace) in run.tags or told.get("workspace") == str(workspace.root)
+    here = tag_of(workspace) in run.tags or told.get("workspace") == str(workspace.root) or is_own(workspace)
     kind, name = told.get("kind"), str(told.get("name"))
     return workspace.job(kind, name) if here and kind in ("recipe", "index") and is_name(name) else None
 

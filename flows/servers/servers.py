@@ -57,6 +57,12 @@ def prefect_running(workspace: Workspace) -> str | None:
     return _api(server) if server and server.healthy(_HEALTH) else None
 
 
+def is_own(workspace: Workspace) -> bool:
+    """Whether the server that this process asks is the workspace's own: then all that is on it is of this workspace."""
+    server = local.running(workspace, "prefect")
+    return server is not None and os.environ.get("PREFECT_API_URL", _api(server)) == _api(server)
+
+
 def await_users_server() -> None:
     """Wait for the server that PREFECT_API_URL names, if it does. Raises Outage after HEADRACE_PATIENCE_S."""
     if given := os.environ.get("PREFECT_API_URL"):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.errors import BadRequest
 from core.manifest import write_manifest
 from core.tables import tombstones
 from core.workspace import Job
@@ -17,6 +18,7 @@ from flows.catalog.status import _server_lines
 from flows.promotion.move_release import stays_live
 from flows.terminal.results import lines, result
 from pipelines.driver import FORCED
+from pipelines.search.ask.query import query
 from pipelines.search.engine import embedded
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.releases import unread_of
@@ -76,6 +78,8 @@ def test_over_a_fifth_is_not_published_until_a_person_says_so(tmp_path: Path, mo
         "If that is meant, `headrace index small --force publish` publishes it"
     )
     assert choose(job.workspace).pointers("small").live is None
+    with pytest.raises(BadRequest, match=r"small has no live release: the one that was made was refused \(3 of 13"):
+        query(job.workspace, "small", "Who?", access=None)
     verdict = json.loads((job.folder / "evaluation" / "verdict.json").read_text())
     assert verdict == receipt(job)["verdict"]
     with monkeypatch.context() as forced:

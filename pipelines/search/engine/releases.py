@@ -232,9 +232,7 @@ def ensure(job: Job, engine: Engine) -> None:
     live = engine.pointers(job.name).live or said["version"]
     if not said.get("published") and engine.pointers(job.name).live is None:
         why = [each["why"] for each in said.get("verdict", {}).get("reasons", ()) if not each["passed"]]
-        raise BadRequest(
-            f"{job.name} has no live release: its first one was refused ({'; '.join(why) or 'see status'})."
-        )
+        raise BadRequest(f"{job.name} has no live release: the one that was made was refused ({'; '.join(why)}).")
     if not isinstance(engine, Edge) or not said.get("published") or truth.version != live:
         reason = receipt_holds(said, job.workspace) or "its passages or vectors have changed since"
         raise BadRequest(f"{job.name} must be published again: {reason}. `headrace index {job.name}` does it.")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.atomic_files import write_json
 from core.errors import BadRequest
 from core.manifest import write_manifest
 from core.tables import tombstones

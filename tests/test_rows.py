@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ def test_a_json_array_that_is_large_or_broken(tmp_path: Path) -> None:
 # --- sheets and Parquet
 
 
-def book(path: Path, **sheets: Sequence[Sequence[object]]) -> openpyxl.Workbook:
+def book(path: Path, **sheets: Sequence[Sequence[Any]]) -> openpyxl.Workbook:
     made = openpyxl.Workbook()
     made.remove(made.active)
     for name, rows in sheets.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from core.errors import BadRequest
 from core.schema.columns import Contract
@@ -120,8 +120,13 @@ def _records(rows: Rows, header: Header, found: Found, encoding: str) -> Iterato
             yield Record({}, place, left_out=rule)
         else:
             values = header.values(row.fields)
-            faults = (f"{name}: {said}" for name, value in values.items() if (said := not_text(value, encoding)))
-            yield Record(values, place, fault=next(faults, None))
+            fault = _fault(values, encoding) if not_text("".join(row.fields), encoding) else None
+            yield Record(values, place, fault=fault)
+
+
+def _fault(values: Mapping[str, str], encoding: str) -> str | None:
+    faults = (f"{name}: {said}" for name, value in values.items() if (said := not_text(value, encoding)))
+    return next(faults, None)
 
 
 def _left_out(fields: list[str], header: Header) -> str | None:

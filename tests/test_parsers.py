@@ -128,6 +128,16 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     assert not [record.fault for record in found.values() if record.fault]
 
 
+def test_pages_are_cleaned_where_it_is_asked_for(tmp_path: Path) -> None:
+    """By the process that parses them."""
+    (tmp_path / "a.html").write_text(f"<p>{'Text. ' * 20}</p><div class=cookie-bar>Cookies!</div>", encoding="utf-8")
+    for remove in (False, True):
+        data = Data(source="x", remove_boilerplate=remove)
+        (table,) = folders.read(local(tmp_path, named="x"), data=data, contract=DOCUMENTS)
+        (record,) = table.records
+        assert ("Cookies!" in record.values["text"]) is not remove
+
+
 def test_a_table_among_documents_is_a_document_a_row(tmp_path: Path) -> None:
     (tmp_path / "prices.csv").write_text("name,price,note\nbolt,3,\nnut,4,M8\nnut,4\n", encoding="utf-8")
     faq = '{"id": 7, "title": "Why?", "text": "Because.", "labels": ["hr"]}\n{'
@@ -202,7 +212,8 @@ def test_a_document_that_cannot_be_parsed_is_a_row_with_the_reason(tmp_path: Pat
         "broken.pdf": whole[:200], "named.pdf": b"hello", "scan.pdf": make_pdf([[], []]), "empty.pdf": b"",
         "locked.pdf": whole.replace(b"/Root", locked % (b"ab" * 32, b"cd" * 32)),
         "cut.docx": b"PK\x03\x04 cut", "old.docx": b"\xd0\xcf\x11\xe0" + bytes(512),
-        "bad.html": "<p>Дом у моря".encode("cp1251"), "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(9), "data.bin": b"a\0b",
+        "bad.html": "<p>Дом у моря".encode("cp1251"),
+        "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(9), "data.bin": b"a\0b",
         "fine.txt": b"Fine.",
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(content)
@@ -232,7 +243,7 @@ def entities() -> str:
 
 def test_entities_neither_grow_nor_read_files(tmp_path: Path, parsers: Parsers) -> None:
     bomb = make_docx(tmp_path / "bomb.docx", paragraph("&e9;"), head=entities())
-    with pytest.raises(Unreadable, match="document.xml declares a document type, which no Word file does"):
+    with pytest.raises(Unreadable, match=r"document\.xml declares a document type, which no Word file does"):
         parsers.parse("docx", bomb, "utf-8")
     outside = f'<!DOCTYPE d [<!ENTITY x SYSTEM "file://{SECRET}">]>'
     with pytest.raises(Unreadable, match="declares a document type"):

@@ -128,6 +128,16 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     assert not [record.fault for record in found.values() if record.fault]
 
 
+def test_pages_are_cleaned_where_it_is_asked_for(tmp_path: Path) -> None:
+    """By the process that parses them."""
+    (tmp_path / "a.html").write_text(f"<p>{'Text. ' * 20}</p><div class=cookie-bar>Cookies!</div>", encoding="utf-8")
+    for remove in (False, True):
+        data = Data(source="x", remove_boilerplate=remove)
+        (table,) = folders.read(local(tmp_path, named="x"), data=data, contract=DOCUMENTS)
+        (record,) = table.records
+        assert ("Cookies!" in record.values["text"]) is not remove
+
+
 def test_a_table_among_documents_is_a_document_a_row(tmp_path: Path) -> None:
     (tmp_path / "prices.csv").write_text("name,price,note\nbolt,3,\nnut,4,M8\nnut,4\n", encoding="utf-8")
     faq = '{"id": 7, "title": "Why?", "text": "Because.", "labels": ["hr"]}\n{'

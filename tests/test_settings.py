@@ -150,6 +150,11 @@ def test_the_file_wins_over_the_task(tmp_path: Path) -> None:
             "5: data.sha256: belongs to an http(s):// source only",
         ),
         (
+            "source: rows.csv",
+            "source: r.csv\n  remove_boilerplate: true",
+            "5: data.remove_boilerplate: belongs to the documents of an index",
+        ),
+        (
             "{text: text, label",
             "{txet: text, label",
             "5: data.columns.txet: not a column that is asked for. Did you mean",

@@ -47,6 +47,10 @@ def _source(values: Mapping[str, Any], section: str) -> Iterator[tuple[Location,
     for split, address in sources.items() if sources else [((), source)]:
         if address == "":
             yield (section, "source", *split), "must not be empty"
+    if _at(values, section, "remove_boilerplate") is True and (
+        section == "data" or _at(values, section, "reader") != "folders"
+    ):
+        yield (section, "remove_boilerplate"), "belongs to the documents of an index with `reader: folders`"
     sums = by_split(sha256) if sources else {(): sha256} if sha256 is not None else {}
     if sources and isinstance(sha256, str):
         yield (section, "sha256"), "one for each split, as `source` has them: {train: ..., validation: ..., test: ...}"

@@ -115,6 +115,29 @@ def test_a_passage_knows_its_page(tmp_path: Any) -> None:
     assert {row["page"] for row in rows if row["document"] == "c.txt"} == {None}
 
 
+def test_what_was_read_in_part_is_written_down(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    told = "1 of 3 pages are pictures without text"
+    documents: dict[str, Text] = {
+        "a.pdf": {"text": STORY, "parser": "pdf 2", "unread": told}, "b.txt": STORY + "More.",
+        "rows": {"text": STORY + "Rows.", "unread": "a column of the user's own"},
+    }  # fmt: skip
+    job = small_index.make(tmp_path, documents)
+    chunk.run(job)
+    assert json.loads((job.folder / "chunks" / "in_part.json").read_text()) == [{"document": "a.pdf", "unread": told}]
+    assert f"1 documents were read in part (in_part.json). The first: a.pdf: {told}" in capsys.readouterr().err
+
+
+def test_a_piece_of_a_table_has_the_head_row_before_its_own_text(tmp_path: Any) -> None:
+    head, rows = "| Part | Price |\n|---|---|", [f"| bolt {n:03} | {n}.50 |" for n in range(60)]
+    job = small_index.make(tmp_path, {"a.md": "\n".join([head, *rows])})
+    chunk.run(job)
+    made = small_index.rows(job)
+    text = "\n".join([head, *rows])
+    assert len(made) > 3
+    assert all(row["text"].startswith(head) for row in made)
+    assert all(row["text"].endswith(text[row["start"] : row["end"]]) for row in made)
+
+
 def test_a_document_says_that_it_is_markdown(tmp_path: Any) -> None:
     text = f"# Guide\n\n{STORY}\n\n## Use\n\n{STORY}"
     documents: dict[str, Text] = {}

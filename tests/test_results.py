@@ -10,7 +10,8 @@ import pytest
 from core.atomic_files import write_json
 from core.workspace import Workspace
 from flows.reporting.artifacts import table
-from flows.terminal.results import lines, prediction_line, result
+from flows.terminal.results import lines, passage_lines, prediction_line, result
+from pipelines.search.ask.query import Passage
 from registry.promotion.measured import Measured, measured
 
 
@@ -86,3 +87,23 @@ def test_an_index_as_an_earlier_headrace_judged_it() -> None:
 def test_metrics_without_a_report_have_no_intervals() -> None:
     assert measured({"mrr": 0.5}, {}).model == {"mrr": {"value": 0.5}}
     assert measured({}, {}) == Measured()
+
+
+def test_what_was_read_in_part_is_told(tmp_path: Path) -> None:
+    job = Workspace(tmp_path).job("index", "a")
+    write_json(job.folder / "published.json", {"published": True, "version": "ab", "points": 2, "place": "embedded"})
+    told = [{"document": f"{n}.pdf", "unread": "1 of 3 pages are pictures without text"} for n in range(12)]
+    write_json(job.folder / "chunks" / "in_part.json", told)
+    said = list(lines(result(job)))
+    assert said[2] == "  read in part: 0.pdf: 1 of 3 pages are pictures without text"
+    assert said[-1] == "  and 2 more, in chunks/in_part.json"
+
+
+def test_a_passage_is_read_as_it_stands() -> None:
+    table, code = "| a | bb |\n|---|---|\n| 1 | 2 |", "```\ndef f():\n    return 1\n```"
+    text = f"The flood\n\nIntro of it.\n\n{table}\n\n{code}\n\n\fNext page."
+    passage = Passage(text, 0.5, "a.pdf", "a.pdf", "The flood", 0, page=3)
+    assert [line for line in passage_lines(1, passage) if "─" not in line or "page" in line] == [
+        "1. 0.500  a.pdf, page 3  The flood", "   Intro of it.", "   a  bb", "   1  2", "   ```", "   def f():",
+        "       return 1", "   ```", f"   {' page 4 ':─^107}", "   Next page.", "",
+    ]  # fmt: skip

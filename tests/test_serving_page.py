@@ -187,3 +187,26 @@ def test_what_a_document_says_is_text(tmp_path: Path, page: Page) -> None:
         expect(first).to_contain_text("<img src=x onerror=alert(1)> <script>alert(1)</script>")
         assert first.locator("mark").all_text_contents() == ["horses", "rescued"]
         assert not page.locator("#results img, #results script, #results b").count()
+
+
+def test_a_table_is_a_table_code_keeps_its_lines_and_a_page_ends_in_a_rule(tmp_path: Path, page: Page) -> None:
+    code = "```sh\norder --part horse \\\n    --count 3\n```"
+    guide = f"# Prices\n\nOf horses.\n\n| Part | Price |\n|---|---|\n| bolt | 2.50 |\n| nut \\| pin | 3 |\n\n{code}\n"
+    slides = "Town transport\n\fHorses\nThe horses are rescued on 2 April.\n\f"
+    job = served_index.make(tmp_path, {"guide.md": guide, "talk.txt": slides}, {})
+    with running(app_of(job)) as url:
+        page.goto(url)
+        page.get_by_label("Question").fill("When are the horses rescued?")
+        page.get_by_role("button", name="Answer").click()
+        talk, parts = (page.get_by_role("listitem").filter(has_text=name) for name in ("talk.txt", "guide.md"))
+        expect(talk).to_contain_text("cited from page 2")
+        assert talk.locator("hr").count() == 1
+        expect(talk.locator(".page")).to_have_text("page 2")
+        cells = parts.first.locator("th, td").all_text_contents()
+        assert cells == ["Part", "Price", "bolt", "2.50", "nut \\| pin", "3"]
+        assert parts.first.locator("pre").text_content() == "order --part horse \\\n    --count 3"
+        faultless(page)
+        with page.expect_download() as saved:
+            talk.get_by_role("link", name="talk.txt").click()
+        assert saved.value.suggested_filename == "talk.txt"
+        expect(page.get_by_role("status")).to_have_text("talk.txt was saved as a file.")

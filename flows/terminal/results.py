@@ -91,7 +91,14 @@ def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
 def passage_lines(rank: int, passage: Passage) -> list[str]:
     page = f", page {passage.page}" if passage.page is not None else ""
     head = f"{rank}. {passage.score:.3f}  {passage.document}{page}{_also(passage)}  {passage.heading}".rstrip()
-    return [head, *text_lines(below_headings(passage.heading, passage.text), passage.page), ""]
+    return [head, *text_lines(_below_headings(passage), passage.page), ""]
+
+
+def _below_headings(passage: Passage) -> str:
+    """The text without the lines that the heading has said, each page's end in its place; all of it if that is all."""
+    below = below_headings(passage.heading, passage.text)
+    above = passage.text[: len(passage.text) - len(below)]
+    return "\f" * above.count("\f") + below if below else passage.text
 
 
 def _also(passage: Passage) -> str:

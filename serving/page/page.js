@@ -228,7 +228,7 @@ function shown(passage, quotes) {
   const lines = lines_of(letters);
   const made = [];
   const cited = (line) => quotes.some((each) => each.start < line.to && line.from < each.end);
-  const above = lines.findIndex((line) => cited(line) || !said_by(passage.heading, line.text));
+  const above = lines.findIndex((line) => line.page || cited(line) || !said_by(passage.heading, line.text));
   for (let at = above < 0 ? lines.length : above; at < lines.length; ) {
     const [end, node] = block(lines, at, part, passage.page);
     if (node) made.push(node);

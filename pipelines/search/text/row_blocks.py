@@ -76,7 +76,7 @@ _Finder = Callable[[Sequence[_Line], int], tuple[int, Rows | None]]
 
 def row_blocks(text: str, *, lines: bool = False) -> list[Rows]:
     """The blocks of rows in a text, in order. lines: every line is one, as in a file of code."""
-    if not lines and not _TWO_LINES.search(text):
+    if not lines and ("\n" not in text or not _TWO_LINES.search(text)):
         return []
     every = list(_lines(text))
     solid = [line for line in every if not line.blank]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TITLE_CHARS, _TITLE_WORDS = 120, 20
 _NO_TITLE_END = (".", ",", ";", ":", "。", "，", "；", "：")
-_NO_TITLE = re.compile(r"[={}<>|\t\\;]|^\W*$|^[^\w\"'“‘«¿¡「『【（(]|^\d[\d.,:/ -]*$|\w_\w|\w\(")
+_NO_TITLE = re.compile(r"[={}<>|\t\\]|^\W*$|^[^\w\"'“‘«¿¡「『【（($£€¥&§№]|^\d[\d.,:/ -]*$|\w_\w|\w\(")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?^(?:---|\.\.\.)[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 _MARKS = re.compile(r"^[ ]{0,3}#{1,6}(?:[ \t]+|$)|[ \t]+#+[ \t]*$")
 _UNDERLINE = re.compile(r"^[ ]{0,3}(?:=+|-+)[ \t]*$")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.atomic_files import write_json
 from core.errors import BadRequest
 from core.manifest import write_manifest
 from core.tables import tombstones
@@ -134,7 +135,7 @@ def test_what_was_forgotten_is_not_missed_and_its_text_leaves_the_engine(tmp_pat
 
 def test_a_release_made_before_counts_were_kept_is_no_obstacle(tmp_path: Path, monkeypatch: Any) -> None:
     """What it left out is not known and was in order; how many documents it has is looked up."""
-    write, counts = embedded.write_json, ("documents", "unread", "forgotten")
+    write, counts = write_json, ("documents", "unread", "forgotten")
     with monkeypatch.context() as earlier:
         earlier.setattr(
             embedded, "write_json", lambda file, said: write(file, {k: v for k, v in said.items() if k not in counts})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from core.schema.columns import UNREAD
 from core.tables.access import Rules, listed
 from core.tables.keys import text_key
 from pipelines.chunk.unread import NAMES
+from pipelines.sources.parsers import without_invisible
 
 AT_ONCE = 256
 PAGE_END = "\f"  # in a text: a page ends here, as in pdftotext's output and in plain text made for printers
@@ -26,12 +26,6 @@ _LINES = (  # code, logs, settings: a line is a row
     *(".kt", ".scala", ".go", ".rs", ".rb", ".php", ".pl", ".lua", ".r", ".jl", ".swift", ".m", ".sql", ".sh", ".bash"),
     *(".ps1", ".bat", ".css", ".scss", ".tf", ".proto", ".graphql", ".json", ".xml", ".yaml", ".yml", ".toml", ".ini"),
     *(".cfg", ".conf", ".env", ".properties", ".log", ".diff", ".patch"),
-)
-# Marks inside of words that say where a line may break, and nothing else. Between letters of scripts without spaces, a
-# blank of no width parts two words and stays.
-_INVISIBLE = re.compile(
-    r"[\u00ad\u2060\ufeff]|(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b"
-    r"|\u200b(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])"
 )
 _COLUMNS = ("row_id", "text", "title", "place", "format", "parser", "labels", UNREAD)
 
@@ -97,8 +91,8 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
         for row in batch.to_pylist():
             identity, own = str(row["row_id"] if row[name] is None else row[name]), row.get("labels")
             said = {name: str(row.get(name) or "") for name in ("text", "title", "place", "format", "parser")}
-            said["title"] = " ".join(_INVISIBLE.sub("", said["title"]).split())
-            said["text"] = _INVISIBLE.sub("", said["text"])
+            said["title"] = " ".join(without_invisible(said["title"]).split())
+            said["text"] = without_invisible(said["text"])
             try:
                 labels = rules.of(identity, None if own is None else listed(own))
             except BadRequest as reason:

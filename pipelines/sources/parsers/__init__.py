@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 MARKDOWN, TEXT = "markdown", "text"
-# A soft hyphen and marks without width are no part of a word, but where a script needs them: joiners, and in scripts that
-# write no blanks (Thai, Lao, Burmese, Khmer) the blank without width, which parts words.
+# A soft hyphen and marks without width are no part of a word, but where a script needs them: joiners, and in scripts
+# that write no blanks (Thai, Lao, Burmese, Khmer) the blank without width, which parts words.
 _LATIN, _WITHOUT_BLANKS = "\u0000-\u024f", "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _INVISIBLE = re.compile(
     rf"[\u00ad\u180e\u2060-\u2064\ufeff]|(?<![{_WITHOUT_BLANKS}])\u200b|\u200b(?![{_WITHOUT_BLANKS}])"

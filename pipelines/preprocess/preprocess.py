@@ -22,6 +22,7 @@ from core.schema.columns import ROW_ID, Contract
 from core.schema.data import SPLITS, Split, SplitName
 from core.tables.keys import alike, alike_warning
 from core.tables.prepared import ENCODER, ROWS, STATISTICS, Rows, write_features
+from core.tables.spelling import some
 from core.tables.split import absent_values, with_columns
 from core.tables.task import Place, Task
 from core.tables.time_split import sides_of_table
@@ -148,4 +149,4 @@ def _tell(facts: dict[str, Any]) -> None:
     if crossed := sum(facts.get("in_another_split", {}).values()):
         print(f"{crossed:,} of them stand in the test or validation split too, and stayed there", file=sys.stderr)
     for name, values in (facts["stratify"] or {}).get("missing", {}).items():
-        print(f"stratify: {', '.join(values)} not in the {name} split", file=sys.stderr, flush=True)
+        print(f"stratify: {some(values)} not in the {name} split", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.workspace import Job
+from pipelines.search.ask.citations import numbers
 from pipelines.search.ask.citations import words as cited_words
 from pipelines.search.ask.query import query
 from pipelines.search.engine.choice import choose
@@ -137,3 +138,12 @@ def test_citations_know_words_with_marks() -> None:
 
 def test_nothing_that_is_unseen_is_a_word() -> None:
     assert Analyser().terms("\u00ad \u200b \u200d \ufe0f \u202e") == Sparse([], [])
+
+
+@pytest.mark.parametrize(
+    ("written", "number", "wrong"),
+    [("10⁶ m²", "10", "106"), ("im Jahr 2024¹", "2024", "20241"), ("12½ л", "12", "121")],
+)
+def test_a_raised_figure_is_no_digit_of_the_number_before_it(written: str, number: str, wrong: str) -> None:
+    assert number in words(written) and wrong not in words(written)
+    assert number in numbers(written) and wrong not in numbers(written)

@@ -23,7 +23,7 @@ import regex
 
 from pipelines.search.text.quotable import page_of, quotable
 from pipelines.search.text.sentences import Span, sentences, word_set
-from pipelines.search.text.words import PAIRED, as_compared
+from pipelines.search.text.words import PAIRED, as_compared, figures_apart
 
 if TYPE_CHECKING:
     from pipelines.search.ask.query import Passage
@@ -194,12 +194,12 @@ class _Facts:
 def _facts(text: str) -> _Facts:
     names = [word for word in _WORD.findall(as_compared(text)) if any(letter.isupper() for letter in word)]
     quotes = [plain(quote) for quote in _QUOTED.findall(text) if len(words(quote)) >= _QUOTED_WORDS]
-    return _Facts(_numbers(text), frozenset(content(" ".join(names))), tuple(quotes))
+    return _Facts(numbers(text), frozenset(content(" ".join(names))), tuple(quotes))
 
 
-def _numbers(text: str) -> frozenset[str]:
-    """1,000 and 1000 are one number; 5 and 5.0 are two."""
-    found = _NUMBER.findall(unicodedata.normalize("NFKC", text))
+def numbers(text: str) -> frozenset[str]:
+    """1,000 and 1000 are one number; 5 and 5.0 are two, as are 10⁶ and 106."""
+    found = _NUMBER.findall(unicodedata.normalize("NFKC", figures_apart(text)))
     return frozenset(re.sub(r",(?=\d{3}(?!\d))", "", number) for number in found)
 
 
@@ -227,7 +227,7 @@ def _runs(text: str, heading: str) -> list[_Run]:
 def _run(text: str, span: Span, heading: str) -> _Run:
     run = text[slice(*span)]
     whole = f"{heading}\n{run}"
-    facts = _Facts(_numbers(whole), frozenset(content(whole)), (plain(whole),))
+    facts = _Facts(numbers(whole), frozenset(content(whole)), (plain(whole),))
     return _Run(span, frozenset(content(run)), facts, denies(run))
 
 

@@ -36,6 +36,7 @@ _JOINED = regex.compile(rf"(?V1){_INSIDE}")
 _ACCENTS = regex.compile(r"(?V1)(?<=[\p{Grek}\p{Cyrl}]\p{M}*|i)[\u0300-\u036f]+")
 _ACCENTED = regex.compile(r"[\p{Grek}\p{Arab}\p{Hebr}]")  # scripts whose accents and points may be left out
 _DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")  # of any script
+_FIGURE = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹₀-₉¼-¾⅐-⅞])")  # between a number and a raised one, a lowered one, a fraction
 _SEEN = regex.compile(rf"(?V1)\w(?:\w|{_UNSEEN}|{_INSIDE})*")
 
 # Latin letters and common marks without anything that is hidden: for these the rule below gives the same, faster.
@@ -83,13 +84,19 @@ def words(text: str, *, turkish: bool = False, asked: bool = False) -> Iterable[
     if text.isascii():  # four times as fast, the same words
         return (run[:_LONGEST] for run in _ASCII_RUN.findall(text.lower()))
     if _LATIN.fullmatch(text):
-        return (run[:_LONGEST] for run in _LATIN_RUN.findall(unicodedata.normalize("NFKC", text).casefold()))
+        text = unicodedata.normalize("NFKC", figures_apart(text)).casefold()
+        return (run[:_LONGEST] for run in _LATIN_RUN.findall(text))
     return _words(as_compared(text).casefold(), asked=asked)
+
+
+def figures_apart(text: str) -> str:
+    """A text in which 10⁶, 2024¹ and 5½ are two numbers each: NFKC alone makes them 106, 20241, 51/2."""
+    return _FIGURE.sub(" ", text)
 
 
 def as_compared(text: str) -> str:
     """A text without what is not seen or may be left out, its characters in the one way in which they are compared."""
-    text = _HIDDEN.sub("", _ARABIC_PARTS.sub(" ", text))
+    text = _HIDDEN.sub("", _ARABIC_PARTS.sub(" ", figures_apart(text)))
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_folded()))
     text = _DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), text)
     return str(_JOINED.sub("", _ACCENTS.sub("", text.replace("İ", "I"))))

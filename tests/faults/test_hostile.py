@@ -201,10 +201,11 @@ def test_parquet_that_lies(place: Workspace, marker: Path) -> None:
     assert faults(place, hostile.on_source("typed.parquet")) == []
     bad = pa.array([b"\xff\xfe"] * 4).view(pa.string())
     pq.write_table(pa.table({"text": bad, "label": ["a"] * 4}), place.path("bytes.parquet"))
-    refused(place, hostile.on_source("bytes.parquet"), "bytes.parquet", "not a Parquet file")
+    found = faults(place, hostile.on_source("bytes.parquet"))
+    assert len(found) == 4 and all(fault.startswith("text: cannot be read") for fault in found), found
     far = pa.table({"text": ["a"], "label": ["b"], "when": pa.array([2**62], pa.timestamp("us"))})
     pq.write_table(far, place.path("far.parquet"))
-    refused(place, hostile.on_source("far.parquet"), "far.parquet", "not a Parquet file")
+    assert faults(place, hostile.on_source("far.parquet")) == []
 
 
 def test_rows_that_nest_and_text_that_looks_like_code(place: Workspace, marker: Path) -> None:
@@ -239,7 +240,7 @@ def test_pictures(place: Workspace, marker: Path) -> None:
     assert len(found) == 5
     assert [fault for fault in found if "81,000,000 pixels" in fault]
     assert [fault for fault in found if "decompression bomb" in fault or "3,600,000,000 pixels" in fault]
-    assert len([fault for fault in found if fault.startswith("not a picture")]) == 3
+    assert len([fault for fault in found if "not a picture" in fault]) == 3
 
 
 @pytest.mark.parametrize("name", ["bomb.png", "promise.png", "script.eps", "script.png"])

@@ -183,7 +183,7 @@ def _make_index(folder: Path, which: int) -> None:
     (folder / "chunks").mkdir(parents=True)
     (folder / "vectors").mkdir()
     pq.write_table(pa.Table.from_pylist([row]), folder / "chunks" / "chunks.parquet")
-    write_manifest(folder / "chunks", {"chunks": 1})
+    write_manifest(folder / "chunks", {"chunks": 1, "documents": 1})
     vector = np.eye(DIM, dtype=np.float32)[:1]
     write(folder / "vectors" / "vectors.parquet", Table(as_keys([f"k{which}"]), vector))
     terms = write_terms(folder / "vectors", [f"k{which}"], lambda _: {f"k{which}": f"text {which}"}, folder, Analyser())

@@ -48,7 +48,7 @@ def test_the_passage_that_answers_comes_first(job: Any) -> None:
         0,
         "music/band.txt",
     )
-    assert first.text == DOCUMENTS["music/band.txt"].split("\n\n")[1]
+    assert first.text == DOCUMENTS["music/band.txt"]
     assert all(first.score > other.score for other in others)
 
 
@@ -93,7 +93,7 @@ def test_equal_scores_stand_in_a_fixed_order(tmp_path: Any) -> None:
     job = small_index.make(tmp_path, documents, tokens=16, overlap=0)
     small_index.build(job)
     found = query(job.workspace, "small", "Who left the band?", 10, access=None)
-    assert [passage.text for passage in found] == [line] * 10
+    assert [passage.text.split("\n\n")[1] for passage in found] == [line] * 10
     assert [passage.document for passage in found] == sorted(names)[:10]
 
 

@@ -181,7 +181,7 @@ def test_equal_seeds_begin_equally() -> None:
     [
         (of("lsmt"), r"model.base.architecture: 'lsmt' does not forecast. Did you mean 'lstm'\?"),
         (of("bert"), "'bert' does not forecast. Allowed: lstm, linear, seasonal_naive, last_value, patchtst"),
-        (of("lstm", hidden=3), r"model.base.settings.hidden: Extra inputs are not permitted \(of lstm\)"),
+        (of("lstm", hidden=3), r"model.base.settings.hidden: Extra inputs are not permitted.*lstm has: hidden_size"),
         (of("patchtst", patch_len=3), "patchtst has no such setting. Did you mean patch_length"),
         (of("patchtst", context_length=99), "context_length is 99, and preprocess.context says 12"),
         (of("patchtst", loss="nll"), "loss is 'nll'.* Allowed: 'mse'"),

@@ -32,6 +32,7 @@ OWN = {
     # They read sizes and parts, and write a file in memory; nothing is unpacked to a name.
     "pipelines/sources/parsers/docx.py": ["import zipfile"],
     "pipelines/sources/parsers/word/ooxml.py": ["import zipfile"],
+    "pipelines/sources/readers/sheets.py": ["import zipfile"],
 }
 # Names that are imported when they are known: each is looked for in the list of a folder's files first.
 IMPORTS_BY_NAME = {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +71,25 @@ def test_what_a_plain_dvc_repro_does_not_come_to_is_brought_beside_it(tmp_path: 
     with pytest.raises(Busy, match="left@a is left to process"):
         graph.reproduce("left@a")
     plain.join()
+
+
+def test_a_lock_file_that_is_being_written_is_read_again_under_dvcs_lock(
+    tiny: TinyGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dvc.repo
+
+    assert tiny.dvc("repro") is not None
+    file, taken = tiny.root / "dvc.lock", dvc.repo.lock_repo
+    whole, nodes = file.read_text(), Graph(tiny.root).nodes
+
+    @contextmanager
+    def once_written(repo: Any) -> Iterator[None]:
+        file.write_text(whole)
+        with taken(repo):
+            yield
+
+    graph = Graph(tiny.root)
+    _ = graph.cache  # what a killed process left torn is mended when a graph is opened; this one lives
+    file.write_text(f"{whole}\nleft")
+    monkeypatch.setattr(dvc.repo, "lock_repo", once_written)
+    assert graph.nodes == nodes

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from core.schema.columns import Contract
+from core.schema.columns import ADDED, Contract, own_name
 from core.schema.section import Section
 from core.schema.times import as_number, is_date, time_text
 
@@ -100,11 +100,15 @@ class Data(Section):
     ] = False
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
 
+    def source_name(self, column: str) -> str:
+        """What the source calls a column of the task."""
+        return self.columns.get(column, own_name(column, ADDED))
+
     def needed(self, contract: Contract) -> dict[str, str]:
         """The source's columns that must be there -> what each is needed for."""
         required = (key for key, column in contract.columns.items() if column.required)
         return {
-            **{self.columns.get(key, key): key for key in required},
+            **{self.source_name(key): key for key in required},
             **{source: key for key, source in self.columns.items()},
             **dict.fromkeys(self.where, "where"),
             **({self.id: "id"} if self.id else {}),

@@ -73,8 +73,9 @@ class Graph:
     @cached_property
     def nodes(self) -> list[StageNode]:
         """Every stage, each after those that it needs."""
+        index = self._index()
         with _dvc_faults(self.root):
-            graph = self._repo.index.graph  # an edge points from a stage to what it needs
+            graph = index.graph  # an edge points from a stage to what it needs
             nodes = {node.address: node for node in (self._node(stage, graph.successors(stage)) for stage in graph)}
         order = TopologicalSorter({address: nodes[address].needs for address in sorted(nodes)})
         return [nodes[address] for address in order.static_order()]
@@ -164,8 +165,7 @@ class Graph:
     @cached_property
     def output_hashes(self) -> dict[str, str]:
         """What dvc.lock says that the output at a path is now."""
-        with _dvc_faults(self.root):
-            outs = [out for stage in self._repo.index.stages for out in stage.outs if out.hash_info]
+        outs = [out for stage in self._index().stages for out in stage.outs if out.hash_info]
         return {Path(out.fs_path).relative_to(self.root).as_posix(): out.hash_info.value for out in outs}
 
     @cached_property
@@ -181,6 +181,26 @@ class Graph:
             power_cut.heal(repo, Workspace(self.root).var)
             links.heal(repo)
             return repo
+
+    def _index(self) -> Any:
+        """The stages as DVC reads them. A plain `dvc repro` writes dvc.lock in place: what was torn is read once more,
+        while DVC's lock is held.
+        """
+        from dvc.repo import lock_repo
+
+        def read() -> Any:
+            _ = self._repo.index.stages
+            return self._repo.index
+
+        def read_alone() -> Any:
+            with lock_repo(self._repo):
+                return read()
+
+        try:
+            with _dvc_faults(self.root):
+                return read()
+        except BadRequest:
+            return self._patiently(read_alone, lambda words: None)
 
     def _reproduce(self, address: str, force: bool, say: Say | None) -> Literal["ran", "cached"]:
         from dvc.repo import lock_repo

@@ -44,7 +44,7 @@ class Shape:
     root: Path = field(default_factory=Path)  # where paths of media start
 
     def source_name(self, column: str) -> str:
-        return self.data.columns.get(column, own_name(column, ADDED))
+        return self.data.source_name(column)
 
     @cached_property
     def first(self) -> list[str]:

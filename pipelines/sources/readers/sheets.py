@@ -114,7 +114,7 @@ def _value(cell: Any) -> Any:
 
 def _kinds(data: Data, contract: Contract) -> dict[str, str]:
     """The source's names of the columns that are known -> their kinds; a column of ids is text."""
-    kinds: dict[str, str] = {data.columns.get(key, key): column.kind for key, column in contract.columns.items()}
+    kinds: dict[str, str] = {data.source_name(key): column.kind for key, column in contract.columns.items()}
     return {**({data.id: "text"} if data.id else {}), **kinds}
 
 

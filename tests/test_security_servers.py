@@ -279,7 +279,9 @@ def test_a_server_is_believed_while_its_own_process_listens(
 def test_a_server_of_an_earlier_version_is_ended_and_replaced(workspace: Workspace) -> None:
     """It would go on letting everybody in."""
     prepare_embedded(workspace.var)
-    old = subprocess.Popen(["sleep", "600"])
+    works_in = workspace.var / "mlflow"
+    works_in.mkdir(exist_ok=True)
+    old = subprocess.Popen(["sleep", "600"], cwd=works_in)
     told = {"pid": old.pid, "created": psutil.Process(old.pid).create_time(), "port": 4200}
     local.record(workspace, "mlflow").parent.mkdir()
     local.record(workspace, "mlflow").write_text(json.dumps(told))

@@ -21,7 +21,7 @@ ENCODER = "encoder"
 ROWS = "rows.parquet"
 STATISTICS = "statistics.json"
 SIDE, KEY = "split", "key"  # columns of rows.parquet that validated/examples.parquet has not
-_OURS = (SIDE, KEY, CONTENT_HASH, PLACE, FAULT)  # which no task reads: a source's columns of these names come first
+REPLACED = (SIDE, KEY, CONTENT_HASH, PLACE, FAULT)  # which no task reads: a source's columns of these names come first
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def read_rows(prepared: Path, split: SplitName | None = None) -> pd.DataFrame:
 
 def _as_named(table: pa.Table) -> pa.Table:
     """The table with a source's columns under their own names, where only ours stood in the way."""
-    own = {name: own_name(name, _OURS) for name in table.column_names if name.startswith(SOURCE)}
-    hidden = [name for name in _OURS if name in own.values()]
+    own = {name: own_name(name, REPLACED) for name in table.column_names if name.startswith(SOURCE)}
+    hidden = [name for name in REPLACED if name in own.values()]
     return table.drop_columns(hidden).rename_columns(own) if own else table
 
 

@@ -22,7 +22,7 @@ from core.schema.evaluation import Evaluation
 from core.schema.model import Compute
 from core.tables.keys import label_name
 from core.tables.predictions import Answered, write_predictions
-from core.tables.prepared import read_rows
+from core.tables.prepared import REPLACED, read_rows
 from core.tables.statistics import Sampled, sample
 from core.tables.task import ByLabel, Place, Predictions, Predictor, Task, as_sent
 from core.weights.determinism import steady
@@ -141,7 +141,8 @@ def _rows_section(folder: Path) -> str:
 
 
 def _slice_columns(units: pd.DataFrame, names: Sequence[str], contract: Contract, job: Job) -> dict[str, list[str]]:
-    found = {name: meant(name, units.columns, contract.added) for name in names}
+    taken = [name for name in contract.added if name not in REPLACED]  # the others are the source's own by now
+    found = {name: meant(name, units.columns, taken) for name in names}
     for name, column in found.items():
         if column not in units.columns:
             raise BadRequest(

@@ -3,7 +3,7 @@ the same content twice, under two labels, or on both sides of the split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -19,6 +19,7 @@ from core.tables.spans import listed
 from core.tables.split import sides
 from core.tables.time_split import TimeSides
 
+_ARRAYS = ("keys", "loose", "targets", "labels", "in_test")  # of Facts
 _PRIME = 0x100000001B3  # mixes the codes of several columns, as FNV does
 
 
@@ -66,15 +67,21 @@ def facts_of(
     )
 
 
-def joined(parts: Sequence[Facts]) -> Facts:
-    """The facts of consecutive parts of a table as those of the whole."""
-    names = ("keys", "loose", "targets", "labels", "in_test")
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Facts(
-        **arrays,
-        label_names={code: name for part in parts for code, name in part.label_names.items()},
-        measures={name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
-    )
+def joined(parts: Iterable[Facts], rows: int) -> Facts:
+    """The facts of consecutive parts of a table of so many rows as those of the whole; no two parts are in memory."""
+    arrays, measures = dict[str, np.ndarray[Any, Any]](), dict[str, np.ndarray[Any, Any]]()
+    label_names: dict[int, str] = {}
+    start = 0
+    for part in parts:
+        end = start + len(part.keys)
+        for whole, some in ((arrays, {name: getattr(part, name) for name in _ARRAYS}), (measures, part.measures)):
+            for name, values in some.items():
+                if name not in whole:
+                    whole[name] = np.empty(rows, values.dtype)
+                whole[name][start:end] = values
+        label_names |= part.label_names
+        start = end
+    return Facts(**arrays, label_names=label_names, measures=measures)
 
 
 def label_counts(facts: Facts, rows: Numbers) -> dict[str, int]:
@@ -86,12 +93,14 @@ def label_counts(facts: Facts, rows: Numbers) -> dict[str, int]:
 
 def count_repeats(keys: Numbers, kept: Mask) -> int:
     """How many of the kept rows repeat the key of another one: what removing duplicates will remove."""
-    return int(kept.sum()) - len(np.unique(keys[kept]))
+    ordered = np.sort(keys[kept])
+    return int((ordered[1:] == ordered[:-1]).sum())
 
 
 def contradictions(keys: Numbers, targets: Numbers, kept: Mask) -> Numbers:
     """The kept rows of whose key more than one thing is said to be true, all of them; ascending."""
     rows = np.flatnonzero(kept)
+    rows = rows[_among(keys[rows], _repeated(keys[rows]))]
     if not len(rows):
         return rows
     order = rows[np.lexsort((targets[rows], keys[rows]))]
@@ -105,7 +114,23 @@ def contradictions(keys: Numbers, targets: Numbers, kept: Mask) -> Numbers:
 def leaks(keys: Numbers, in_test: Mask, kept: Mask) -> Numbers:
     """The kept rows outside the test split whose key a kept row of the test split has as well; ascending."""
     tested = np.unique(keys[kept & in_test])
-    return np.flatnonzero(kept & ~in_test & np.isin(keys, tested))
+    return np.flatnonzero(kept & ~in_test & _among(keys, tested))
+
+
+def _repeated(values: Numbers) -> Numbers:
+    """The values that stand there more than once, ascending."""
+    ordered = np.sort(values)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def _among(values: Numbers, some: Numbers) -> Mask:
+    """Whether each value is one of some, which ascend. np.isin takes several times the memory of many values."""
+    if not len(some):
+        return np.zeros(len(values), dtype=bool)
+    at = np.searchsorted(some, values)
+    at[at == len(some)] = 0
+    found: Mask = some[at] == values
+    return found
 
 
 def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[Any, Any]]:

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,19 +95,23 @@ def scan(
     """Read the table once: every rule over its rows, and the facts of each row. taken: columns that `collect` adds."""
     fault, *others = outcomes
     by_batch = [outcome for outcome in others if not outcome.whole]
-    parts = []
-    with Progress("validate", total=pq.read_metadata(raw).num_rows, unit="rows") as progress:
-        for start, batch in batches(raw):
-            rows = batch.to_pandas().set_axis(pd.RangeIndex(start, start + len(batch)), axis="index")
-            engine.look(rows[[FAULT]], [fault])
-            engine.look(_as_meant(rows[rows[FAULT].isna()], taken), by_batch)
-            parts.append(facts_of_rows(rows, batch))
-            progress.advance(len(batch))
+    count = pq.read_metadata(raw).num_rows
+
+    def parts() -> Iterator[Facts]:
+        with Progress("validate", total=count, unit="rows") as progress:
+            for start, batch in batches(raw):
+                rows = batch.to_pandas().set_axis(pd.RangeIndex(start, start + len(batch)), axis="index")
+                engine.look(rows[[FAULT]], [fault])
+                engine.look(_as_meant(rows[rows[FAULT].isna()], taken), by_batch)
+                yield facts_of_rows(rows, batch)
+                progress.advance(len(batch))
+
+    facts = joined(parts(), count)
     table = pq.ParquetFile(raw)
     for outcome in others:
         if outcome.whole:
             engine.look(_its_columns(table, outcome, taken), [outcome])
-    return joined(parts)
+    return facts
 
 
 def _as_meant(rows: pd.DataFrame, taken: Collection[str]) -> pd.DataFrame:

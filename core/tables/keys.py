@@ -75,6 +75,22 @@ def codes(keys: Iterable[str]) -> Numbers:
     return np.array([int(key[:_HEX_DIGITS], 16) for key in keys], dtype=np.int64)
 
 
+def repeated(values: Numbers) -> Numbers:
+    """The values that stand there more than once, ascending."""
+    ordered = np.sort(values)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def among(values: Numbers, some: Numbers) -> Mask:
+    """Whether each value is one of some, which ascend. np.isin takes several times the memory of many values."""
+    if not len(some):
+        return np.zeros(len(values), dtype=bool)
+    at = np.searchsorted(some, values)
+    at[at == len(some)] = 0
+    found: Mask = some[at] == values
+    return found
+
+
 def label_name(value: Any) -> str | None:
     """The one name of a value; None for a missing one.
 

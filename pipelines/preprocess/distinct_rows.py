@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from core.schema.columns import ROW_ID, Contract, set_aside
 from core.schema.data import SPLITS, Split, SplitName
-from core.tables.keys import Numbers, codes, label_name, row_keys
+from core.tables.keys import Numbers, among, codes, label_name, repeated, row_keys
 from core.tables.prepared import KEY, SIDE
 from core.tables.spans import listed
 from core.tables.split import RANK, sides
@@ -28,6 +28,7 @@ from core.tables.time_split import TimeSides
 BATCH_ROWS = 10_000
 RANGE_ROWS = 200_000  # in a file, about: the rows that are sorted in memory together
 _LAST = max(RANK.values())  # of every row where no split is given: equal ones stand on one side
+_HELD_BYTES = 64 * 2**20  # of rows that wait to be written into the files of their ranges
 _SAMPLED = 10_000  # row ids that the ends of the ranges are taken from
 
 
@@ -137,8 +138,9 @@ def _spread(
     Returns the codes of repeated keys, and the lowest RANK of the splits that each may be given.
     """
     found: list[Numbers] = [np.empty(0, np.int64)]
-    ranks: list[Numbers] = [np.empty(0, np.int64)]
-    start = 0
+    ranks = [np.empty(0, np.int8)]
+    waiting: list[list[pa.Table]] = [[] for _ in files]
+    held = start = 0
     with ExitStack() as stack:
         writers = [stack.enter_context(pq.ParquetWriter(file, schema, compression="lz4")) for file in files]
         for batch in source.iter_batches(BATCH_ROWS):
@@ -150,7 +152,7 @@ def _spread(
             else:
                 names = pa.array(by_time.names(slice(start, start := start + len(rows))), pa.string())
             given = [RANK[name] for name in names.to_pylist()] if split.given is not None else [_LAST] * len(rows)
-            ranks.append(np.array(given, dtype=np.int64))
+            ranks.append(np.array(given, dtype=np.int8))
             added = {ROW_ID: batch[ROW_ID], SIDE: names, KEY: pa.array(keys, pa.string())}
             added |= {column: batch[name] for name, column in own.items()}
             table = pa.table([added[name] for name in schema.names], schema)
@@ -158,11 +160,26 @@ def _spread(
             table, rows = table.filter(stays), rows[stays.to_numpy()]
             ranges = np.array([bisect_right(ends, row_id) for row_id in rows[ROW_ID]])
             for at in np.unique(ranges):
-                writers[at].write_table(table.filter(pa.array(ranges == at)))
-    values, which, times = np.unique(np.concatenate(found), return_inverse=True, return_counts=True)
+                waiting[at].append(table.filter(pa.array(ranges == at)))
+            held += table.nbytes
+            if held > _HELD_BYTES:
+                _write(waiting, writers)
+                held = 0
+        _write(waiting, writers)
+    all_keys, all_ranks = np.concatenate(found), np.concatenate(ranks)
+    values = repeated(all_keys)
+    again = among(all_keys, values)
     lowest = np.full(len(values), _LAST)
-    np.minimum.at(lowest, which, np.concatenate(ranks))
-    return dict(zip(values[times > 1].tolist(), lowest[times > 1].tolist(), strict=True))
+    np.minimum.at(lowest, np.searchsorted(values, all_keys[again]), all_ranks[again])
+    return dict(zip(values.tolist(), lowest.tolist(), strict=True))
+
+
+def _write(waiting: Sequence[list[pa.Table]], writers: Sequence[pq.ParquetWriter]) -> None:
+    """Write what waits for each range as one row group: of many small ones the footers alone took a gigabyte."""
+    for tables, writer in zip(waiting, writers, strict=True):
+        if tables:
+            writer.write_table(pa.concat_tables(tables))
+            tables.clear()
 
 
 def _first(

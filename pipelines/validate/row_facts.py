@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from core.schema.columns import FAULT, MEASURED, Contract
 from core.schema.data import SPLITS, Split
-from core.tables.keys import Mask, Numbers, codes, loose_keys, row_keys
+from core.tables.keys import Mask, Numbers, among, codes, loose_keys, repeated, row_keys
 from core.tables.spans import listed
 from core.tables.split import sides
 from core.tables.time_split import TimeSides
@@ -100,7 +100,7 @@ def count_repeats(keys: Numbers, kept: Mask) -> int:
 def contradictions(keys: Numbers, targets: Numbers, kept: Mask) -> Numbers:
     """The kept rows of whose key more than one thing is said to be true, all of them; ascending."""
     rows = np.flatnonzero(kept)
-    rows = rows[_among(keys[rows], _repeated(keys[rows]))]
+    rows = rows[among(keys[rows], repeated(keys[rows]))]
     if not len(rows):
         return rows
     order = rows[np.lexsort((targets[rows], keys[rows]))]
@@ -114,23 +114,7 @@ def contradictions(keys: Numbers, targets: Numbers, kept: Mask) -> Numbers:
 def leaks(keys: Numbers, in_test: Mask, kept: Mask) -> Numbers:
     """The kept rows outside the test split whose key a kept row of the test split has as well; ascending."""
     tested = np.unique(keys[kept & in_test])
-    return np.flatnonzero(kept & ~in_test & _among(keys, tested))
-
-
-def _repeated(values: Numbers) -> Numbers:
-    """The values that stand there more than once, ascending."""
-    ordered = np.sort(values)
-    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-
-
-def _among(values: Numbers, some: Numbers) -> Mask:
-    """Whether each value is one of some, which ascend. np.isin takes several times the memory of many values."""
-    if not len(some):
-        return np.zeros(len(values), dtype=bool)
-    at = np.searchsorted(some, values)
-    at[at == len(some)] = 0
-    found: Mask = some[at] == values
-    return found
+    return np.flatnonzero(kept & ~in_test & among(keys, tested))
 
 
 def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[Any, Any]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadRequest, HeadraceError
-from flows.graph.graph import Busy, CommandFailed, Graph, behind, select
+from flows.graph.dvc_faults import Busy, CommandFailed
+from flows.graph.graph import Graph, behind, select
 from tests.conftest import make_workspace
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 

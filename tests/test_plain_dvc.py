@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from flows.graph.graph import Busy, Graph
+from flows.graph.dvc_faults import Busy
+from flows.graph.graph import Graph
 from flows.graph.plain_dvc import repro_of
 from tests.tiny_graph import TinyGraph, make_tiny_graph
 

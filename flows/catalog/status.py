@@ -14,7 +14,8 @@ from flows.catalog.receipt_check import lost, read_receipt
 from flows.catalog.stale_code import with_files
 from flows.cleanup.disk import disk
 from flows.cleanup.disk import line as disk_line
-from flows.graph.graph import Busy, Graph, select
+from flows.graph.dvc_faults import Busy
+from flows.graph.graph import Graph, select
 from flows.servers import servers
 from flows.servers.turns import holder
 from flows.terminal.results import answered_by, in_part, in_part_lines, rows_lines, unread_lines

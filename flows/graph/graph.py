@@ -6,7 +6,6 @@ The one owner of DVC's inner API (DVC is pinned; tests/test_dag.py compares with
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -17,18 +16,17 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from core.errors import BadRequest, HeadraceError, Outage, unwritable
+from core.errors import BadRequest
 from core.terminal import heard
 from core.workspace import Kind, Workspace
 from flows.graph import links, plain_dvc, power_cut, rot, torn_files
 from flows.graph.dvc import guard
+from flows.graph.dvc_faults import Busy, CommandFailed, Torn, dvc_faults
 from flows.graph.objects import Objects
 
 _KIND_OF_LOOP: dict[str, Kind] = {"${recipes}": "recipe", "${indexes}": "index"}
 _BUSY_EVERY_S = 0.5
 CODE_STAGE = "code"  # writes data/code.json, which all others read
-_RETURNCODE = re.compile(r"exited with (-?\d+)$")
-_HOLDER = re.compile(r"\(PID (\d+)\): (.*)")
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -45,22 +43,6 @@ class StageNode:
     needs: tuple[str, ...]  # addresses of the stages whose outputs it reads
 
 
-class Busy(Outage):
-    """Another process holds DVC's lock on files of the stage."""
-
-
-class _Torn(HeadraceError):
-    """DVC's list of locks cannot be read."""
-
-
-class CommandFailed(HeadraceError):
-    """The stage's own command ended with a code other than 0."""
-
-    def __init__(self, message: str, returncode: int) -> None:
-        super().__init__(message)
-        self.returncode = returncode
-
-
 class Graph:
     """The graph of one workspace as DVC reads it. Make a new one when dvc.yaml or params.yaml may have changed.
 
@@ -74,7 +56,7 @@ class Graph:
     def nodes(self) -> list[StageNode]:
         """Every stage, each after those that it needs."""
         index = self._index()
-        with _dvc_faults(self.root):
+        with dvc_faults(self.root):
             graph = index.graph  # an edge points from a stage to what it needs
             nodes = {node.address: node for node in (self._node(stage, graph.successors(stage)) for stage in graph)}
         order = TopologicalSorter({address: nodes[address].needs for address in sorted(nodes)})
@@ -116,7 +98,7 @@ class Graph:
 
         told = None
         while True:
-            with _dvc_faults(self.root), lock_repo(self._repo):
+            with dvc_faults(self.root), lock_repo(self._repo):
                 others = [words for words, _ in torn_files.at_work(self._repo)]
                 if not others:
                     yield
@@ -131,13 +113,13 @@ class Graph:
 
     def pull(self, address: str) -> None:
         """Put a stage's outputs in their place as dvc.lock names them, from the cache or else the default remote."""
-        with _dvc_faults(self.root):
+        with dvc_faults(self.root):
             has_remote = self._repo.config["core"].get("remote")
             (self._repo.pull if has_remote else self._repo.checkout)([self._target(address)], force=True)
 
     def push(self, addresses: Iterable[str]) -> int | None:
         """Copy the stages' outputs to the default remote; how many files went, or None when no remote is set."""
-        with _dvc_faults(self.root):
+        with dvc_faults(self.root):
             if not self._repo.config["core"].get("remote"):
                 return None
             return int(self._repo.push([self._target(address) for address in addresses]))
@@ -155,7 +137,7 @@ class Graph:
 
     def trace(self, oid: str) -> tuple[Literal["verified", "missing", "mismatch"], str]:
         """Hash again what DVC keeps under an oid, here or in the default remote (integrity.trace)."""
-        with _dvc_faults(self.root):
+        with dvc_faults(self.root):
             return rot.trace(self._repo, oid)
 
     def object_of(self, oid: str, name: str) -> Path | None:
@@ -173,7 +155,7 @@ class Graph:
         from dvc.repo import Repo
 
         guard()
-        with _dvc_faults(self.root):
+        with dvc_faults(self.root):
             repo = Repo(str(self.root), config=self._like and self._like.remotes, _wait_for_lock=True)
             torn_files.write_lockfile_at_once(repo)
             rot.verify_here(repo)
@@ -197,7 +179,7 @@ class Graph:
                 return read()
 
         try:
-            with _dvc_faults(self.root):
+            with dvc_faults(self.root):
                 return read()
         except BadRequest:
             return self._patiently(read_alone, lambda words: None)
@@ -241,9 +223,9 @@ class Graph:
         told = None
         while True:
             try:
-                with _dvc_faults(self.root):
+                with dvc_faults(self.root):
                     return action()
-            except _Torn:  # by a process that was killed since this one began
+            except Torn:  # by a process that was killed since this one began
                 torn_files.heal(self._repo)
             except Busy as busy:
                 if say is None:
@@ -344,52 +326,3 @@ def _reasons(facts: Iterable[Any]) -> Iterator[str]:
                 keys = how.items() if isinstance(how, dict) else [(None, how)]
                 for key, word in keys:
                     yield f"{whose}{path}{f': {key}' if key else ''} {words.get(word, word)}"
-
-
-@contextmanager
-def _dvc_faults(root: Path) -> Iterator[None]:
-    """Turn DVC's exceptions into ours, each with what to do."""
-    from dvc.exceptions import DvcException, ReproductionError
-
-    try:
-        yield
-    except DvcException as error:
-        cause = error.__cause__ if isinstance(error, ReproductionError) and error.__cause__ else error
-        raise _fault(cause, root) from None
-    except ImportError as error:  # of a remote's kind that is not installed
-        raise BadRequest(f"DVC: {error}.") from None
-
-
-def _fault(cause: BaseException, root: Path) -> BaseException:
-    from dvc.dependency.base import DependencyDoesNotExistError
-    from dvc.exceptions import DvcException, NotDvcRepoError, OverlappingOutputPathsError
-    from dvc.lock import LockError
-    from dvc.parsing import ResolveError
-    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
-    from dvc.stage.exceptions import StageCmdFailedError, StageNotFound
-    from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
-
-    wrong = (
-        DependencyDoesNotExistError, NotDvcRepoError, OverlappingOutputPathsError, ResolveError, StageNotFound,
-        YAMLSyntaxError, YAMLValidationError,
-    )  # fmt: skip
-    if isinstance(cause, StageCmdFailedError):
-        code = _RETURNCODE.search(str(cause))
-        return CommandFailed(str(cause), int(code[1]) if code else 1)
-    if isinstance(cause, RWLockFileCorruptedError | RWLockFileFormatError):
-        return _Torn(f"{root}/.dvc/tmp/rwlock is torn: a process was killed while it wrote it.")
-    if isinstance(cause, LockError):
-        return Busy(_holder(str(cause)))
-    if isinstance(cause, FileNotFoundError) and cause.filename:
-        return BadRequest(f"DVC: {cause.filename} is missing. Run the stage that writes it, or put it back.")
-    if isinstance(cause, OSError) and (fault := unwritable(cause, root)) is not None:
-        return fault
-    if isinstance(cause, DvcException | OSError):
-        return (BadRequest if isinstance(cause, wrong) else HeadraceError)(f"DVC: {cause}")
-    return cause
-
-
-def _holder(message: str) -> str:
-    holders = [f"process {pid} (`{command.strip()}`)" for pid, command in _HOLDER.findall(message)]
-    path = re.match(r"'([^']+)' is busy", message)
-    return f"{path[1] if path else '.dvc/tmp/lock'} is held by {', '.join(holders) or 'another DVC process'}"

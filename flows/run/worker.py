@@ -23,7 +23,8 @@ import psutil
 
 from core.errors import HeadraceError
 from core.progress import DRIVER_VARIABLE, send, tell
-from flows.graph.graph import CommandFailed, Graph, on_command
+from flows.graph.dvc_faults import CommandFailed
+from flows.graph.graph import Graph, on_command
 from flows.servers.local import end_all
 
 INTERRUPT_S = 5.0  # for a stage to clean up after SIGINT before it is killed

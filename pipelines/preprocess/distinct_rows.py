@@ -83,7 +83,7 @@ def write_distinct(
     there = split.model_copy(update={key: own.get(getattr(split, key)) for key in ("stratify", "group_by")})
     ends = _ends(source)
     files = [scratch / f"{number}.parquet" for number in range(len(ends) + 1)]
-    repeated = _spread(source, schema, own, contract, split, by_time, ends, files)
+    ranks = _spread(source, schema, own, contract, split, by_time, ends, files)
     counted, seen = Counted(source.metadata.num_rows), set[str]()
     if by_time is not None:
         counted.left_out = by_time.left_out
@@ -91,7 +91,7 @@ def write_distinct(
         for file in files:
             table = pq.read_table(file).sort_by(ROW_ID)
             file.unlink()
-            stays = _first(table[KEY].to_pylist(), table[SIDE].to_pylist(), repeated, seen, counted.crossed)
+            stays = _first(table[KEY].to_pylist(), table[SIDE].to_pylist(), ranks, seen, counted.crossed)
             table = table.filter(pa.array(stays, pa.bool_()))
             writer.write_table(table, row_group_size=BATCH_ROWS)
             named = (SIDE, contract.label, *_spans(contract), there.stratify, there.group_by)
@@ -185,7 +185,7 @@ def _write(waiting: Sequence[list[pa.Table]], writers: Sequence[pq.ParquetWriter
 def _first(
     keys: Sequence[str],
     names: Sequence[SplitName],
-    repeated: Mapping[int, int],
+    ranks: Mapping[int, int],
     seen: set[str],
     crossed: dict[SplitName, int],
 ) -> Iterator[bool]:
@@ -194,9 +194,9 @@ def _first(
     crossed: gains, by split, those that stand in another split too and stay there.
     """
     for key, code, name in zip(keys, codes(keys).tolist(), names, strict=True):
-        if code not in repeated:
+        if code not in ranks:
             yield True
-        elif RANK[name] > repeated[code]:
+        elif RANK[name] > ranks[code]:
             crossed[name] += 1
             yield False
         else:

@@ -99,8 +99,7 @@ def count_repeats(keys: Numbers, kept: Mask) -> int:
 
 def contradictions(keys: Numbers, targets: Numbers, kept: Mask) -> Numbers:
     """The kept rows of whose key more than one thing is said to be true, all of them; ascending."""
-    rows = np.flatnonzero(kept)
-    rows = rows[among(keys[rows], repeated(keys[rows]))]
+    rows = np.flatnonzero(kept & among(keys, repeated(keys[kept])))
     if not len(rows):
         return rows
     order = rows[np.lexsort((targets[rows], keys[rows]))]

@@ -25,7 +25,7 @@ from core.errors import BadData, BadRequest
 Kind = Literal["recipe", "index"]
 NAMES = "a letter, then up to 63 letters, digits, '-' and '_'"
 _SETTINGS_FOLDER = {"recipe": "recipes", "index": "indexes"}
-_OUTPUT_FOLDER = {"recipe": "data/models", "index": "data/indexes"}
+OUTPUT_FOLDERS = {"recipe": "data/models", "index": "data/indexes"}
 _SEAL = "sha256"  # of the other keys of settings.json
 ALTERED = "Something else changed it, or the disk did. `headrace run` (`headrace index`) makes it anew."
 _EXPERIMENTS = Path(".dvc") / "tmp" / "exps"
@@ -74,7 +74,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return self.workspace.root / _OUTPUT_FOLDER[self.kind] / self.name
+        return self.workspace.root / OUTPUT_FOLDERS[self.kind] / self.name
 
     @property
     def settings(self) -> dict[str, Any]:

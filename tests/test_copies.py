@@ -167,3 +167,16 @@ def test_what_names_a_forgotten_copy_holds_it(job: Job, tmp_path: Path) -> None:
     assert pq.read_table(chunks / "documents.parquet")["document"].to_pylist() == [
         "a/roofs.md", "a/fields.md", "alone.md"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"document": ["b/copy.md"], "reason": "y"}]', '{"unread_first": null, "reason": 1}',
+        '{"unread_first": 3, "reason": 1}', '[1, "same_as"]', '{"a": ' + "[" * 100_000 + ' "reason"',
+    ],
+)  # fmt: skip
+def test_json_of_somebodys_own_is_no_list_of_ours(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.json"
+    file.write_text(content)
+    assert Traces(documents=frozenset({"b/copy.md"})).in_file(file) is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ def told(value: Any, *, needed: bool) -> tuple[str | None, str | None]:
 def listed(told: str) -> tuple[str, ...]:
     """The labels of a cell that `told` wrote."""
     return tuple(told.split(",")) if told else ()
+
+
+def may_see(access: frozenset[str] | None, labels: Collection[str]) -> bool:
+    """Whether a caller with these labels may see a document. access: None of one that may see everything."""
+    return access is None or not labels or not access.isdisjoint(labels)
 
 
 def _split(text: str) -> list[str]:

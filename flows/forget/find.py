@@ -22,6 +22,7 @@ from core.workspace import Job, Kind, Workspace, is_name
 from flows.forget import row_copies
 from flows.forget.row_copies import Traces
 from flows.graph.objects import Objects
+from pipelines.search.engine.copies import FILE as COPIES
 from registry.cleanup.forgotten_rows import KEPT_ROWS
 from registry.version.version_lineage import rows_hash
 
@@ -207,7 +208,7 @@ def _place(table: Table, name: str, objects: Objects) -> Path | None:
 
 def _keys(table: Table, objects: Objects, documents: frozenset[str]) -> tuple[frozenset[str], set[str]]:
     """The vectors that these documents' passages have, and those of the documents that stay: of their copies too."""
-    copies = _place(table, "duplicates.json", objects)
+    copies = _place(table, COPIES, objects)
     listed = read_json(copies) if copies is not None else []
     copied = {row["same_as"] for row in listed if row["document"] not in documents}
     rows = pq.read_table(table.path, columns=["document", "key"]).to_pylist()

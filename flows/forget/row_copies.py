@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from core.atomic_files import sha256_file
 from core.schema.columns import ADDED, ROW_ID
+from pipelines.search.engine.copies import UNREAD_FIRST
 
 # row: a table has the row. said: what a model answered about it, no text. text: a piece of its text stands there.
 # other: only rows of other names have the text.
@@ -31,7 +32,7 @@ _LEAST_WORD = 5
 _PLAIN = re.compile(r"[^\"'\\<>&\x00-\x1f\x7f]+")  # as CSV, JSON, HTML and repr() leave it
 _WORD = re.compile(r"\w+")
 _BLOCK = 1 << 22  # bytes of an unpacked file at a time
-UNREAD = "unread_first"  # in published.json
+_NAMES = ("document", "same_as")
 _LISTS = (b'"same_as"', b'"reason"')  # what stands in duplicates.json, unread.json and published.json
 NO_TEXT = b"headrace"  # in the schema of tables that know rows by their ids only (core/tables/predictions.py)
 
@@ -78,25 +79,25 @@ class Traces:
         table = _table(path, head)
         if table is not None:
             return self._in_table(*table)
-        if (self.media and sha256_file(path) in self.media) or self._named_in(path, head):
+        if self.media and sha256_file(path) in self.media:
             return "row"
         if head.startswith(b"\x1f\x8b"):
             return "text" if any(self.in_bytes(block) for block in _unpacked(path)) else None
         with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as content:
+            if head[:1] in (b"[", b"{") and self._named_in(content):
+                return "row"
             return "text" if self.in_bytes(content) else None
 
-    def _named_in(self, path: Path, head: bytes) -> bool:
-        """Whether a file of JSON lists one of these documents, as an index does with copies and unread ones."""
-        if not self.documents or head[:1] not in (b"[", b"{"):
+    def _named_in(self, content: mmap.mmap) -> bool:
+        """Whether JSON lists one of these documents, as an index does with copies and unread ones."""
+        if not self.documents or all(content.find(key) < 0 for key in _LISTS):
             return False
-        content = path.read_bytes()
-        if not any(key in content for key in _LISTS):
-            return False
-        with suppress(ValueError):
-            said = json.loads(content)
-            rows = said.get(UNREAD, []) if isinstance(said, dict) else said
-            named = {row.get(key) for row in rows if isinstance(row, dict) for key in ("document", "same_as")}
-            return not self.documents.isdisjoint(named)
+        with suppress(ValueError, RecursionError):
+            said = json.loads(content[:])
+            rows = said.get(UNREAD_FIRST) if isinstance(said, dict) else said
+            found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+            named = (row.get(key) for row in found for key in _NAMES)
+            return any(isinstance(name, str) and name in self.documents for name in named)
         return False
 
     def words_in(self, path: Path) -> bool:

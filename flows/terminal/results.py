@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from core.atomic_files import read_json
 from core.tables.spelling import spelled
-from core.workspace import Job
+from core.workspace import OUTPUT_FOLDERS, Job
 from flows.terminal.passage_text import text_lines
 from pipelines.evidence.row_counts import RowCounts, row_counts
+from pipelines.search.engine.copies import UNREAD_FIRST
 from pipelines.search.text.sections import below_headings
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
@@ -84,7 +85,7 @@ def in_part_lines(documents: Sequence[Mapping[str, str]]) -> Iterator[str]:
 def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """What became of the rows of the source."""
     if found.get("rows"):
-        folder = f"data/{'indexes' if found['kind'] == 'index' else 'models'}/{found['name']}/"
+        folder = f"{OUTPUT_FOLDERS[found['kind']]}/{found['name']}/"
         yield f"  {'rows':<9} {RowCounts(**found['rows']).line(folder)}"
 
 
@@ -132,12 +133,9 @@ def _pages(cited: Iterable[Citation], number: int) -> str:
 
 def prediction_line(row: Mapping[str, Any]) -> str:
     """A line with a tab between: what the model says, each text of it on one line, and then the input."""
-    said = (spelled(value, len(value)) if isinstance(value, str) else _said(value) for value in _answers(row))
+    answers = (value for key, value in row.items() if key != "input")
+    said = (spelled(value, len(value)) if isinstance(value, str) else _said(value) for value in answers)
     return "\t".join([*said, _said(row["input"])])
-
-
-def _answers(row: Mapping[str, Any]) -> list[Any]:
-    return [value for key, value in row.items() if key != "input"]
 
 
 def _said(value: Any) -> str:
@@ -189,10 +187,12 @@ def unread_lines(index: str, receipt: Mapping[str, Any]) -> Iterator[str]:
     if not count:
         return
     of = count + receipt["documents"]
-    yield f"{count:,} of {of:,} documents could not be read and are left out (data/indexes/{index}/validated):"
-    yield from (f"  {each['document']}: {each['reason']}" for each in receipt["unread_first"])
-    if count > len(receipt["unread_first"]):
-        yield f"  and {count - len(receipt['unread_first']):,} more"
+    folder = f"{OUTPUT_FOLDERS['index']}/{index}/validated"
+    yield f"{count:,} of {of:,} documents could not be read and are left out ({folder}):"
+    first = receipt[UNREAD_FIRST]
+    yield from (f"  {each['document']}: {each['reason']}" for each in first)
+    if count > len(first):
+        yield f"  and {count - len(first):,} more"
 
 
 def _reason_lines(reasons: Iterable[Mapping[str, Any]]) -> Iterator[str]:

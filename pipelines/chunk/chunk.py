@@ -28,11 +28,12 @@ from core.workspace import Job
 from pipelines.chunk.cutter import CHUNKS, DOCUMENTS, DOCUMENTS_FILE, FILE, Cutter, Earlier, read_earlier
 from pipelines.chunk.documents import AT_ONCE, Counts, Document, distinct, read_documents
 from pipelines.chunk.unread import unread
+from pipelines.search.engine.copies import FILE as COPIES
+from pipelines.search.engine.copies import LAYOUT, UNREAD
 from pipelines.search.vectors.token_reader import named_base
 
 QUARANTINE = "quarantine.parquet"
 IN_PART = "in_part.json"  # documents of which something is not in the text: what
-LAYOUT = 3  # of the files beside the passages: duplicates.json with sources, unread.json
 
 
 def run(job: Job) -> None:
@@ -57,10 +58,10 @@ def run(job: Job) -> None:
         tokens = pq.read_table(folder / FILE, columns=["tokens"])["tokens"]
         if not len(tokens):
             raise BadData(f"{examples}: no document has a text, so there is nothing to index.")
-        write_json(folder / "duplicates.json", counts.duplicates)
+        write_json(folder / COPIES, counts.duplicates)
         _set_aside(counts, folder)
         _tell_in_part(counts, folder)
-        write_json(folder / "unread.json", list(unread(validated / QUARANTINE, rules)))
+        write_json(folder / UNREAD, list(unread(validated / QUARANTINE, rules)))
         facts = {
             "of": of,
             "layout": LAYOUT,

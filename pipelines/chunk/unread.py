@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from core.errors import BadRequest
+from core.schema.columns import ROW_ID
 from core.tables.access import Rules
+from core.tables.tombstones import DOCUMENT_NAMES
 
-NAMES = ("id", "path", "row_id")  # columns by which a row names its document, the first that has a value
+NAMES = (*DOCUMENT_NAMES, ROW_ID)  # columns by which a row names its document, the first that has a value
 _REASON = 300  # characters
 _NAMED = 1000  # more are counted, and stand in validated/quarantine.parquet
 

@@ -25,6 +25,7 @@ from pipelines.publish.judging import judge
 from pipelines.search.ask.query import int8_of
 from pipelines.search.ask.question_vectors import Remembered
 from pipelines.search.engine.choice import choose
+from pipelines.search.engine.copies import UNREAD_FIRST
 from pipelines.search.engine.embedded import Edge
 from pipelines.search.engine.engine import Engine, Missing
 from pipelines.search.engine.release_files import Versions
@@ -54,7 +55,7 @@ def run(job: Job) -> None:
     published = not experiment and live
     write_json(
         job.folder / "published.json",
-        {**said, "unread_first": named, **more, "published": published, "verdict": verdict.as_json()},
+        {**said, UNREAD_FIRST: named, **more, "published": published, "verdict": verdict.as_json()},
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from core.tables.access import may_see
 from pipelines.search.ask.query import Asker, Passage, Question
 from pipelines.search.engine.engine import Filters, Mode
 from pipelines.search.engine.releases import unread_of
@@ -136,12 +136,8 @@ def unread(indexes: Indexes, name: str, caller: Caller) -> list[Unread]:
     return [
         Unread(document=each["document"], reason=each["reason"])
         for each in unread_of(indexes.workspace.job("index", name))
-        if caller.access is None or (each["labels"] is not None and _sees(caller.access, each["labels"]))
+        if caller.access is None or (each["labels"] is not None and may_see(caller.access, each["labels"]))
     ][:_UNREAD]
-
-
-def _sees(access: frozenset[str], labels: Sequence[str]) -> bool:
-    return not labels or bool(access.intersection(labels))
 
 
 def searching(indexes: Indexes, workers: Workers, metrics: Metrics) -> APIRouter:

@@ -18,7 +18,7 @@ from fastapi import HTTPException
 from core.atomic_files import make_folder, swap_in
 from core.errors import BadRequest
 from core.schema.search import Access
-from core.tables.access import Rules, in_rows
+from core.tables.access import Rules, in_rows, may_see
 from core.workspace import Job, inside, leads_out
 from pipelines.sources.readers import holds_documents
 from serving.http.api_keys import Caller
@@ -108,7 +108,7 @@ class Folder:
             labels = self.rules.of(identity, None)
         except BadRequest:  # nothing says who may see it, so nobody may
             return False
-        return not labels or bool(caller.access.intersection(labels))
+        return may_see(caller.access, labels)
 
     def _spelt_otherwise(self, path: Path) -> bool:
         """Whether a part of it stands on the disk in other letters: some file systems ignore case, rules do not."""

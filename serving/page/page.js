@@ -220,6 +220,7 @@ function opener(id) {
 
 // --- a passage's text: tables are tables, code keeps its lines, a rule stands where a page ends ---
 
+const FENCE = /^[ \t]*(`{3,}|~{3,})[^`]*$/;
 const DELIMITER = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
 function shown(passage, quotes) {
@@ -261,12 +262,12 @@ function block(lines, at, part, page) {
   const line = lines[at];
   if (line.page) return [at + 1, at + 1 < lines.length ? page_break((page ?? 1) + line.page) : null];
   if (!line.text.trim()) return [at + 1, null];
-  const fence = /^[ \t]*(`{3,}|~{3,})[^`]*$/.exec(line.text);
+  const fence = FENCE.exec(line.text);
   const close = fence ? lines.findIndex((each, n) => n > at && each.text.trim().startsWith(fence[1])) : -1;
   if (close > at) return [close + 1, wrap("pre", close > at + 1 ? part(lines[at + 1].from, lines[close - 1].to) : [])];
   const run = (test) => { let end = at; while (end < lines.length && !lines[end].page && test(lines[end].text)) end += 1; return end; };
   const barred = run((text) => text.includes("|"));
-  if (barred > at + 1 && lines[at + 1].text.includes("|") && DELIMITER.test(lines[at + 1].text)) return [barred, table(lines.slice(at, barred), "|", part)];
+  if (heads_table(lines, at)) return [barred, table(lines.slice(at, barred), "|", part)];
   const tabbed = run((text) => text.trim().includes("\t"));
   if (tabbed > at + 1) return [tabbed, table(lines.slice(at, tabbed), "\t", part)];
   const heading = /^ {0,3}#{1,6}[ \t]+(?=\S)/.exec(line.text);
@@ -278,10 +279,14 @@ function block(lines, at, part, page) {
 
 // Whether a table or a fenced block begins at a line.
 function starts(lines, at) {
-  const below = lines[at + 1]?.text ?? "";
   const tabs = (text) => text.trim().includes("\t");
-  return /^[ \t]*(`{3,}|~{3,})[^`]*$/.test(lines[at].text) || (tabs(lines[at].text) && tabs(below)) ||
-    (lines[at].text.includes("|") && below.includes("|") && DELIMITER.test(below));
+  return FENCE.test(lines[at].text) || (tabs(lines[at].text) && tabs(lines[at + 1]?.text ?? "")) || heads_table(lines, at);
+}
+
+// Whether cells stand between bars over a line that parts a head from its rows.
+function heads_table(lines, at) {
+  const below = lines[at + 1]?.text ?? "";
+  return lines[at].text.includes("|") && below.includes("|") && DELIMITER.test(below);
 }
 
 function page_break(number) {

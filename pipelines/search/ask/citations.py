@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import regex
 
 from pipelines.search.text.quotable import page_of, quotable
 from pipelines.search.text.sentences import Span, sentences, word_set
+from pipelines.search.text.terms import stemmer
 from pipelines.search.text.words import PAIRED, as_compared, figures_apart
 
 if TYPE_CHECKING:
@@ -157,17 +158,10 @@ def words(text: str) -> list[str]:
 
 def content(text: str) -> list[str]:
     """Stems of the words that say something, in order. English stems: words of other languages lose little by them."""
-    said: list[str] = _stemmer().stemWords(
+    said: list[str] = stemmer("english").stemWords(
         [word for word in words(text) if word not in _FUNCTION and word not in _DENIALS]
     )
     return said
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> Any:
-    import Stemmer
-
-    return Stemmer.Stemmer("english", 0)
 
 
 def denies(text: str) -> bool:

@@ -10,7 +10,11 @@ from typing import Any
 from core.atomic_files import read_json
 from pipelines.search.engine.engine import COPIES, Filters
 
-FILE = "duplicates.json"
+FILE = "duplicates.json"  # in chunks/
+UNREAD = "unread.json"  # beside it: the documents that could not be read
+UNREAD_FIRST = "unread_first"  # the first of them, in published.json
+LAYOUT = 3  # of these files, and of what a point says: another one is another version of every index
+SINCE = 3  # the layout from which copies are known
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from core.tables import tombstones
 from core.workspace import Job, Workspace
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.copies import FILE as COPIES_FILE
-from pipelines.search.engine.copies import Holder, as_payload, read_copies
+from pipelines.search.engine.copies import LAYOUT, SINCE, UNREAD, Holder, as_payload, read_copies
 from pipelines.search.engine.embedded import Edge
 from pipelines.search.engine.engine import Content, Engine, Point
 from pipelines.search.text.term_table import FILE as TERMS_FILE
@@ -33,9 +33,7 @@ from pipelines.search.text.term_table import Postings
 from pipelines.search.vectors import vector_table
 from pipelines.search.vectors.forward import Vectors
 
-LAYOUT = 3  # of what a point says: another layout is another version of every index
-_FIRST_LAYOUT = 2  # of chunks that do not say theirs: no point knows of copies there
-UNREAD = "unread.json"  # in chunks/ (pipelines/chunk/unread.py)
+_FIRST_LAYOUT = 2  # of chunks that do not say theirs
 _POINTS_AT_ONCE = 512
 _SAID = ("document", "position", "heading", "text", "source", "key")  # by a point, of its row in chunks.parquet
 _OPTIONAL = ("page", "labels")
@@ -68,7 +66,7 @@ class Truth:
 
     @cached_property
     def copies(self) -> Mapping[str, list[Holder]]:
-        return read_copies(self.folder / "chunks") if self.layout >= LAYOUT else {}
+        return read_copies(self.folder / "chunks") if self.layout >= SINCE else {}
 
     @cached_property
     def postings(self) -> Postings:
@@ -108,7 +106,7 @@ def read_truth(job: Job) -> Truth:
     reranker = None if rerank is None else {"reference": rerank, "identity": bases[rerank]}
     files = {**of_chunks["files"], **of_vectors["files"]}
     layout = int(of_chunks.get("layout", _FIRST_LAYOUT))
-    read = ("chunks.parquet", "vectors.parquet", TERMS_FILE, *((COPIES_FILE,) if layout >= LAYOUT else ()))
+    read = ("chunks.parquet", "vectors.parquet", TERMS_FILE, *((COPIES_FILE,) if layout >= SINCE else ()))
     hashes = {name: files[name] for name in read}
     facts = {
         "index": job.name,
@@ -227,12 +225,11 @@ def ensure(job: Job, engine: Engine) -> None:
 
     Raises BadRequest when Parquet holds something else by now, or was never published; and for a server.
     """
-    said = read_receipt(job)
-    truth = read_truth(job)
-    live = engine.pointers(job.name).live or said["version"]
-    if not said.get("published") and engine.pointers(job.name).live is None:
+    said, pointers = read_receipt(job), engine.pointers(job.name)
+    if not said.get("published") and pointers.live is None:
         why = [each["why"] for each in said.get("verdict", {}).get("reasons", ()) if not each["passed"]]
         raise BadRequest(f"{job.name} has no live release: the one that was made was refused ({'; '.join(why)}).")
+    truth, live = read_truth(job), pointers.live or said["version"]
     if not isinstance(engine, Edge) or not said.get("published") or truth.version != live:
         reason = receipt_holds(said, job.workspace) or "its passages or vectors have changed since"
         raise BadRequest(f"{job.name} must be published again: {reason}. `headrace index {job.name}` does it.")

@@ -7,14 +7,16 @@ cells at equal columns, lines that begin with a time, fenced blocks, lines of co
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from pipelines.search.text.sentences import Span
 
 _FENCE = re.compile(r"[ \t]*(?:(`{3,})[^`]*|(~{3,}).*)$")
 _DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
-_RULE = re.compile(r"[ \t]*(?:\|?[-=+:|─━┼│ ]*[-=─━]{2,}[-=+:|─━┼│ ]*)$")
+_RULE = re.compile(r"(?=.*[-=─━]{2})[ \t]*+[-=+:|─━┼│ ]*+$")
 _TIME = re.compile(
     r"[ \t]*[\[(<]?(?:\d{4}[-/.]\d\d[-/.]\d\d|\d\d[-/.]\d\d[-/.]\d{4}|\d\d:\d\d:\d\d|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d"
     r"|[A-Z][a-z]{2},? \d{1,2} [A-Z][a-z]{2} \d{4}|\d{10}(?:\d{3})?[ \t.]|\d{1,3}(?:\.\d{1,3}){3} \S+ \S+ \[)"
@@ -71,14 +73,47 @@ class _Line:
         return not self.text.strip()
 
 
-_Finder = Callable[[Sequence[_Line], int], tuple[int, Rows | None]]
+class _Lines(list[_Line]):
+    """Lines one below the other. What is asked of them from one line after the other is counted once."""
+
+    def __init__(self, lines: Iterable[_Line]) -> None:
+        super().__init__(lines)
+        self.runs: dict[str, tuple[int, int, int]] = {}  # of a mark: least cells, begin, end
+        self.unclosed: dict[str, int] = {}  # the shortest fence of a mark that nothing closes
+
+    @cached_property
+    def timed(self) -> list[int]:
+        """How many of the lines before each begin with a time."""
+        return list(accumulate((bool(_TIME.match(line.text)) for line in self), initial=0))
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """The first empty line from each on, or the end."""
+        found, end = [0] * len(self), len(self)
+        for at in range(len(self) - 1, -1, -1):
+            end = found[at] = at if self[at].blank else end
+        return found
+
+    @cached_property
+    def letters(self) -> list[int]:
+        """How many characters the lines before each have."""
+        return list(accumulate((len(line.text) for line in self), initial=0))
+
+    @cached_property
+    def spaced(self) -> list[int]:
+        """How many of the lines before each read like prose with commas."""
+        read = (", " in line.text and line.text.rstrip().endswith((".", ",")) for line in self)
+        return list(accumulate(read, initial=0))
+
+
+_Finder = Callable[[_Lines, int], tuple[int, Rows | None]]
 
 
 def row_blocks(text: str, *, lines: bool = False) -> list[Rows]:
     """The blocks of rows in a text, in order. lines: every line is one, as in a file of code."""
     if not lines and ("\n" not in text or not _TWO_LINES.search(text)):
         return []
-    every = list(_lines(text))
+    every = _Lines(_lines(text))
     solid = [line for line in every if not line.blank]
     if solid and (lines or (_share_of_code(solid) >= _TEXT_OF_CODE and len(solid) >= _LEAST)):
         return list(_whole(every, code=True))
@@ -108,26 +143,24 @@ def _lines(text: str) -> Iterator[_Line]:
         start += len(line) + 1
 
 
-def _whole(lines: Sequence[_Line], *, code: bool) -> Iterator[Rows]:
+def _whole(lines: _Lines, *, code: bool) -> Iterator[Rows]:
     at, prose = 0, 0
     while at < len(lines):
         end, rows = _marked(lines, at)
         if rows is not None:
-            yield from _others(lines[prose:at], code=code)
+            yield from _others(_Lines(lines[prose:at]), code=code)
             yield rows
             at = prose = end
         else:
             at += 1
-    yield from _others(lines[prose:], code=code)
+    yield from _others(_Lines(lines[prose:]), code=code)
 
 
-def _marked(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
+def _marked(lines: _Lines, at: int) -> tuple[int, Rows | None]:
     """A block that says itself what it is: fenced, or a table of Markdown."""
     fence = _FENCE.match(lines[at].text)
     if fence:
-        mark = fence[1] or fence[2]
-        close = re.compile(rf"[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$")
-        end = next((n for n in range(at + 1, len(lines)) if close.match(lines[n].text)), None)
+        end = _closed(lines, at, fence[1] or fence[2])
         if end is not None:
             return end + 1, _rows(lines[at : end + 1])
     if "|" in lines[at].text and at + 1 < len(lines) and _is_delimiter(lines[at + 1].text):
@@ -140,11 +173,22 @@ def _marked(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
     return at, None
 
 
+def _closed(lines: _Lines, at: int, mark: str) -> int | None:
+    """The line that closes a fenced block; None where none does."""
+    if len(mark) >= lines.unclosed.get(mark[0], len(mark) + 1):
+        return None  # an earlier one, no longer than this, found nothing
+    close = re.compile(rf"[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$")
+    end = next((n for n in range(at + 1, len(lines)) if close.match(lines[n].text)), None)
+    if end is None:
+        lines.unclosed[mark[0]] = len(mark)
+    return end
+
+
 def _is_delimiter(line: str) -> bool:
     return "|" in line and "-" in line and bool(_DELIMITER.match(line))
 
 
-def _others(lines: Sequence[_Line], *, code: bool) -> Iterator[Rows]:
+def _others(lines: _Lines, *, code: bool) -> Iterator[Rows]:
     """The blocks between those that say what they are."""
     at = plain = 0
     while at < len(lines):
@@ -157,7 +201,7 @@ def _others(lines: Sequence[_Line], *, code: bool) -> Iterator[Rows]:
     yield from _each_line(lines[plain:] if code else ())
 
 
-def _found(lines: Sequence[_Line], at: int, finders: Sequence[_Finder]) -> tuple[int, Rows | None]:
+def _found(lines: _Lines, at: int, finders: Sequence[_Finder]) -> tuple[int, Rows | None]:
     for find in () if lines[at].blank else finders:
         end, rows = find(lines, at)
         if rows is not None:
@@ -174,22 +218,18 @@ def _rows(lines: Sequence[_Line], head: Span | None = None) -> Rows:
     return Rows(tuple((line.start, line.end) for line in lines if not line.blank), head)
 
 
-def _log(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
+def _log(lines: _Lines, at: int) -> tuple[int, Rows | None]:
     """Records that begin with a time; lines without one belong to the record above."""
-    if not _TIME.match(lines[at].text):
+    timed, end = lines.timed, lines.ends[at]
+    count = timed[end] - timed[at]
+    if timed[at + 1] == timed[at] or count < _LEAST or count < _RECORDS * (end - at):
         return 0, None
-    starts, end = [at], at + 1
-    while end < len(lines) and not lines[end].blank:
-        if _TIME.match(lines[end].text):
-            starts.append(end)
-        end += 1
-    if len(starts) < _LEAST or len(starts) < _RECORDS * (end - at):
-        return 0, None
+    starts = [each for each in range(at, end) if timed[each + 1] > timed[each]]
     ends = [*starts[1:], end]
     return end, Rows(tuple((lines[one].start, lines[two - 1].end) for one, two in zip(starts, ends, strict=True)))
 
 
-def _settings(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
+def _settings(lines: _Lines, at: int) -> tuple[int, Rows | None]:
     """`key = value` in lines; a line `[section]` is the head of those below it."""
     head = lines[at] if _SECTION.match(lines[at].text) else None
     end = at + 1 if head or ("=" in lines[at].text and _SETTING.match(lines[at].text)) else at
@@ -209,37 +249,48 @@ def _goes_on(lines: Sequence[_Line], at: int) -> bool:
     return bool(_SETTING.match(text)) and not _SECTION.match(text)
 
 
-def _separated(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
+def _separated(lines: _Lines, at: int) -> tuple[int, Rows | None]:
     """Cells between equal marks, equally many in each line; between tabs, one is enough."""
     for mark, pattern in _CELL_END.items():
         wanted = len(pattern.findall(lines[at].text.strip()))
         if wanted < (1 if mark == "\t" else 2):
             continue
-        end = at
-        while end < len(lines) and (_same(pattern, lines[end].text, wanted, mark) or _is_rule(lines, end, at)):
-            end += 1
-        some = lines[at:end]
-        if len(some) >= (2 if mark == "\t" else _LEAST) and not (mark == "," and _is_prose(some, wanted)):
+        end = _run_end(lines, at, mark, 1 if mark == "\t" else wanted)
+        if end - at >= (2 if mark == "\t" else _LEAST) and not (mark == "," and _is_prose(lines, at, end, wanted)):
+            some = lines[at:end]
             return end, _rows(some, _head(some, pattern))
     return 0, None
 
 
-def _same(pattern: re.Pattern[str], line: str, wanted: int, mark: str) -> bool:
-    count = len(pattern.findall(line.strip()))
-    return count >= 1 if mark == "\t" else count == wanted
+def _run_end(lines: _Lines, at: int, mark: str, wanted: int) -> int:
+    """Where the lines end that have so many ends of cells as the first has; rules may stand between them.
+
+    In the midst of a run that was looked at before, it ends where that one did.
+    """
+    known, begin, end = lines.runs.get(mark, (0, 0, 0))
+    if known != wanted or not begin <= at < end:
+        end = at
+        while end < len(lines) and (_same(mark, lines[end].text, wanted) or _is_rule(lines, end, at)):
+            end += 1
+        lines.runs[mark] = (wanted, at, end)
+    return end
+
+
+def _same(mark: str, line: str, wanted: int) -> bool:
+    count = len(_CELL_END[mark].findall(line.strip()))
+    return count >= wanted if mark == "\t" else count == wanted
 
 
 def _is_rule(lines: Sequence[_Line], at: int, first: int) -> bool:
     return at > first and bool(_RULE.match(lines[at].text))
 
 
-def _is_prose(lines: Sequence[_Line], commas: int) -> bool:
-    letters = sum(len(line.text) for line in lines) / len(lines) / (commas + 1)
-    spaced = sum(", " in line.text and line.text.rstrip().endswith((".", ",")) for line in lines)
-    return letters > _COMMA_CELL or spaced * 2 > len(lines)
+def _is_prose(lines: _Lines, at: int, end: int, commas: int) -> bool:
+    letters = (lines.letters[end] - lines.letters[at]) / (end - at) / (commas + 1)
+    return letters > _COMMA_CELL or (lines.spaced[end] - lines.spaced[at]) * 2 > end - at
 
 
-def _aligned(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
+def _aligned(lines: _Lines, at: int) -> tuple[int, Rows | None]:
     """Cells that begin at equal columns, with two blanks or more between them."""
     end = at
     blank: set[int] | None = None
@@ -257,11 +308,11 @@ def _aligned(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
     return (end, _rows(some, _head(some, _GAP))) if len(some) >= _LEAST else (0, None)
 
 
-def _code(lines: Sequence[_Line], at: int) -> tuple[int, Rows | None]:
+def _code(lines: _Lines, at: int) -> tuple[int, Rows | None]:
     """A paragraph most of whose lines are code."""
     if lines[at].blank or (at and not lines[at - 1].blank):
         return 0, None
-    end = next((n for n in range(at, len(lines)) if lines[n].blank), len(lines))
+    end = lines.ends[at]
     some = lines[at:end]
     return (end, _rows(some)) if len(some) > 1 and _share_of_code(some) >= _CODE_LINES else (0, None)
 

@@ -9,15 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
 
 from pipelines.search.text.row_blocks import reads_like_rows
 from pipelines.search.text.sentences import Span
-
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
+from pipelines.sources.parsers.commonmark import blocks
 
 _TITLE_CHARS, _TITLE_WORDS = 120, 20
 _NO_TITLE_END = (".", ",", ";", ":", "。", "，", "；", "：")
@@ -121,21 +117,11 @@ def _headings(text: str) -> Iterator[tuple[int, str, int, int]]:
         return
     lines = body.split("\n")
     starts = list(accumulate((len(line) + 1 for line in lines), initial=skipped))
-    tokens = _parser().parse(body.replace("\0", " "))
+    tokens = blocks(body, html=False)  # what was HTML in a file has been read as such before
     for token, inline in pairwise(tokens):
         if token.type == "heading_open" and token.level == 0 and token.map:
             first, last = token.map
             yield int(token.tag[1:]), " ".join(inline.content.split()), starts[first], min(starts[last], len(text))
-
-
-@cache
-def _parser() -> MarkdownIt:
-    """CommonMark's blocks alone. HTML is text here: what was HTML in a file has been read as such before."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    parser.core.ruler.enableOnly(["normalize", "block"])
-    return parser
 
 
 def _joined(title: str, path: list[tuple[int, str]]) -> str:

@@ -16,7 +16,7 @@ Span = tuple[int, int]
 _CLOSERS = "\"'”’»)\\]」』】）》"
 _OPENERS = "\"'“‘«(\\[「『【（《¿¡"
 _PARAGRAPH = re.compile(r"\n[ \t\r\f\v]*\n\s*")
-_PAGE_END = re.compile(r"[ \t]*\n?\f(?!\s*[a-zà-öø-ÿа-яα-ω])|(?<=[.!?])[ \t]*\n?\f")
+_PAGE_END = re.compile(r"(?<![ \t])[ \t]*\n?\f(?!\s*[a-zà-öø-ÿа-яα-ω])|(?<=[.!?])[ \t]*\n?\f")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t])")
 _CJK = "\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff5e"  # with their punctuation
 _HARD = "。！？｡।॥۔؟።။។"  # they end nothing but sentences

@@ -102,8 +102,8 @@ class Analyser:
         if self.language == "none" or PAIRED.match(word):
             return word if self.rules == 1 else word.translate(_AS_ONE)
         if self.rules == 1:
-            return str(_stemmer(self.language).stemWord(word))
-        return str(_stemmer(self._language_of(word)).stemWord(word)).translate(_AS_ONE)
+            return str(stemmer(self.language).stemWord(word))
+        return str(stemmer(self._language_of(word)).stemWord(word)).translate(_AS_ONE)
 
     def _language_of(self, word: str) -> Language:
         if not word.isascii():
@@ -114,7 +114,7 @@ class Analyser:
 
 
 @cache
-def _stemmer(language: Language) -> Any:
+def stemmer(language: Language) -> Any:
     import Stemmer
 
     return Stemmer.Stemmer(language, 0)  # each word is asked for once: its own cache costs four times a stem

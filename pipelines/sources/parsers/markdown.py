@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from html import unescape
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from pipelines.sources.parsers import Parsed, html
+from pipelines.sources.parsers.commonmark import blocks
 
 _CODE = r"(?P<ticks>(?<!`)`+(?!`)).+?(?<!`)(?P=ticks)(?!`)"
 _KNOWN = (  # tags of HTML: `vector<int>` and `<your name>` are none
@@ -52,9 +52,7 @@ def of_text(text: str) -> Parsed:
 def _blocks(lines: list[str]) -> Iterator[tuple[str, int, int]]:
     """Kind, first line and the one after the last of each block that is HTML or may have some in its lines."""
     found: list[tuple[str, int, int]] = []
-    parser = MarkdownIt("commonmark").enable("table")
-    parser.core.ruler.enableOnly(["normalize", "block"])
-    for kind, first, last in _mapped(parser.parse("\n".join(lines).replace("\0", " "))):
+    for kind, first, last in _mapped(blocks("\n".join(lines), html=True)):
         if found and first < found[-1][2]:
             continue  # the cells of a row, after the first
         between = lines[found[-1][2] : first] if found else ["x"]

@@ -546,6 +546,8 @@ def test_a_forgotten_row_is_left_out_by_its_content_with_its_copies(tmp_path: Pa
     assert manifest(tmp_path)["forgotten"] == 2
     write_rows(tmp_path / "rows.csv", [("One!", "a"), ("Two.", "a")])
     assert len(collected(tmp_path)) == 2  # edited content is another row
+    write_rows(tmp_path / "rows.csv", [("One.", "a"), ("One.", "b")])
+    assert collected(tmp_path) == [], "a source of forgotten rows has rows"
 
 
 def test_a_forgotten_id_stays_out_whatever_its_content_is(tmp_path: Path) -> None:

@@ -187,6 +187,12 @@ def test_headings_have_their_numbers_and_depths() -> None:
     assert found == "# Article IV Scope\n\n# Article V Terms\n\n## Part"
 
 
+@pytest.mark.parametrize("level", ["", "12", "x"])
+def test_an_outline_level_that_is_none_makes_no_heading(level: str) -> None:
+    style = f'<w:style w:type="paragraph" w:styleId="Odd"><w:pPr><w:outlineLvl w:val="{level}"/></w:pPr></w:style>'
+    assert text(heading("Scope", "Odd"), styles=f"<w:styles {SPACES}>{style}</w:styles>") == "Scope"
+
+
 def test_a_style_may_strike_out() -> None:
     struck = "<w:p>" + run("80", '<w:rStyle w:val="Gone"/>') + run("95") + "</w:p>"
     assert text(struck, styles=STYLES) == "95"

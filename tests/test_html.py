@@ -101,10 +101,13 @@ def test_marks_keep_what_they_say(page: str, says: str) -> None:
     assert text(page) == says
 
 
-@pytest.mark.parametrize("name", ["aside", "details", "address", "fieldset", "figure", "form", "header", "center"])
+@pytest.mark.parametrize(
+    "name", ["aside", "details", "address", "fieldset", "figure", "form", "header", "center", "main", "dl"]
+)
 def test_blocks_do_not_glue_words(name: str) -> None:
-    said = text(f"<article><{name}>one</{name}><{name}>two</{name}>three</article>").split()
-    assert said == ["one", "two", "three"]
+    blocks = f"<{name}>one</{name}><{name}>two</{name}>three"
+    assert text(f"<article>{blocks}</article>").split() == ["one", "two", "three"]
+    assert "| one two three | x |" in text(f"<article><table><tr><td>{blocks}<td>x<tr><td>1<td>2</table></article>")
 
 
 @pytest.mark.parametrize(

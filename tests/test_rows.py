@@ -248,6 +248,7 @@ def test_every_sheet_with_the_columns_is_read_and_merged_cells_share_their_value
         tmp_path / "a.xlsx", A=[["text", "label"], ["x", "ask"], ["y"], ["z"]], B=[["label", "text"], ["buy", "w"]]
     )
     made["A"].merge_cells("B2:B4")
+    made["A"].merge_cells("D2:D4")  # of empty cells, right of all that hold something
     made["B"].sheet_state = "visible"
     made.save(tmp_path / "a.xlsx")
     assert read(tmp_path / "a.xlsx").cells == [("x", "ask"), ("y", "ask"), ("z", "ask"), ("w", "buy")]

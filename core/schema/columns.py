@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -43,6 +43,11 @@ def meant(name: str, columns: Collection[str], taken: Collection[str]) -> str:
 def own_name(column: str, taken: Collection[str]) -> str:
     """What the source calls a column that set_aside() named."""
     return column.removeprefix(SOURCE) if _bare(column) in taken else column
+
+
+def own_names(columns: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Of the columns that set_aside() named: what the source calls each."""
+    return {column: name for column in columns if (name := own_name(column, taken)) != column}
 
 
 def _bare(name: str) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.schema.columns import CONTENT_HASH, FAULT, PLACE, SOURCE, own_name
+from core.schema.columns import CONTENT_HASH, FAULT, PLACE, own_names
 from core.schema.data import SplitName
 
 ENCODER = "encoder"
@@ -69,7 +69,7 @@ def read_rows(prepared: Path, split: SplitName | None = None) -> pd.DataFrame:
 
 def _as_named(table: pa.Table) -> pa.Table:
     """The table with a source's columns under their own names, where only ours stood in the way."""
-    own = {name: own_name(name, REPLACED) for name in table.column_names if name.startswith(SOURCE)}
+    own = own_names(table.column_names, REPLACED)
     hidden = [name for name in REPLACED if name in own.values()]
     return table.drop_columns(hidden).rename_columns(own) if own else table
 

@@ -5,10 +5,10 @@ The stages know tasks only through it, and find them by listing that folder (pip
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 from core.errors import BadRequest
 from core.schema.columns import Contract
@@ -138,6 +138,14 @@ class Foreseeing(Protocol):
 
     def foresee(self, model: Model, options: Section, base: Base) -> None:
         """Raise BadRequest, its message beginning with the key that is wrong. options: as prepare() gets them."""
+
+
+LABEL = "label"  # in the names of gates, METRIC[label=X]: a label's figure, or a slice by the column of that name
+
+
+def says_labels(task: Task, slices: Collection[str]) -> TypeGuard[ByLabel]:
+    """Whether METRIC[label=X] is about a label X, and not about a slice by a column `label` of something else."""
+    return isinstance(task, ByLabel) and (LABEL not in slices or task.contract.label == LABEL)
 
 
 class Task(Protocol):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from core.atomic_files import read_json, replacing, sha256_json
 from core.manifest import damage, read_manifest, write_manifest
 from core.weights.base_store import NAMED, base_folder
+from core.weights.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,14 +44,12 @@ def whole(model: Path, var: Path) -> Path:
     base = base_folder(model)
     if base is None:
         return model
-    from safetensors.torch import save_file
-
     target = var / MERGED / sha256_json(read_manifest(model)["files"])
     if damage(target) is not None:
         with replacing(target) as folder:
             for parts in (base, model):
                 shutil.copytree(parts, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_PARTS))
-            save_file(merged(model, base), folder / WEIGHTS, {"format": "pt"})
+            write_tensors(merged(model, base), folder / WEIGHTS)
             write_manifest(folder, {})
     return target
 

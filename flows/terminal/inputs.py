@@ -173,9 +173,14 @@ def _given(record: Record, columns: Sequence[str], shape: Shape) -> dict[str, An
     cells = {
         name: record.values[shape.source_name(name)] for name in columns if shape.source_name(name) in record.values
     }
-    kinds = {name: column.kind for name, column in shape.contract.columns.items()}
-    whole = {name: cell for name, cell in cells.items() if isinstance(cell, list) and kinds.get(name) in _LISTED}
-    rest = {name: cell for name, cell in record.values.items() if name not in map(shape.source_name, whole)}
+    known = shape.contract.columns
+    whole = {
+        name: cell
+        for name, cell in cells.items()
+        if isinstance(cell, list) and name in known and known[name].kind in _LISTED
+    }
+    listed = {shape.source_name(name) for name in whole}
+    rest = {name: cell for name, cell in record.values.items() if name not in listed}
     example = shape.example(replace(record, values=rest))
     if example.fault:
         raise BadRequest(f"{example.place}: {example.fault}.")

@@ -121,7 +121,7 @@ def _examples(tables: Iterable[Table], shape: Shape, found: Collected) -> Iterat
             else:
                 found.counts.left_out["where"] += 1
         found.notes += table.notes
-    if found.counts.read == found.counts.left_out.total() - found.counts.left_out["where"]:
+    if not found.counts.wanted and not found.counts.left_out["where"]:
         raise BadData(f"{', '.join(names[:3]) or shape.data.source}: no rows.")
     if not found.columns:
         raise BadRequest(f"none of the {found.counts.read:,} rows can be read; {found.first_fault}.")
@@ -135,11 +135,11 @@ def _counted(table: Table, found: Collected) -> Iterator[Record]:
     with Progress(f"collect {table.name}", total=None, unit="rows") as progress:
         for record in table.records:
             found.counts.read += 1
+            if found.counts.read % _SHOWN_ROWS == 0:
+                progress.advance(_SHOWN_ROWS)
             if record.left_out:
                 found.counts.left_out[record.left_out] += 1
                 continue
-            if found.counts.read % _SHOWN_ROWS == 0:
-                progress.advance(_SHOWN_ROWS)
             if table.columns is None:
                 found.columns.update(dict.fromkeys(record.values))
             if record.fault and found.first_fault is None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.schema.evaluation import LABEL_FIGURES
 from core.tables.statistics import Interval, ends, resampled
-from core.tables.task import ByLabel, LabelCounts, Predictions
+from core.tables.task import LABEL, ByLabel, LabelCounts, Predictions
 
 SUPPORT = "support"
 
@@ -75,7 +75,7 @@ def whole_by_label(task: ByLabel, measured: Predictions, names: Sequence[str]) -
 
 def named(figure: str, label: str) -> str:
     """What a gate calls a label's figure."""
-    return f"{figure}[label={label}]"
+    return f"{figure}[{LABEL}={label}]"
 
 
 def _figures(counts: LabelCounts) -> dict[str, Array]:

@@ -18,9 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.atomic_files import sha256_file
 from core.schema.evaluation import Gate
-from core.tables.predictions import axis_names, read_predictions, rows_hash
+from core.tables.predictions import Answered, axis_names, read_predictions, rows_hash
 from core.tables.statistics import whole
-from core.tables.task import ByLabel, Task
+from core.tables.task import ByLabel, Predictions, Task
 from pipelines.evidence.by_label import whole_by_label
 from pipelines.evidence.comparison import Yardstick, against_baseline, against_champion
 from pipelines.tasks import find_task
@@ -98,12 +98,17 @@ def slice_metrics(found: Measured, task: Task) -> dict[str, float]:
 
 def label_metrics(predictions: Path, task: Task) -> dict[str, float]:
     """What the predictions say of each label, under the names that gates have; {} where answers are no labels."""
-    if not isinstance(task, ByLabel):
-        return {}
-    answered = read_predictions(predictions)
-    together = {**answered.model, **answered.truth}
-    names = task.label_names(together, axis_names(predictions))
-    return whole_by_label(task, task.measure(together), names) if names else {}
+    together = _together(read_predictions(predictions))
+    return _label_metrics(task, together, task.measure(together), predictions)
+
+
+def _label_metrics(task: Task, together: Predictions, measured: Predictions, file: Path) -> dict[str, float]:
+    names = task.label_names(together, axis_names(file)) if isinstance(task, ByLabel) else ()
+    return whole_by_label(task, measured, names) if isinstance(task, ByLabel) and names else {}
+
+
+def _together(answered: Answered) -> Predictions:
+    return {**answered.model, **answered.truth}
 
 
 def bundle(
@@ -214,13 +219,15 @@ def _claim(told: Mapping[str, Any], version: Version, var: Path) -> Claim:
     answered = read_predictions(predictions)
     if rows_hash(answered) != told["test"]["hash"]:
         raise UnsoundError("its predictions are of other rows than the test split that it was registered with")
-    scored = whole(task.score, task.measure({**answered.model, **answered.truth}))
+    together = _together(answered)
+    measured = task.measure(together)
+    scored = whole(task.score, measured)
     for name in task.metrics:
         claimed, found = told["metrics"].get(name), scored.get(name)
         if claimed is not None and not (found is not None and math.isclose(claimed, found, abs_tol=_ROUNDING)):
             raise UnsoundError(f"its evidence says {name} {claimed}, its predictions {found}")
     labels = told.get("labels", {})  # an earlier Headrace knew none
-    shown = label_metrics(predictions, task) if labels else {}
+    shown = _label_metrics(task, together, measured, predictions) if labels else {}
     for name in sorted(labels.keys() | shown.keys()):
         claimed, found = labels.get(name, math.nan), shown.get(name, math.nan)
         if not math.isclose(claimed, found, abs_tol=_ROUNDING):

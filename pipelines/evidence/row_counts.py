@@ -25,10 +25,6 @@ class RowCounts:
     left_out: Mapping[str, int] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def adds_up(self) -> bool:
-        return self.read == self.kept + self.duplicates + self.quarantined + sum(self.left_out.values())
-
     def document(self) -> dict[str, Any]:
         """As scripts are told."""
         return {**vars(self), "left_out": dict(self.left_out), "where": dict(self.where)}

@@ -73,6 +73,11 @@ def decoded(media: Path | bytes, *, ground: str | None = GROUND) -> Decoded:
         return Decoded(found, format, mode, format != "MPO" and _more_frames(picture))
 
 
+def size_of(media: Path | bytes) -> int:
+    """Bytes of a file, or of what it holds."""
+    return len(media) if isinstance(media, bytes) else media.stat().st_size
+
+
 @contextmanager
 def _opened(media: Path | bytes) -> Iterator[Image.Image]:
     """A picture, its head read; what Pillow raises here, and in all that is done with it, becomes NoPicture.
@@ -81,7 +86,7 @@ def _opened(media: Path | bytes) -> Iterator[Image.Image]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    if (size := len(media) if isinstance(media, bytes) else media.stat().st_size) > _MAX_BYTES:
+    if (size := size_of(media)) > _MAX_BYTES:
         raise NoPicture(f"a file of {size:,} bytes; at most {_MAX_BYTES:,} are read")
     try:
         with Image.open(BytesIO(media) if isinstance(media, bytes) else media, formats=_FORMATS) as picture:

@@ -12,7 +12,7 @@ from typing import Any
 from core.atomic_files import sha256_file
 from core.schema.columns import MEASURED
 from core.workspace import leads_out
-from pipelines.media.decoding import NoPicture, decoded
+from pipelines.media.decoding import NoPicture, decoded, size_of
 
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # of the others, their names
 _UNKNOWN = ".bin"
@@ -34,7 +34,7 @@ class Kept:
 
 def keep(media: Path | bytes, sha256: str, folder: Path) -> Kept:
     """Copy media below folder, once for each content."""
-    measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": _size(media)}
+    measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": size_of(media)}
     suffix, fault, more_frames = _UNKNOWN, None, False
     try:
         found = decoded(media)
@@ -52,10 +52,6 @@ def keep(media: Path | bytes, sha256: str, folder: Path) -> Kept:
         else:
             shutil.copyfile(media, target)
     return Kept(name, measures, fault, more_frames)
-
-
-def _size(media: Path | bytes) -> int:
-    return len(media) if isinstance(media, bytes) else media.stat().st_size
 
 
 def sha256_of(media: Path | bytes) -> str:

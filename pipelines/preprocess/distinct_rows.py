@@ -80,7 +80,8 @@ def write_distinct(
     schema = pa.schema(
         [(ROW_ID, text), (SIDE, text), (KEY, text), *(types.field(name).with_name(own[name]) for name in own)]
     )
-    there = split.model_copy(update={key: own.get(getattr(split, key)) for key in ("stratify", "group_by")})
+    meant = {key: name for key in ("stratify", "group_by") if (name := getattr(split, key)) is not None}
+    there = split.model_copy(update={key: own.get(name, name) for key, name in meant.items()})
     ends = _ends(source)
     files = [scratch / f"{number}.parquet" for number in range(len(ends) + 1)]
     ranks = _spread(source, schema, own, contract, split, by_time, ends, files)

@@ -14,12 +14,12 @@ from core.schema.columns import DOCUMENTS, ROW_ID, Contract
 from core.schema.data import SPLITS
 from core.schema.evaluation import AGAINST_LIVE, LABEL_FIGURES, RETRIEVAL, SERVING
 from core.schema.reading import Document, Location, Mistake
+from core.tables.task import LABEL, says_labels
 
 if TYPE_CHECKING:
     from core.tables.task import Task
 
 PAIRED_GATES = ("against_baseline", "against_champion")
-LABEL = "label"  # in the names of gates: a label's figure, or a slice by the column of that name
 _HTTP = ("http://", "https://")
 
 
@@ -166,18 +166,11 @@ def _gates(
 
 def _of_part(values: Mapping[str, Any], name: str, metrics: Sequence[str], task: Task | None) -> str | None:
     """What is wrong with a gate on a slice or a label; None: nothing. "": it is on neither."""
-    from core.tables.task import ByLabel
-
     slices = _at(values, "evaluation", "slices")
     sliced = slices if isinstance(slices, list) else []
     metric, _, part = name.partition("[")
     column = next((each for each in [*sliced, LABEL] if part.endswith("]") and part.startswith(f"{each}=")), None)
-    if (
-        task is not None
-        and isinstance(task, ByLabel)
-        and column == LABEL
-        and (LABEL not in sliced or task.contract.label == LABEL)
-    ):
+    if task is not None and column == LABEL and says_labels(task, sliced):
         if metric in LABEL_FIGURES:
             return None
         if metric in metrics and metric not in task.of_one_label:

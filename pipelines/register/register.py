@@ -27,7 +27,7 @@ from core.schema.evaluation import SERVING, Gate, Registry
 from core.schema.model import Compute
 from core.tables.predictions import Answered, covers, read_answers, read_predictions, rows_hash, write_predictions
 from core.tables.prepared import ENCODER, read_rows
-from core.tables.task import Task, as_sent
+from core.tables.task import Task, as_sent, says_labels
 from core.workspace import Job
 from pipelines.evidence.evidence import (
     BUNDLE,
@@ -224,9 +224,8 @@ def _judge(subject: Subject, champion: Version | None, figures: Mapping[str, flo
 
 def _labels(subject: Subject) -> dict[str, float]:
     """Each label's figures; none where METRIC[label=X] is a slice by a column that holds something else than labels."""
-    if "label" in subject.measured.slices and subject.task.contract.label != "label":
-        return {}
-    return label_metrics(subject.predictions, subject.task)
+    says = says_labels(subject.task, subject.measured.slices)
+    return label_metrics(subject.predictions, subject.task) if says else {}
 
 
 def _rival(subject: Subject, champion: Version, folder: Path) -> Rival:

@@ -168,9 +168,11 @@ def undecoded(text: str, encoding: str) -> str | None:
 
 def not_text(text: str, encoding: str) -> str | None:
     """What undecoded() says; or that there is NUL, which files hold that were torn or have two bytes a character."""
-    if "\0" in text:
-        return f"not text: it holds NUL (character {text.index(chr(0)) + 1:,})"
-    return undecoded(text, encoding)
+    return _nul(text) or undecoded(text, encoding)
+
+
+def _nul(text: str) -> str | None:
+    return f"not text: it holds NUL (character {text.index(chr(0)) + 1:,})" if "\0" in text else None
 
 
 def document(path: Path, encoding: str) -> tuple[str | None, str | None]:
@@ -194,7 +196,7 @@ def one_file(found: Found, data: Data, contract: Contract, values: Mapping[str, 
     if contract.media:
         return Record({**values, "path": found.path}, found.name)
     text, fault = document(found.path, data.encoding)
-    fault = fault or (text and not_text(text, data.encoding)) or None
+    fault = fault or (None if text is None else _nul(text))
     return Record({**values, "path": found.name, "text": text}, found.name, fault=fault)
 
 

@@ -24,7 +24,7 @@ from core.atomic_files import replacing, write_json, write_text
 from core.errors import BadData
 from core.manifest import require_whole, write_manifest
 from core.progress import Progress
-from core.schema.columns import ADDED, FAULT, Contract, own_name
+from core.schema.columns import ADDED, FAULT, Contract, own_names
 from core.schema.data import Split
 from core.schema.expectations import DataContract
 from core.tables.split import with_columns
@@ -116,16 +116,15 @@ def scan(
 
 def _as_meant(rows: pd.DataFrame, taken: Collection[str]) -> pd.DataFrame:
     """With the source's own values under the names that a condition knows them by."""
-    own = {own_name(name, taken): rows[name] for name in rows.columns if name != own_name(name, taken)}
-    return rows.assign(**own) if own else rows
+    own = own_names(rows.columns, taken)
+    return rows.assign(**{name: rows[column] for column, name in own.items()}) if own else rows
 
 
 def _its_columns(table: Any, outcome: Outcome, taken: Collection[str]) -> pd.DataFrame:
     """The columns that an expectation over all rows needs, of the rows that could be read."""
     schema = table.schema_arrow
     if outcome.rule.name.startswith(("expect_column_to_exist", "expect_table_column")):
-        own = {name: own_name(name, taken) for name in schema.names if name not in outcome.rule.columns}
-        own = {name: other for name, other in own.items() if name != other}
+        own = own_names([name for name in schema.names if name not in outcome.rule.columns], taken)
         ours = [name for name in ADDED if name not in outcome.rule.columns or name in own.values()]
         kept = schema.empty_table().drop_columns(ours)
         frame: pd.DataFrame = kept.rename_columns(own).to_pandas()

@@ -16,7 +16,7 @@ from registry.store import signing
 from registry.store.connection import asking
 from registry.store.names import local_folder
 from registry.store.versions import EVIDENCE, GONE, Version, evidence, freed, local_copy
-from registry.version.evidence_files import SETTINGS, recorded
+from registry.version.evidence_files import settings_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +28,7 @@ _PICTURES = (".png", ".svg")
 
 def bases_of(version: Version, var: Path) -> frozenset[Base]:
     """The registered versions that a version was trained from."""
-    file = recorded(version, SETTINGS, var) if version.run_id else None
+    file = settings_file(version, var)
     return bases_in(file) if file is not None else frozenset()
 
 

@@ -121,6 +121,11 @@ def recorded(version: Version, name: str, var: Path) -> Path | None:
     return read(version, var).file(name)
 
 
+def settings_file(version: Version, var: Path) -> Path | None:
+    """settings.json of the recipe as it was when the version was registered; None where it was not kept."""
+    return recorded(version, SETTINGS, var) if version.run_id else None
+
+
 def excused(version: Version, name: str) -> bool:
     """Whether a file may differ: `headrace forget` takes a row's text out of what is kept, and such a version is not
     made again.

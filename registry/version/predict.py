@@ -11,7 +11,7 @@ from core.atomic_files import read_json
 from core.errors import BadRequest, near
 from registry.promotion.promotion import Judge, settle
 from registry.store.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
-from registry.version.evidence_files import SETTINGS, recorded
+from registry.version.evidence_files import settings_file
 from registry.version.onnx_choice import chosen
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Loaded:
 
 def settings_of(version: Version, var: Path) -> dict[str, Any] | None:
     """settings.json of the recipe as it was when the version was registered; None where it was not kept."""
-    file = recorded(version, SETTINGS, var) if version.run_id else None
+    file = settings_file(version, var)
     settings: dict[str, Any] | None = read_json(file) if file is not None else None
     return settings
 

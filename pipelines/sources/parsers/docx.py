@@ -16,7 +16,18 @@ from lxml import etree
 from pipelines.sources.parsers import Parsed, Unreadable, html, without_invisible
 from pipelines.sources.parsers.word.body import rewrite
 from pipelines.sources.parsers.word.numbering import Numbering, read_numbering
-from pipelines.sources.parsers.word.ooxml import Element, Parts, W, all_of, made, parsed, read_parts, run, targets
+from pipelines.sources.parsers.word.ooxml import (
+    Element,
+    Parts,
+    W,
+    all_of,
+    made,
+    parsed,
+    plain_parser,
+    read_parts,
+    run,
+    targets,
+)
 from pipelines.sources.parsers.word.styles import Styles, names_alone, read_styles
 
 _MAX_XML_BYTES = 64 * 2**20  # unpacked: a book of a thousand pages has ten
@@ -150,9 +161,8 @@ def _drop_page_numbers(root: Element) -> None:
 def _title(parts: Parts) -> str:
     if _CORE not in parts:
         return ""
-    plain = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
-        found = etree.fromstring(parts[_CORE], plain).findtext(_TITLE)
+        found = etree.fromstring(parts[_CORE], plain_parser()).findtext(_TITLE)
     except etree.XMLSyntaxError:
         return ""
     return without_invisible(" ".join((found or "").split()))

@@ -57,7 +57,7 @@ def _line_end(found: Found, encoding: str) -> str:
 
 def _read_header(rows: Rows, found: Found, data: Data, contract: Contract) -> tuple[Header, list[str]]:
     """The header, and what is to be said of how it was read."""
-    notes, usual = list[str](), data.delimiter
+    notes, default, usual = list[str](), rows.delimiter, data.delimiter
     needed = data.needed(contract).keys()
     try:
         if blank := _skip_blank_lines(rows):
@@ -68,7 +68,7 @@ def _read_header(rows: Rows, found: Found, data: Data, contract: Contract) -> tu
         names, delimiter = _names(rows, needed, usual, found)
     except (StopIteration, TooLong) as error:
         raise BadRequest(f"{found.name}:1: the header cannot be read: {error or 'there is none'}.") from None
-    if data.delimiter is None and delimiter != ("\t" if suffix_of(found.name) == ".tsv" else ","):
+    if data.delimiter is None and delimiter != default:
         notes.append(f"{found.name}: its fields are separated by {delimiter!r}")
     if fault := not_text(",".join(names), data.encoding):
         hint = "say `encoding:`, UTF-16 perhaps" if "NUL" in fault else "say `encoding:`"

@@ -124,7 +124,8 @@ def _records(
     merged, above = _merged(sheet, first), Cells()
     for number, cells in enumerate(_rows(sheet), start=1):
         for column in merged.get(number, ()):
-            cells[column] = above[column]
+            if column < len(cells):  # merged empty cells may lie right of all that hold something
+                cells[column] = above[column]
         above = cells
         place = f"{found.name}:{sheet.name}:{number}"
         if number <= first:

@@ -22,7 +22,8 @@ class Values(Iterator[tuple[str, Any]]):
         self.line = 1
         self._file, self._most = file, most
         self._decoder = json.JSONDecoder(object_pairs_hook=object_pairs_hook)
-        self._text, self._at, self._lines_before = "", 0, 0
+        self._text, self._at = "", 0
+        self._lines_before, self._counted = 0, 0  # line ends up to `_counted`, those that are forgotten among them
         self._array: bool | None = None
         self._first = True
 
@@ -39,7 +40,8 @@ class Values(Iterator[tuple[str, Any]]):
                 raise json.JSONDecodeError("the array is not closed", "", 0)
             raise StopIteration
         self._first = False
-        self.line = self._lines_before + self._text.count("\n", 0, self._at) + 1
+        self._count()
+        self.line = self._lines_before + 1
         return self._value()
 
     def _behind_an_element(self, mark: str) -> str:
@@ -83,6 +85,11 @@ class Values(Iterator[tuple[str, Any]]):
     def _more(self) -> bool:
         """Read on, and forget what has been read already; False at the end of the file."""
         more = self._file.read(max(_CHUNK_CHARS, len(self._text) - self._at))
-        self._lines_before += self._text.count("\n", 0, self._at)
+        self._count()
+        self._counted = 0
         self._text, self._at = self._text[self._at :] + (more.removeprefix("\ufeff") if not self._text else more), 0
         return bool(more)
+
+    def _count(self) -> None:
+        self._lines_before += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at

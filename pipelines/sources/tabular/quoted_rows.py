@@ -11,7 +11,6 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 from pipelines.sources._opening import Lines, TooLong
@@ -107,7 +106,7 @@ class Rows(Iterator[Row]):
         """Take another character between fields from here on."""
         self.delimiter = delimiter
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
-        self.__dict__.pop("_opening", None)
+        self._opening = re.compile(rf'(?:^|(?<={re.escape(delimiter)}))"')  # a quote where a field begins
 
     def first_line(self) -> str:
         """The next line, which stays the next. Raises StopIteration, TooLong."""
@@ -252,11 +251,6 @@ class Rows(Iterator[Row]):
             outside += line[at : found.start()]
             at = inside.end()
         return '"' not in outside + line[at:]
-
-    @cached_property
-    def _opening(self) -> re.Pattern[str]:
-        """A quote where a field begins."""
-        return re.compile(rf'(?:^|(?<={re.escape(self.delimiter)}))"')
 
     def _fields(self, lines: Sequence[_Line]) -> list[_Field]:
         """The quoted fields that run over line ends, and one that nothing ends."""

@@ -71,9 +71,9 @@ class ImageGeneration:
         from pipelines.tasks.parts.pictures import generators
 
         assert isinstance(options, picture_input.Options)
-        picture = picture_input.foreseen(options, base)
-        if base.architecture is not None and picture is not None:
-            generators.kind_of(base.architecture, picture.shape if options.size else None)
+        if base.architecture is not None:
+            shape = Picture(options.size, options.channels or "rgb").shape if options.size else None
+            generators.kind_of(base.architecture, shape)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa

@@ -25,6 +25,7 @@ from core.progress import Progress
 from core.schema.model import Lora, Model
 from core.tables.task import Base
 from core.weights.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
+from core.weights.device import device_here
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.architecture import (
     as_request,
@@ -182,10 +183,6 @@ def kept_vectors(path: Path, make: Callable[[], Tensor]) -> Tensor:
         save_file({"vectors": vectors}, beside)
         swap_in(beside, path)
     return load_file(path)["vectors"]
-
-
-def device_here() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pad_tokens(tokens: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:

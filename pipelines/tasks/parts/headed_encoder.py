@@ -16,8 +16,9 @@ from transformers import PreTrainedConfig
 
 from core.schema.model import Model
 from core.tables.task import Base, Place
+from core.weights.device import device_here
 from pipelines.tasks.parts.architecture import as_request
-from pipelines.tasks.parts.encoder import build_encoder, device_here, load_encoder, save_encoder
+from pipelines.tasks.parts.encoder import build_encoder, load_encoder, save_encoder
 
 HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
 FROZEN_LAYERS = 3  # a frozen base's last layer is shaped by its own task: film reviews .746 with it alone, .762 with 3

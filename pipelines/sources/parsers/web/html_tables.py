@@ -9,13 +9,10 @@ from __future__ import annotations
 from bs4 import BeautifulSoup, Tag
 
 from pipelines.sources.parsers.web.markdown_writer import LABEL, bullet
-from pipelines.sources.parsers.web.tags import holds, named, part, size
+from pipelines.sources.parsers.web.tags import BLOCKS, holds, named, part, size
 
 _MOST_COLUMNS = 200  # a wider cell is a mistake, or there to cost memory
 _MOST_COPIED = 1_000  # characters of a merged cell that are written into each cell it spans
-_BLOCKS = ("br", "p", "div", "li", "dd", "dt", "ul", "ol", "blockquote", "figcaption", "h1", "h2", "h3", "h4", "h5",
-           "h6", "pre", "section", "article", "form", "fieldset", "address", "details", "summary", "figure", "aside",
-           "center")  # fmt: skip
 _LONG_CELL = 300  # characters on average: cells with headings in them are parts of a page then
 _PLACES = ("h1", "h2", "h3", "h4", "h5", "h6", "pre", "article", "main", "section", "hr", "form")
 
@@ -159,7 +156,7 @@ def _text(cell: Tag) -> str:
     for tag in named(cell, ("li",)):
         if not tag.get_text().lstrip().startswith(LABEL):
             tag.insert(0, f"{bullet(tag)} ")
-    for tag in named(cell, _BLOCKS):
+    for tag in named(cell, BLOCKS):
         part(tag)
     return " ".join(cell.get_text().split())
 

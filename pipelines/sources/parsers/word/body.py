@@ -24,7 +24,6 @@ from pipelines.sources.parsers.word.ooxml import (
     remove,
     replace,
     run,
-    unwrap,
     value,
 )  # fmt: skip
 from pipelines.sources.parsers.word.structure import keep_columns, name_headings
@@ -47,7 +46,7 @@ def rewrite(root: Element, parts: Parts, targets: Mapping[str, str], styles: Sty
     _write_choices(root)
     for name in _WRAPPED:
         for element in all_of(root, W + name):
-            unwrap(element)
+            replace(element, *list(element))
     keep_columns(root)
     name_headings(root, styles)
 

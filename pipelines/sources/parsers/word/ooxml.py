@@ -43,13 +43,17 @@ def _transitional(found: re.Match[bytes]) -> bytes:
     return b"http://schemas.openxmlformats.org/%s/2006/%s" % (found[1], found[2])
 
 
+def plain_parser() -> etree.XMLParser:
+    """One that opens nothing and puts nothing in the place of an entity."""
+    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+
+
 def parsed(name: str, content: bytes) -> Element:
     """Raises Unreadable for what is no XML, or declares entities: Word writes none."""
     if _DTD.search(content[:_HEAD_BYTES]):
         raise Unreadable(f"{name} declares a document type, which no Word file does")
-    plain = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
-        return etree.fromstring(content, plain)
+        return etree.fromstring(content, plain_parser())
     except etree.XMLSyntaxError as error:
         raise Unreadable(f"{name} is no XML ({error.msg})") from None
 
@@ -91,17 +95,6 @@ def run(text: str) -> Element:
     element = etree.Element(W + "t", {SPACE: "preserve"})
     element.text = "".join(letter for letter in text if letter in "\t\n" or letter >= " ")
     return made("r", element)
-
-
-def unwrap(element: Element) -> None:
-    """Put an element's children in its place."""
-    parent = element.getparent()
-    if parent is None:
-        return
-    at = parent.index(element)
-    for child in reversed(list(element)):
-        parent.insert(at + 1, child)
-    remove(element)
 
 
 def replace(element: Element, *others: Element) -> None:

@@ -13,6 +13,7 @@ from pipelines.sources.parsers.word.ooxml import Element, W, is_on, made, value
 
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _DEEPEST = 6
+_OUTLINES = tuple("012345678")  # levels of headings; 9 is other text
 _LONGEST_CHAIN = 20  # styles that are based on each other; a longer one is a circle
 
 
@@ -37,7 +38,7 @@ class Styles:
                 return min(int(named[1]), _DEEPEST)
             outline = value(each, "pPr", "outlineLvl")
             if outline is not None:
-                return min(int(outline) + 1, _DEEPEST) if outline in "012345678" else 0
+                return min(int(outline) + 1, _DEEPEST) if outline in _OUTLINES else 0
         return 0
 
     def number(self, style: str) -> tuple[str | None, str | None]:

@@ -15,8 +15,8 @@ from core.errors import BadData
 from core.tables.learner import Row, TorchLearner
 from core.tables.prepared import read_features
 from core.tables.task import Interface, Predictions
+from core.weights.device import device_here
 from pipelines.tasks.parts.answers import forecasts
-from pipelines.tasks.parts.encoder import device_here
 from pipelines.tasks.parts.forecasting.forecaster import Forecast, Forecaster
 from pipelines.tasks.parts.inputs.contexts import contexts
 from pipelines.tasks.parts.inputs.series import Series, windows

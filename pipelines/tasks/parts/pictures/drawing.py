@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from core.errors import BadRequest, near
-from core.tables.keys import label_name
+from core.tables.keys import label_name, name_among
 from core.tables.task import Interface, Predictions, Predictor
+from core.weights.device import device_here
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import extractor, generators, picture_input
 from pipelines.tasks.parts.pictures.drawn import as_pixels, noise, seeds
@@ -36,7 +37,7 @@ class PicturePredictor:
 
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
         """The pictures as data URIs, their features, and how probable the extractor finds each class."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = device_here()
         self.module.to(device)
         labels, start = torch.tensor(self._labels(rows)), noise(seeds(rows), self.noise_shape)
         with torch.inference_mode():
@@ -54,9 +55,10 @@ class PicturePredictor:
         return pd.DataFrame({"picture": predictions["picture"], "class_drawn": drawn})
 
     def _labels(self, rows: pd.DataFrame) -> list[int]:
-        numbers = {str(label_name(name)): number for number, name in enumerate(self.names)}
+        asked = [label if label in self.names else str(label_name(label)) for label in rows["label"]]
+        known = set(asked)
+        numbers = {name_among(name, known): number for number, name in enumerate(self.names)}
         numbers |= {name: number for number, name in enumerate(self.names)}  # versions of before keep their names
-        asked = [label if label in numbers else str(label_name(label)) for label in rows["label"]]
         for number, label in enumerate(asked, start=1):
             if label not in numbers:
                 raise BadRequest(

@@ -15,6 +15,7 @@ from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
 from core.schema.model import Model
 from core.tables.task import Base, Place
+from core.weights.device import device_here
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.architecture import (
@@ -28,7 +29,6 @@ from pipelines.tasks.parts.architecture import (
     set_dropout,
     stored_config,
 )
-from pipelines.tasks.parts.encoder import device_here
 from pipelines.tasks.parts.pictures import picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
 

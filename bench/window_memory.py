@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from core.schema.data import Split
+from core.splits.time_split import Times, time_sides
 from core.tables.prepared import read_features, write_features
-from core.tables.time_split import Times, time_sides
 from pipelines.tasks.parts.inputs.windows import Windows
 
 STEPS, SERIES, COLUMNS = 10_000_000, 100, 7

@@ -33,23 +33,27 @@ _ESCAPED_TIMES = 5
 _LOOPBACK = ("localhost", ".localhost", "127.0.0.1", "::1")
 _NO_PROXY = ("no_proxy", "NO_PROXY")  # which of the two is read differs from library to library
 _EVERYTHING = "*"
+_IN_BRACKETS = re.compile(r"\[(.*?)(?:%[^]]*)?\](?::\d+)?")  # an IPv6 address, with a zone or a port: [fe80::1%eth0]:80
+_RANGE = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/\d+")  # of IPv6 addresses: fe80::/10
 
 
 def spare_loopback() -> None:
     """Let no proxy be asked for what runs on this machine, by this process and by those that it starts.
 
-    Every library reads these variables. What goes elsewhere keeps its proxy. Nothing is set where the environment names
-    no proxy: there the system's own settings count, and a variable would switch them off (macOS).
+    Every library reads these variables. What goes elsewhere keeps its proxy. Nothing is added where the environment
+    names no proxy: there the system's own settings count, and a variable would switch them off (macOS). Hosts that are
+    spared already are written as httpx reads them, which otherwise makes no client at all; a range of IPv6 addresses,
+    which none of our libraries heeds, is left out.
     """
     proxies = {name.lower() for name, value in os.environ.items() if name.lower().endswith("_proxy") and value}
-    if not proxies - {_NO_PROXY[0]}:
-        return
+    spare = _LOOPBACK if proxies - {_NO_PROXY[0]} else ()
     given = {name: os.environ.get(name) for name in _NO_PROXY}
     for name, other in (_NO_PROXY, reversed(_NO_PROXY)):
         own = given[name] if given[name] is not None else given[other]
-        spared = [part.strip(" []") for part in (own or "").split(",") if part.strip()]  # httpx refuses "[::1]"
-        if spared != [_EVERYTHING]:
-            os.environ[name] = ",".join([*spared, *(each for each in _LOOPBACK if each not in spared)])
+        hosts = (_IN_BRACKETS.sub(r"\1", part.strip()) for part in (own or "").split(","))
+        spared = [host for host in hosts if host and not _RANGE.fullmatch(host)]
+        if spared != [_EVERYTHING] and (own or spare):
+            os.environ[name] = ",".join([*spared, *(each for each in spare if each not in spared)])
 
 
 def holds_secret(text: str) -> bool:

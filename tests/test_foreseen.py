@@ -42,6 +42,7 @@ SIZES = "{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, interme
 ADAPTERS = f"  base: {EMBEDDER}\n  method: lora\n  lora: {{targets: [TARGET]}}\n"
 PICTURES = [("text: text", "path: text"), ("{max_tokens: 16}", "{channels: rgb}")]
 PAIRS = [("text: text, label: label", "query: text, passage: label"), ("method: pretrain", "method: full")]
+STEPS = [of("time_series_forecasting"), ("text: text, label: label", "value: text"), ("{max_tokens: 16}", "{}")]
 # what is wrong -> the recipe, what stands in its line, what is said; nothing is said of one that may be right
 REFUSED: dict[str, tuple[str, str | None, str]] = {
     "an unknown architecture": (recipe(("bert", "brt")), "architecture: brt", "no model type"),
@@ -55,6 +56,13 @@ REFUSED: dict[str, tuple[str, str | None, str]] = {
     "no embedder": (recipe(of("sentence_embedding"), *PAIRS), "base:", "goes on from an embedder"),
     "no pictures": (recipe(of("image_classification"), *PICTURES), "base:", "does not classify pictures"),
     "no generator": (recipe(of("image_generation"), *PICTURES), "architecture: bert", "draws no pictures"),
+    "no forecaster": (recipe(*STEPS), "architecture: bert", "does not forecast"),
+    "no such setting of a forecaster": (recipe(*STEPS, ("bert", "lstm")), "settings:", "num_layers"),
+    "other steps": (
+        recipe(*STEPS, ("bert", "patchtst"), (SIZES, "{context_length: 9}")),
+        "base:",
+        "context_length is 9, and",
+    ),
     "words without settings": (recipe(("bert", "tfidf")), "base:", "tfidf has no settings"),
 }
 
@@ -93,7 +101,10 @@ def test_what_works_is_not_refused(text: str, tmp_path: Path) -> None:
 def test_every_task_that_starts_from_a_base_foresees() -> None:
     from core.tables.task import Foreseeing
 
-    for name in ("text_classification", "token_classification", "sentence_embedding", "image_classification"):
+    for name in (
+        "text_classification", "token_classification", "sentence_embedding", "image_classification",
+        "image_generation", "time_series_forecasting",
+    ):  # fmt: skip
         assert isinstance(find_task(name), Foreseeing), name
 
 

@@ -16,7 +16,7 @@ import pytest
 from core.errors import BadData, BadRequest
 from core.schema.data import Data, Split, SplitSource
 from core.schema.reading import BadSettings
-from core.tables.split import sides
+from core.splits.split import sides
 from pipelines.recipes.read import read_recipe
 from pipelines.sources import addresses, find_source, source_file, watch_path
 from pipelines.sources._files import Files

@@ -28,6 +28,10 @@ def tiny(tmp_path: Path) -> TinyGraph:
         ("dvc repro -q train@a", ("train@a",)),
         ("dvc -v repro dvc.yaml:train@a -f left", ("train@a", "left")),
         ("/x y/dvc/__main__.py repro", ()),
+        ("dvc repro --pipeline train@a", ()),
+        ("dvc repro train@a -fp", ()),
+        ("dvc repro --downstream train@a", ()),
+        ("dvc --cd /elsewhere repro train@a", ("train@a",)),
         ("dvc exp run -S recipes/a.yaml:training.epochs=9 train@a", ("training.epochs=9", "train@a")),
     ],
 )

@@ -24,9 +24,9 @@ from core.errors import BadData, BadRequest
 from core.manifest import write_manifest
 from core.schema.columns import Column, Contract
 from core.schema.data import SPLITS, Split
+from core.splits.split import side
 from core.tables.keys import text_key
 from core.tables.prepared import ROWS, Rows, read_features, read_rows
-from core.tables.split import side
 from core.tables.task import Place, Task
 from core.workspace import Job, Workspace
 from pipelines.preprocess.distinct_rows import write_distinct

@@ -22,6 +22,8 @@ PROXY = "http://127.0.0.1:9"
 OURS = ["http://127.0.0.1:4200/api", "http://localhost:5000/", "http://[::1]:6333/", "http://mlflow-1f.localhost:80/"]
 NAMES = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
 
+ODD = [f"{host},corp.example" for host in ("[::1]:8080", "10.0.0.0/8,fe80::/10", "[fe80::1%eth0]:80", "[fd00::]/8", "")]
+
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +46,7 @@ def asked(url: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("spared", [None, "", "corp.example", " corp.example , localhost", "[::1],corp.example"])
+@pytest.mark.parametrize("spared", [None, "", "corp.example", " corp.example , localhost", "[::1],corp.example", *ODD])
 @pytest.mark.parametrize("written", ["NO_PROXY", "no_proxy"])
 def test_only_what_lies_elsewhere_goes_by_a_proxy(
     name: str, spared: str | None, written: str, monkeypatch: pytest.MonkeyPatch
@@ -71,6 +73,16 @@ def test_nothing_is_set_where_there_is_no_proxy_and_a_star_stays(monkeypatch: py
     monkeypatch.setenv("NO_PROXY", "*")
     spare_loopback()
     assert (os.environ["NO_PROXY"], os.environ.get("no_proxy")) == ("*", None)
+
+
+@pytest.mark.parametrize("spared", ODD)
+def test_hosts_that_are_spared_stop_no_client_where_there_is_no_proxy(
+    spared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", spared)
+    spare_loopback()
+    httpx.Client().close()
+    assert "127.0.0.1" not in os.environ["NO_PROXY"] and "corp.example" in os.environ["NO_PROXY"]
 
 
 def test_two_lists_that_differ_are_both_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.data import SPLITS, Split
-from core.tables.split import absent_values, fraction, side, sides, with_columns
+from core.splits.split import absent_values, fraction, side, sides, with_columns
 
 SPLIT = Split(train=0.7, validation=0.1, test=0.2, seed=7)
 KEYS = st.lists(st.text(min_size=1), min_size=1, max_size=60, unique=True)

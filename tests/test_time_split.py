@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from core.errors import BadData
 from core.schema.data import SPLITS, Cuts, Split
 from core.schema.times import as_number, as_text, is_date, time_text
-from core.tables.time_split import LEFT_OUT, Times, joined, time_sides, times_of
+from core.splits.time_split import LEFT_OUT, Times, joined, time_sides, times_of
 
 
 def numbers(*values: float) -> Times:

@@ -26,8 +26,8 @@ from core.manifest import write_manifest
 from core.schema.columns import DOCUMENTS, Column, Contract
 from core.schema.data import Split
 from core.schema.expectations import DataContract
+from core.splits.split import side
 from core.tables.keys import text_key
-from core.tables.split import side
 from core.workspace import Job, Kind, Workspace
 from pipelines.validate.drift import make_profile
 from pipelines.validate.validate import run

@@ -1,1 +1,1 @@
-"""The tables in which stages meet: keys, splits, access labels, predictions, intervals; and the Task Protocol."""
+"""The tables in which stages meet: keys, access labels, predictions, intervals; and the Task Protocol."""

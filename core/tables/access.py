@@ -15,6 +15,7 @@ from typing import Any
 
 from core.errors import BadRequest
 from core.schema.columns import LABEL, LABEL_LENGTH
+from core.tables.row_groups import batches
 
 EVERYBODY = "*"  # as text; in a list, nothing says it
 _ALLOWED = "letters, digits and . : @ / + - _, up to 100"
@@ -54,7 +55,7 @@ def in_rows(examples: Path) -> bool:
     file = pq.ParquetFile(examples)
     if "labels" not in file.schema_arrow.names:
         return False
-    return any(batch.column(0).null_count < len(batch) for batch in file.iter_batches(columns=["labels"]))
+    return any(batch.column(0).null_count < len(batch) for batch in batches(file, columns=["labels"]))
 
 
 class Rules:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from core.schema.columns import CONTENT_HASH, FAULT, PLACE, own_names
 from core.schema.data import SplitName
+from core.tables.row_groups import batches
 
 ENCODER = "encoder"
 ROWS = "rows.parquet"
@@ -34,7 +35,7 @@ class Rows:
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         waiting: list[pa.Table] = []
-        for batch in pq.ParquetFile(self.prepared / ROWS).iter_batches(self.size):
+        for batch in batches(pq.ParquetFile(self.prepared / ROWS), self.size):
             part = pa.table(batch)
             waiting.append(part.filter(pc.equal(part[SIDE], self.split)))
             while sum(map(len, waiting)) >= self.size:

@@ -17,7 +17,7 @@ from core.schema.data import Data, SqlSource
 from core.schema.expectations import DataContract
 from core.schema.reading import Document, Location, read_document
 from core.schema.search import Answer
-from core.tables.split import COLUMNS
+from core.splits.split import COLUMNS
 from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace, expanded
 from pipelines.recipes.read import index_references, read_index, read_recipe, references

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import BadRequest
+from core.errors import HeadraceError
 from flows.cli.options import AsJson, Commit, Force, Kind, Names, Push, below, here
 from flows.terminal.output import say, show
 
@@ -148,11 +148,11 @@ def _bring(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool,
 
     workspace = here()
     jobs = chosen(workspace, names, kind)
-    for job in jobs:
-        with _telling_what_stays(job):
+    with _telling_what_stays(jobs):
+        for job in jobs:
             for moved in refresh(job):
                 say(f"{below(workspace, job.lock_file)}: {moved}")
-    outcome = bring(workspace, kind, [job.name for job in jobs], force=force)
+        outcome = bring(workspace, kind, [job.name for job in jobs], force=force)
     for job in jobs:
         if any(each.state == "failed" and each.address.endswith(f"@{job.name}") for each in outcome.stages):
             _tell_what_stays(job)
@@ -171,11 +171,12 @@ def _bring(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool,
 
 
 @contextmanager
-def _telling_what_stays(job: Job) -> Iterator[None]:
+def _telling_what_stays(jobs: Iterable[Job]) -> Iterator[None]:
     try:
         yield
-    except BadRequest:
-        _tell_what_stays(job)
+    except HeadraceError:
+        for job in jobs:
+            _tell_what_stays(job)
         raise
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from core.atomic_files import sha256_file
 from core.schema.columns import ADDED, ROW_ID
+from core.tables.row_groups import batches
 from pipelines.search.engine.copies import UNREAD_FIRST
 
 # row: a table has the row. said: what a model answered about it, no text. text: a piece of its text stands there.
@@ -149,7 +150,7 @@ def read_table(path: Path) -> pa.ParquetFile | None:
 
 def _table(path: Path, head: bytes) -> tuple[pa.Schema, Iterator[pa.RecordBatch]] | None:
     if head.startswith(b"PAR1") and (parquet := read_table(path)) is not None:
-        return parquet.schema_arrow, parquet.iter_batches()
+        return parquet.schema_arrow, batches(parquet)
     if head == b"ARROW1":
         with suppress(pa.ArrowInvalid):
             reader = pa.ipc.open_file(pa.memory_map(str(path)))

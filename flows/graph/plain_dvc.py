@@ -15,7 +15,8 @@ from typing import Any
 
 from flows.graph import torn_files
 
-_OWN = re.compile(r"(?:.*/)?dvc(?:/__main__\.py)? (?:(?:-\S+) )*(?P<verb>repro|exp run|experiments run)(?P<rest>.*)")
+_OWN = re.compile(r"(?:.*/)?dvc(?:/__main__\.py)? (?:--cd \S+ |-\S+ )*(?:repro|exp run|experiments run)(?P<rest>.*)")
+_BEYOND = re.compile(r"-[a-zA-Z]*p[a-zA-Z]*|--pi.*|--do.*")  # its targets: -p, --pipeline, --downstream
 
 
 @dataclass(frozen=True)
@@ -46,5 +47,7 @@ def repro_of(command: str, words: str = "") -> Repro | None:
     match = _OWN.fullmatch(command)
     if match is None:
         return None
-    given = (word for word in match["rest"].split() if not word.startswith("-"))
-    return Repro(words, tuple(word.rpartition(":")[2] for word in given))
+    given = match["rest"].split()
+    if any(_BEYOND.fullmatch(word) for word in given):
+        return Repro(words, ())
+    return Repro(words, tuple(word.rpartition(":")[2] for word in given if not word.startswith("-")))

@@ -15,6 +15,7 @@ from core.errors import BadData, BadRequest
 from core.schema.columns import UNREAD
 from core.tables.access import Rules, listed
 from core.tables.keys import text_key
+from core.tables.row_groups import batches
 from pipelines.chunk.unread import NAMES
 from pipelines.sources.parsers import without_invisible
 
@@ -87,7 +88,7 @@ def read_documents(path: Path, rules: Rules, counts: Counts) -> Iterator[Documen
     has = set(source.schema_arrow.names)
     name = next(column for column in NAMES if column in has)
     wanted = list(dict.fromkeys(column for column in (name, *_COLUMNS) if column in has))
-    for batch in source.iter_batches(batch_size=AT_ONCE, columns=wanted):
+    for batch in batches(source, AT_ONCE, wanted):
         for row in batch.to_pylist():
             identity, own = str(row["row_id"] if row[name] is None else row[name]), row.get("labels")
             said = {name: str(row.get(name) or "") for name in ("text", "title", "place", "format", "parser")}

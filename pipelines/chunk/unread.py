@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from core.errors import BadRequest
 from core.schema.columns import ROW_ID
 from core.tables.access import Rules
+from core.tables.row_groups import batches
 from core.tables.tombstones import DOCUMENT_NAMES
 
 NAMES = (*DOCUMENT_NAMES, ROW_ID)  # columns by which a row names its document, the first that has a value
@@ -24,7 +25,7 @@ def unread(quarantine: Path, rules: Rules) -> Iterator[dict[str, Any]]:
         return
     file = pq.ParquetFile(quarantine)
     names = [name for name in NAMES if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=_NAMED, columns=[*names, "place", "reason"]):
+    for batch in batches(file, _NAMED, [*names, "place", "reason"]):
         for row in batch.to_pylist():
             document = next((str(row[name]) for name in names if row[name] is not None), str(row["place"]))
             try:

@@ -24,6 +24,7 @@ from core.manifest import damage, earlier_manifest, read_manifest, write_manifes
 from core.progress import Progress
 from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
 from core.schema.data import Data, SplitSource, SqlSource
+from core.tables.row_groups import batches
 from core.tables.tombstones import DOCUMENT_NAMES, KEY, Forgotten, as_locked
 from core.workspace import Job
 from pipelines.collect.spool import Sample, Seen, Spool
@@ -168,8 +169,8 @@ def _names(example: Example, shape: Shape) -> list[str | None]:
 
 
 def _faults(examples: Path) -> int:
-    batches = pq.ParquetFile(examples).iter_batches(columns=[FAULT])
-    return sum(len(batch) - batch.column(0).null_count for batch in batches)
+    faults = (batch.column(0) for batch in batches(pq.ParquetFile(examples), columns=[FAULT]))
+    return sum(len(column) - column.null_count for column in faults)
 
 
 def run(job: Job) -> None:

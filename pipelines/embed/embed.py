@@ -26,6 +26,7 @@ from core.manifest import as_recorded, earlier_manifest, require_whole, unchange
 from core.progress import Progress, tell
 from core.schema.model import Compute
 from core.schema.search import Embed, Search
+from core.tables.row_groups import batches
 from core.workspace import Job
 from pipelines.embed.precision import METHODS, Model, choose
 from pipelines.search.text.passages import embedded
@@ -80,7 +81,7 @@ def read_texts(path: Path, keys: Keys) -> dict[str, str]:
     """What is to be embedded, by its key."""
     wanted = pa.array(keys).cast(pa.string())
     texts: dict[str, str] = {}
-    for batch in pq.ParquetFile(path).iter_batches(columns=["key", "heading", "text"]):
+    for batch in batches(pq.ParquetFile(path), columns=["key", "heading", "text"]):
         for row in batch.filter(pc.is_in(batch["key"], value_set=wanted)).to_pylist():
             texts.setdefault(row["key"], embedded(row["heading"], row["text"]))
     return texts

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from core.schema.columns import ROW_ID, Contract, set_aside
 from core.schema.data import SPLITS, Split, SplitName
+from core.splits.split import RANK, sides
+from core.splits.time_split import TimeSides
 from core.tables.keys import Numbers, among, codes, label_name, repeated, row_keys
 from core.tables.prepared import KEY, SIDE
+from core.tables.row_groups import batches
 from core.tables.spans import listed
-from core.tables.split import RANK, sides
-from core.tables.time_split import TimeSides
 
 BATCH_ROWS = 10_000
 RANGE_ROWS = 200_000  # in a file, about: the rows that are sorted in memory together
@@ -117,7 +118,7 @@ def _ends(source: pq.ParquetFile) -> list[str]:
     """The row ids at which one range ends and the next begins."""
     rows = source.metadata.num_rows
     step, sampled = max(1, rows // _SAMPLED), []
-    for batch in source.iter_batches(BATCH_ROWS, columns=[ROW_ID]):
+    for batch in batches(source, BATCH_ROWS, [ROW_ID]):
         sampled += batch.column(0).to_pylist()[::step]
     sampled.sort()
     ranges = -(-rows // RANGE_ROWS)
@@ -144,7 +145,7 @@ def _spread(
     held = start = 0
     with ExitStack() as stack:
         writers = [stack.enter_context(pq.ParquetWriter(file, schema, compression="lz4")) for file in files]
-        for batch in source.iter_batches(BATCH_ROWS):
+        for batch in batches(source, BATCH_ROWS):
             rows = batch.to_pandas()
             keys = row_keys(rows, contract)
             found.append(codes(keys))

@@ -20,12 +20,12 @@ from core.manifest import require_whole, write_manifest
 from core.progress import Progress
 from core.schema.columns import ROW_ID, Contract
 from core.schema.data import SPLITS, Split, SplitName
+from core.splits.split import absent_values, with_columns
+from core.splits.time_split import sides_of_table
 from core.tables.keys import alike, alike_warning
 from core.tables.prepared import ENCODER, ROWS, STATISTICS, Rows, write_features
 from core.tables.spelling import some
-from core.tables.split import absent_values, with_columns
 from core.tables.task import Place, Task
-from core.tables.time_split import sides_of_table
 from core.workspace import Job
 from pipelines.place import place_of
 from pipelines.preprocess.distinct_rows import BATCH_ROWS, Counted, write_distinct

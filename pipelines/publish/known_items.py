@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from core.tables.row_groups import batches
 from pipelines.search.ask.judged_queries import Query
 from pipelines.search.text.quotable import quotable
 from pipelines.search.text.sections import below_headings
@@ -41,7 +42,7 @@ def without(text: str, sentence: str) -> str:
 def _candidates(chunks: Path) -> Iterator[tuple[str, str, str]]:
     """One passage a document: hash, document, text."""
     best: dict[str, tuple[str, str, str]] = {}
-    for batch in pq.ParquetFile(chunks).iter_batches(columns=["document", "key", "heading", "text"]):
+    for batch in batches(pq.ParquetFile(chunks), columns=["document", "key", "heading", "text"]):
         for document, key, heading, whole in zip(*(batch.column(at).to_pylist() for at in range(4)), strict=True):
             text = below_headings(heading, whole)
             if len(text) < _LEAST_CHARS + _LEAST_REST:

@@ -12,17 +12,18 @@ import pyarrow.parquet as pq
 from core.errors import BadData
 from core.schema.columns import ADDED, PLACE, Contract, set_aside
 from core.tables.keys import Mask
+from core.tables.row_groups import batches
 from pipelines.expectations.rules import Check, Tally
 
 REASON = "reason"  # a column of quarantine.parquet beside those of the examples
 BATCH_ROWS = 20_000  # some tens of MB of texts at a time
 
 
-def batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
+def numbered(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Batches of rows, each with the position of its first."""
     start = 0
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+        for batch in batches(file, BATCH_ROWS):
             yield start, batch
             start += len(batch)
 
@@ -67,7 +68,7 @@ def write_screened(
     told_schema = told_schema.append(pa.field(REASON, pa.string()))
     with pq.ParquetWriter(folder / "quarantine.parquet", told_schema) as bad:
         good = pq.ParquetWriter(folder / "examples.parquet", schema) if keep_clean else None
-        for start, batch in batches(raw):
+        for start, batch in numbered(raw):
             kept = clean[start : start + len(batch)]
             rest = batch.filter(pa.array(~kept)).replace_schema_metadata(None)
             if len(rest):

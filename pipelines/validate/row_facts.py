@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from core.schema.columns import FAULT, MEASURED, Contract
 from core.schema.data import SPLITS, Split
+from core.splits.split import sides
+from core.splits.time_split import TimeSides
 from core.tables.keys import Mask, Numbers, among, codes, loose_keys, repeated, row_keys
 from core.tables.spans import listed
-from core.tables.split import sides
-from core.tables.time_split import TimeSides
 
 _ARRAYS = ("keys", "loose", "targets", "labels", "in_test")  # of Facts
 _PRIME = 0x100000001B3  # mixes the codes of several columns, as FNV does

@@ -27,14 +27,14 @@ from core.progress import Progress
 from core.schema.columns import ADDED, FAULT, Contract, own_names
 from core.schema.data import Split
 from core.schema.expectations import DataContract
-from core.tables.split import with_columns
-from core.tables.time_split import sides_of_table
+from core.splits.split import with_columns
+from core.splits.time_split import sides_of_table
 from core.workspace import Job
 from pipelines.expectations.expectation_plan import plan
 from pipelines.expectations.outcome import Outcome, refuse_exceptions
 from pipelines.expectations.rules import Tally
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
-from pipelines.validate.quarantine import batches, check_schema, write_screened
+from pipelines.validate.quarantine import check_schema, numbered, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
 from pipelines.validate.verdict import judge, problems, report, summary
 
@@ -99,7 +99,7 @@ def scan(
 
     def parts() -> Iterator[Facts]:
         with Progress("validate", total=count, unit="rows") as progress:
-            for start, batch in batches(raw):
+            for start, batch in numbered(raw):
                 rows = batch.to_pandas().set_axis(pd.RangeIndex(start, start + len(batch)), axis="index")
                 engine.look(rows[[FAULT]], [fault])
                 engine.look(_as_meant(rows[rows[FAULT].isna()], taken), by_batch)

@@ -9,6 +9,7 @@ from typing import Any
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
+from core.tables.row_groups import batches
 from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import files_of, open_binary, too_long
 from pipelines.sources.tabular.header import Header, header_of
@@ -39,10 +40,10 @@ def _records(table: Any, header: Header, found: Found) -> Iterator[Record]:
     import pyarrow as pa
 
     number = 0
-    batches = table.iter_batches(batch_size=_BATCH_ROWS)
+    read = batches(table, _BATCH_ROWS)
     while True:
         try:
-            batch = next(batches, None)
+            batch = next(read, None)
         except (pa.ArrowException, *_FAULTS) as error:
             raise _broken(found, error) from None
         if batch is None:

@@ -15,7 +15,7 @@ from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.prepared import read_rows
-from core.tables.task import Place, Predictions, Task
+from core.tables.task import Base, Place, Predictions, Task
 from pipelines.tasks.parts.answers import forecasts
 from pipelines.tasks.parts.inputs import series
 
@@ -53,11 +53,14 @@ class TimeSeriesForecasting:
         return {"training": pretrain if method == "pretrain" else full}
 
     def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
-        from pipelines.tasks.parts.forecasting.forecaster_base import config_of
-
         assert isinstance(options, series.Options)
         series.prepare(batches, options, at.folder)
-        config_of(at.base, _shape(at.folder))
+
+    def foresee(self, model: Model, options: Section, base: Base) -> None:
+        from pipelines.tasks.parts.forecasting.forecaster_base import config_of, with_dropout
+
+        assert isinstance(options, series.Options)
+        with_dropout(config_of(base, _shape(options)), model.dropout)
 
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         return series.encode(rows, series.read(at.folder))
@@ -66,7 +69,8 @@ class TimeSeriesForecasting:
         from pipelines.tasks.parts.forecasting import forecast_learner, forecaster_base
         from pipelines.tasks.parts.forecasting.simple_forecasts import SimpleLearner
 
-        known, shape = series.read(at.folder), _shape(at.folder)
+        known = series.read(at.folder)
+        shape = _shape(known)
         forecast_learner.check_validation(forecast_learner.windows_of(at.folder.parent, known), known)
         config = forecaster_base.with_dropout(forecaster_base.config_of(at.base, shape), model.dropout)
         module = forecaster_base.build(config, at.base, shape, seed=at.seed)
@@ -86,7 +90,8 @@ class TimeSeriesForecasting:
         from pipelines.tasks.parts.forecasting import forecaster_base
         from pipelines.tasks.parts.forecasting.forecast_learner import ForecastPredictor
 
-        return ForecastPredictor(forecaster_base.load(folder, _shape(folder)), series.read(folder), folder)
+        known = series.read(folder)
+        return ForecastPredictor(forecaster_base.load(folder, _shape(known)), known, folder)
 
     def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         """Windows whose future lies in the test split; what was before may lie in the splits before it."""
@@ -117,7 +122,8 @@ class TimeSeriesForecasting:
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
         from pipelines.tasks.parts.forecasting import simple_forecasts
 
-        found = simple_forecasts.baselines(at.folder.parent, units, series.read(at.folder), _shape(at.folder))
+        known = series.read(at.folder)
+        found = simple_forecasts.baselines(at.folder.parent, units, known, _shape(known))
         trivial = next(iter(found))
         return {name: said for name, said in found.items() if name == trivial or not at.base.starts(name)}
 
@@ -128,11 +134,10 @@ class TimeSeriesForecasting:
         forecasts.plots(predictions, folder=folder, known=series.read(prepared))
 
 
-def _shape(folder: Path) -> Shape:
+def _shape(options: series.Options) -> Shape:
     from pipelines.tasks.parts.forecasting.forecaster import Shape
 
-    known = series.read(folder)
-    return Shape(known.context, known.horizon, len(known.values), len(known.covariates), known.season)
+    return Shape(options.context, options.horizon, len(options.values), len(options.covariates), options.season)
 
 
 TASK: Task = TimeSeriesForecasting()

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.errors import BadRequest
 from core.schema.columns import ROW_ID
-from core.tables.time_split import times_of
+from core.splits.time_split import times_of
 from pipelines.tasks.parts.inputs.series import NAME, VALUE, WHEN, Series, name_codes, series_names, standardised
 from pipelines.tasks.parts.inputs.windows import Steps, in_order, starts
 

@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from core.atomic_files import read_json, write_json
 from core.errors import BadData
 from core.schema.section import Section
+from core.splits.time_split import Times, joined, times_of
 from core.tables.keys import codes
-from core.tables.time_split import Times, joined, times_of
 
 if TYPE_CHECKING:
     import numpy as np

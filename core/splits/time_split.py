@@ -17,6 +17,7 @@ from core.errors import BadData
 from core.schema.columns import FAULT
 from core.schema.data import SPLITS, Split, SplitName
 from core.schema.times import as_text
+from core.tables.row_groups import batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ def sides_of_table(examples: Path, split: Split, *, settings_file: str) -> TimeS
     if split.time is None:
         return None
     parts, read = [], []
-    for batch in pq.ParquetFile(examples).iter_batches(_ROWS_AT_ONCE, columns=list(dict.fromkeys([split.time, FAULT]))):
+    for batch in batches(pq.ParquetFile(examples), _ROWS_AT_ONCE, list(dict.fromkeys([split.time, FAULT]))):
         rows = batch.to_pandas()
         read.append((rows[FAULT].isna() & rows[split.time].notna()).to_numpy(bool))
         if read[-1].any():

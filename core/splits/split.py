@@ -1,6 +1,6 @@
 """Which side of the split an example stands on: thresholds on a hash of its content, and of nothing else.
 
-So a new row never moves an old one, and equal content is never on two sides. By time: core/tables/time_split.py. A data
+So a new row never moves an old one, and equal content is never on two sides. By time: core/splits/time_split.py. A data
 set that was published with its splits says them in a column instead; of equal content on two sides, the test's row
 stays, then the validation's.
 """

@@ -1,0 +1,1 @@
+"""Which split a row is of: by its content, its group, its time, or as given."""

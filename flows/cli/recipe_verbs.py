@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import HeadraceError
+from core.errors import BadRequest, HeadraceError
 from flows.cli.options import AsJson, Commit, Force, Kind, Names, Push, below, here
 from flows.terminal.output import say, show
 
@@ -58,25 +59,59 @@ def status(names: Names = None, as_json: AsJson = False) -> None:
 
 def new(
     name: Annotated[str, typer.Argument(help="What to call it.", show_default=False)],
-    file: Annotated[Path, typer.Option("--from", help="A recipe or an index; examples/ has some.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Option("--from", help="A recipe or an index; examples/ has some.", show_default=False)
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Your data: a file, a folder, a URL, package://, s3:// ...", show_default=False)
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="What to learn; by default what suits.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Option(help="The column of texts.", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="The column of labels.", show_default=False)] = None,
+    base: Annotated[
+        str | None, typer.Option(help="What to start from: a model, or an architecture.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a recipe or an index live: copies FILE as it is, writes its .lock, adds it to params.yaml.
+    """Make a recipe or an index live: one that fits your data, or FILE as it is; with both, FILE's choices for them.
 
-    Says which addresses outside this machine it reads from and sends texts to.
+    --source looks at the data, says what it saw, and writes a commented settings file. Then, in any case, the .lock and
+    the line in params.yaml. Says which addresses outside this machine are read from and sent to.
 
-    Example: headrace new fashion-mnist --from examples/fashion-mnist.yaml
+    Example: headrace new tickets --source tickets.csv
     """
     from flows.catalog.live import new as add
     from flows.catalog.named import outward
 
-    job = add(here(), name, file)
+    workspace, said, saw = here(), list[str](), dict[str, Any]()
+    if source is not None:
+        from flows.starting.choose import Wishes
+        from flows.starting.seen_lines import facts, seen_lines
+        from flows.starting.start import start
+
+        columns = {key: value for key, value in (("text", text), ("label", label)) if value is not None}
+        options = {"--from": file, "--source": source, "--task": task, "--text": text, "--label": label, "--base": base}
+        words = [str(word) for option in options.items() if option[1] is not None for word in option]
+        command = shlex.join(["headrace", "new", name, *words])
+        started = start(workspace, name, source, Wishes(task, columns, base), example=file, command=command)
+        said = [*seen_lines(started.seen, started.choice), *started.changed]
+        saw = {"seen": facts(started.seen, started.choice), "changed": started.changed}
+        job = started.job
+    elif file is None or (task, text, label, base) != (None,) * 4:
+        raise BadRequest(
+            "say what it is made of: --source DATA (with --task, --text, --label and --base where that cannot tell), "
+            f"or --from FILE. `headrace new {name} --source tickets.csv`"
+        )
+    else:
+        job = add(workspace, name, file)
     addresses = outward(job.settings_file, job.kind, job.workspace.root)
     made = [below(job.workspace, path) for path in (job.settings_file, job.lock_file)]
     verb = "run" if job.kind == "recipe" else "index"
-    said = f"{job.kind} {name} is live: {', '.join(made)}, params.yaml. `headrace {verb} {name}` brings it up to date."
-    document = {"name": name, "kind": job.kind, "files": [*made, "params.yaml"], "outward": addresses}
-    show(document, [said, *(f"  it {line}" for line in addresses)], as_json=as_json)
+    said.append(
+        f"{job.kind} {name} is live: {', '.join(made)}, params.yaml. `headrace {verb} {name}` brings it up to date."
+    )
+    document = {"name": name, "kind": job.kind, "files": [*made, "params.yaml"], "outward": addresses, **saw}
+    show(document, [*said, *(f"  it {line}" for line in addresses)], as_json=as_json)
 
 
 def retire(

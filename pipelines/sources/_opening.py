@@ -49,8 +49,8 @@ def readable(found: Found, encoding: str = "utf-8") -> Iterator[None]:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BadRequest(f"{found.name}: broken gzip ({error}). Fetch {found.path} again.") from None
-    except UnicodeDecodeError as error:  # an encoding of two bytes a character, cut in the middle
-        raise BadRequest(f"{found.name}: not {encoding} ({error.reason}, byte {error.start}).") from None
+    except UnicodeError as error:  # an encoding of two bytes a character, cut in the middle or without its mark
+        raise BadRequest(f"{found.name}: {_not(encoding, error)}.") from None
     except OSError as error:
         raise BadRequest(f"{found.name}: {found.path} cannot be read ({error.strerror or error}).") from None
 
@@ -158,12 +158,16 @@ def undecoded(text: str, encoding: str) -> str | None:
     except UnicodeEncodeError:
         try:
             text.encode(encoding, "surrogateescape").decode(encoding)
-        except UnicodeDecodeError as error:
-            return f"not {encoding.upper()} (byte {error.start})"
         except UnicodeEncodeError:
-            pass
+            return f"not {encoding.upper()}"
+        except UnicodeError as error:
+            return _not(encoding, error)
         return f"not {encoding.upper()}"
     return None
+
+
+def _not(encoding: str, error: UnicodeError) -> str:
+    return f"not {encoding.upper()} ({f'byte {error.start}' if isinstance(error, UnicodeDecodeError) else error})"
 
 
 def not_text(text: str, encoding: str) -> str | None:
@@ -180,8 +184,8 @@ def document(path: Path, encoding: str) -> tuple[str | None, str | None]:
     try:
         with path.open(encoding=encoding, errors="surrogateescape") as file:
             text = file.read(MAX_CHARS + 1).removeprefix(BYTE_ORDER_MARK)
-    except UnicodeDecodeError as error:
-        return None, f"not {encoding.upper()} (byte {error.start})"
+    except UnicodeError as error:
+        return None, _not(encoding, error)
     except LookupError:
         raise BadRequest(f"encoding {encoding!r} is not known to Python. Examples: utf-8, latin-1, cp1252.") from None
     except OSError as error:

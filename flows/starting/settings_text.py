@@ -1,0 +1,85 @@
+"""The choice as a settings file, with the reasons as comments."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flows.starting.choose import TEXT_BASE, Choice
+from pipelines.tasks import find_task
+
+_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z_][\w/-]*(?:[.:]+[\w/-]+)*", re.IGNORECASE)
+_COMMENTS_AT = 37  # column
+
+
+def settings_text(name: str, choice: Choice, *, command: str) -> str:
+    """A recipe or an index. command: what made it."""
+    lines = _index(choice) if choice.kind == "index" else _recipe(choice)
+    amount = f"{choice.rows:,} {'documents' if choice.kind == 'index' and not choice.columns else 'rows'}"
+    verb = "index" if choice.kind == "index" else "run"
+    head = [
+        f"# Made by `{command}` from {amount}. Any line may be changed:",
+        f"# `headrace check {name}` names mistakes, `headrace {verb} {name}` brings it up to date.",
+    ]
+    return "\n".join([*head, *lines, ""])
+
+
+def flow(value: Any) -> str:
+    """A value on one line of YAML."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _recipe(choice: Choice) -> Iterator[str]:
+    assert choice.task is not None, "of a recipe"
+    task = find_task(choice.task)
+    what = choice.label.name if choice.label is not None else "the answer"
+    yield f"title: {flow(f'What is {what}, by {choice.data.source}?')}"
+    yield _commented(f"task: {choice.task}", f"the rules for its rows: docs/tasks/{choice.task}.md")
+    yield from _source("data", choice)
+    yield f"  split: {flow({**choice.split, 'seed': 7})}"
+    if choice.preprocess:
+        yield f"preprocess: {flow(choice.preprocess)}"
+    yield _commented("model:", choice.why["model"])
+    yield f"  base: {flow(choice.model['base'])}"
+    yield _commented(f"  method: {choice.model['method']}", " | ".join(task.methods))
+    if choice.model["method"] == "pretrain" and "lora" in task.methods:
+        yield f"#  base: {TEXT_BASE}"
+        yield _commented("#  method: lora", "reads meaning, not words; minutes for thousands of rows")
+    yield "gates:"
+    yield _commented("  against_baseline: {at_least: 0.0}", "no champion that a simpler model may beat")
+    yield _commented("  against_champion: {at_least: -0.01}", "a later one: no worse than that")
+
+
+def _index(choice: Choice) -> Iterator[str]:
+    yield f"title: {flow(f'What do the documents of {choice.data.source} say?')}"
+    yield from _source("documents", choice)
+    yield _commented("chunk: {tokens: 200, overlap: 30}", "the embedder's tokens, cut at the ends of sentences")
+    yield _commented(f"embed: {{model: {TEXT_BASE}}}", "reads English; for others name a multilingual one")
+    yield _commented("search: {mode: hybrid, limit: 5}", "dense and BM25, fused")
+    yield "gates:"
+    yield _commented("  against_live: {at_least: -0.01}", "a release that finds less is not published")
+
+
+def _source(section: str, choice: Choice) -> Iterator[str]:
+    yield f"{section}:"
+    data = choice.data
+    said = data.model_dump(exclude_defaults=True, exclude={"columns", "encoding", "source"})
+    yield f"  source: {flow(data.source)}"
+    for key, value in said.items():
+        yield f"  {key}: {flow(value)}"
+    if data.encoding != "utf-8":
+        yield _commented(f"  encoding: {data.encoding}", "a guess, as the bytes are no UTF-8: are accents right?")
+    if columns := {name: column.name for name, column in choice.columns.items() if column.name != name}:
+        yield f"  columns: {flow(columns)}"
+
+
+def _commented(line: str, comment: str) -> str:
+    return f"{line:<{_COMMENTS_AT}}# {comment}" if comment else line

@@ -1,0 +1,251 @@
+"""`headrace new --source`: what a look at somebody's data makes of it, and that the settings file says just that."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from core.errors import BadRequest
+from core.schema.data import Data
+from core.workspace import Workspace
+from flows.starting.choose import FEW, Choice, Wishes, choose
+from flows.starting.example import with_own_data
+from flows.starting.look import Seen, look
+from flows.starting.seen_lines import seen_lines
+from flows.starting.settings_text import settings_text
+from flows.starting.start import as_written, start
+from pipelines.recipes.foreseen import refuse_foreseen
+from pipelines.recipes.read import read_index, read_recipe
+from tests.conftest import ROOT
+
+QUEUES = ("billing", "login", "Other: legal")
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def tickets(count: int = 30) -> list[dict[str, Any]]:
+    return [
+        {
+            "ticket id": 1000 + at, "opened": f"2024-03-{at % 28 + 1:02d}", "customer #": f"c{at % 7}",
+            "what: happened": f"my {QUEUES[at % 3]} page fails, time {at}, please help", "queue": QUEUES[at % 3],
+        }
+        for at in range(count)
+    ]  # fmt: skip
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, delimiter: str = ",", encoding: str = "utf-8") -> None:
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def seen(tmp_path: Path, name: str) -> Seen:
+    return look(Workspace(tmp_path), Data(source=name))
+
+
+def made(tmp_path: Path, name: str, **wishes: Any) -> tuple[Choice, Any]:
+    """The choice, and its settings file as it is read, with nothing that a later stage would refuse."""
+    found = seen(tmp_path, name)
+    choice = choose(found, Wishes(**wishes))
+    file = tmp_path / "mine.yaml"
+    file.write_text(settings_text("mine", choice, command="headrace new mine"), encoding="utf-8")
+    refuse_foreseen(file, choice.kind, tmp_path)
+    assert list(seen_lines(found, choice))
+    return choice, read_index(file) if choice.kind == "index" else read_recipe(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("t.csv", lambda path: write_csv(path, tickets())),
+        ("t.csv", lambda path: write_csv(path, tickets(), delimiter=";")),
+        ("t.csv", lambda path: write_csv(path, tickets(), delimiter="|", encoding="utf-8-sig")),
+        ("t.tsv", lambda path: write_csv(path, tickets(), delimiter="\t")),
+        ("t.jsonl", lambda path: path.write_text("\n".join(map(json.dumps, tickets())))),
+        ("t.json", lambda path: path.write_text(json.dumps(tickets()))),
+        ("t.parquet", lambda path: pd.DataFrame(tickets()).to_parquet(path)),
+        ("t.xlsx", lambda path: pd.DataFrame(tickets()).to_excel(path, index=False)),
+    ],
+)
+def test_a_table_of_texts_and_labels_becomes_a_recipe(name: str, write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path / name)
+    choice, recipe = made(tmp_path, name)
+    assert (recipe.task, recipe.data.source) == ("text_classification", name)
+    assert recipe.data.columns == {"text": "what: happened", "label": "queue"}
+    assert recipe.data.split.stratify == "label"
+    assert choice.label is not None and choice.label.values == dict.fromkeys(QUEUES, 10)
+
+
+def test_what_the_bytes_say_is_written_down(tmp_path: Path) -> None:
+    rows = [{**row, "what: happened": row["what: happened"] + " größer"} for row in tickets()]
+    write_csv(tmp_path / "t.csv", rows, delimiter=";", encoding="cp1252")
+    _, recipe = made(tmp_path, "t.csv")
+    assert (recipe.data.encoding, recipe.data.delimiter, recipe.data.reader) == ("cp1252", ";", "csv")
+    write_csv(tmp_path / "t.csv", rows, encoding="utf-16")
+    assert made(tmp_path, "t.csv")[1].data.encoding == "utf-16"
+
+
+@pytest.mark.parametrize(
+    ("rows", "architecture"), [(30, "tfidf"), (FEW, None)], ids=["few rows: linear", "more: an encoder"]
+)
+def test_the_model_suits_the_number_of_rows(rows: int, architecture: str | None, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", tickets(rows))
+    _, recipe = made(tmp_path, "t.csv")
+    assert getattr(recipe.model.base, "architecture", None) == architecture
+    assert recipe.model.method == ("lora" if architecture is None else "pretrain")
+
+
+def test_series_of_numbers_are_forecast(tmp_path: Path) -> None:
+    rows = [
+        {"date": f"2024-01-{day:02d}", "store": store, "sales": day * 1.5, "visitors": day}
+        for day in range(1, 31)
+        for store in ("north", "south")
+    ]
+    write_csv(tmp_path / "sales.csv", rows)
+    _, recipe = made(tmp_path, "sales.csv")
+    assert recipe.task == "time_series_forecasting"
+    assert recipe.data.columns == {"time": "date", "series": "store"}
+    assert recipe.preprocess["values"] == ["sales", "visitors"] and recipe.data.split.time == "time"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "Ada met Bob", "spans": [{"start": 0, "end": 3, "label": "person"}]},
+        {"tokens": ["Ada", "met", "Bob"], "ner_tags": ["B-person", "O", "B-person"]},
+    ],
+    ids=["spans", "tags"],
+)
+def test_labelled_spans_are_learned(row: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "names.jsonl").write_text("\n".join([json.dumps(row)] * 30))
+    assert made(tmp_path, "names.jsonl")[1].task == "token_classification"
+
+
+def test_pictures_in_folders_of_labels_are_classified(tmp_path: Path) -> None:
+    for at in range(30):
+        file = tmp_path / "photos" / ("red", "blue")[at % 2] / f"{at}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), ("red", "blue")[at % 2]).save(file)
+    _, recipe = made(tmp_path, "photos")
+    assert (recipe.task, recipe.data.reader) == ("image_classification", "labelled_folders")
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "loose.png")
+    for at in range(9):
+        (tmp_path / "photos" / f"loose{at}.png").write_bytes((tmp_path / "photos" / "loose.png").read_bytes())
+    with pytest.raises(BadRequest, match=r"10 of 40 files lie in no folder of a label"):
+        made(tmp_path, "photos")
+
+
+def test_documents_become_an_index_and_texts_without_labels_too(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "team").mkdir(parents=True)
+    for at in range(3):
+        (tmp_path / "docs" / "team" / f"{at}.md").write_text(f"# Page {at}\n\nSome words.")
+    choice, index = made(tmp_path, "docs")
+    assert choice.kind == "index" and index.documents.reader == "folders"
+    rows = [{"url": f"u{at}", "article": f"the story number {at} goes like that, on and on"} for at in range(30)]
+    write_csv(tmp_path / "articles.csv", rows)
+    choice, index = made(tmp_path, "articles.csv")
+    assert choice.kind == "index" and index.documents.columns == {"text": "article", "id": "url"}
+
+
+def test_a_folder_of_tables_is_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    for at in range(2):
+        write_csv(tmp_path / "rows" / f"{at}.csv", tickets())
+    choice, recipe = made(tmp_path, "rows")
+    assert recipe.data.reader == "csv" and choice.rows == 60
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        ({}, r"which column is the label\? --label one of: region \(2 labels\), product \(3 labels\)"),
+        ({"columns": {"label": "prodct"}}, "no column 'prodct'. Did you mean 'product'"),
+        ({"task": "text_clasification"}, "no task 'text_clasification'. Did you mean"),
+        ({"task": "time_series_forecasting"}, "no column for 'time'"),
+    ],
+)
+def test_what_it_cannot_tell_it_asks(wishes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    rows = [
+        {"letter": f"dear all, this is letter number {at}", "region": "ab"[at % 2], "product": "xyz"[at % 3]}
+        for at in range(30)
+    ]
+    write_csv(tmp_path / "t.csv", rows)
+    with pytest.raises(BadRequest, match=words):
+        choose(seen(tmp_path, "t.csv"), Wishes(**wishes))
+    chosen = choose(seen(tmp_path, "t.csv"), Wishes(columns={"label": "product", "text": "letter"}))
+    assert {name: column.name for name, column in chosen.columns.items()} == {"text": "letter", "label": "product"}
+
+
+def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
+    rows = [*tickets(27), *tickets(2), {**tickets(1)[0], "queue": "Login"}, {**tickets(1)[0], "what: happened": ""}]
+    write_csv(tmp_path / "t.csv", rows)
+    found = seen(tmp_path, "t.csv")
+    said = "\n".join(seen_lines(found, choose(found, Wishes())))
+    for words in (
+        "1 rows have nothing in", "3 duplicates", "1 texts stand there with different labels",
+        "written differently: Login, login", "fewer than 10 rows", "columns that nothing reads: ticket id, opened",
+    ):  # fmt: skip
+        assert words in said
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> None:
+    """What is of the example's own rows goes; what it chose stays, with its comments."""
+    task = read_recipe(example).task
+    rows: dict[str, list[dict[str, Any]]] = {
+        "sentence_embedding": [
+            {"question": f"who did thing {at}?", "answer": f"it was number {at}"} for at in range(9)
+        ],
+        "time_series_forecasting": [{"day": f"2024-01-{at:02d}", "sales": at} for at in range(1, 20)],
+        "token_classification": [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
+    }
+    if task.startswith("image"):
+        for at in range(20):
+            file = tmp_path / "own" / "ab"[at % 2] / f"{at}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(file)
+        source = "own"
+    else:
+        source = "own.jsonl"
+        (tmp_path / source).write_text("\n".join(map(json.dumps, rows.get(task, tickets()))))
+    text, choice, changed = with_own_data(example, seen(tmp_path, source), Wishes())
+    (file := tmp_path / "mine.yaml").write_text(text)
+    recipe, before = read_recipe(file), read_recipe(example)
+    refuse_foreseen(file, "recipe", tmp_path)
+    assert (recipe.task, recipe.data.source, recipe.training) == (task, source, before.training)
+    assert recipe.model.method == before.model.method and "against_baseline" in recipe.gates
+    assert {name for name in before.gates if not name.startswith("against")}.isdisjoint(recipe.gates), changed
+    assert all(line in text for line in example.read_text().splitlines() if line.startswith("#"))
+    assert choice.task == task
+
+
+def test_a_refusal_leaves_the_workspace_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "params.yaml").write_text("recipes: {}\nindexes: {}\n")
+    write_csv(tmp_path / "t.csv", tickets())
+    with pytest.raises(BadRequest, match="no such file"):
+        start(Workspace(tmp_path), "mine", "gone.csv", Wishes(), example=None, command="")
+    with pytest.raises(BadRequest, match="cannot be a name"):
+        start(Workspace(tmp_path), "../x", "t.csv", Wishes(), example=None, command="")
+    with pytest.raises(BadRequest):
+        start(Workspace(tmp_path), "mine", "t.csv", Wishes(base="./gone"), example=None, command="")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "recipes", "t.csv"]
+    assert not list((tmp_path / "recipes").iterdir())
+
+
+def test_a_path_is_written_as_it_counts_from_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "t.csv").touch()
+    monkeypatch.chdir(tmp_path / "sub")
+    workspace = Workspace(tmp_path)
+    assert as_written(workspace, "t.csv") == "sub/t.csv"
+    assert as_written(workspace, "sub/t.csv") == "sub/t.csv"
+    assert as_written(workspace, "https://h.example/t.csv") == "https://h.example/t.csv"
+    assert as_written(workspace, "/srv/t.csv") == "/srv/t.csv"

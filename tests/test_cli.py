@@ -116,7 +116,7 @@ def test_a_mistake_with_json_is_a_document_too(untouched: Workspace) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["rnu"], ["run", "--frce", "x"], ["new", "x"], ["query"], ["check", "--schema", "x"], ["serve", "--new-key", "x"]],
+    [["rnu"], ["run", "--frce", "x"], ["new"], ["query"], ["check", "--schema", "x"], ["serve", "--new-key", "x"]],
 )
 def test_a_command_line_that_is_none(untouched: Workspace, arguments: list[str]) -> None:
     done = untouched.headrace(*arguments)

@@ -61,7 +61,7 @@ def test_own_tickets_photos_and_documents_go_live(workspace: Workspace) -> None:
     done = workspace.headrace("run", "--json")
     assert done.returncode == 0, done.stderr
     results = {each["name"]: each for each in json.loads(done.stdout)["results"]}
-    assert {name: set(each["aliases"]) for name, each in results.items()} == {
+    assert {name: set(each["registered"]["aliases"]) for name, each in results.items()} == {
         name: {"challenger", "champion"} for name in ("tickets", "photos")
     }
     done = workspace.headrace("index", "guide")

@@ -68,7 +68,7 @@ def test_comments_of_params_yaml_stay(place: Place) -> None:
     text = params.read_text()
     assert [line[line.index("#") :] for line in text.splitlines() if "#" in line] == comments
     assert text.endswith("\n  docs:\n    watch: documents.jsonl\n")
-    retire(place, "docs")
+    retire(place, ["docs"])
     text = params.read_text()
     assert [line[line.index("#") :] for line in text.splitlines() if "#" in line] == comments
     assert read_document(params).values["indexes"] == {}
@@ -91,13 +91,13 @@ def test_comments_of_params_yaml_stay(place: Place) -> None:
 def test_an_entry_goes_and_nothing_else(place: Place, before: str, after: str) -> None:
     params = place.root / "params.yaml"
     params.write_text(before)
-    retire(place, "a", "index")
+    retire(place, ["a"], "index")
     assert params.read_text() == after
 
 
 def test_a_retired_one_comes_back_from_its_own_file(place: Place) -> None:
     job = new(place, "tiny", place.root / "tiny.yaml")
-    retire(place, "tiny")
+    retire(place, ["tiny"])
     assert job.settings_file.exists()
     assert job.lock_file.exists()
     assert live(place) == []
@@ -161,8 +161,10 @@ def test_a_recipe_and_an_index_may_share_a_name(place: Place) -> None:
     with pytest.raises(
         BadRequest, match=r"'same' is a recipe and an index\. Say which: --kind recipe, or --kind index"
     ):
-        retire(place, "same")
-    retire(place, "same", "recipe")
+        retire(place, ["same"])
+    with pytest.raises(BadRequest, match="no live index 'gone'"):
+        retire(place, ["same", "gone"], "index")
+    retire(place, ["same"], "recipe")
     assert [job.kind for job in live(place)] == ["index"]
 
 

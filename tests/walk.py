@@ -20,7 +20,7 @@ from pathlib import Path
 from flows.graph.dvc import own_programs_first
 
 ROOT = Path(__file__).parents[1]
-MARKED = 6  # blocks of the README that something else stands in for
+MARKED = 7  # blocks of the README that something else stands in for
 _BLOCK = re.compile(
     r"(?:<!-- walk: (?P<reason>[^\n]*)\n(?P<instead>.*?)-->\n)?```(?:bash|console|sh)\n(?P<text>.*?)```", re.DOTALL
 )

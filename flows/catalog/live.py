@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def chosen(workspace: Workspace, names: Sequence[str], kind: Kind | None = None)
             what = kind or "recipe or index"
             raise BadRequest(
                 f"no live {what} {name!r}. {near(name, known)}Live: {', '.join(known) or 'none'}. "
-                f"`headrace new {name} --from FILE` adds one."
+                f"`headrace new {name} --source DATA` adds one."
             )
     return [job for job in jobs if not names or job.name in names]
 
@@ -83,13 +84,15 @@ def new(workspace: Workspace, name: str, file: Path) -> Job:
     return job
 
 
-def retire(workspace: Workspace, name: str, kind: Kind | None = None) -> Job:
-    """Take a recipe or index out of the live ones; its files and versions stay."""
-    jobs = chosen(workspace, [name], kind)
-    if len(jobs) > 1:
-        raise BadRequest(f"{name!r} is a recipe and an index. Say which: --kind recipe, or --kind index.")
-    remove(workspace, jobs[0].kind, name)
-    return jobs[0]
+def retire(workspace: Workspace, names: Sequence[str], kind: Kind | None = None) -> list[Job]:
+    """Take recipes or indexes out of the live ones; their files and versions stay. A mistake takes none out."""
+    jobs = chosen(workspace, names, kind)
+    for name, count in Counter(job.name for job in jobs).items():
+        if count > 1:
+            raise BadRequest(f"{name!r} is a recipe and an index. Say which: --kind recipe, or --kind index.")
+    for job in jobs:
+        remove(workspace, job.kind, job.name)
+    return jobs
 
 
 def kind_of(file: Path) -> Kind:

@@ -51,7 +51,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from rows_lines(each)
         yield from _server_lines(each)
     if not found["recipes"] and not found["indexes"]:
-        yield "Nothing is live. `headrace new NAME --from examples/FILE` adds a recipe or an index."
+        yield "Nothing is live. `headrace new NAME --source DATA` adds a recipe or an index."
     for name, url in sorted(found["pages"].items()):
         yield f"{name} page: {url}"
     yield disk_line(found["disk"])

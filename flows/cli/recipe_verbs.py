@@ -115,22 +115,26 @@ def new(
 
 
 def retire(
-    name: Annotated[str, typer.Argument(help="A live recipe or index.", show_default=False)],
+    names: Annotated[list[str], typer.Argument(help="Live recipes or indexes.", show_default=False)],
     kind: Annotated[Kind | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a recipe or an index out of the live ones. Its files and its versions stay.
+    """Take recipes or indexes out of the live ones. Their files and their versions stay.
 
-    Example: headrace retire fashion-mnist
+    Example: headrace retire film-reviews bbc-news
     """
     from flows.catalog.live import retire as remove
 
-    job = remove(here(), name, kind)
-    file = below(job.workspace, job.settings_file)
-    said = (
-        f"{job.kind} {name} is not live any more; its files stay. `headrace new {name} --from {file}` brings it back."
-    )
-    show({"name": name, "kind": job.kind, "settings": file}, [said], as_json=as_json)
+    workspace = here()
+    jobs = remove(workspace, names, kind)
+    files = {job.name: below(workspace, job.settings_file) for job in jobs}
+    said = [
+        f"{job.kind} {job.name} is not live any more; its files stay. "
+        f"`headrace new {job.name} --from {files[job.name]}` brings it back."
+        for job in jobs
+    ]
+    retired = [{"name": job.name, "kind": job.kind, "settings": files[job.name]} for job in jobs]
+    show({"retired": retired}, said, as_json=as_json)
 
 
 def lock(names: Names = None, as_json: AsJson = False) -> None:

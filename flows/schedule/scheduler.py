@@ -66,4 +66,4 @@ def _lines(schedules: dict[Job, Schedule | None]) -> Iterator[str]:
         then = "commits and pushes" if schedule.push else kept
         yield f"{job.kind} {job.name}: {schedule.cron} {schedule.timezone}, then {then}"
     if not schedules:
-        yield "Nothing is live. `headrace new NAME --from FILE` adds something; restart the scheduler then."
+        yield "Nothing is live. `headrace new NAME --source DATA` adds something; restart the scheduler then."

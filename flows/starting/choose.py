@@ -27,8 +27,8 @@ _SMALL = 2_000  # rows below which the test split gets a larger share
 _WEIGHTS = {"spans": 5, "media": 5, "text": 4, "category": 3, "time": 2, "number": 1}  # what tells most about a table
 _NAMES: Mapping[str, Sequence[str]] = {
     "text": (
-        "text", "body", "message", "description", "content", "sentence", "review", "comment", "question", "utterance",
-        "headline", "summary", "tokens", "words", "subject", "title", "document",
+        "text", "body", "message", "description", "content", "sentence", "review", "comment", "utterance", "tokens",
+        "words",
     ),
     "label": (
         "label", "labels", "class", "category", "target", "intent", "topic", "sentiment", "queue", "department", "type",

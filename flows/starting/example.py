@@ -12,6 +12,7 @@ from core.schema.data import Data
 from flows.catalog.live import kind_of
 from flows.starting.choose import Choice, Wishes, choose
 from flows.starting.look import Seen
+from flows.starting.settings_text import title
 from pipelines.recipes.read import read_index, read_recipe
 from pipelines.tasks import find_task
 
@@ -86,7 +87,7 @@ def _put_choice(document: Any, section: Any, choice: Choice, seen: Seen, wishes:
             del document[key]
     if document.pop("schedule", None) is not None:
         changed.append("schedule: left out")
-    document["title"] = f"What is {choice.label.name if choice.label else 'the answer'}, by {choice.data.source}?"
+    document["title"] = title(choice)
 
 
 def _of_documents(seen: Seen) -> Data:

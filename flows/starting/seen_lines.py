@@ -50,7 +50,8 @@ def facts(seen: Seen, choice: Choice) -> dict[str, Any]:
 
 def _amount(seen: Seen) -> Iterator[str]:
     what = "files" if seen.folder is not None else "rows"
-    yield f"{seen.data.source}: {'the first ' if seen.more else ''}{seen.rows:,} {what} looked at"
+    how = f", fields separated by {seen.data.delimiter!r}" if seen.data.delimiter else ""
+    yield f"{seen.data.source}: {'the first ' if seen.more else ''}{seen.rows:,} {what} looked at{how}"
     if seen.bad:
         yield f"  {seen.bad:,} rows cannot be read; the first: {seen.first_fault}"
 

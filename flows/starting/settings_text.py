@@ -11,7 +11,8 @@ from flows.starting.choose import TEXT_BASE, Choice
 from pipelines.tasks import find_task
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z_][\w/-]*(?:[.:]+[\w/-]+)*", re.IGNORECASE)
-_COMMENTS_AT = 37  # column
+_ASKED_FOR = 100  # documents: with fewer there may be no sentence to ask for
+_COMMENTS_AT = 36  # column
 
 
 def settings_text(name: str, choice: Choice, *, command: str) -> str:
@@ -24,6 +25,14 @@ def settings_text(name: str, choice: Choice, *, command: str) -> str:
         f"# `headrace check {name}` names mistakes, `headrace {verb} {name}` brings it up to date.",
     ]
     return "\n".join([*head, *lines, ""])
+
+
+def title(choice: Choice) -> str:
+    """A first one: what is asked of which data."""
+    if choice.task is None:
+        return f"{choice.data.source}: what do they say?"
+    label = choice.label.name if choice.label else find_task(choice.task).contract.label
+    return f"{choice.data.source}: which {label}?" if label else f"{choice.data.source}: what comes of them?"
 
 
 def flow(value: Any) -> str:
@@ -40,8 +49,7 @@ def flow(value: Any) -> str:
 def _recipe(choice: Choice) -> Iterator[str]:
     assert choice.task is not None, "of a recipe"
     task = find_task(choice.task)
-    what = choice.label.name if choice.label is not None else "the answer"
-    yield f"title: {flow(f'What is {what}, by {choice.data.source}?')}"
+    yield f"title: {flow(title(choice))}"
     yield _commented(f"task: {choice.task}", f"the rules for its rows: docs/tasks/{choice.task}.md")
     yield from _source("data", choice)
     yield f"  split: {flow({**choice.split, 'seed': 7})}"
@@ -59,13 +67,16 @@ def _recipe(choice: Choice) -> Iterator[str]:
 
 
 def _index(choice: Choice) -> Iterator[str]:
-    yield f"title: {flow(f'What do the documents of {choice.data.source} say?')}"
+    yield f"title: {flow(title(choice))}"
     yield from _source("documents", choice)
     yield _commented("chunk: {tokens: 200, overlap: 30}", "the embedder's tokens, cut at the ends of sentences")
     yield _commented(f"embed: {{model: {TEXT_BASE}}}", "reads English; for others name a multilingual one")
     yield _commented("search: {mode: hybrid, limit: 5}", "dense and BM25, fused")
-    yield "gates:"
-    yield _commented("  against_live: {at_least: -0.01}", "a release that finds less is not published")
+    gate = _commented("  against_live: {at_least: -0.01}", "a release that finds less is not published")
+    if choice.rows < _ASKED_FOR:
+        yield f"# With more documents, by sentences that are taken out of them:\n#gates:\n#{gate}"
+    else:
+        yield f"gates:\n{gate}"
 
 
 def _source(section: str, choice: Choice) -> Iterator[str]:
@@ -82,4 +93,4 @@ def _source(section: str, choice: Choice) -> Iterator[str]:
 
 
 def _commented(line: str, comment: str) -> str:
-    return f"{line:<{_COMMENTS_AT}}# {comment}" if comment else line
+    return f"{line:<{_COMMENTS_AT}} # {comment}"

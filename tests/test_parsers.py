@@ -21,7 +21,7 @@ from core.errors import HeadraceError
 from core.schema.columns import DOCUMENTS
 from core.schema.data import Data
 from pipelines.sources import _parsing
-from pipelines.sources._files import Found, Record, local
+from pipelines.sources._files import Files, Found, Record, local
 from pipelines.sources._parsing import Parsers
 from pipelines.sources.parsers import Unreadable, docx, html, kind_of, markdown
 from pipelines.sources.readers import folders
@@ -223,7 +223,7 @@ def test_a_document_that_cannot_be_parsed_is_a_row_with_the_reason(tmp_path: Pat
         "broken.pdf": whole[:200], "named.pdf": b"hello", "scan.pdf": make_pdf([[], []]), "empty.pdf": b"",
         "locked.pdf": whole.replace(b"/Root", locked % (b"ab" * 32, b"cd" * 32)),
         "cut.docx": b"PK\x03\x04 cut", "old.docx": b"\xd0\xcf\x11\xe0" + bytes(512),
-        "bad.html": "<p>Дом у моря".encode("cp1251"), "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(9),
+        "bad.html": "<p>Дом у моря".encode("cp1251"), "picture.dat": b"\x89PNG\r\n\x1a\n" + bytes(9),
         "data.bin": b"a\0b", "fine.txt": b"Fine.",
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(content)
@@ -237,10 +237,20 @@ def test_a_document_that_cannot_be_parsed_is_a_row_with_the_reason(tmp_path: Pat
         "cut.docx": "no DOCX, or one that was cut off (File is not a zip file)",
         "old.docx": "encrypted, or of Word 97: save it as DOCX without a password",
         "bad.html": "not UTF-8 (byte 3), and it declares no other encoding",
-        "picture.png": "not UTF-8 (byte 0)",
+        "picture.dat": "not UTF-8 (byte 0)",
         "data.bin": "holds NUL: a binary file that no parser here reads",
         "fine.txt": None,
     }
+
+
+def test_a_picture_among_documents_is_left_out_and_counted(tmp_path: Path) -> None:
+    for name in ("plan.md", "images/a.PNG", "images/b.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("Words.")
+    table = next(folders.read(Files(tmp_path), data=Data(source="docs"), contract=DOCUMENTS))
+    assert [(record.place, record.left_out) for record in table.records] == [
+        ("images/a.PNG", "picture"), ("images/b.jpg", "picture"), ("plan.md", None),
+    ]  # fmt: skip
 
 
 # --- hostile ones

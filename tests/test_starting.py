@@ -33,7 +33,8 @@ def tickets(count: int = 30) -> list[dict[str, Any]]:
     return [
         {
             "ticket id": 1000 + at, "opened": f"2024-03-{at % 28 + 1:02d}", "customer #": f"c{at % 7}",
-            "what: happened": f"my {QUEUES[at % 3]} page fails, time {at}, please help", "subject": f"{QUEUES[at % 3]} trouble with no end", "queue": QUEUES[at % 3],
+            "what: happened": f"my {QUEUES[at % 3]} page fails, time {at}, please help",
+            "subject": f"{QUEUES[at % 3]} trouble with no end", "queue": QUEUES[at % 3],
         }
         for at in range(count)
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from core.schema.data import Data
 from core.tables.spelling import some
 from core.tables.task import Task
 from core.workspace import Kind
-from flows.starting.columns import Column
+from flows.starting.column_kinds import Column
 from flows.starting.look import FolderSeen, Seen
 from pipelines.tasks import find_task, task_files
 

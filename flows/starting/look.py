@@ -13,9 +13,10 @@ from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.schema.data import Data
 from core.workspace import Workspace
-from flows.starting.columns import Column, columns_of, is_picture
+from flows.starting.column_kinds import Column, columns_of
 from pipelines.sources import find_source, scheme
 from pipelines.sources._files import Files, Record
+from pipelines.sources.parsers import is_picture
 from pipelines.sources.readers import READERS, is_table, reader_file, tables
 
 MOST_ROWS = 50_000  # that are looked at

@@ -10,7 +10,7 @@ from typing import Any
 from core.tables.keys import alike, label_name, text_key
 from core.tables.spelling import some, spelled
 from flows.starting.choose import Choice
-from flows.starting.columns import Column
+from flows.starting.column_kinds import Column
 from flows.starting.look import Seen
 
 _FEW_OF_A_LABEL = 10  # rows: of fewer, hardly one is in the test split

@@ -48,6 +48,9 @@ _KINDS: Mapping[str, Kind] = {
     ".pdf": Kind("pdf", 2, TEXT),
     ".docx": Kind("docx", 2, MARKDOWN),
 }
+_PICTURES = {
+    ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".ico", ".avif", ".heic",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Unreadable(Exception):
 def kind_of(name: str) -> Kind:
     """By the end of a file's name; anything that is not known is text: code, logs, notes."""
     return _KINDS.get(PurePosixPath(name.lower()).suffix, _PLAIN)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file among documents is a picture, by its name: there is no text in it."""
+    return PurePosixPath(name.lower()).suffix in _PICTURES
 
 
 def without_invisible(text: str) -> str:

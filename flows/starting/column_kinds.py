@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from core.schema.times import is_date, time_text
 from core.tables.keys import label_name
+from pipelines.sources.parsers import is_picture
 
 Kind = Literal["text", "category", "number", "time", "picture", "spans", "tags", "name", "nothing"]
 MOST_LABELS = 1000
@@ -19,12 +20,7 @@ _NEARLY_ALL = 0.98  # share of the cells that are of a kind
 _REPEATED = 3.0  # rows a value, on average, from which on a column is one of a few values
 _LONG = 60  # characters: what is mostly longer is no label
 _WORDS = 3.0  # a cell, on average, from which on words are a text
-_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _SPAN = {"start", "end", "label"}
-
-
-def is_picture(name: str) -> bool:
-    return name.lower().endswith(_PICTURES)
 
 
 @dataclass

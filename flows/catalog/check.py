@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from core.errors import BadRequest
@@ -13,12 +14,13 @@ from core.workspace import Job, Kind, Workspace
 from flows.catalog.finding import Finding, Severity, tried
 from flows.catalog.live import chosen, correct, entry, kind_of, registered_names
 from flows.catalog.machine import disk, machine, variables
-from flows.catalog.named import Named, check_columns, check_expectations, named, needed_extra
+from flows.catalog.named import Named, check_columns, check_expectations, check_labels, named, named_by, needed_extra
 from flows.catalog.receipt_check import read_receipt
 from flows.graph.rot import verify_remotes
 from pipelines.bases import identify
-from pipelines.recipes.foreseen import refuse_foreseen
-from pipelines.recipes.read import read_index, read_recipe
+from pipelines.recipes.foreseen import foreseen
+from pipelines.recipes.read import read_in_part
+from pipelines.recipes.recipe import Index
 from pipelines.search.ask.writers import require_writer
 from pipelines.sources import find_source
 
@@ -64,18 +66,32 @@ def _is_file(name: str) -> bool:
 
 
 def _settings(workspace: Workspace, file: Path, kind: Kind) -> list[Finding]:
-    """The file's own mistakes; without any, what it names: source, columns, bases, modules."""
-    if found := tried(shown(file), partial(named, file, kind)):
+    """The file's own mistakes, and those of what it names as far as it says: source, columns, bases, modules."""
+    if missing := tried(shown(file), partial(read_in_part, file, kind)):
+        return missing
+    read = read_in_part(file, kind)
+    found = [Finding("mistake", f"{shown(file)}:{each.line}", each.message) for each in read.mistakes]
+    if (settings := read.settings) is None:
         return found
-    names = named(file, kind)
+    names = named_by(settings, read.document)
     at = {key: f"{shown(file)}:{line}" for key, line in names.lines.items()}
-    found = _source(names, workspace, at)
-    for base in names.bases:
-        found += tried(at["base"], partial(identify, base, workspace.root, weights=names.weights))
-    found += _modules(names, workspace, at["task"])
-    if not found:
-        found += tried(shown(file), partial(refuse_foreseen, file, kind, workspace.root))
-    if kind == "recipe" and read_recipe(file).registry.onnx == "auto":
+    data, base = ("documents", ("embed", "model")) if kind == "index" else ("data", ("model", "base"))
+    found += _source(names, workspace, at) if not read.touches((data, "source"), (data, "reader")) else ()
+    named_bases = names.bases if not read.touches(base) else ()
+    bases = [tried(at["base"], partial(identify, each, workspace.root, weights=names.weights)) for each in named_bases]
+    modules = list(_modules(names, workspace, at["task"]))
+    found += [*chain.from_iterable(bases), *modules]
+    if (
+        not any(bases)
+        and not modules
+        and not read.touches(("task",), ("model",), ("preprocess",), ("embed",), ("search",))
+    ):
+        mistakes = foreseen(read.document, settings, workspace.root)
+        found += [Finding("mistake", f"{shown(file)}:{each.line}", each.message) for each in mistakes]
+    if isinstance(settings, Index):
+        line = read.document.line(("answer", "model"))
+        found += tried(f"{shown(file)}:{line}", lambda: require_writer(settings.answer, workspace.root))
+    elif settings.registry.onnx == "auto":
         lacking = next(filter(None, (needed_extra(module, workspace.root) for module in _ONNX)), None)
         found += [Finding("warning", shown(file), f"registry.onnx: {lacking}")] if lacking else []
     return found
@@ -102,17 +118,13 @@ def require_ready(workspace: Workspace, kind: Kind, names: Sequence[str]) -> Non
 
 
 def _source(names: Named, workspace: Workspace, at: Mapping[str, str]) -> list[Finding]:
-    """The source itself; when it can be read its columns; when they are there what is expected of them."""
+    """The source itself; when it can be read its columns; when they are there its labels and what is expected."""
     columns: list[str] = []
-    looks: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("source", lambda: find_source(names.data.source).identify(names.data, workspace.root)),
-        ("columns", lambda: columns.extend(check_columns(names, workspace) or ())),
-        ("expectations", lambda: check_expectations(names, columns) if columns else None),
-    )
-    for key, look in looks:
-        if found := tried(at[key], look):
-            return found
-    return []
+    if found := tried(at["source"], lambda: find_source(names.data.source).identify(names.data, workspace.root)):
+        return found
+    found = tried(at["columns"], lambda: columns.extend(check_columns(names, workspace) or ()))
+    found += tried(at["gates"], partial(check_labels, names, workspace))
+    return found + (tried(at["expectations"], partial(check_expectations, names, columns)) if columns else [])
 
 
 def _locked(job: Job) -> Iterator[Finding]:
@@ -122,13 +134,7 @@ def _locked(job: Job) -> Iterator[Finding]:
 
 
 def _index(job: Job) -> Iterator[Finding]:
-    """Who is to write its answers, and whether it has outgrown the embedded engine."""
-    try:
-        index = read_index(job.settings_file)
-    except BadRequest:
-        return  # reported where it stands
-    line = read_document(job.settings_file).line(("answer", "model"))
-    yield from tried(f"{shown(job.settings_file)}:{line}", lambda: require_writer(index.answer, job.workspace.root))
+    """Whether it has outgrown the embedded engine."""
     points = (read_receipt(job) or {}).get("points", 0)
     if points > _EMBEDDED_POINTS and not os.environ.get("QDRANT_URL"):
         message = (

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import BadRequest, near
 from core.schema.columns import ADDED, DOCUMENTS, Contract
@@ -18,20 +19,28 @@ from core.schema.expectations import DataContract
 from core.schema.reading import Document, Location, read_document
 from core.schema.search import Answer
 from core.splits.split import COLUMNS
+from core.tables.keys import label_name
+from core.tables.spelling import some
+from core.tables.task import LABEL, says_labels
 from core.weights.packages import PREFIX
 from core.workspace import Kind, Workspace, expanded
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
-from pipelines.recipes.recipe import Recipe
+from pipelines.recipes.recipe import Index, Recipe
 from pipelines.sources import addresses, find_source, watch_path
 from pipelines.sources._examples import Shape
-from pipelines.sources._files import Files
+from pipelines.sources._files import Files, Table
 from pipelines.sources.readers import reader_file, tables
 from pipelines.tasks import find_task
+
+_MOST_ROWS = 100_000  # that are looked through for a label
 
 
 @dataclass(frozen=True)
 class Named:
-    """weights: whether the bases must have weights (False: tokenizers). asked: further columns -> the key for them."""
+    """weights: whether the bases must have weights (False: tokenizers). asked: further columns -> the key for them.
+
+    labels: which of the task's own are named by gates, by the gate's name.
+    """
 
     data: Data
     contract: Contract
@@ -39,18 +48,23 @@ class Named:
     weights: bool
     modules: Sequence[str]
     asked: Mapping[str, str]
+    labels: Mapping[str, str]
     rows: DataContract
-    lines: Mapping[str, int]  # of "source", "columns", "base", "task", "expectations"
+    lines: Mapping[str, int]  # of "source", "columns", "base", "task", "expectations", "gates"
 
 
 def named(file: Path, kind: Kind) -> Named:
     """Raises BadSettings with every mistake of the file."""
-    document = read_document(file)
-    if kind == "index":
-        index = read_index(file)
+    return named_by(read_index(file) if kind == "index" else read_recipe(file), read_document(file))
+
+
+def named_by(settings: Recipe | Index, document: Document) -> Named:
+    """What settings name that stand in a document."""
+    if isinstance(settings, Index):
         lines = _lines(document, "documents", ("embed", "model"))
-        return Named(index.documents, DOCUMENTS, index_references(index), True, (), {}, index.contract, lines)
-    recipe = read_recipe(file)
+        bases = index_references(settings)
+        return Named(settings.documents, DOCUMENTS, bases, True, (), {}, {}, settings.contract, lines)
+    recipe = settings
     task = find_task(recipe.task)
     return Named(
         data=recipe.data,
@@ -58,7 +72,8 @@ def named(file: Path, kind: Kind) -> Named:
         bases=references(recipe),
         weights=isinstance(recipe.model.base, str),
         modules=task.modules,
-        asked=_asked(recipe),
+        asked=_asked(recipe, document),
+        labels=_labels(recipe),
         rows=recipe.contract,
         lines=_lines(document, "data", ("model", "base")),
     )
@@ -67,27 +82,61 @@ def named(file: Path, kind: Kind) -> Named:
 def check_columns(names: Named, workspace: Workspace) -> list[str] | None:
     """The columns of a source that lies here; None when only its rows can tell, or only a server.
 
-    Raises BadRequest for a column that the settings name and that is not there.
+    Raises BadRequest for all columns that the settings name and that are not there.
     """
+    files, found = _here(names, workspace)
+    first = next(found, None)
+    if files is None or first is None or first.columns is None:
+        return None
+    there = [*names.contract.columns, *names.data.columns, *first.columns, *names.contract.added]
+    missing = [
+        f"{key}: no column {column!r}. {near(column, there)}Columns: {', '.join(first.columns)}"
+        for column, key in names.asked.items()
+        if column not in there
+    ]
+    try:
+        Shape(names.contract, names.data, files.folder).check(first.columns, first.name)
+    except BadRequest as error:
+        missing.insert(0, str(error))
+    if missing:
+        raise BadRequest("\n".join(missing))
+    return there
+
+
+def check_labels(names: Named, workspace: Workspace) -> None:
+    """Raise BadRequest for labels that a gate names and that no row has; of a large source nothing is said."""
+    if not names.labels or names.contract.label is None:
+        return
+    column, there, rows = names.data.source_name(names.contract.label), set[str | None](), 0
+    for table in _here(names, workspace)[1]:
+        if column not in (table.columns or (column,)):
+            return
+        for record in table.records:
+            there.add(label_name(record.values.get(column)))
+            rows += 1
+            if rows > _MOST_ROWS or there >= set(names.labels.values()):
+                return
+    known = [label for label in there if label]
+    lacking = {gate: label for gate, label in names.labels.items() if label not in there}
+    if rows and lacking:
+        told = (
+            f"gates.{gate}: no row has the label {label!r}. {near(label, known)}" for gate, label in lacking.items()
+        )
+        raise BadRequest("".join(told) + f"Labels there: {some(sorted(known))}.")
+
+
+def _here(names: Named, workspace: Workspace) -> tuple[Files | None, Iterator[Table]]:
+    """The files of a source that lies on this machine, and its tables; none of another one."""
     data = names.data
     here = watch_path(data) is not None or str(data.source).startswith(PREFIX)
     reader = reader_file(data.source, data.reader)
     if not here or reader is None:
-        return None
+        return None, iter(())
     source = find_source(data.source)
     identity = source.identify(data, workspace.root)
     files = source.fetch(data, workspace.root, downloads=workspace.var / "downloads", identity=identity)
     assert isinstance(files, Files), "a local source is files"
-    first = next(tables(reader, files, data=data, contract=names.contract), None)
-    if first is None or first.columns is None:
-        return None
-    shape = Shape(names.contract, data, files.folder)
-    shape.check(first.columns, first.name)
-    there = [*names.contract.columns, *data.columns, *first.columns, *names.contract.added]
-    for column, key in names.asked.items():
-        if column not in there:
-            raise BadRequest(f"{key}: no column {column!r}. {near(column, there)}Columns: {', '.join(first.columns)}")
-    return there
+    return files, tables(reader, files, data=data, contract=names.contract)
 
 
 def check_expectations(names: Named, columns: Sequence[str]) -> None:
@@ -114,7 +163,7 @@ def needed_extra(module: str, root: Path) -> str | None:
 def _lines(document: Document, section: str, base: Location) -> dict[str, int]:
     places: dict[str, Location] = {
         "source": (section, "source"), "columns": (section, "columns"), "base": base, "task": ("task",),
-        "expectations": ("contract", "expectations"),
+        "expectations": ("contract", "expectations"), "gates": ("gates",),
     }  # fmt: skip
     return {key: document.line(place) for key, place in places.items()}
 
@@ -123,12 +172,21 @@ def _same(requirement: str, module: str) -> bool:
     return requirement.lower().replace("_", "-").startswith(module.lower().replace("_", "-"))
 
 
-def _asked(recipe: Recipe) -> dict[str, str]:
-    """Columns that are named outside `columns:` and `where:`."""
-    split = recipe.data.split
-    found: dict[str | None, str] = dict.fromkeys(recipe.evaluation.slices, "evaluation.slices")
-    found |= {getattr(split, key): f"data.split.{key}" for key in COLUMNS}
-    return {column: key for column, key in found.items() if column is not None}
+def _asked(recipe: Recipe, document: Document) -> dict[str, str]:
+    """Columns that are named outside `columns:` and `where:`, by the recipe or, where a split is wrong, by its file."""
+    found: dict[Any, str] = dict.fromkeys(recipe.evaluation.slices, "evaluation.slices")
+    data = document.values.get("data")
+    split = data.get("split") if isinstance(data, Mapping) else None
+    written = split if isinstance(split, Mapping) else {}
+    found |= {getattr(recipe.data.split, key) or written.get(key): f"data.split.{key}" for key in COLUMNS}
+    return {column: key for column, key in found.items() if isinstance(column, str)}
+
+
+def _labels(recipe: Recipe) -> dict[str, str]:
+    start = f"[{LABEL}="
+    if not says_labels(find_task(recipe.task), recipe.evaluation.slices):
+        return {}
+    return {gate: str(label_name(gate.partition(start)[2][:-1])) for gate in recipe.gates if start in gate}
 
 
 def outward(file: Path, kind: Kind, root: Path) -> list[str]:

@@ -32,10 +32,16 @@ Look = tuple[Location, Callable[[], object]]
 
 def refuse_foreseen(file: Path, kind: Kind, root: Path, bases: Bases | None = None) -> None:
     """Raise BadSettings with all that is foreseen, each with its line. bases: as the lock has them."""
-    document, known = read_document(file), bases or {}
-    looks = _of_index(read_index(file), root, known) if kind == "index" else _of_recipe(read_recipe(file), root, known)
-    if mistakes := [mistake for look in looks for mistake in _tried(document, *look)]:
+    settings = read_index(file) if kind == "index" else read_recipe(file)
+    if mistakes := foreseen(read_document(file), settings, root, bases):
         raise BadSettings(file, mistakes)
+
+
+def foreseen(document: Document, settings: Recipe | Index, root: Path, bases: Bases | None = None) -> list[Mistake]:
+    """All that is foreseen of settings that stand in a document."""
+    known = bases or {}
+    looks = _of_index(settings, root, known) if isinstance(settings, Index) else _of_recipe(settings, root, known)
+    return [mistake for look in looks for mistake in _tried(document, *look)]
 
 
 def _tried(document: Document, place: Location, look: Callable[[], object]) -> Iterator[Mistake]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from core.schema.lock import Lock
 from core.schema.model import Lora, Method
 from core.schema.reading import BadSettings, Document, Location, Mistake, mistakes_of, parse, read_document, shown
 from core.tables.task import Task
-from core.workspace import Job
+from core.workspace import Job, Kind
 from pipelines.recipes.combinations import PAIRED_GATES, by_split, impossible_index, impossible_recipe
 from pipelines.recipes.recipe import Index, Recipe
 from pipelines.sources import find_source, source_file, watch_path
@@ -20,6 +21,7 @@ from pipelines.sources._files import Files, local
 from pipelines.sources.readers import reader_file
 from pipelines.tasks import find_task
 
+NOTHING = "none"  # stands in for a source or a base that is not said
 CONFIDENCE = 0.95  # one-sided, of the paired gates, where a recipe gives none
 
 
@@ -29,7 +31,55 @@ def read_recipe(path: Path, *, name: str | None = None) -> Recipe:
     name: of the recipe, where it is not the file's.
     Raises BadSettings with every mistake of the file: file, line, value, what is allowed.
     """
-    document = read_document(path)
+    return _recipe(read_document(path), name or path.stem)
+
+
+def read_index(path: Path) -> Index:
+    """An index's settings. Raises BadSettings with every mistake of the file."""
+    return _index(read_document(path))
+
+
+@dataclass(frozen=True)
+class InPart:
+    """A settings file read as if what is wrong in it were not there. settings: None where too little is left then."""
+
+    document: Document
+    settings: Recipe | Index | None
+    mistakes: Sequence[Mistake]
+
+    def touches(self, *places: Location) -> bool:
+        """Whether something is wrong at one of these places, above it or below it."""
+        return any(mistake.at[: len(at)] == at[: len(mistake.at)] for mistake in self.mistakes for at in places)
+
+
+def read_in_part(path: Path, kind: Kind) -> InPart:
+    """Raises BadRequest where there is no such file."""
+    try:
+        whole = document = read_document(path)
+    except BadSettings as error:
+        return InPart(Document(path, {}, {}), None, error.mistakes)
+    found: list[Mistake] | None = None
+    while True:
+        try:
+            settings = _index(document) if kind == "index" else _recipe(document, path.stem)
+            return InPart(whole, settings, found or [])
+        except BadSettings as error:
+            found = error.mistakes if found is None else found
+            smaller = document.without(mistake.at for mistake in error.mistakes)
+            values = _with_stand_ins(smaller.values, "documents" if kind == "index" else "data")
+            if values == document.values:
+                return InPart(whole, None, found)
+            document = replace(smaller, values=values)
+
+
+def _with_stand_ins(values: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """With something in place of what a file must say: it is never looked at, since touches() tells."""
+    source = {"source": f"{NOTHING}.csv"}
+    base = {"model": {"base": NOTHING}} if data == "data" else {"embed": {"model": NOTHING}}
+    return _filled({data: source, **base}, values)
+
+
+def _recipe(document: Document, name: str) -> Recipe:
     task, mistakes = _task_of(document)
     values = dict(document.values)
     if task is not None:
@@ -40,17 +90,15 @@ def read_recipe(path: Path, *, name: str | None = None) -> Recipe:
     mistakes += mistakes_of(document, Recipe, values)
     mistakes += [*impossible_recipe(document, values, task), *_unknown_source(document, "data")]
     if mistakes or task is None:
-        raise BadSettings(path, mistakes)
-    return _completed(parse(document, Recipe, values), task, name=name or path.stem)
+        raise BadSettings(document.path, mistakes)
+    return _completed(parse(document, Recipe, values), task, name=name)
 
 
-def read_index(path: Path) -> Index:
-    """An index's settings. Raises BadSettings with every mistake of the file."""
-    document = read_document(path)
+def _index(document: Document) -> Index:
     mistakes = mistakes_of(document, Index, document.values)
     mistakes += [*impossible_index(document, document.values), *_unknown_source(document, "documents")]
     if mistakes:
-        raise BadSettings(path, mistakes)
+        raise BadSettings(document.path, mistakes)
     return parse(document, Index, document.values)
 
 

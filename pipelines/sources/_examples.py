@@ -68,15 +68,13 @@ class Shape:
         return {source_name for source_name, _ in self._cells.values()}
 
     def check(self, columns: Sequence[str], name: str) -> None:
-        """Raise BadRequest when a column that is needed is not among those of the source."""
-        needed = self.data.needed(self.contract)
-        for column, use in needed.items():
-            if column not in columns:
-                has = ", ".join(map(str, columns)) or "none"
-                raise BadRequest(
-                    f"{name}: no column {column!r} (needed for {use!r}). {near(column, columns)}Columns there: {has}. "
-                    "Say under `columns:` which one it is."
-                )
+        """Raise BadRequest when columns that are needed are not among those of the source, with all of them."""
+        missing = {column: use for column, use in self.data.needed(self.contract).items() if column not in columns}
+        if missing:
+            told = (f"no column {each!r} (needed for {use!r}). {near(each, columns)}" for each, use in missing.items())
+            has = ", ".join(map(str, columns)) or "none"
+            which = "which one it is" if len(missing) == 1 else "which ones they are"
+            raise BadRequest(f"{name}: {''.join(told)}Columns there: {has}. Say under `columns:` {which}.")
 
     def wanted(self, record: Record) -> bool:
         """Whether `where` keeps the row. One whose column could not be read is kept, as the fault that it is."""

@@ -262,7 +262,8 @@ def test_what_an_index_names_and_how_large_it_grew(tmp_path: Path) -> None:
     job.settings_file.parent.mkdir()
     job.settings_file.write_text(TINY_INDEX + "answer: {model: ./models/none}\n")
     write_json(job.folder / "published.json", {"points": 100_001})
-    writer, grown = checks._index(job)
+    *_, writer = checks._settings(job.workspace, job.settings_file, "index")
+    (grown,) = checks._index(job)
     assert (writer.severity, grown.severity) == ("mistake", "warning")
     assert writer.place.endswith(f"docs.yaml:{len(TINY_INDEX.splitlines()) + 1}")
     assert "models/none" in writer.message

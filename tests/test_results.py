@@ -33,6 +33,8 @@ def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: P
         "model": "m", "version": "3", "aliases": ["challenger"], "experiment": False,
         "verdict": {"passed": False, "reasons": [reason]},
     }  # fmt: skip
+    job.settings_file.parent.mkdir()
+    job.settings_file.write_text("task: text_classification\ngates:\n  accuracy: {at_least: 0.99}\n")
     write_json(job.folder / "settings.json", settings)
     for name, document in evaluation.items():
         write_json(job.folder / "evaluation" / name, document)
@@ -47,6 +49,7 @@ def test_metrics_stand_beside_the_baselines_and_the_verdict_says_why(tmp_path: P
         "  model m version 3 @challenger",
         "  gates: REFUSED",
         "    REFUSED accuracy: 0.9600, bound at least 0.99 (on the test split)",
+        f"    to change that bound: {job.settings_file}:3",
     ]
 
 

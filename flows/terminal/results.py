@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from core.atomic_files import read_json
+from core.errors import BadRequest
+from core.schema.reading import read_document
+from core.schema.reading import shown as place_of
 from core.tables.spelling import spelled
 from core.workspace import OUTPUT_FOLDERS, Job
 from flows.terminal.passage_text import text_lines
@@ -46,7 +49,8 @@ def result(job: Job) -> dict[str, Any]:
     return {
         **document,
         "primary": settings and settings["evaluation"]["primary"],
-        "registered": _read(job, "registered.json"),
+        "registered": (registered := _read(job, "registered.json")),
+        "refused_by": _refused_by(job, registered) if registered else {},
         "remark": _remark(settings, found) if settings and found else None,
     }
 
@@ -64,6 +68,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {found['remark']}"
     if found.get("registered"):
         yield from _registered(found["registered"])
+        yield from (f"    to change that bound: {place}" for place in found["refused_by"].values())
     if found.get("published"):
         yield from _published(found["published"])
         yield from (f"  {line}" for line in unread_lines(found["name"], found["published"]))
@@ -213,6 +218,18 @@ def _registered(receipt: Mapping[str, Any]) -> Iterator[str]:
     if receipt.get("approval") == "asked":
         yield f"  {answered_by(model, version)}"
     yield from _reason_lines(verdict["reasons"])
+
+
+def _refused_by(job: Job, receipt: Mapping[str, Any]) -> dict[str, str]:
+    """The gates of the recipe that refused its version, and where each stands in its file."""
+    refused = [reason["gate"] for reason in receipt["verdict"]["reasons"] if not reason["passed"]]
+    try:
+        document = read_document(job.settings_file)
+    except BadRequest:  # of a file that was edited since
+        return {}
+    gates = document.values.get("gates")
+    return {gate: f"{place_of(job.settings_file)}:{document.line(('gates', gate))}"
+            for gate in refused if isinstance(gates, Mapping) and gate in gates}  # fmt: skip
 
 
 def _remark(settings: Mapping[str, Any], found: Measured) -> str | None:

@@ -20,6 +20,7 @@ CONFIDENCE = 0.95  # of a paired gate that does not say
 LEAST_COMMON = 0.5  # share of the test rows that champion and candidate must both have answered
 _NEAREST = 3
 _LONGEST = 200  # characters of a gate's name in a reason
+_MANY_TIMES = 100  # narrower an interval would have to be: so many rows nobody brings
 LEAST_ROWS = 30  # fewer say nothing about a difference, however it turns out
 
 Outcome = Literal["passed", "failed", "undecided", "tie", "no evidence"]
@@ -195,10 +196,20 @@ def _decide(gate: Gate, rival: Paired) -> tuple[Outcome, str]:
     if rival.upper < bound:
         return "failed", f"worse than the bound allows against {rival.other}"
     if rival.lower < bound or (bound >= 0 and rival.lower <= 0):
-        return "undecided", "these rows do not show it"
+        return "undecided", f"these rows do not show it{_rows_that_would(rival, bound)}"
     if bound >= 0 and rival.chance > 1 - rival.confidence:
         return "undecided", f"models that are equally good differ so much with a chance of {rival.chance:.2g}"
     return "passed", "shown"
+
+
+def _rows_that_would(rival: Paired, bound: float) -> str:
+    """How many rows would show a difference that stays as it is: an interval narrows with the root of their number."""
+    beyond = rival.better_by - bound
+    times = (rival.better_by - rival.lower) / beyond if beyond > 0 else math.inf
+    if not times < _MANY_TIMES:
+        return ""
+    rows = rival.rows * times * times
+    return f": it would take about {float(f'{rows:.2g}'):,.0f} instead of {rival.rows:,}, if the difference stays"
 
 
 def _measured(rival: Paired) -> str:

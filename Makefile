@@ -21,7 +21,7 @@ test: install debian  ## the whole suite
 quick: install  ## the part that takes minutes, not tens of them
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
-walk: install  ## every command block of the README, typed in order where `make run` was run
+walk: install  ## every command block of the README and the tutorial, typed in order where `make run` was run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.walk
 
 lint: install  ## ruff, mypy, and whether every extra installs beside the lock

@@ -1,4 +1,4 @@
-"""`make walk`: every command block of README.md typed in order, in the checkout where `make run` was run.
+"""`make walk`: every command block of README.md and docs/tutorial.md typed in order, where `make run` was run.
 
 A block that cannot be typed as it stands is marked by an HTML comment right before it: `<!-- walk: REASON`, then, a
 line each, the commands that stand in for it, then `-->`. The walk fails at the first command that does; whatever
@@ -20,7 +20,7 @@ from pathlib import Path
 from flows.graph.dvc import own_programs_first
 
 ROOT = Path(__file__).parents[1]
-MARKED = 7  # blocks of the README that something else stands in for
+PAGES = {"README.md": 6, "docs/tutorial.md": 4}  # and how many blocks of each something else stands in for
 _BLOCK = re.compile(
     r"(?:<!-- walk: (?P<reason>[^\n]*)\n(?P<instead>.*?)-->\n)?```(?:bash|console|sh)\n(?P<text>.*?)```", re.DOTALL
 )
@@ -35,23 +35,24 @@ _SHOWN = 4000  # characters of what a failed block said last
 
 @dataclass(frozen=True)
 class Block:
-    """What a reader types at one place of the README. reason: why something else is typed here; None: it is typed."""
+    """What a reader types at one place of a page. reason: why something else is typed here; None: it is typed."""
 
+    page: str
     line: int
     commands: str
     reason: str | None
 
 
-def blocks(text: str) -> Iterator[Block]:
+def blocks(page: str, text: str) -> Iterator[Block]:
     """The command blocks: lines after `$ ` where there are such, else every line."""
     for found in _BLOCK.finditer(text):
         line = text.count("\n", 0, found.start("text")) + 1
         if found["reason"] is not None:
-            yield Block(line, found["instead"], found["reason"])
+            yield Block(page, line, found["instead"], found["reason"])
             continue
         lines = found["text"].splitlines()
         typed = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")] or lines
-        yield Block(line, "\n".join(_as_said(line) for line in typed) + "\n", None)
+        yield Block(page, line, "\n".join(_as_said(line) for line in typed) + "\n", None)
 
 
 def _as_said(line: str) -> str:
@@ -62,16 +63,18 @@ def _as_said(line: str) -> str:
 
 def walk() -> None:
     """Type them all. Raises SystemExit, with what was said, at the first that fails."""
-    found = list(blocks((ROOT / "README.md").read_text(encoding="utf-8")))
-    marked = [block for block in found if block.reason is not None]
-    if len(marked) != MARKED:
-        raise SystemExit(f"README.md marks {len(marked)} command blocks as not typed; the walk expects {MARKED}.")
+    found: list[Block] = []
+    for page, wanted in PAGES.items():
+        there = list(blocks(page, (ROOT / page).read_text(encoding="utf-8")))
+        if (marked := sum(block.reason is not None for block in there)) != wanted:
+            raise SystemExit(f"{page} marks {marked} command blocks as not typed; the walk expects {wanted}.")
+        found += there
     began = time.monotonic()
     with _left_as_it_was():
         for block in found:
             _type(block)
     took = time.monotonic() - began
-    print(f"README.md: {len(found)} blocks, {len(marked)} by what stands in for them, in {took:.0f} s", flush=True)
+    print(f"{len(found)} blocks, {sum(PAGES.values())} by what stands in for them, in {took:.0f} s", flush=True)
 
 
 def _type(block: Block) -> None:
@@ -81,10 +84,10 @@ def _type(block: Block) -> None:
         ["bash", "-euo", "pipefail", "-c", block.commands],
         cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    print(f"README.md:{block.line} {time.monotonic() - began:6.1f} s  {block.commands.splitlines()[0]}", flush=True)
+    print(f"{block.page}:{block.line} {time.monotonic() - began:6.1f} s  {block.commands.splitlines()[0]}", flush=True)
     if done.returncode:
         raise SystemExit(
-            f"README.md:{block.line} ended with {done.returncode}:\n{block.commands}{done.stdout[-_SHOWN:]}"
+            f"{block.page}:{block.line} ended with {done.returncode}:\n{block.commands}{done.stdout[-_SHOWN:]}"
         )
 
 

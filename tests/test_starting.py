@@ -15,7 +15,7 @@ from PIL import Image
 from core.errors import BadRequest
 from core.schema.data import Data
 from core.workspace import Workspace
-from flows.starting.choose import FEW, Choice, Wishes, choose
+from flows.starting.choose import FEW, MANY, Choice, Wishes, choose
 from flows.starting.example import with_own_data
 from flows.starting.look import Seen, look
 from flows.starting.seen_lines import seen_lines
@@ -94,13 +94,14 @@ def test_what_the_bytes_say_is_written_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "architecture"), [(30, "tfidf"), (FEW, None)], ids=["few rows: linear", "more: an encoder"]
+    ("rows", "method", "baseline"), [(30, "transfer", "majority"), (FEW, "lora", None), (MANY, "pretrain", None)]
 )
-def test_the_model_suits_the_number_of_rows(rows: int, architecture: str | None, tmp_path: Path) -> None:
+def test_the_model_and_its_gate_suit_the_number_of_rows(
+    rows: int, method: str, baseline: str | None, tmp_path: Path
+) -> None:
     write_csv(tmp_path / "t.csv", tickets(rows))
     _, recipe = made(tmp_path, "t.csv")
-    assert getattr(recipe.model.base, "architecture", None) == architecture
-    assert recipe.model.method == ("lora" if architecture is None else "pretrain")
+    assert (recipe.model.method, recipe.gates["against_baseline"].baseline) == (method, baseline)
 
 
 def test_series_of_numbers_are_forecast(tmp_path: Path) -> None:

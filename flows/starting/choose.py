@@ -244,18 +244,20 @@ def _model(task: Task, rows: int, base: str | None) -> tuple[dict[str, Any], str
     if base is not None:
         return _based_on(task, base), "as --base says"
     kinds = {task.contract.columns[name].kind for name in task.contract.inputs}
-    new = "pretrain" in task.methods
-    if task.simple and new and task.contract.label is not None and not FEW <= rows < MANY:
-        simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"}
-        amount = "few" if rows < FEW else "many"
-        return simple, f"{rows:,} rows are {amount}: a linear model takes seconds, and is hard to beat"
-    if "text" in kinds:
+    new, few = "pretrain" in task.methods, rows < FEW
+    simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"} if task.simple and new else None
+    labels = task.contract.label is not None
+    if "text" in kinds and not (simple and labels and rows >= MANY):
+        if few and labels and "transfer" in task.methods:
+            return {"base": TEXT_BASE, "method": "transfer"}, f"{rows:,} rows are few: the encoder stays as it is"
         method = "lora" if "lora" in task.methods else task.methods[0]
         return {"base": TEXT_BASE, "method": method}, "a small sentence encoder that is installed with Headrace"
+    if simple and labels and not FEW <= rows < MANY:
+        return simple, f"{rows:,} rows are {'few' if few else 'many'}: a linear model takes seconds"
     if "media" in kinds and new:
         return {"base": {"architecture": "resnet", "settings": _RESNET}, "method": "pretrain"}, "from nothing, small"
-    if task.simple and new:
-        return {"base": {"architecture": task.simple[-1]}, "method": "pretrain"}, "a linear model first: hard to beat"
+    if simple:
+        return simple, "a linear model first: hard to beat"
     raise BadRequest("which model to start from? --base: an architecture, a folder, a hub id or package://")
 
 

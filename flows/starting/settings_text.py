@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flows.starting.choose import TEXT_BASE, Choice
+from core.tables.task import Task
+from flows.starting.choose import FEW, TEXT_BASE, Choice
 from pipelines.tasks import find_task
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z_][\w/-]*(?:[.:]+[\w/-]+)*", re.IGNORECASE)
@@ -58,12 +59,26 @@ def _recipe(choice: Choice) -> Iterator[str]:
     yield _commented("model:", choice.why["model"])
     yield f"  base: {flow(choice.model['base'])}"
     yield _commented(f"  method: {choice.model['method']}", " | ".join(task.methods))
-    if choice.model["method"] == "pretrain" and "lora" in task.methods:
+    if task.contract.label is not None and task.simple:
+        yield from _alternative(choice, task)
+    yield "gates:"
+    if task.contract.label is not None and choice.rows < FEW:
+        yield "  # Few rows show little. With more, leave `baseline:` out: then the simple model must be beaten too."
+        yield "  against_baseline: {at_least: 0.0, baseline: majority}"
+    else:
+        yield _commented("  against_baseline: {at_least: 0.0}", "no champion that a simpler model may beat")
+    yield _commented("  against_champion: {at_least: -0.01}", "a later one: no worse than that")
+
+
+def _alternative(choice: Choice, task: Task) -> Iterator[str]:
+    """The other model to try, as comments."""
+    simple = f"{{architecture: {task.simple[-1]}}}"
+    if choice.model["method"] != "pretrain":
+        yield f"#  base: {simple}"
+        yield _commented("#  method: pretrain", "a linear model: seconds, and some data need no more")
+    elif "lora" in task.methods:
         yield f"#  base: {TEXT_BASE}"
         yield _commented("#  method: lora", "reads meaning, not words; minutes for thousands of rows")
-    yield "gates:"
-    yield _commented("  against_baseline: {at_least: 0.0}", "no champion that a simpler model may beat")
-    yield _commented("  against_champion: {at_least: -0.01}", "a later one: no worse than that")
 
 
 def _index(choice: Choice) -> Iterator[str]:

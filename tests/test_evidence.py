@@ -59,19 +59,22 @@ def answers(right: int, sure: float = 0.9) -> np.ndarray:
 
 
 def evident(
-    model: Path, folder: Path, var: Path, name: str, *, right: int, gates: dict[str, Gate], **about: Any
-) -> Candidate:
-    """A candidate with evidence as `register` writes it."""
+    model: Path, folder: Path, var: Path, name: str, *, right: int, gates: dict[str, Gate], first: int = 0,
+    task: str = "text_classification", **about: Any,
+) -> Candidate:  # fmt: skip
+    """A candidate with evidence as `register` writes it. first: number of its first test row. task: as it says it."""
     folder.mkdir()
     predictions = folder / versions.PREDICTIONS
-    answered = Answered([f"row-{at}" for at in range(ROWS)], {"label": TRUTH}, {"probabilities": answers(right)}, {})
+    answered = Answered(
+        [f"row-{at}" for at in range(first, first + ROWS)], {"label": TRUTH}, {"probabilities": answers(right)}, {}
+    )
     write_predictions(answered, predictions, axes={"probabilities": ["neg", "pos"]}, readable={})
     subject = replace(candidate(model, folder, **about), name=name)
     metrics = whole(TASK.score, TASK.measure({**answered.model, **answered.truth}))
     labels = label_metrics(predictions, TASK)
     claim = Claim(TASK, "accuracy", gates, metrics, predictions, subject.model_hash, 1, labels)
     evidence = weigh(claim, None)
-    told = bundle(claim, judge({}, evidence), evidence, name=name, origin={"task": "text_classification"}, rival=None)
+    told = bundle(claim, judge({}, evidence), evidence, name=name, origin={"task": task}, rival=None)
     (folder / BUNDLE).write_text(json.dumps(told))
     tags = {versions.EVIDENCE_HASH: sha256_file(folder / BUNDLE), versions.TEST_HASH: told["test"]["hash"]}
     return replace(subject, evidence={path.name: path for path in sorted(folder.iterdir())}, tags=tags)

@@ -28,18 +28,24 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from core.atomic_files import sha256_file
 from core.manifest import write_manifest
+from core.schema.columns import ROW_ID
 from core.schema.model import Architecture, Model, Training
 from core.tables.learner import TorchLearner
+from core.tables.predictions import Answered, write_predictions
 from core.tables.prepared import ENCODER, Rows, read_features, read_rows
 from core.tables.statistics import whole
-from core.tables.task import Base, Place, Predictions, Task, as_sent
+from core.tables.task import Base, ByLabel, ByRow, Place, Predictions, Task, as_sent
 from core.workspace import Job
 from core.workspace import Workspace as Root
 from pipelines.collect import collect
 from pipelines.evaluate import evaluate
+from pipelines.evidence import differences
+from pipelines.evidence.comparison import Common, common_rows
+from pipelines.evidence.forest import forest
 from pipelines.preprocess import preprocess
 from pipelines.settings import settings
 from pipelines.tasks import find_task, task_files
+from pipelines.tasks.parts.answers import ranking
 from pipelines.train import loop
 from pipelines.train.batches import EncodedRows
 from pipelines.train.checkpoints import Checkpoints
@@ -292,6 +298,39 @@ def test_baselines_and_metrics_fit_each_other(prepared: Prepared) -> None:
     sign = 1 if prepared.task.metrics[prepared.task.primary] else -1
     trivial, *others = (sign * each[prepared.task.primary] for each in scores)
     assert min(others) > trivial + 0.2, "the truth can be told from the inputs, so a real baseline sees it"
+
+
+def test_single_answers_are_told_and_two_models_compared(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every family: of each unit what was said and how wrong it is, and two models on the units of both."""
+    task, units, at = prepared.task, prepared.units(), prepared.at()
+    truth, axes = task.truth(units, at), task.axes(at.folder)
+    baselines = task.baselines(read_rows(prepared.folder / "prepared", "train"), units, at)
+    assert isinstance(task, ByRow)
+    told = {name: task.by_row({**said, **truth}, axes) for name, said in baselines.items()}
+    for each in told.values():
+        assert each.error.shape == (len(units),) and (each.error >= 0).all()
+        if each.said is not None and each.true is not None:
+            pairs = zip(each.said, each.true, strict=True)
+            assert [one == two for one, two in pairs] == (each.error == 0).tolist()
+    trivial, *others = (each.error.mean() for each in told.values())
+    assert min(others) < trivial
+    first, second, *_ = (tmp_path / name for name in baselines)
+    for file, kept in ((first, slice(0, None)), (second, slice(3, None))):
+        true, said = ({k: array[kept] for k, array in arrays.items()} for arrays in (truth, baselines[file.name]))
+        answered = Answered(units[ROW_ID].tolist()[kept], true, said, {})
+        write_predictions(answered, file, axes=axes, readable={})
+    common = common_rows(first, second, "first")
+    assert isinstance(common, Common) and len(common.row_ids) == len(units) - 3
+    if task.metrics.keys() == ranking.METRICS.keys():  # of a rank among other passages nothing is known
+        return
+    monkeypatch.setattr(differences, "RESAMPLES", 50)
+    found = differences.apart(task, common, primary=task.primary, most=5)
+    assert found.metrics[0].name == task.primary
+    assert found.rows_apart is not None and len(found.rows_apart.shown) == min(5, found.rows_apart.count) > 0
+    assert bool(found.labels) == isinstance(task, ByLabel)
+    forest(found, "first", "second", tmp_path / "forest.png")
 
 
 def test_a_baseline_that_is_the_model_says_what_it_said_as_a_baseline(prepared: Prepared, tmp_path: Path) -> None:

@@ -5,16 +5,17 @@ prepared/: {train,validation,test}.arrow, rows.parquet, encoder/, statistics.jso
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.schema.columns import CONTENT_HASH, FAULT, PLACE, own_names
+from core.schema.columns import CONTENT_HASH, FAULT, PLACE, ROW_ID, own_names
 from core.schema.data import SplitName
 from core.tables.row_groups import batches
 
@@ -66,6 +67,19 @@ def read_rows(prepared: Path, split: SplitName | None = None) -> pd.DataFrame:
     wanted = None if split is None else [(SIDE, "=", split)]
     rows: pd.DataFrame = _as_named(pq.read_table(prepared / ROWS, filters=wanted)).to_pandas()
     return rows
+
+
+def rows_named(prepared: Path, row_ids: Collection[str], columns: Collection[str]) -> list[dict[str, Any]]:
+    """row_id and some columns, as far as there are, of the rows of these ids, in any split; none before preprocess."""
+    file = prepared / ROWS
+    if not file.is_file():
+        return []
+    there = set(pq.read_schema(file).names)
+    wanted = [ROW_ID, *(name for name in columns if name in there)]
+    found: list[dict[str, Any]] = pq.read_table(
+        file, columns=wanted, filters=[(ROW_ID, "in", set(row_ids))]
+    ).to_pylist()
+    return found
 
 
 def _as_named(table: pa.Table) -> pa.Table:

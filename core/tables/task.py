@@ -132,6 +132,30 @@ class ByLabel(Protocol):
         """The counts of each label, (labels,), unit i counted weights[i] times. Fast, as score() is."""
 
 
+@dataclass(frozen=True)
+class RowAnswers:
+    """What a model says of each unit, for people who look at single rows; every array has one entry a unit.
+
+    error: how far the answer is from the truth, 0 where it is right. error_name: what it counts. said, true: in words,
+    equal where two answers are the same; None where words have no room for them (a forecast) or the row itself says it.
+    sure: how sure the model is, 0 to 1; None of one that does not say.
+    """
+
+    error: np.ndarray[Any, Any]
+    error_name: str
+    said: Sequence[str] | None = None
+    true: Sequence[str] | None = None
+    sure: np.ndarray[Any, Any] | None = None
+
+
+@runtime_checkable
+class ByRow(Protocol):
+    """A Task that says of each unit by itself what was answered and how wrong that is."""
+
+    def by_row(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> RowAnswers:
+        """predictions: joined with the truth. axes: as axes() has them."""
+
+
 @runtime_checkable
 class Foreseeing(Protocol):
     """A task that says of the settings alone what it would refuse once there are rows: then nobody waits for them."""

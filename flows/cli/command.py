@@ -11,11 +11,11 @@ import typer
 from flows.cli.ask_verbs import answer, key, predict, query, serve
 from flows.cli.recipe_verbs import check, index, lock, new, retire, run, status
 from flows.cli.upkeep_verbs import forget, gc, schedule, stop
-from flows.cli.version_verbs import history, lineage, promote, reproduce, rollback
+from flows.cli.version_verbs import compare, history, lineage, promote, reproduce, rollback
 
 VERBS = (
     run, index, status, new, retire, lock, check, query, answer, predict, serve, key, promote, rollback, history,
-    lineage, reproduce, gc, forget, schedule, stop,
+    compare, lineage, reproduce, gc, forget, schedule, stop,
 )  # fmt: skip
 app = typer.Typer(
     name="headrace",

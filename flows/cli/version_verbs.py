@@ -107,6 +107,38 @@ def lineage(
     raise typer.Exit(show_backward(here(), model, svg=svg, as_json=as_json))
 
 
+def compare(
+    first: Annotated[str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="The one to compare with it.", show_default=False)],
+    rows: Annotated[int, typer.Option(metavar="N", min=0, help="How many rows where they differ.")] = 10,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the differences into this file.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what two versions answered to the same test rows, and how they were made.
+
+    The second minus the first, with intervals, by metric and by label; the rows where they differ; settings, data and
+    code that differ.
+
+    Example: headrace compare film-reviews/1 film-reviews@champion --picture compared.png
+    """
+    from flows.terminal.compared_lines import compared_document, compared_lines
+    from flows.terminal.inputs import parse_model
+    from flows.terminal.picture_file import picture_file
+    from pipelines.evidence.compare import compare as side_by_side
+    from pipelines.evidence.forest import forest
+    from registry.store.versions import resolve
+
+    workspace, file = here(), picture_file(picture)
+    found = side_by_side(
+        workspace, *(resolve(*parse_model(each), workspace.var) for each in (first, second)), most=rows
+    )
+    if file is not None:
+        forest(found.apart, found.first.called, found.second.called, file)
+    show(compared_document(found), compared_lines(found), as_json=as_json)
+
+
 def reproduce(
     model: Annotated[str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False)],
     keep: Annotated[Path | None, typer.Option(help="Do it in this folder, and leave it there.")] = None,

@@ -39,13 +39,9 @@ def by_label(task: ByLabel, measured: Predictions, names: Sequence[str], *, resa
 
     Memory: resamples x labels. An interval is over the resamples in which the figure is defined.
     """
-    rows = len(next(iter(measured.values())))
-    counts = task.label_counts(measured, np.ones(rows))
+    counts = task.label_counts(measured, np.ones(_rows(measured)))
     values = _figures(counts)
-    draws = {name: np.empty((resamples, len(names))) for name in LABEL_FIGURES}
-    for at, times in enumerate(resampled(rows, resamples=resamples, seed=seed)):
-        for name, drawn in _figures(task.label_counts(measured, times)).items():
-            draws[name][at] = drawn
+    draws = _draws(task, measured, len(names), resamples=resamples, seed=seed)
     occurs = np.flatnonzero(counts.said + counts.true).tolist()
     intervals = {name: _ends(draws[name][:, occurs]) for name in LABEL_FIGURES}
     return [
@@ -62,9 +58,52 @@ def by_label(task: ByLabel, measured: Predictions, names: Sequence[str], *, resa
     ]
 
 
+@dataclass(frozen=True)
+class LabelDifference:
+    """One label as two models know it. support: how often it is the true one.
+
+    figures: of LABEL_FIGURES: the first model's, the second's, and the second's minus the first's with its interval;
+    NaN where one is not defined.
+    """
+
+    label: str
+    support: int
+    figures: Mapping[str, tuple[float, float, Interval]]
+
+
+def label_differences(
+    task: ByLabel, first: Predictions, second: Predictions, names: Sequence[str], *, resamples: int, seed: int
+) -> list[LabelDifference]:
+    """The labels that occur in the truth or in what a model says, on the same resamples of the same rows.
+
+    first, second: each model's statistics, as measure() has them.
+    """
+    counts = [task.label_counts(each, np.ones(_rows(each))) for each in (first, second)]
+    one, two = map(_figures, counts)
+    draws, others = (_draws(task, each, len(names), resamples=resamples, seed=seed) for each in (first, second))
+    occurs = np.flatnonzero(counts[0].said + counts[1].said + counts[1].true).tolist()
+    apart = {name: (others[name] - draws[name])[:, occurs] for name in LABEL_FIGURES}
+    intervals = {name: _ends(each) for name, each in apart.items()}
+    return [
+        LabelDifference(
+            names[label],
+            int(counts[1].true[label]),
+            {
+                name: (
+                    float(one[name][label]),
+                    float(two[name][label]),
+                    Interval(float(two[name][label] - one[name][label]), float(low[at]), float(high[at])),
+                )
+                for name, (low, high) in intervals.items()
+            },
+        )
+        for at, label in enumerate(occurs)
+    ]
+
+
 def whole_by_label(task: ByLabel, measured: Predictions, names: Sequence[str]) -> dict[str, float]:
     """The figures of every label on all rows, each under the name that a gate has for it."""
-    values = _figures(task.label_counts(measured, np.ones(len(next(iter(measured.values()))))))
+    values = _figures(task.label_counts(measured, np.ones(_rows(measured))))
     return {
         named(figure, label): float(value)
         for figure, each in values.items()
@@ -86,6 +125,19 @@ def _figures(counts: LabelCounts) -> dict[str, Array]:
             "recall": counts.right / counts.true,
             "f1": 2 * counts.right / (counts.said + counts.true),
         }
+
+
+def _draws(task: ByLabel, measured: Predictions, labels: int, *, resamples: int, seed: int) -> dict[str, Array]:
+    """Each figure on each resample of the rows, (resamples, labels)."""
+    draws = {name: np.empty((resamples, labels)) for name in LABEL_FIGURES}
+    for at, times in enumerate(resampled(_rows(measured), resamples=resamples, seed=seed)):
+        for name, drawn in _figures(task.label_counts(measured, times)).items():
+            draws[name][at] = drawn
+    return draws
+
+
+def _rows(measured: Predictions) -> int:
+    return len(next(iter(measured.values())))
 
 
 def _ends(draws: Array) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,34 +57,75 @@ def against_baseline(predictions: Path, by: Yardstick) -> Paired | NoRival:
     return _paired(other, answered.model, answered.baselines[other], answered.truth, by)
 
 
+@dataclass(frozen=True)
+class Common:
+    """The rows that two models answered, in the order of their ids; what is true is taken from the second model.
+
+    first, second: what each said about them, their columns in one order, a 0 for a label that a model does not know.
+    axes: names along the second axis of two-dimensional arrays, as a Task's axes() has them.
+    asked: how many rows each model was asked about.
+    """
+
+    row_ids: list[str]
+    first: Predictions
+    second: Predictions
+    truth: Predictions
+    axes: dict[str, list[str]]
+    asked: tuple[int, int]
+
+    @property
+    def share(self) -> float:
+        """Of the second model's rows, those that both answered."""
+        return len(self.row_ids) / self.asked[1] if self.asked[1] else 0.0
+
+
+def common_rows(first: Path, second: Path, called: str) -> Common | NoRival:
+    """What two models said about the rows that both answered; or why that cannot be compared.
+
+    first, second: their predictions.parquet. called: the first one's name in the reasons.
+    """
+    theirs, mine = read_predictions(first), read_predictions(second)
+    if mine.model.keys() != theirs.model.keys():
+        return NoRival(f"{called} predicts something else ({', '.join(theirs.model)})", in_order=False)
+    if not (_all_numbers(mine.model) and _all_numbers(theirs.model)):
+        return NoRival(f"not every prediction of the model or of {called} is a number", in_order=False)
+    both, here, there = np.intersect1d(mine.row_ids, theirs.row_ids, return_indices=True)
+    asked = (len(theirs.row_ids), len(mine.row_ids))
+    if not len(both):
+        return Common([], {}, {}, {}, {}, asked)
+    names, wanted = axis_names(first), axis_names(second)
+    order = {key: _order(names[key], wanted[key]) for key in names.keys() & wanted.keys()}
+    aligned = {
+        key: _columns(array, names[key], order[key]) if key in order else array
+        for key, array in _rows(theirs.model, there).items()
+    }
+    if other := [
+        key for key, array in aligned.items() if key not in order and array.shape[1:] != mine.model[key].shape[1:]
+    ]:
+        return NoRival(f"{called} has other {other[0]}, and does not say which", in_order=False)
+    return Common(
+        both.tolist(),
+        aligned,
+        _widened(_rows(mine.model, here), aligned),
+        _rows(mine.truth, here),
+        {**names, **wanted, **order},
+        asked,
+    )
+
+
 def against_champion(predictions: Path, champion: Path, name: str, by: Yardstick) -> Paired | NoRival:
     """The candidate against what the champion said about the same rows; what is true is taken from the candidate.
 
     champion: its predictions.parquet. name: what the reasons call it.
     """
-    mine, theirs = read_predictions(predictions), read_predictions(champion)
-    if mine.model.keys() != theirs.model.keys():
-        return NoRival(f"{name} predicts something else ({', '.join(theirs.model)})", in_order=False)
-    if not (_all_numbers(mine.model) and _all_numbers(theirs.model)):
-        return NoRival(f"not every prediction of the model or of {name} is a number", in_order=False)
-    _, here, there = np.intersect1d(mine.row_ids, theirs.row_ids, return_indices=True)
-    share = len(here) / len(mine.row_ids) if mine.row_ids else 0.0
-    if not len(here):
-        return Paired(name, by.metric, math.nan, math.nan, rows=0, common=share)
-    names, wanted = axis_names(champion), axis_names(predictions)
-    named = names.keys() & wanted.keys()
-    aligned = {
-        key: _columns(array, names[key], wanted[key]) if key in named else array
-        for key, array in _rows(theirs.model, there).items()
-    }
-    if other := [
-        key for key, array in aligned.items() if key not in named and array.shape[1:] != mine.model[key].shape[1:]
-    ]:
-        return NoRival(f"{name} has other {other[0]}, and does not say which", in_order=False)
-    model, truth = _widened(_rows(mine.model, here), aligned), _rows(mine.truth, here)
-    if not math.isfinite(_value(aligned, truth, by)):
+    found = common_rows(champion, predictions, name)
+    if isinstance(found, NoRival):
+        return found
+    if not found.row_ids:
+        return Paired(name, by.metric, math.nan, math.nan, rows=0, common=found.share)
+    if not math.isfinite(_value(found.first, found.truth, by)):
         return NoRival(f"{by.metric} of {name} on these rows is no number: it was asked about others", in_order=False)
-    return _paired(name, model, aligned, truth, by, common=share)
+    return _paired(name, found.second, found.first, found.truth, by, common=found.share)
 
 
 def _paired(
@@ -123,16 +165,20 @@ def _widened(mine: Predictions, theirs: Predictions) -> Predictions:
     }
 
 
-def _columns(array: np.ndarray[Any, Any], names: list[str], wanted: list[str]) -> np.ndarray[Any, Any]:
-    """The champion's columns as the candidate has them: its own extra ones last, those it does not know 0.
+def _order(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The columns of both: the candidate's, then those that only the champion knows."""
+    known = set(wanted)
+    return list(dict.fromkeys([*wanted, *(name_among(name, known) for name in names)]))
+
+
+def _columns(array: np.ndarray[Any, Any], names: Sequence[str], order: Sequence[str]) -> np.ndarray[Any, Any]:
+    """The champion's columns in an order of _order(), a 0 for those that it does not know.
 
     What an earlier commit took for two labels (0 and 0.0) may be one now: then they add up.
     """
-    known = set(wanted)
-    names = [name_among(name, known) for name in names]
-    order = list(dict.fromkeys([*wanted, *names]))
+    known = set(order)
     place = {name: at for at, name in enumerate(order)}
     found = np.zeros((len(array), len(order)), dtype=array.dtype)
     for at, name in enumerate(names):
-        found[:, place[name]] += array[:, at]
+        found[:, place[name_among(name, known)]] += array[:, at]
     return found

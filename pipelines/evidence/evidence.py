@@ -248,12 +248,20 @@ def _gates(told: Mapping[str, Any]) -> dict[str, Gate]:
 def _rival(version: Version, told: Mapping[str, Any], champion: Version | None, var: Path) -> Rival | None:
     if champion is None:
         return None
+    file = asked_again(version, told, champion, var) or predictions_of(champion, var)
+    return Rival(called(champion), champion.model_hash, file)
+
+
+def asked_again(version: Version, told: Mapping[str, Any], champion: Version, var: Path) -> Path | None:
+    """What the champion of the time said about a version's own test rows, where it was asked about them.
+
+    told: the version's bundle. None where it was not, or where another one was champion.
+    """
     again = told.get("champion") or {}
-    if again.get("model_hash") == champion.model_hash:
-        file = versions.evidence(version, RIVAL, var)
-        if file is not None and sha256_file(file) == again.get("predictions"):
-            return Rival(called(champion), champion.model_hash, file)
-    return Rival(called(champion), champion.model_hash, predictions_of(champion, var))
+    if again.get("model_hash") != champion.model_hash:
+        return None
+    file = versions.evidence(version, RIVAL, var)
+    return file if file is not None and sha256_file(file) == again.get("predictions") else None
 
 
 def called(champion: Version) -> str:

@@ -15,7 +15,7 @@ from core.schema.columns import ROW_ID, Column, Contract
 from core.schema.model import Architecture, Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
-from core.tables.task import Base, Place, Predictions, Predictor, Task
+from core.tables.task import Base, Place, Predictions, Predictor, RowAnswers, Task
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import generated, picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
@@ -126,6 +126,10 @@ class ImageGeneration:
 
     def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
         return generated.score(measured, weights)
+
+    def by_row(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> RowAnswers:
+        """The class that the extractor takes each drawn picture for, beside the one asked for."""
+        return classification.by_row(predictions["scores"], predictions["label"], axes.get("scores", ()))
 
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
         """Grey noise, and the normal distribution of each class's pixels."""

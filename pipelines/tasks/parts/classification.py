@@ -11,7 +11,7 @@ import numpy as np
 from core.atomic_files import read_json, write_json
 from core.errors import BadData
 from core.tables.spelling import some, spelled
-from core.tables.task import LabelCounts, Place, Predictions
+from core.tables.task import LabelCounts, Place, Predictions, RowAnswers
 from pipelines.tasks.parts.plots import MOST, drawn
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ class Labelled:
 
     def label_counts(self, measured: Predictions, weights: Array) -> LabelCounts:
         return label_counts(measured, weights)
+
+    def by_row(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> RowAnswers:
+        return by_row(predictions["probabilities"], predictions["label"], axes.get("probabilities", ()))
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return {"probabilities": read_labels(folder)}
@@ -118,6 +121,16 @@ def measure(predictions: Predictions) -> Predictions:
     classes = np.full(len(label), probabilities.shape[1])
     bins, gap = _bins(confidence), right - confidence
     return {"label": label, "predicted": predicted, "classes": classes, "loss": loss, "bin": bins, "gap": gap}
+
+
+def by_row(probabilities: Array, label: Array, names: Sequence[str]) -> RowAnswers:
+    """Each row's most probable label beside the true one. probabilities: (rows, classes); label: (rows,).
+
+    names: of the labels; where an earlier Headrace kept none, their numbers are said.
+    """
+    predicted, names = probabilities.argmax(axis=1), names or [str(at) for at in range(probabilities.shape[1])]
+    said, true = ([names[each] for each in labels.tolist()] for labels in (predicted, label))
+    return RowAnswers((predicted != label).astype(float), "wrong", said, true, probabilities.max(axis=1))
 
 
 def score(measured: Predictions, weights: Array) -> dict[str, float]:

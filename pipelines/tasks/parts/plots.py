@@ -23,9 +23,12 @@ _NOTE = "Letters that no font of this machine has are spelled by their numbers."
 
 
 @contextmanager
-def drawn(path: Path, width: float, height: float, *, texts: Sequence[str] = ()) -> Iterator[tuple[Any, list[str]]]:
+def drawn(
+    path: Path, width: float, height: float, *, texts: Sequence[str] = (), panels: Sequence[float] = ()
+) -> Iterator[tuple[Any, list[str]]]:
     """Axes to draw on, and `texts` as they can be drawn; the figure is written to `path` when the block ends.
 
+    panels: relative heights of several axes, one below the other, which are then an array; by default there is one.
     The figure has a canvas of its own: pyplot's global state, screens and a user's matplotlibrc stay out of it.
     """
     from matplotlib import style
@@ -36,7 +39,8 @@ def drawn(path: Path, width: float, height: float, *, texts: Sequence[str] = ())
     with style.context(["default", {"text.parse_math": False, "font.family": fonts}]):
         figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure.subplots(), spelled_apart(texts, _LONGEST, drawn=lambda letter: letter not in missing)
+        axes = figure.subplots(len(panels), height_ratios=panels, squeeze=False)[:, 0] if panels else figure.subplots()
+        yield axes, spelled_apart(texts, _LONGEST, drawn=lambda letter: letter not in missing)
         if missing:
             figure.supxlabel(_NOTE, fontsize="x-small")
         figure.savefig(path, metadata={"Software": None})

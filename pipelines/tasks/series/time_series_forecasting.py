@@ -15,7 +15,7 @@ from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.prepared import read_rows
-from core.tables.task import Base, Place, Predictions, Task
+from core.tables.task import Base, Place, Predictions, RowAnswers, Task
 from pipelines.tasks.parts.answers import forecasts
 from pipelines.tasks.parts.inputs import series
 
@@ -118,6 +118,9 @@ class TimeSeriesForecasting:
 
     def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
         return forecasts.score(measured, weights)
+
+    def by_row(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> RowAnswers:
+        return forecasts.by_row(predictions)
 
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
         from pipelines.tasks.parts.forecasting import simple_forecasts

@@ -20,7 +20,7 @@ from core.schema.section import Section
 from core.tables.keys import codes, text_key
 from core.tables.learner import Learner, TorchLearner
 from core.tables.statistics import means
-from core.tables.task import Base, Place, Predictions, Task
+from core.tables.task import Base, Place, Predictions, RowAnswers, Task
 from core.weights.base_store import base_folder
 from core.weights.pooling import max_tokens_of, pooling_of, write_pooling
 from pipelines.tasks.parts import text_input, tokens
@@ -133,6 +133,9 @@ class SentenceEmbedding:
 
     def score(self, measured: Predictions, weights: np.ndarray[Any, Any]) -> dict[str, float]:
         return means(measured, weights)
+
+    def by_row(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> RowAnswers:
+        return ranking.by_row(predictions)
 
     def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
         """The base as it was before training, and BM25."""

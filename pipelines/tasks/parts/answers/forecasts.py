@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.tables.task import Predictions
+from core.tables.task import Predictions, RowAnswers
 from pipelines.tasks.parts.plots import drawn
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ def score(measured: Predictions, weights: Array) -> dict[str, float]:
         "coverage_error": abs(means["excess"]),
         "interval_score": means["interval"],
     }
+
+
+def by_row(predictions: Predictions) -> RowAnswers:
+    """The mean squared error of each window, of standardised values."""
+    return RowAnswers(measure(predictions)["squared"], "mean squared error, standardised")
 
 
 def answers(predictions: Predictions, known: Series) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.tables.keys import codes, text_key
-from core.tables.task import Predictions
+from core.tables.task import Predictions, RowAnswers
 from pipelines.tasks.parts.plots import drawn
 
 METRICS: Mapping[str, bool] = {"ndcg_at_10": True, "recall_at_10": True, "mrr": True}
@@ -68,6 +68,12 @@ def measure(predictions: Predictions) -> Predictions:
     rank = np.full(len(predictions["rank"]), np.nan) if other else predictions["rank"]
     found = np.where(np.isnan(rank), np.nan, rank <= _CUT)
     return {"ndcg_at_10": found / np.log2(1 + rank), "recall_at_10": found, "mrr": 1 / rank}
+
+
+def by_row(predictions: Predictions) -> RowAnswers:
+    """The rank of each query's own passage; how many passages were found before it."""
+    rank = predictions["rank"]
+    return RowAnswers(rank - 1, "passages ranked above its own", [f"rank {each:g}" for each in rank.tolist()])
 
 
 def bm25(queries: Sequence[str], pool: Pool) -> Predictions:

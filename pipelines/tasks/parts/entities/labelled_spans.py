@@ -15,7 +15,7 @@ import numpy as np
 from core.atomic_files import read_json, write_json
 from core.errors import BadData
 from core.tables.spans import Span, listed
-from core.tables.task import LabelCounts, Place, Predictions
+from core.tables.task import LabelCounts, Place, Predictions, RowAnswers
 from pipelines.tasks.parts.plots import MOST, drawn
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class LabelledSpans:
 
     def label_counts(self, measured: Predictions, weights: Array) -> LabelCounts:
         return label_counts(measured, weights)
+
+    def by_row(self, predictions: Predictions, axes: Mapping[str, Sequence[str]]) -> RowAnswers:
+        return by_row(predictions)
 
     def axes(self, folder: Path) -> Mapping[str, Sequence[str]]:
         return {}
@@ -121,6 +124,24 @@ def measure(predictions: Predictions) -> Predictions:
             for span in spans:
                 counts[name][row, labels.get(span.label, -1)] += 1
     return counts
+
+
+def by_row(predictions: Predictions) -> RowAnswers:
+    """The spans of each text beside the true ones; how many are wrong or were missed."""
+    errors, said, true = list[int](), list[str](), list[str]()
+    for true_cell, cell in zip(predictions["spans"], predictions["predicted"], strict=True):
+        wanted, seen = listed(true_cell), listed(cell)
+        errors.append(len(set(wanted) ^ set(seen)))
+        texts = {(each["start"], each["end"]): each["text"] for each in json.loads(cell) if "text" in each}
+        for words, spans in ((true, wanted), (said, seen)):
+            words.append(_in_words(spans, texts))
+    return RowAnswers(np.array(errors, float), "spans wrong or missed", said, true, predictions["confidence"])
+
+
+def _in_words(spans: Iterable[Span], texts: Mapping[tuple[int, int], str]) -> str:
+    """Spans with the text of those whose text is known."""
+    told = (f"{each.label} {each.start}-{each.end} {texts.get(each[:2], '')}".rstrip() for each in sorted(spans))
+    return "; ".join(told) or "no span"
 
 
 def label_names(predictions: Predictions) -> list[str]:

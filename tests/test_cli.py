@@ -24,7 +24,8 @@ VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 def test_the_verbs_are_those_of_the_interface() -> None:
     assert VERBS == [
         "answer", "check", "compare", "forget", "gc", "history", "index", "key", "lineage", "lock", "new", "predict",
-        "promote", "query", "reproduce", "retire", "rollback", "run", "schedule", "serve", "status", "stop",
+        "promote", "query", "reproduce", "retire", "rollback", "run", "schedule", "serve", "show", "status",
+        "stop",
     ]  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def read_rows(prepared: Path, split: SplitName | None = None) -> pd.DataFrame:
 def rows_named(prepared: Path, row_ids: Collection[str], columns: Collection[str]) -> list[dict[str, Any]]:
     """row_id and some columns, as far as there are, of the rows of these ids, in any split; none before preprocess."""
     file = prepared / ROWS
-    if not file.is_file():
+    if not file.is_file() or not row_ids:
         return []
     there = set(pq.read_schema(file).names)
     wanted = [ROW_ID, *(name for name in columns if name in there)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -34,3 +35,14 @@ def cell_text(value: Any) -> str:
         rounded = json.loads(json.dumps(value, default=str), parse_float=lambda number: float(f"{float(number):.4g}"))
         value = json.dumps(rounded, ensure_ascii=False)
     return spelled(" ".join(str(value).split()) if isinstance(value, str) else str(value), LONGEST)
+
+
+def json_value(value: Any) -> Any:
+    """A value as JSON has it: numbers that are none are null, dates are text."""
+    if isinstance(value, Mapping):
+        return {str(key): json_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(each) for each in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -114,7 +114,7 @@ def test_rows_that_were_refused_with_place_and_reason(made: Root, monkeypatch: p
     assert "white space only" in told["rows"][0]["reason"]
     job = made.job("recipe", "texts")
     said = list(shown_lines(job, "quarantine", refused(job, 1)))
-    assert "2 rows set aside (data/models/texts/validated/quarantine.parquet):" in said[1]
+    assert said[1] == "set aside: 2 rows (data/models/texts/validated/quarantine.parquet)"
     rejected = job.workspace.var / "rejected/recipe-texts"
     rejected.mkdir(parents=True)
     try:

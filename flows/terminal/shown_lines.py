@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from core.errors import BadRequest
 from core.schema.columns import Contract
 from core.tables.spelling import spelled
-from core.workspace import OUTPUT_FOLDERS, Job
+from core.workspace import OUTPUT_FOLDERS, Job, inside
 from flows.terminal.cells import cell_text, cells_line, id_text, json_value
 from pipelines.evidence.row_counts import row_counts
 from pipelines.shown.contact_sheet import Captioned, contact_sheet
@@ -40,9 +40,10 @@ def shown_document(job: Job, what: What, found: Shown | Wrong) -> dict[str, Any]
 
 
 def shown_lines(job: Job, what: What, found: Shown | Wrong) -> Iterator[str]:
-    counts = row_counts(job.folder)
+    counts, file = row_counts(job.folder), job.section("examples", Contract).file
+    hidden = {file} if file is not None else set()  # a picture's place names it: the path of our copy is left out
     if isinstance(found, Wrong):
-        yield from _wrong_lines(job, found)
+        yield from _wrong_lines(job, found, {*hidden, *found.targets})
         return
     things = "rows" if job.kind == "recipe" else "documents"
     if counts is not None:
@@ -50,17 +51,20 @@ def shown_lines(job: Job, what: What, found: Shown | Wrong) -> Iterator[str]:
     if what == "rows":
         told = ", ".join(f"{side} {count:,}" for side, count in found.counts.items())
         yield f"{len(found.rows):,} of {found.total:,} {things} as they were read{f' ({told})' if told else ''}:"
-        yield from map(_read_line, found.rows)
+        for row in found.rows:
+            split = f"  {row.split:<10}" if row.split else ""
+            yield f"{spelled(row.place)}{split}  {cells_line(_without(row.cells, hidden))}".rstrip()
         return
     files = ", ".join(file.relative_to(job.workspace.root).as_posix() for file in found.files)
-    yield f"{found.total:,} {things} set aside ({files})" + (":" if found.total else "")
-    for reason, times in list(found.counts.items())[:_REASONS]:
+    yield f"set aside: {found.total:,} {things} ({files})"
+    named = list(found.counts.items())[:_REASONS] if found.total > len(found.counts) else []
+    for reason, times in named:
         yield f"  {times:>6,}  {cell_text(reason)}"
-    if len(found.counts) > _REASONS:
+    if len(found.counts) > len(named) > 0:
         yield f"  and {len(found.counts) - _REASONS:,} more reasons (--json)"
     for row in found.rows:
         yield f"{spelled(row.place)}: {cell_text(row.reason or '')}"
-        if cells := cells_line(row.cells):
+        if cells := cells_line(_without(row.cells, hidden)):
             yield f"    {cells}"
 
 
@@ -79,7 +83,7 @@ def sheet(job: Job, found: Shown | Wrong, file: Path) -> None:
 def _captioned(row: ShownRow | WrongAnswer, column: str, raw: Path) -> Captioned:
     if isinstance(row, ShownRow):
         labels = [str(cell) for name, cell in row.cells.items() if name != column and cell]
-        return Captioned(_media(row.cells, column, raw), [row.reason] if row.reason else labels)
+        return Captioned(_media(row.cells, column, raw), [row.place, *([row.reason] if row.reason else labels)])
     sure = "" if row.sure is None else f" ({row.sure:.2f})"
     words = [f"true {row.true}", f"said {row.said}{sure}"]
     drawn = row.answer.get(_PICTURE)
@@ -89,7 +93,7 @@ def _captioned(row: ShownRow | WrongAnswer, column: str, raw: Path) -> Captioned
 
 
 def _media(cells: Mapping[str, Any], column: str, raw: Path) -> Path | None:
-    return raw / cells[column] if cells.get(column) else None
+    return inside(raw, cells[column]) if cells.get(column) else None
 
 
 def _title(found: Shown | Wrong) -> str:
@@ -98,12 +102,7 @@ def _title(found: Shown | Wrong) -> str:
     return f"{len(found.rows):,} of {found.total:,} rows"
 
 
-def _read_line(row: ShownRow) -> str:
-    split = f"  {row.split:<10}" if row.split else ""
-    return f"{spelled(row.place)}{split}  {cells_line(row.cells)}"
-
-
-def _wrong_lines(job: Job, found: Wrong) -> Iterator[str]:
+def _wrong_lines(job: Job, found: Wrong, hidden: Collection[str]) -> Iterator[str]:
     if found.rows and found.rows[0].said is None:
         yield f"{job.name}: the {len(found.rows):,} of {found.total:,} test rows with the largest {found.error_name}"
     else:
@@ -112,22 +111,25 @@ def _wrong_lines(job: Job, found: Wrong) -> Iterator[str]:
             f", {order}:" if found.rows else ""
         )
     for row in found.rows:
-        yield from _wrong_answer_lines(row, found)
+        yield from _wrong_answer_lines(row, found.error_name, _without(row.cells, hidden))
     if (more := found.count - len(found.rows)) > 0:
         yield f"and {more:,} more (-n {found.count})"
 
 
-def _wrong_answer_lines(row: WrongAnswer, found: Wrong) -> Iterator[str]:
-    cells = {name: cell for name, cell in row.cells.items() if name not in found.targets}
+def _wrong_answer_lines(row: WrongAnswer, error_name: str, cells: Mapping[str, Any]) -> Iterator[str]:
     place = spelled(row.place) if row.place is not None else id_text(row.row_id)
     if row.said is None:
-        yield f"{place}: {found.error_name} {row.error:.4f}"
-        yield from _long(cells | {f"said {name}": value for name, value in row.answer.items()})
+        yield f"{place}: {error_name} {row.error:.4f}"
+        yield from _long({**cells, **{f"said {name}": value for name, value in row.answer.items()}})
         return
-    yield f"{place}: {cells_line(cells)}"
+    yield f"{place}: {cells_line(cells)}".rstrip()
     true = f"true {cell_text(row.true)}; " if row.true is not None else ""
     sure = f" ({row.sure:.2f})" if row.sure is not None else ""
     yield f"    {true}said {cell_text(row.said)}{sure}"
+
+
+def _without(cells: Mapping[str, Any], hidden: Collection[str]) -> dict[str, Any]:
+    return {name: cell for name, cell in cells.items() if name not in hidden}
 
 
 def _long(cells: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from core.schema.columns import PLACE
 from core.tables.spelling import spelled
 from core.tables.statistics import CONFIDENCE, Interval
 from flows.terminal.cells import cell_text, cells_line, id_text
@@ -104,7 +105,9 @@ def _label_lines(labels: Sequence[LabelDifference]) -> Iterator[str]:
 
 
 def _row_lines(row: RowDifference, cells: Mapping[str, Any], error_name: str, names: tuple[str, str]) -> Iterator[str]:
-    yield f"  {id_text(row.row_id)}: {cells_line(cells)}" if cells else f"  {id_text(row.row_id)}"
+    told = {name: cell for name, cell in cells.items() if name != PLACE}
+    place = spelled(cells[PLACE]) if cells.get(PLACE) else id_text(row.row_id)
+    yield f"  {place}: {cells_line(told)}" if told else f"  {place}"
     answers = (f"{name} {_said(each, error_name)}" for name, each in zip(names, (row.first, row.second), strict=True))
     yield "    " + "; ".join([*([f"true {cell_text(row.true)}"] if row.true is not None else []), *answers])
 

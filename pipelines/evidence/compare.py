@@ -9,7 +9,7 @@ from typing import Any
 
 from core.atomic_files import read_json
 from core.errors import BadRequest
-from core.schema.columns import ROW_ID
+from core.schema.columns import PLACE, ROW_ID
 from core.tables.predictions import axis_names, read_predictions
 from core.tables.prepared import rows_named
 from core.tables.task import ByRow, Task
@@ -28,7 +28,7 @@ from registry.version.evidence_files import CODE, SETTINGS, Kept
 @dataclass(frozen=True)
 class Compared:
     """first, second: the versions. cells: of the rows that are shown, by id, what the recipe's rows of today
-    say. targets: those of their columns that are told as what is true.
+    say, and their place. targets: those of their columns that are told as what is true.
 
     asked_again: the version that was asked about the other's test rows, where it was. relabelled: common rows about
     which something else was true when the first version was judged; what the second's evidence says counts.
@@ -133,9 +133,9 @@ def _made(kept: Kept) -> Made:
 def _cells(
     workspace: Workspace, version: Version, columns: Collection[str], row_ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Some columns of the rows that stand in the recipe's prepared rows today, by id."""
+    """Place and some columns of the rows that stand in the recipe's prepared rows today, by id."""
     recipe = version.tags.get(RECIPE)
     if recipe is None or not row_ids:
         return {}
-    found = rows_named(workspace.job("recipe", recipe).folder / "prepared", row_ids, columns)
+    found = rows_named(workspace.job("recipe", recipe).folder / "prepared", row_ids, [PLACE, *columns])
     return {str(row.pop(ROW_ID)): row for row in found}

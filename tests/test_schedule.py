@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,11 +17,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from ruamel.yaml import YAML
 
+from core.atomic_files import write_json
 from core.errors import BadRequest, HeadraceError
 from core.schema.schedule import Schedule
+from core.workspace import Workspace
 from flows.run.commit import Kept, commit_and_push
 from flows.schedule.missed import schedule_of
+from flows.schedule.run_line import came_of, line
 from flows.schedule.scheduler import serve
 from flows.servers.turns import only_one
 from tests.prefect_server import only_schedulers, start_scheduler
@@ -34,6 +40,9 @@ data: {source: rows-a.csv, columns: {text: text, label: label}}
 model: {base: {architecture: bert}, method: pretrain}
 schedule: {cron: "* * * * *", timezone: Europe/Berlin, push: true}
 """
+GATE = {"gate": "accuracy", "passed": False, "why": "on the test split", "value": 0.1, "bound": "at least 0.8"}
+REFUSED = {"experiment": "x", "aliases": [], "verdict": {"passed": False, "reasons": [GATE]}}
+WHY = "accuracy: 0.1000, bound at least 0.8 (on the test split)"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,6 +78,33 @@ def test_commits_what_moved_and_nothing_else(tiny: TinyGraph) -> None:
     assert tiny.git("status", "--porcelain").splitlines() == ["M step.py", "A  staged.txt", "?? recipes/b.lock"] or (
         set(tiny.git("status", "--porcelain").split()) == {"M", "step.py", "A", "staged.txt", "??", "recipes/b.lock"}
     )
+    assert commit_and_push(tiny.workspace, "recipe", ["a"]) == Kept()
+
+
+def test_commits_all_that_makes_a_state_to_check_out_and_names_what_it_lacks(tiny: TinyGraph) -> None:
+    """Of params.yaml the own entry alone: somebody else's is at work on another recipe, and has staged half of it."""
+    live = {"recipes": {"b": {"task": "none", "watch": "rows-b.txt"}}, "indexes": {}}
+    tiny.write("params.yaml", json.dumps(live))
+    tiny.git("rm", "-q", "--cached", "recipes/a.yaml")
+    tiny.git("commit", "-qam", "a is not live yet")
+    live["recipes"] |= {"a": {"task": "none", "watch": "rows-a.txt"}, "c": {"task": "none", "watch": "rows-c.txt"}}
+    tiny.write("params.yaml", json.dumps(live, indent=1))
+    tiny.write("recipes/c.yaml", "task: none\n")
+    tiny.git("add", "recipes/c.yaml")
+    tiny.write("recipes/a.lock", "source: {kind: path}\n")
+    for path in ("rows-a.txt", "rows-b.txt", "dvc.yaml"):
+        tiny.write(path, (tiny.root / path).read_text() + "\n")
+    assert tiny.dvc("repro", "join@a").returncode == 0
+    kept = commit_and_push(tiny.workspace, "recipe", ["a"])
+    assert sorted(files_of(tiny, "HEAD")) == ["dvc.lock", "params.yaml", "recipes/a.lock", "recipes/a.yaml"]
+    committed = YAML(typ="safe").load(tiny.git("show", "HEAD:params.yaml"))
+    assert committed == {**live, "recipes": {name: live["recipes"][name] for name in "ab"}}
+    assert kept.left == ("dvc.yaml", "rows-a.txt")
+    assert tiny.git("show", "-s", "--format=%b").split()[-2:] == ["dvc.yaml", "rows-a.txt"]
+    state = tiny.git("status", "--porcelain").splitlines()
+    assert {"A  recipes/c.yaml", " M params.yaml", " M rows-b.txt"} < set(state)
+    assert json.loads((tiny.root / "params.yaml").read_text()) == live
+    tiny.git("checkout", "--", "params.yaml")
     assert commit_and_push(tiny.workspace, "recipe", ["a"]) == Kept()
 
 
@@ -123,6 +159,45 @@ def test_a_night_has_one_run_when_the_clocks_change_too(cron: str, change: datet
     assert [time.date() for time in times] == [(start + timedelta(days=day)).date() for day in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("before", "receipt", "says"),
+    [
+        ("2", {"version": "3", "aliases": ["champion"]}, "new champion version 3, accuracy 0.8200"),
+        ("2", {"version": "3", "aliases": []}, "new version 3; the champion stays, accuracy 0.8200"),
+        (
+            "2",
+            {"version": "3", "aliases": [], "approval": "asked"},
+            "new version 3, which waits for a person's approval",
+        ),
+        ("3", {"version": "3", "aliases": ["champion"]}, "up to date, version 3 as before"),
+        (None, {"version": None, "experiment": "x", "aliases": []}, "up to date"),
+    ],
+)
+def test_a_line_says_what_came_of_a_run(tmp_path: Path, before: str | None, receipt: Any, says: str) -> None:
+    job = Workspace(tmp_path).job("recipe", "a")
+    settings = {"evaluation": {"primary": "accuracy"}, "task": "text_classification"}
+    for file, content in {
+        "registered.json": {"verdict": {"passed": True, "reasons": []}, **receipt},
+        "settings.json": settings, "evaluation/metrics.json": {"accuracy": 0.82},
+    }.items():  # fmt: skip
+        write_json(job.folder / file, content)
+    assert came_of(job, {"version": before} if before else None).startswith(says)
+    refused = line(job, "REFUSED", f"{WHY}\nand more")
+    assert refused.endswith(f"  recipe a: REFUSED: {WHY}")
+
+
+def test_the_log_of_a_run_has_no_traceback_beside_its_state() -> None:
+    from prefect.exceptions import FailedRun
+
+    from flows.schedule.scheduled_flow import _more_than_the_state
+
+    def logged(error: Exception) -> logging.LogRecord:
+        return logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 0, "", (), (type(error), error, None))
+
+    assert not _more_than_the_state(logged(FailedRun("accuracy: 0.1")))
+    assert _more_than_the_state(logged(ValueError("a fault of ours")))
+
+
 @pytest.mark.slow
 def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path: Path) -> None:
     tiny.git("init", "-q", "--bare", "-b", "main", str(tmp_path / "bare.git"))
@@ -139,7 +214,8 @@ def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path
     finally:
         said = ended(process)
     assert "recipe a: * * * * * Europe/Berlin, then commits and pushes" in said
-    assert sorted(files_of(tiny, "HEAD")) == ["dvc.lock", "recipes/a.lock"]
+    assert re.search(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d  recipe a: up to date; commit [0-9a-f]{10} \(params.yaml, ", said)
+    assert sorted(files_of(tiny, "HEAD")) == ["dvc.lock", "params.yaml", "recipes/a.lock"]
     assert tiny.git("ls-remote", "origin", "main").split()[0] == tiny.git("rev-parse", "HEAD")
     assert len([file for file in (tmp_path / "disk").rglob("*") if file.is_file()]) >= 3
     assert "up to date" in tiny.dvc("status").stdout
@@ -210,13 +286,15 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
 
 
 @pytest.mark.slow
-def test_missed_slots_are_told_at_the_start_and_after_a_sleep(tiny: TinyGraph, inbox: Inbox) -> None:
+def test_missed_slots_and_a_refusal_are_told(tiny: TinyGraph, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots at the start and after a sleep. The refused run is red, in the terminal, and in the notice."""
     from prefect.client.orchestration import get_client
     from prefect.states import Scheduled
 
     tiny.write("recipes/a.yaml", RECIPE.replace("* * * * *", "0 0 1 1 *").replace(", push: true", ""))
     tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
     note = tiny.root / "var" / "slots" / "recipe-a.json"
+    monkeypatch.setenv("DVC_EXP_NAME", "x")  # a receipt that needs no registry
     long_ago = json.dumps({"served": "2024-06-01T00:00:00+00:00", "schedule": "0 0 1 1 * Europe/Berlin"})
     tiny.write("var/slots/recipe-a.json", long_ago)
     process = start_scheduler(tiny.root)
@@ -233,8 +311,15 @@ def test_missed_slots_are_told_at_the_start_and_after_a_sleep(tiny: TinyGraph, i
                 run = client.create_flow_run_from_deployment(found.id, state=late, tags=["auto-scheduled"])
                 until(lambda run=run: client.read_flow_run(run.id).state.is_final(), timeout_s=100)  # type: ignore[misc, union-attr]
                 assert len(inbox.messages) == count
+            tiny.write("data/models/a/registered.json", json.dumps(REFUSED))
+            run = client.create_flow_run_from_deployment(deployment(client, tiny).id)
+            until(lambda: client.read_flow_run(run.id).state.is_final(), timeout_s=100)  # type: ignore[union-attr]
+            state: Any = client.read_flow_run(run.id).state
         finally:
             said = ended(process)
+    assert (state.type.value, state.name, state.message) == ("FAILED", "Refused", WHY)
+    assert f"  recipe a: REFUSED: {WHY}\n" in said
+    assert inbox.messages.pop()["title"] == "Headrace: recipe a was refused by its gates"
     assert "recipe a: 2 slots of 0 0 1 1 * Europe/Berlin passed since 2025-01-01 00:00 and no run began" in said
     assert {message["title"] for message in inbox.messages} == {"Headrace: recipe a missed its schedule"}
 

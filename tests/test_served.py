@@ -26,9 +26,9 @@ from pipelines.tasks import find_task, task_files
 from registry.store import versions
 from registry.store.connection import exclusive, tracking_uri
 from registry.version import register_version
+from registry.version.answerer import About, Answerer
 from registry.version.packing import ROOT, code_files, holds_own_code, requirements
 from registry.version.predict import Loaded
-from registry.version.pyfunc import About, Answerer
 from tests.small_model import TEXTS, candidate, make_small_model
 
 

@@ -14,7 +14,7 @@ from registry.promotion import journal, promotion
 from registry.promotion.gate import Verdict
 from registry.promotion.ledger import Chain, Entry, champion, champion_entry
 from registry.promotion.promotion import Judge, Promotion
-from registry.store.connection import asking
+from registry.store.embedded_reader import reading
 from registry.store.versions import Version
 
 EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployments and automations can follow
@@ -60,7 +60,7 @@ def rollback(workspace: Workspace, model: str) -> Promotion:
 
 def history(workspace: Workspace, model: str) -> Chain:
     """The ledger of a model. Raises BadRequest for a model that never had an entry."""
-    with asking(workspace.var) as client:
+    with reading(workspace.var) as client:
         chain = journal.read(client, model)
     if not chain.entries and not chain.faults:
         raise BadRequest(f"no model {model!r} has a history here. `headrace status` names the models.")

@@ -11,10 +11,11 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, BertModel
 
+from core.weights.bert_config import is_plain_bert
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.architecture import portable
 from pipelines.tasks.parts.encoder import load_encoder
-from pipelines.tasks.parts.plain_bert import PlainBert, is_plain_bert
+from pipelines.tasks.parts.plain_bert import PlainBert
 
 SMALL = {"vocab_size": 99, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 

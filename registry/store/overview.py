@@ -95,11 +95,12 @@ def receipt_holds(receipt: Mapping[str, Any], var: Path) -> str | None:
         mine = next((each for each in known if each.version == version), None)
         if mine is None:
             return _lost(client, name, version, str(receipt.get("run_id")))
+        standing = registered(client, name)
     if mine.model_hash != receipt["model_hash"]:
         return f"{name}/{version} in {shown_server()} is another model"
     if mine.tags.get(FREED):
         return f"the files of {name}/{version} were freed by `headrace gc`"
-    lost = sorted(set(receipt["aliases"]) - {alias for each in known for alias in each.aliases})
+    lost = sorted(set(receipt["aliases"]) - set(standing.aliases if standing else ()))
     return f"no version of {name} is @{lost[0]} any more" if lost else None
 
 

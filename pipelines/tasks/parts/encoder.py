@@ -24,6 +24,7 @@ from core.progress import Progress
 from core.schema.model import Lora, Model
 from core.tables.task import Base
 from core.weights.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
+from core.weights.bert_config import is_plain_bert
 from core.weights.device import device_here
 from core.weights.safety import check_code
 from core.weights.tensor_files import write_tensors
@@ -37,7 +38,7 @@ from pipelines.tasks.parts.architecture import (
     set_dropout,
     stored_config,
 )
-from pipelines.tasks.parts.plain_bert import PlainBert, is_plain_bert
+from pipelines.tasks.parts.plain_bert import PlainBert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -15,32 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-_DEFAULTS: Mapping[str, Any] = {  # of transformers' BertConfig: a saved config.json says what differs
-    "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-    "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
-}  # fmt: skip
-_ONLY: Mapping[str, tuple[Any, ...]] = {  # settings that make it another encoder than the one below, but for these
-    "model_type": ("bert",),
-    "hidden_act": ("gelu",),
-    "position_embedding_type": ("absolute",),
-    "dtype": ("float32",),
-    "torch_dtype": ("float32",),
-    "attn_implementation": ("sdpa",),
-    "_attn_implementation": ("sdpa",),
-    "is_decoder": (False,),
-    "add_cross_attention": (False,),
-    "chunk_size_feed_forward": (0,),
-}
+from core.weights.bert_config import DEFAULTS
+
 _NOWHERE = "meta"  # torch's device of tensors without numbers
-
-
-def is_plain_bert(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json describes the encoder that stands here."""
-    other = [name for name, allowed in _ONLY.items() if name in config and config[name] not in (*allowed, None)]
-    numbers = {**_DEFAULTS, **{name: config[name] for name in _DEFAULTS if name in config}}
-    whole = all(isinstance(value, int) and value > 0 for name, value in numbers.items() if name != "layer_norm_eps")
-    fits = whole and numbers["hidden_size"] % numbers["num_attention_heads"] == 0
-    return "model_type" in config and not other and fits and isinstance(numbers["layer_norm_eps"], float)
 
 
 class PlainBert(nn.Module):
@@ -48,7 +25,7 @@ class PlainBert(nn.Module):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.config = SimpleNamespace(**{**_DEFAULTS, **config})
+        self.config = SimpleNamespace(**{**DEFAULTS, **config})
         self.embeddings = _Embeddings(self.config)
         layers = nn.ModuleList(_Layer(self.config) for _ in range(self.config.num_hidden_layers))
         self.encoder = nn.ModuleDict({"layer": layers})

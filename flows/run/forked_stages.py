@@ -51,7 +51,7 @@ class Template:
         self._line, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = Path(__file__).with_name("stage_template.py")
         with other:
-            self.process = subprocess.Popen([sys.executable, "-P", str(program), *libraries], stdin=other)
+            self.process = subprocess.Popen([sys.executable, "-P", str(program), *libraries], stdin=other.fileno())
 
     def serve_dvc(self) -> None:
         """Let DVC run the stages of this process through the template."""
@@ -69,6 +69,11 @@ class Template:
                 raise run.StageCmdFailedError(command, code)
 
         run._run = forked
+
+    def end(self) -> None:
+        """Nothing is left to do: its imports need not come to their end."""
+        self.process.kill()
+        self.process.wait()
 
     def _run(self, module: str, arguments: Sequence[str], *, folder: str, env: dict[str, str]) -> int:
         """The exit code of a stage; 1 when the template died over it."""

@@ -40,7 +40,8 @@ def main() -> None:
     line = socket.socket(fileno=os.dup(0))
     libraries, running = list(sys.argv[1:]), 0
     while True:
-        ready, _, _ = select.select([line, running] if running else [line], [], [], 0 if libraries else None)
+        watched: list[Any] = [line, running] if running else [line]
+        ready, _, _ = select.select(watched, [], [], 0 if libraries else None)
         if line in ready:
             message, streams, _, _ = socket.recv_fds(line, _LARGEST, 2)
             if not message:  # the worker is gone
@@ -90,9 +91,9 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
         code = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for output in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+            output.flush()
     os._exit(code)
 
 

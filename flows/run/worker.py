@@ -56,6 +56,8 @@ def main() -> None:
         answer = _bring_up_to_date(graph, **request)
         if not stopping.is_set():
             send(answer)  # or this process ends, which its driver sees as well
+    if template is not None:
+        template.end()
 
 
 def _bring_up_to_date(graph: Graph, address: str, *, force: bool, log: str) -> dict[str, Any]:

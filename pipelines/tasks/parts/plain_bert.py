@@ -34,7 +34,8 @@ class PlainBert(nn.Module):
         """Vectors of the tokens, (texts, tokens, hidden_size), and those behind each layer where they are asked for."""
         hidden: Tensor = self.embeddings(input_ids)
         mask, states = _shared_mask(attention_mask), [hidden]
-        for layer in self.encoder["layer"]:  # type: ignore[union-attr]
+        layers: Any = self.encoder["layer"]
+        for layer in layers:
             states.append(hidden := layer(hidden, mask))
         return SimpleNamespace(last_hidden_state=hidden, hidden_states=tuple(states) if output_hidden_states else None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import shlex
 import signal
 import socket
@@ -19,7 +20,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-_STAGE = re.compile(r"python -m (pipelines\.[a-z]+)((?: [\w@./-]+)*)")
+from flows.run.stage_template import READY
+
+_STAGE = re.compile(r"python -m pipelines\.([a-z]+)((?: [\w@./-]+)*)")
 _DATA = ("pandas", "pyarrow.dataset", "pyarrow.parquet", "pyarrow.compute")
 _OF_STAGE: dict[str, tuple[str, ...]] = {  # what each stage imports whatever its task; those before a stage first
     "collect": _DATA,
@@ -48,6 +51,7 @@ class Template:
     """The process that stages are forked from, in this process's session and group. libraries: imported at once."""
 
     def __init__(self, libraries: Sequence[str]) -> None:
+        self._ready = False
         self._line, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = Path(__file__).with_name("stage_template.py")
         with other:
@@ -61,14 +65,24 @@ class Template:
 
         def forked(executable: Any, command: str, **given: Any) -> None:
             match = _STAGE.fullmatch(command)
-            if match is None or self.process.poll() is not None:
+            if match is None or not self._serves(match[1]):
                 by_itself(executable, command, **given)
                 return
-            code = self._run(match[1], shlex.split(match[2]), folder=str(given["cwd"]), env=dict(given["env"]))
+            code = self._run(
+                f"pipelines.{match[1]}", shlex.split(match[2]), folder=str(given["cwd"]), env=dict(given["env"])
+            )
             if code != 0:
                 raise run.StageCmdFailedError(command, code)
 
         run._run = forked
+
+    def _serves(self, stage: str) -> bool:
+        """Whether a stage is better forked: one that needs little does not wait for the libraries of the others."""
+        if self.process.poll() is not None:
+            return False
+        if not self._ready and select.select([self._line], [], [], 0)[0]:
+            self._ready = self._line.recv(16) == READY
+        return self._ready or not set(_OF_STAGE.get(stage, ())) <= set(_DATA)
 
     def end(self) -> None:
         """Nothing is left to do: its imports need not come to their end."""
@@ -82,7 +96,9 @@ class Template:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None  # Ctrl-C is the stage's, as DVC has it
         try:
             socket.send_fds(self._line, [message.encode()], [1, 2])
-            return int(self._line.recv(16) or b"1")
+            while (answer := self._line.recv(16)) == READY:
+                self._ready = True
+            return int(answer or b"1")
         finally:
             if before is not None:
                 signal.signal(signal.SIGINT, before)

@@ -2,8 +2,9 @@
 
 stdin is a socket to the worker (flows/run/forked_stages.py). A request is a JSON object, with the descriptors of the
 stage's stdout and stderr beside it; the answer is the stage's exit code, negative for a signal. Requests come first,
-and imports go on while a stage runs. Nothing of this project is imported here: each stage imports its own code anew,
-as `python -m` does. It ends when the worker does, and then the stage sees that its driver is gone.
+and imports go on while a stage runs; their end is told once. Nothing of this project is imported here: each stage
+imports its own code anew, as `python -m` does. It ends when the worker does, and then the stage sees that its driver is
+gone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+READY = b"ready"  # said once, when all is imported
 _LARGEST = 1 << 18  # bytes of a request
 # What stages set before they import these libraries, which read it once.
 _READ_AT_IMPORT = {
@@ -63,6 +65,8 @@ def main() -> None:
         elif libraries:
             with contextlib.suppress(ImportError):  # an extra: the stage that needs it says so
                 importlib.import_module(libraries.pop(0))
+            if not libraries:
+                line.send(READY)
 
 
 def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:

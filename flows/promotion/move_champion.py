@@ -102,17 +102,18 @@ def parse_time(text: str) -> datetime:
 
 def announce(workspace: Workspace, model: str, version: str, what: str, why: str = "") -> None:
     """A Prefect event, where a Prefect server of this workspace is up; nothing hangs on it."""
+    name = f"{EVENT}.{what}"
+    resource = {"prefect.resource.id": f"headrace.model.{model}", "prefect.resource.name": model}
+    payload = {"model": model, "version": version, "why": why, "workspace": str(workspace.root)}
+    if servers.record_event(workspace, name, resource, payload):
+        return
     api = servers.prefect_running(workspace)
     if api is None:
         return
     with servers.prefect_settings(workspace, api):
         from prefect.events import emit_event
 
-        emit_event(
-            f"{EVENT}.{what}",
-            resource={"prefect.resource.id": f"headrace.model.{model}", "prefect.resource.name": model},
-            payload={"model": model, "version": version, "why": why, "workspace": str(workspace.root)},
-        )
+        emit_event(name, resource=resource, payload=payload)
 
 
 def _line(entry: Entry) -> str:

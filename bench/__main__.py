@@ -6,8 +6,8 @@ import importlib
 import sys
 
 BENCHMARKS = (
-    "overhead", "training", "limit", "gate", "volume", "window_memory", "lineage", "reproduce", "answers", "quality",
-    "peers", "engine",
+    "startup", "overhead", "training", "limit", "gate", "volume", "window_memory", "lineage", "reproduce", "answers",
+    "quality", "peers", "engine",
 )  # fmt: skip
 
 if __name__ == "__main__":

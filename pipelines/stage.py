@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from core.addresses import spare_loopback
 from core.errors import HeadraceError, readable_faults
 from core.file_locks import lock_file, take, workspace_lock
+from core.process.garbage import collect_seldom
 from core.progress import tell
 from core.terminal import guard
 from core.workspace import Job, Kind, find_workspace
@@ -27,6 +28,7 @@ def stage_main(stage: str, run: Callable[[Job], None], *, kind: Kind | None = No
     if kind is None:
         parser.add_argument("--index", action="store_true", help="NAME is an index")
     arguments = parser.parse_args()
+    collect_seldom()
     guard()
     spare_loopback()
     end_with_driver()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,23 @@ def test_what_the_file_names_is_looked_at(
     assert any(
         line.startswith(f"mistake recipes/tiny.yaml:{line_of(place, key)}: ") and message in line for line in said
     ), said
+
+
+def test_expectations_that_were_taken_once_are_not_asked_about_again(place: Place) -> None:
+    """A second look imports nothing large; another column is another question."""
+    wanted = "  expectations: [{expect_column_value_lengths_to_be_between: {column: COLUMN, min_value: 3}}]"
+    rewrite(place, "contract: {at_most: 0.05}", f"contract:\n{wanted.replace('COLUMN', 'text')}")
+    assert found(place) == []
+    code = (
+        "import sys; from pathlib import Path; from core.workspace import Workspace; from flows.catalog.check import"
+        " check; found = check(Workspace(Path.cwd()), ()); assert not found, found; print(*sys.modules)"
+    )
+    command = [sys.executable, "-P", "-c", code]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=place.root, env=env, capture_output=True, text=True, check=True)
+    assert not {"great_expectations", "torch", "transformers", "mlflow", "prefect"} & set(done.stdout.split())
+    rewrite(place, "column: text, min", "column: txt, min")
+    assert any("the data has no column 'txt'" in line for line in found(place))
 
 
 def test_every_mistake_at_once_whatever_finds_it(place: Place) -> None:

@@ -30,7 +30,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "onnx_ir": "registry/version/onnx_graph.py",
     "onnxruntime": "registry/version/onnx_graph.py",
 }
-UP = {("registry/version/pyfunc.py", "pipelines.tasks")}  # the program that a version is served by looks for its task
+UP = {("registry/version/answerer.py", "pipelines.tasks")}  # what a version answers by looks for its task
 HEAVY = {"torch", "transformers", "peft", "diffusers", "sklearn", "datasets", "great_expectations", "mlflow"}
 
 

@@ -21,8 +21,8 @@ from core.tables.task import Predictions
 from core.workspace import Workspace
 from pipelines.tasks import find_task
 from registry.store.versions import Version
+from registry.version.answerer import About, Answerer
 from registry.version.predict import Loaded
-from registry.version.pyfunc import About, Answerer
 from serving.app import make_app
 from serving.http.api_keys import OPERATOR, Keys
 from serving.http.bodies import MAX_BODY_BYTES

@@ -52,9 +52,9 @@ from pipelines.train.checkpoints import Checkpoints
 from pipelines.train.train import train
 from pipelines.validate import validate
 from registry.store.versions import ABOUT_FILE, MODEL_FILES, Version
+from registry.version.answerer import load_answerer
 from registry.version.packing import Contents, pack
 from registry.version.predict import Loaded
-from registry.version.pyfunc import load_answerer
 from registry.version.trial import Trial, difference, rehearse
 from serving.app import make_app
 from serving.http.api_keys import OPERATOR, Keys

@@ -26,15 +26,56 @@ from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 Said = list[dict[str, Any]]
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> TinyGraph:
-    return make_tiny_graph(tmp_path / "w")
+@pytest.fixture(params=[(), ("json",)], ids=["started", "forked"])
+def libraries(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """None: DVC starts each stage. Some: they are forked from a process that has imported them."""
+    found: tuple[str, ...] = request.param
+    return found
 
 
 @pytest.fixture
-def crew(tiny: TinyGraph):
-    with Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a") as crew:
+def tiny(tmp_path: Path, libraries: tuple[str, ...]) -> TinyGraph:
+    made = make_tiny_graph(tmp_path / "w")
+    if libraries:  # what is forked is called as our stages are
+        made.write("pipelines/__init__.py", "")
+        made.write("pipelines/step.py", (made.root / "step.py").read_text())
+        made.write(
+            "dvc.yaml", (made.root / "dvc.yaml").read_text().replace("python step.py", "python -m pipelines.step")
+        )
+        made.git("add", "-A")
+        made.git("commit", "-qm", "forked")
+    return made
+
+
+@pytest.fixture
+def crew(tiny: TinyGraph, libraries: tuple[str, ...]):
+    with _crew(tiny, libraries) as crew:
         yield crew
+
+
+def _crew(tiny: TinyGraph, libraries: tuple[str, ...]) -> Crew:
+    return Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a", libraries=libraries)
+
+
+def test_forked_or_started_as_asked(tiny: TinyGraph, crew: Crew, libraries: tuple[str, ...]) -> None:
+    tiny.order("prepare@a", sleep=60)
+    found: list[str] = []
+
+    def look() -> None:
+        stage = psutil.Process(tiny.wait_for("prepare@a"))
+        above = [word for each in stage.parents() for word in each.cmdline()]
+        found.extend(above if os.getpgid(stage.pid) in _groups(crew) else ["another group"])
+        crew.cancel()
+
+    threading.Thread(target=look).start()
+    with pytest.raises(Cancelled):
+        bring(crew, "prepare@a")
+    assert "flows.run.worker" in found
+    assert any(word.endswith("stage_template.py") for word in found) == bool(libraries)
+
+
+def _groups(crew: Crew) -> set[int]:
+    return {worker.process.pid for worker in crew._all}
 
 
 def bring(crew: Crew, address: str, *, timeout_s: float = 60, said: Said | None = None) -> str:
@@ -92,17 +133,21 @@ def test_a_driver_that_is_gone_or_behind_stops_no_work(tmp_path: Path, monkeypat
     tell(fault="nobody listens any more")
 
 
-def test_a_temporary_folder_too_long_for_a_socket(tiny: TinyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_folder_too_long_for_a_socket(
+    tiny: TinyGraph, libraries: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny.write(f"{'x' * 120}/file", "")
     monkeypatch.setattr(tempfile, "tempdir", str(tiny.root / ("x" * 120)))
-    with Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a") as crew:
+    with _crew(tiny, libraries) as crew:
         assert bring(crew, "prepare@a") == "ran"
 
 
-def test_a_worker_that_cannot_start_says_why(tiny: TinyGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_start_says_why(
+    tiny: TinyGraph, libraries: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny.write("broken/psutil.py", "raise ImportError('no psutil here')")
     monkeypatch.setenv("PYTHONPATH", str(tiny.root / "broken"))
-    with Crew(tiny.root, tiny.root / "var" / "logs", size=1, title="headrace run a") as crew:
+    with _crew(tiny, libraries) as crew:
         died = r"its worker process died\. All it wrote: .*prepare@a\.log\n(.*\n)*.*no psutil here"
         with pytest.raises(StageFault, match=died):
             bring(crew, "prepare@a")
@@ -168,11 +213,11 @@ def test_a_worker_killed_alone_takes_its_stage_along(tiny: TinyGraph, crew: Crew
     until(lambda: gone(tiny.wait_for("prepare@a")))
 
 
-def test_no_stage_outlives_a_killed_driver(tiny: TinyGraph) -> None:
+def test_no_stage_outlives_a_killed_driver(tiny: TinyGraph, libraries: tuple[str, ...]) -> None:
     tiny.order("prepare@a", sleep=60, child=60)
     code = (
         "from pathlib import Path; from flows.run.workers import Crew; root = Path.cwd()\n"
-        "with Crew(root, root / 'var' / 'logs', size=1, title='x') as crew:\n"
+        f"with Crew(root, root / 'var' / 'logs', size=1, title='x', libraries={libraries}) as crew:\n"
         "    crew.run('prepare@a', force=False, timeout_s=60, on_facts=print)\n"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -10,17 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from core.schema.columns import CONTENT_HASH, Contract
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command reads this file for names, and numpy is a tenth of a second
+    import numpy as np
     import pandas as pd
 
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 _HEX_DIGITS = 15  # 60 bits: among ten million different contents, two share a code once in 20,000 tables
 _NOT_WORD = re.compile(r"[\W_]+")
 # White space of Unicode, and marks of no width that no script needs at the end of a word: zero width space, word
@@ -72,17 +71,23 @@ def _sha256(text: str) -> str:
 
 def codes(keys: Iterable[str]) -> Numbers:
     """The head of each hexadecimal hash as an integer."""
+    import numpy as np
+
     return np.array([int(key[:_HEX_DIGITS], 16) for key in keys], dtype=np.int64)
 
 
 def repeated(values: Numbers) -> Numbers:
     """The values that stand there more than once, ascending."""
+    import numpy as np
+
     ordered = np.sort(values)
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def among(values: Numbers, some: Numbers) -> Mask:
     """Whether each value is one of some, which ascend. np.isin takes several times the memory of many values."""
+    import numpy as np
+
     if not len(some):
         return np.zeros(len(values), dtype=bool)
     at = np.searchsorted(some, values)

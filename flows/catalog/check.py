@@ -124,7 +124,9 @@ def _source(names: Named, workspace: Workspace, at: Mapping[str, str]) -> list[F
         return found
     found = tried(at["columns"], lambda: columns.extend(check_columns(names, workspace) or ()))
     found += tried(at["gates"], partial(check_labels, names, workspace))
-    return found + (tried(at["expectations"], partial(check_expectations, names, columns)) if columns else [])
+    return found + (
+        tried(at["expectations"], partial(check_expectations, names, columns, workspace.var)) if columns else []
+    )
 
 
 def _locked(job: Job) -> Iterator[Finding]:

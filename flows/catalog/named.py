@@ -9,9 +9,11 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import make_folder, said_in, sha256_json, write_json
 from core.errors import BadRequest, near
 from core.schema.columns import ADDED, DOCUMENTS, Contract
 from core.schema.data import Data, SqlSource
@@ -23,7 +25,7 @@ from core.tables.keys import label_name
 from core.tables.spelling import some
 from core.tables.task import LABEL, says_labels
 from core.weights.packages import PREFIX
-from core.workspace import Kind, Workspace, expanded
+from core.workspace import Kind, Workspace, expanded, now
 from pipelines.recipes.read import index_references, read_index, read_recipe, references
 from pipelines.recipes.recipe import Index, Recipe
 from pipelines.sources import addresses, find_source, watch_path
@@ -33,6 +35,9 @@ from pipelines.sources.readers import reader_file, tables
 from pipelines.tasks import find_task
 
 _MOST_ROWS = 100_000  # that are looked through for a label
+
+_TAKEN = "expectations.json"  # in var/: hashes of expectations that Great Expectations took, and when
+_MOST_TAKEN = 100
 
 
 @dataclass(frozen=True)
@@ -139,13 +144,23 @@ def _here(names: Named, workspace: Workspace) -> tuple[Files | None, Iterator[Ta
     return files, tables(reader, files, data=data, contract=names.contract)
 
 
-def check_expectations(names: Named, columns: Sequence[str]) -> None:
-    """Raise BadRequest for expectations that Great Expectations does not know, or not so."""
-    if names.rows.expectations:
-        os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
-        from pipelines.expectations.expectation_plan import plan
+def check_expectations(names: Named, columns: Sequence[str], var: Path) -> None:
+    """Raise BadRequest for expectations that Great Expectations does not know, or not so.
 
-        plan(names.contract, names.rows, [*ADDED, *dict.fromkeys(columns)], "contract")
+    What it took once is remembered by its hash: to import it for the same question costs 3 s of CPU.
+    """
+    if not names.rows.expectations:
+        return
+    there, taken = [*ADDED, *dict.fromkeys(columns)], said_in(var / _TAKEN)
+    question = [installed("great-expectations"), names.rows.model_dump(mode="json"), repr(names.contract), there]
+    if (key := sha256_json(question)) in taken:
+        return
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
+    from pipelines.expectations.expectation_plan import plan
+
+    plan(names.contract, names.rows, there, "contract")
+    make_folder(var)
+    write_json(var / _TAKEN, dict([*taken.items(), (key, now())][-_MOST_TAKEN:]))
 
 
 def needed_extra(module: str, root: Path) -> str | None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from core.atomic_files import said_in
-from core.schema.reading import read_document
 from core.workspace import Workspace
 from flows.graph.graph import CODE_STAGE
 from pipelines.code import CODE, EARLIER, changed_files, document, files_of
@@ -61,7 +62,7 @@ def _at(said: Mapping[str, Any], key: str) -> Any:
 
 
 def _recorded(root: Path) -> dict[str, dict[str, Any]]:
-    """By stage, the keys of code.json that it last ran with."""
+    """By stage, the keys of code.json that it last ran with. A machine's file: the fast parser will do."""
     file = root / "dvc.lock"
-    stages = read_document(file).values.get("stages", {}) if file.exists() else {}
+    stages = YAML(typ="safe").load(file).get("stages", {}) if file.exists() else {}
     return {address: dict(entry.get("params", {}).get(CODE, {})) for address, entry in stages.items()}

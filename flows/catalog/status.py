@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from core.errors import BadRequest, Outage
+from core.schema.reading import read_document
 from core.workspace import Job, Workspace
 from flows.catalog.live import chosen
 from flows.catalog.receipt_check import lost, read_receipt
@@ -20,7 +21,6 @@ from flows.servers import servers
 from flows.servers.turns import holder
 from flows.terminal.results import answered_by, in_part, in_part_lines, rows_lines, unread_lines
 from pipelines.evidence.row_counts import row_counts
-from pipelines.recipes.read import read_recipe
 from registry.promotion.gate import reason_line
 
 
@@ -101,9 +101,10 @@ def _registered(job: Job) -> dict[str, Any]:
     from registry.store.versions import CHALLENGER, CHAMPION
 
     try:
-        name = str(read_recipe(job.settings_file).registry.name)
+        registry = read_document(job.settings_file).values.get("registry")  # not read as a recipe: that loads its task
     except BadRequest:
         return {}  # its settings stage is stale and will say so; `check` lists the mistakes
+    name = str((registry.get("name") if isinstance(registry, Mapping) else None) or job.name)
     seen = glance(name, job.workspace.var)
     aliases = {alias: seen.aliases.get(alias) for alias in (CHAMPION, CHALLENGER)}
     asked = [question.version for question in questions(job.workspace.var) if question.name == name]

@@ -86,6 +86,7 @@ PLACES = (
     Place("keys.yaml", "who may ask `headrace serve`: hashes of keys", forget="keep",
           why="your own list of who may ask: name the holder otherwise"),
     Place("boot.json", "at which start of the machine DVC's cache was looked at"),
+    Place("expectations.json", "hashes of expectations that Great Expectations took when `headrace check` asked"),
     Place("peers", "packages that `make peers` installs, for benchmarks", forget="keep", why="installed packages"),
 )  # fmt: skip
 

@@ -54,10 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and end the process with its exit code; a person's mistake gets one message and no traceback."""
     from core.addresses import spare_loopback
     from core.errors import HeadraceError, unwritable
+    from core.process.garbage import collect_seldom
     from core.terminal import guard
     from flows.terminal.output import show_fault
 
     given = list(sys.argv[1:] if arguments is None else arguments)
+    collect_seldom()
     guard()
     spare_loopback()
     try:

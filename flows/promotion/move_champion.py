@@ -15,7 +15,7 @@ from registry.promotion import journal, promotion
 from registry.promotion.gate import AGAINST_CHAMPION, Verdict
 from registry.promotion.ledger import Chain, Entry, champion, champion_entry
 from registry.promotion.promotion import Judge, Promotion
-from registry.store.connection import asking
+from registry.store.embedded_reader import reading
 from registry.store.versions import RECIPE, Version
 
 EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployments and automations can follow
@@ -89,7 +89,7 @@ def _gates_now(workspace: Workspace, version: Version) -> Mapping[str, Gate] | N
 
 def history(workspace: Workspace, model: str) -> Chain:
     """The ledger of a model. Raises BadRequest for a model that never had an entry."""
-    with asking(workspace.var) as client:
+    with reading(workspace.var) as client:
         chain = journal.read(client, model)
     if not chain.entries and not chain.faults:
         raise BadRequest(f"no model {model!r} has a history here. `headrace status` names the models.")
@@ -131,17 +131,18 @@ def parse_time(text: str) -> datetime:
 
 def announce(workspace: Workspace, model: str, version: str, what: str, why: str = "") -> None:
     """A Prefect event, where a Prefect server of this workspace is up; nothing hangs on it."""
+    name = f"{EVENT}.{what}"
+    resource = {"prefect.resource.id": f"headrace.model.{model}", "prefect.resource.name": model}
+    payload = {"model": model, "version": version, "why": why, "workspace": str(workspace.root)}
+    if servers.record_event(workspace, name, resource, payload):
+        return
     api = servers.prefect_running(workspace)
     if api is None:
         return
     with servers.prefect_settings(workspace, api):
         from prefect.events import emit_event
 
-        emit_event(
-            f"{EVENT}.{what}",
-            resource={"prefect.resource.id": f"headrace.model.{model}", "prefect.resource.name": model},
-            payload={"model": model, "version": version, "why": why, "workspace": str(workspace.root)},
-        )
+        emit_event(name, resource=resource, payload=payload)
 
 
 def _line(entry: Entry) -> str:

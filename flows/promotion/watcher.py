@@ -16,7 +16,7 @@ from flows.terminal import output
 from registry.promotion import journal
 from registry.promotion.promotion import Settled, settle
 from registry.promotion.question import questions
-from registry.store.connection import asking
+from registry.store.embedded_reader import reading
 from registry.store.overview import standings
 
 LOOK_EVERY_S = 2.0
@@ -89,7 +89,7 @@ class _Watch:
         if time.monotonic() >= self._verify_at:
             self._verify_at = time.monotonic() + VERIFY_EVERY_S
             for name in [each.name for each in standings(self.workspace.var) if each.head is not None]:
-                with asking(self.workspace.var) as client:
+                with reading(self.workspace.var) as client:
                     faults = journal.read(client, name).faults
                 for fault in faults:
                     more = f"`headrace history {name} --verify` says more."

@@ -22,6 +22,7 @@ from flows.graph.plan import INTERRUPTED, Outcome, Patience, Plan, StageOutcome
 from flows.reporting.notices import tell_outcome
 from flows.reporting.openlineage import lineage_of
 from flows.reporting.screen import Screen
+from flows.run.forked_stages import libraries_of
 from flows.run.work import Work
 from flows.run.workers import Crew
 from flows.servers import servers
@@ -95,10 +96,10 @@ def _forced(nodes: Sequence[StageNode], kind: Kind, names: Collection[str], forc
 
 def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, command: str) -> Outcome:
     size = min(os.cpu_count() or 1, plan.width)
+    logs, env = workspace.var / "logs" / "stages", {FORCED: plan.force or ""}
+    libraries = libraries_of(node.stage for node in plan.nodes if node.address in plan.may_run)
     with (
-        Crew(
-            workspace.root, workspace.var / "logs" / "stages", size=size, title=command, env={FORCED: plan.force or ""}
-        ) as crew,
+        Crew(workspace.root, logs, size=size, title=command, env=env, libraries=libraries) as crew,
         lineage_of(workspace.root, screen.say) as lineage,
     ):
         try:

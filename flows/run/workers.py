@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -48,10 +48,10 @@ class Cancelled(HeadraceError):
 class Worker:
     """One `python -m flows.run.worker`. Not for two threads at once, except `end`.
 
-    env: what its stages see beside this process's.
+    env: what its stages see beside this process's. libraries: what they share, imported once.
     """
 
-    def __init__(self, root: Path, title: str, env: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, title: str, env: Mapping[str, str], libraries: Sequence[str] = ()) -> None:
         code = Path(__file__).parents[2]
         place = tempfile.gettempdir() if len(tempfile.gettempdir()) < _LONGEST_FOLDER else "/tmp"  # noqa: S108
         # Only this user may enter such a folder, and only this worker's stages know its name.
@@ -68,7 +68,8 @@ class Worker:
         }
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  what it prints before it begins a stage
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.run.worker", str(root), title],  # -P: this code, not the workspace's
+            # -P: this code, not the workspace's
+            [sys.executable, "-P", "-m", "flows.run.worker", str(root), title, *libraries],
             cwd=root, env=env, stdin=subprocess.PIPE, stdout=self._words, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
@@ -133,12 +134,21 @@ class Worker:
 class Crew:
     """At most `size` workers, started at once so that they load DVC while the driver loads Prefect."""
 
-    def __init__(self, root: Path, logs: Path, *, size: int, title: str, env: Mapping[str, str] | None = None) -> None:
-        self.root, self.logs, self.title, self.env = root, logs, title, env or {}
+    def __init__(
+        self,
+        root: Path,
+        logs: Path,
+        *,
+        size: int,
+        title: str,
+        env: Mapping[str, str] | None = None,
+        libraries: Sequence[str] = (),
+    ) -> None:
+        self.root, self.logs, self.title, self.env, self.libraries = root, logs, title, env or {}, libraries
         make_folder(logs)
         self.cancelled = threading.Event()
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._all = {Worker(root, title, self.env) for _ in range(size)}
+        self._all = {Worker(root, title, self.env, libraries) for _ in range(size)}
         for worker in self._all:
             self._free.put(worker)
 
@@ -192,7 +202,7 @@ class Crew:
             return worker
         worker.end()  # what it left in its session
         self._all.discard(worker)
-        self._all.add(fresh := Worker(self.root, self.title, self.env))
+        self._all.add(fresh := Worker(self.root, self.title, self.env, self.libraries))
         return fresh
 
     def _end_all(self) -> None:

@@ -32,7 +32,7 @@ _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 120.0  # a cold start takes 10 to 25 s on two cores
 _HEALTH_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 10.0
-_OK = 200
+_OK, _TAKEN = 200, 204
 _SAME_START_S = 0.01  # psutil's resolution of a process's start
 QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # four idle queue workers of its own, for features not used here
@@ -125,6 +125,18 @@ class Server:
         try:
             asked.request("GET", path, headers={"Authorization": self.authorization})
             return asked.getresponse().status == _OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            asked.close()
+
+    def post(self, path: str, document: object) -> bool:
+        """Whether the server took a JSON document."""
+        asked = http.client.HTTPConnection(_HOST, self.port, timeout=_HEALTH_TIMEOUT_S)
+        headers = {"Authorization": self.authorization, "Content-Type": "application/json"}
+        try:
+            asked.request("POST", path, json.dumps(document), headers)
+            return asked.getresponse().status in (_OK, _TAKEN)
         except (OSError, http.client.HTTPException):
             return False
         finally:

@@ -12,20 +12,14 @@ from typing import TYPE_CHECKING
 
 from registry.promotion.ledger import Chain
 from registry.promotion.promotion import APPROVAL, ASKED, Grounds, answered, record, whole
-from registry.store.connection import asking, exclusive, is_embedded
-from registry.store.overview import ask_file
+from registry.store.connection import asking, exclusive
+from registry.store.embedded_reader import reading
 from registry.store.versions import EVIDENCE_HASH, Version, read_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _VOID = "withdrawn"  # what an answer begins with that lets the version be asked about again
-_WAITING = (  # MLflow keeps a deleted version's row and marks it
-    "SELECT v.name, v.version, e.value FROM model_versions v"
-    " JOIN model_version_tags t ON t.name = v.name AND t.version = v.version AND t.workspace = v.workspace"
-    " LEFT JOIN model_version_tags e ON e.name = v.name AND e.version = v.version AND e.workspace = v.workspace"
-    " AND e.key = ? WHERE t.key = ? AND t.value = ? AND v.current_stage IS NOT 'Deleted_Internal'"
-)
 
 
 @dataclass(frozen=True)
@@ -41,11 +35,8 @@ class Question:
 
 
 def questions(var: Path) -> list[Question]:
-    """Every question that nobody answered yet; the embedded store is read without MLflow. Raises Outage."""
-    if is_embedded():
-        rows = ask_file(var, _WAITING, EVIDENCE_HASH, APPROVAL, ASKED)
-        return [Question(name, str(version), evidence) for name, version, evidence in rows]
-    with asking(var) as client:
+    """Every question that nobody answered yet. Raises Outage."""
+    with reading(var) as client:
         found = client.search_model_versions(f"tags.{APPROVAL} = '{ASKED}'", max_results=1000)
         return [Question(v.name, str(v.version), v.tags.get(EVIDENCE_HASH)) for v in found]
 

@@ -153,14 +153,18 @@ def asking(var: Path) -> Iterator[MlflowClient]:
         yield connect(var)
 
 
+class NotThere(HeadraceError):
+    """The embedded store, read without MLflow, has nothing of that name."""
+
+
 def if_there(ask: Callable[..., T], *about: str) -> T | None:
     """What MLflow answers; None when it asks for something that is not there."""
-    from mlflow.exceptions import MlflowException
-
     try:
         return ask(*about)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+    except NotThere:
+        return None
+    except Exception as error:  # MLflow's, which is not imported to name its class
+        if getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
 

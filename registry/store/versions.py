@@ -13,7 +13,8 @@ from core.manifest import damage, read_manifest
 from core.weights.base_store import STORE, base_folder, named_base, unlike
 from core.workspace import leads_out
 from registry.store import signing
-from registry.store.connection import asking, database, every_page, if_there, is_embedded, server_name, shown_server
+from registry.store.connection import every_page, if_there, is_embedded, server_name, shown_server
+from registry.store.embedded_reader import reading
 from registry.store.ledger_head import HEAD_TAG, parse_head
 from registry.store.ledger_runs import whereabouts
 from registry.store.names import downloads, local_folder, require_id, require_name
@@ -75,15 +76,13 @@ class Version:
 
 def versions(name: str, var: Path) -> list[Version]:
     """Every version of a model, the newest first; none when the model is unknown."""
-    with asking(var) as client:
+    with reading(var) as client:
         return read_versions(client, name)
 
 
 def every_version(var: Path) -> list[Version]:
     """Every version of every model of the server in charge; none when there is no store yet."""
-    if is_embedded() and not database(var).is_file():
-        return []
-    with asking(var) as client:
+    with reading(var) as client:
         return [version for name in model_names(client) for version in read_versions(client, name)]
 
 
@@ -103,7 +102,7 @@ def resolve(name: str, version_or_alias: str, var: Path) -> Version:
     Raises BadRequest that lists what there is.
     """
     require_name(name)
-    with asking(var) as client:
+    with reading(var) as client:
         return choose(name, version_or_alias, read_versions(client, name), client)
 
 
@@ -143,7 +142,7 @@ def packed_folder(version: Version, var: Path) -> Path:
     require_id(version.model_id, of=version.called)
     require_files(version)
     keys = signing.trusted_keys()
-    with asking(var) as client:
+    with reading(var) as client:
         folder = local_copy(client, version.model_id, version.model_hash, var, called=version.called)
     if keys and (fault := _unsigned(version, folder, keys, var)):
         raise BadData(
@@ -251,7 +250,7 @@ def _altered(model: Path, model_hash: str | None) -> str | None:
 def evidence(version: Version, file: str, var: Path) -> Path | None:
     """A file that was kept as evidence for a version; None when there is none."""
     require_id(version.run_id, of=version.called)
-    with asking(var) as client:
+    with reading(var) as client:
         run = if_there(client.get_run, version.run_id)
         if run is None:
             return None

@@ -15,7 +15,7 @@ from registry.version.evidence_files import settings_file
 from registry.version.onnx_choice import chosen
 
 if TYPE_CHECKING:
-    from registry.version.pyfunc import Answerer
+    from registry.version.answerer import Answerer
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
 def load_version(version: Version, var: Path) -> Loaded:
     """Load a version that was looked up, its files re-hashed. Raises BadRequest or BadData when they are not whole."""
     folder = packed_folder(version, var)
-    from registry.version.pyfunc import Answerer, load_answerer
+    from registry.version.answerer import Answerer, load_answerer
 
     loaded = load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE)
     choice = chosen(version, loaded.predictor, var)

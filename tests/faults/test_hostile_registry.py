@@ -20,7 +20,7 @@ from registry.store.connection import connect, database, exclusive
 from registry.store.names import local_folder
 from registry.store.versions import ABOUT_FILE, MODEL_FILES, MODEL_HASH, evidence, packed_folder, versions
 from registry.version import register_version
-from registry.version.pyfunc import load_answerer
+from registry.version.answerer import load_answerer
 from tests.conftest import ROOT
 from tests.faults.hostile import code, pickled
 from tests.small_model import candidate, make_small_model

@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import regex
 
 from core.schema.search import Language
@@ -23,8 +22,11 @@ from pipelines.search.text import rules_1
 from pipelines.search.text.sentences import word_set
 from pipelines.search.text.words import PAIRED, words
 
-Counts = np.ndarray[Any, np.dtype[np.int64]]
-Weights = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    import numpy as np
+
+Counts: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+Weights: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 VERSION = 2  # of the rules of this file and words.py: other terms from the same text need another number
 K1, B = 1.2, 0.75  # Robertson & Zaragoza 2009, section 3.5
 _STEP = 1.01  # average lengths are told apart by 1 %: a finer one would give every passage new weights at every edit

@@ -1,4 +1,7 @@
-"""A transformers configuration and module from a recipe's base, every way it can be wrong said in one line."""
+"""A transformers configuration and module from a recipe's base, every way it can be wrong said in one line.
+
+transformers is imported by those functions that need it: a saved BERT is read without (plain_bert.py).
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,16 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
-from transformers.utils import logging
+from typing import TYPE_CHECKING, Any
 
 from core.errors import BadRequest
 from core.schema.model import Architecture
 from core.tables.task import Base
 from core.weights.safety import check_code
-from pipelines.tasks.parts import bilstm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig
 
 
 def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTrainedConfig:
@@ -27,8 +26,10 @@ def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTr
 
     Raises BadRequest for an unknown architecture or setting, or a value it refuses.
     """
+    from transformers import CONFIG_MAPPING
+
     name = architecture.architecture
-    bilstm.register()
+    _register_own()
     if name not in CONFIG_MAPPING:
         raise BadRequest(
             f"model.base.architecture: {name!r} is no model type of transformers.{_near(name, CONFIG_MAPPING)}"
@@ -51,21 +52,27 @@ def stored_config(base: Base) -> PreTrainedConfig:
             f"model.base {base.reference!r}: {base.folder} has no config.json, so it is no transformers model. "
             "Allowed: a folder as save_pretrained() writes it, a hub id, package://NAME, models:/NAME@ALIAS."
         )
-    bilstm.register()
+    from transformers import AutoConfig
+
+    _register_own()
     with as_request(f"model.base {base.reference!r}: its config.json is not one that transformers reads"):
         return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
 
 
 def saved_config(folder: Path) -> PreTrainedConfig:
     """The configuration of a model that save() wrote, wherever it has been since. Raises BadRequest."""
+    from transformers import AutoConfig
+
     check_code(folder, "this model")
-    bilstm.register()
+    _register_own()
     with as_request(f"{folder}: its config.json is not one that transformers reads"):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def saved_weights(folder: Path) -> dict[str, Tensor]:
     """The tensors of a model that save() wrote. Raises BadRequest."""
+    from safetensors.torch import load_file
+
     with as_request(f"{folder}: its weights cannot be used"):
         return load_file(folder / "model.safetensors")
 
@@ -118,16 +125,32 @@ def as_request(what: str) -> Iterator[None]:
     """Turn what transformers and safetensors raise over a model's files into one line."""
     try:
         yield
-    except (
+    except _refusals() as error:
+        raise BadRequest(f"{what}: {' '.join(str(error).split())[:400]}") from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Asked when something was raised."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    return (
         TypeError, ValueError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, OSError,
         IndexError, ImportError, SafetensorError, StrictDataclassError,
-    ) as error:  # fmt: skip
-        raise BadRequest(f"{what}: {' '.join(str(error).split())[:400]}") from error
+    )  # fmt: skip
+
+
+def _register_own() -> None:
+    from pipelines.tasks.parts import bilstm
+
+    bilstm.register()
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without transformers' report of unused weights: what matters of it is checked here."""
+    from transformers.utils import logging
+
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,6 +1,6 @@
 """Any transformers text encoder: built, given adapters, run over texts in batches, saved and read back.
 
-Imports torch at once, and peft (5 s) only for adapters: serving needs none.
+Imports torch at once; transformers (4 s with a model's code) where one is built, and peft (5 s) only for adapters.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedConfig
 
-from core.atomic_files import make_folder, swap_in, write_json
+from core.atomic_files import make_folder, said_in, swap_in, write_json
 from core.errors import BadRequest
 from core.progress import Progress
 from core.schema.model import Lora, Model
 from core.tables.task import Base
 from core.weights.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
+from core.weights.bert_config import is_plain_bert
 from core.weights.device import device_here
+from core.weights.safety import check_code
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.architecture import (
     as_request,
@@ -37,12 +38,18 @@ from pipelines.tasks.parts.architecture import (
     set_dropout,
     stored_config,
 )
+from pipelines.tasks.parts.plain_bert import PlainBert
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _HEAD = "head."
 
 
 def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:
     """The encoder's configuration, checked against the tokenizer. Raises BadRequest where they cannot work together."""
+    from transformers import AutoModel
+
     architecture = base.architecture
     if architecture is None:
         config = stored_config(base)
@@ -66,6 +73,8 @@ def foresee(model: Model, base: Base, config: PreTrainedConfig) -> None:
 
     It is built without numbers. An architecture that cannot be built so says nothing here.
     """
+    from transformers import AutoModel
+
     try:
         with torch.device("meta"):
             encoder = initialise(AutoModel, copy.deepcopy(config), **_no_pooler(config))
@@ -80,6 +89,8 @@ def foresee(model: Model, base: Base, config: PreTrainedConfig) -> None:
 
 def build_encoder(model: Model, base: Base, config: PreTrainedConfig) -> Any:
     """The encoder that `model.method` starts from, with adapters for lora; the base's own dropout is off."""
+    from transformers import AutoModel
+
     share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
     if share is not None:
         set_dropout(config, share)
@@ -127,15 +138,28 @@ def load_encoder(folder: Path, base: Path | None) -> tuple[Any, dict[str, Tensor
 
     base: where what was not trained lies; None if all stands in `folder`.
     """
-    config = saved_config(folder)
+    encoder, plain = _without_weights(folder)
     with as_request(f"{folder}: its weights cannot be used"):
         weights = merged(folder, base) if base else load_file(folder / WEIGHTS)
-    encoder = initialise(AutoModel, config, **_no_pooler(config))
     heads = {name for name in weights if name.startswith(_HEAD)}
     head = {name.removeprefix(_HEAD): weights.pop(name) for name in heads}
     with as_request(f"{folder}: its weights are of another model"):
-        encoder.load_state_dict(weights)
+        if plain:
+            encoder.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+        else:
+            encoder.load_state_dict(weights)
     return encoder, head
+
+
+def _without_weights(folder: Path) -> tuple[Any, bool]:
+    """The encoder that a folder's config.json describes, and whether it is our own."""
+    check_code(folder, "this model")
+    if is_plain_bert(said := said_in(folder / "config.json")):
+        return PlainBert(said), True
+    from transformers import AutoModel
+
+    config = saved_config(folder)
+    return initialise(AutoModel, config, **_no_pooler(config)), False
 
 
 def in_batches(
@@ -244,6 +268,8 @@ def _ordered(value: Any) -> Any:
 
 def _no_pooler(config: PreTrainedConfig) -> dict[str, bool]:
     """The option that leaves out BERT's pooler, which mean pooling does not use, for architectures that have it."""
+    from transformers import AutoModel
+
     kind = AutoModel._model_mapping[type(config)]
     kind = kind[0] if isinstance(kind, list | tuple) else kind
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
 
 from core.schema.model import Model
 from core.tables.task import Base, Place
@@ -20,10 +20,21 @@ from core.weights.device import device_here
 from pipelines.tasks.parts.architecture import as_request
 from pipelines.tasks.parts.encoder import build_encoder, load_encoder, save_encoder
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised even where the base is not
 FROZEN_LAYERS = 3  # a frozen base's last layer is shaped by its own task: film reviews .746 with it alone, .762 with 3
 FEATURES = "features"  # a column of encoded rows: what a frozen encoder made of them
 _LAYERS = "head_layers"
+
+
+@dataclass
+class Said:
+    """What a module says of a batch. loss: None where it was given no labels."""
+
+    loss: Tensor | None
+    logits: Tensor
 
 
 class HeadedEncoder(nn.Module):

@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from core.tables.learner import Row
 from core.tables.task import Place
 from core.weights.pooling import mean_pool
 from pipelines.tasks.parts.encoder import in_batches, kept_vectors, pad_tokens
-from pipelines.tasks.parts.headed_encoder import FEATURES, HEAD_DROPOUT, HeadedEncoder, vectors_file
+from pipelines.tasks.parts.headed_encoder import FEATURES, HEAD_DROPOUT, HeadedEncoder, Said, vectors_file
 
 
 class MeanPooledClassifier(HeadedEncoder):
@@ -41,7 +40,7 @@ class MeanPooledClassifier(HeadedEncoder):
         attention_mask: Tensor | None = None,
         features: Tensor | None = None,
         labels: Tensor | None = None,
-    ) -> SequenceClassifierOutput:
+    ) -> Said:
         """From tokens, or from the features that pooled() made of them before."""
         if features is None:
             assert input_ids is not None
@@ -49,7 +48,7 @@ class MeanPooledClassifier(HeadedEncoder):
             features = self.pooled(input_ids, attention_mask)
         logits = self.head(features)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return Said(loss=loss, logits=logits)
 
 
 def collate(rows: list[Row], *, pad: int) -> dict[str, Tensor]:

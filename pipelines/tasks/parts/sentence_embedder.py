@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from core.schema.model import Model
 from core.tables.task import Base
 from core.weights.pooling import Pooling, mean_pool
 from pipelines.tasks.parts.encoder import build_encoder, in_batches
+from pipelines.tasks.parts.headed_encoder import Said
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _LIKE = 8  # texts of like length that go through the encoder together
 SCALE = 20.0  # of the cosine, as in sentence-transformers: a temperature of 0.05
@@ -49,7 +51,7 @@ class SentenceEmbedder(nn.Module):
         passage_mask: Tensor,
         keys: Tensor,
         labels: Tensor,
-    ) -> SequenceClassifierOutput:
+    ) -> Said:
         """Queries against the passages of their batch, each query's own first, given negatives behind them.
 
         keys: (passages,), equal for equal passages. labels: (queries,), where each query's own passage stands.
@@ -57,7 +59,7 @@ class SentenceEmbedder(nn.Module):
         queries = self.embed_by_length(query_ids, query_mask)
         passages = self.embed_by_length(passage_ids, passage_mask)
         logits = scaled_cosines(queries, passages, keys, labels)
-        return SequenceClassifierOutput(loss=nn.functional.cross_entropy(logits, labels), logits=logits)
+        return Said(loss=nn.functional.cross_entropy(logits, labels), logits=logits)
 
 
 def scaled_cosines(queries: Tensor, passages: Tensor, keys: Tensor, labels: Tensor) -> Tensor:

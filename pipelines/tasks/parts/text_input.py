@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from core.atomic_files import read_json, write_json
+from core.atomic_files import read_json, said_in, write_json
 from core.errors import BadRequest
 from core.schema.section import Section
+from core.weights.bert_config import DEFAULTS, is_plain_bert
 from pipelines.tasks.parts import tokens
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def require_positions(config: Any, limit: int) -> None:
 
 def foresee(model: Model, options: TextOptions, base: Base) -> None:
     """Raise BadRequest for a base that no rows make right. A learnt tokenizer has `vocabulary` entries at most."""
+    if surely_fits(model, base, options.max_tokens, vocabulary=options.vocabulary):
+        return
     from pipelines.tasks.parts import encoder
 
     told = base.architecture.settings.get("vocab_size") if base.architecture is not None else 1
@@ -115,3 +118,20 @@ def foresee(model: Model, options: TextOptions, base: Base) -> None:
     config = encoder.base_config(base, vocabulary=vocabulary, pad=0)
     require_positions(config, options.max_tokens)
     encoder.foresee(model, base, config)
+
+
+def surely_fits(model: Model, base: Base, limit: int, *, vocabulary: int) -> bool:
+    """Whether a base is BERT as everybody has it, and reads that many tokens: then nothing else need be asked.
+
+    False says nothing. To build the encoder and see, torch and transformers are imported, 5 s of CPU.
+    """
+    if model.lora is not None and model.lora.targets != type(model.lora)().targets:
+        return False
+    if base.architecture is not None:
+        told = base.architecture.settings
+        if base.architecture.architecture != "bert" or not told.keys() <= DEFAULTS.keys():
+            return False
+        config = {"vocab_size": vocabulary, **told, "model_type": "bert"}
+    else:
+        config = said_in(base.folder / "config.json") if base.folder is not None else {}
+    return is_plain_bert(config) and limit <= config.get("max_position_embeddings", DEFAULTS["max_position_embeddings"])

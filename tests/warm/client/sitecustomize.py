@@ -5,14 +5,15 @@ import sys
 
 _FOLDER = os.environ.get("HEADRACE_TEST_WARM")
 _CALL = sys.orig_argv[1:]
+_PROGRAMS = ("/registry/version/rehearsal.py", "/flows/run/stage_template.py")
 
 
 def _is_shared(call: list[str]) -> bool:
-    """A command, a stage, a search for faults, a run's worker, the trial of a packed model, or a test's few lines."""
+    """A command, a stage, a search for faults, a run's worker or its template, a packed model's trial, a few lines."""
     if call[:1] == ["-m"]:
         return call[1] in ("flows.cli", "dvc", "prefect.engine") or call[1].startswith(("pipelines.", "tests.faults."))
     if call[:1] == ["-P"]:
-        return call[1:3] == ["-m", "flows.run.worker"] or call[1].endswith("/registry/version/rehearsal.py")
+        return call[1:3] == ["-m", "flows.run.worker"] or call[1].endswith(_PROGRAMS)
     return call[:1] == ["-c"]
 
 

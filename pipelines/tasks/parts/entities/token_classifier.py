@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.modeling_outputs import TokenClassifierOutput
 
 from pipelines.tasks.parts.entities.token_windows import NO_TAG
-from pipelines.tasks.parts.headed_encoder import HEAD_DROPOUT, HeadedEncoder
+from pipelines.tasks.parts.headed_encoder import HEAD_DROPOUT, HeadedEncoder, Said
 
 
 class TokenClassifier(HeadedEncoder):
@@ -24,14 +23,14 @@ class TokenClassifier(HeadedEncoder):
         attention_mask: Tensor | None = None,
         features: Tensor | None = None,
         labels: Tensor | None = None,
-    ) -> TokenClassifierOutput:
+    ) -> Said:
         """From tokens, or from what vectors() made of them before. labels: a tag's number, or NO_TAG."""
         if features is None:
             assert input_ids is not None
             assert attention_mask is not None
             features = self.vectors(input_ids, attention_mask)
         logits = self.head(features)
-        return TokenClassifierOutput(loss=None if labels is None else _loss(logits, labels), logits=logits)
+        return Said(loss=None if labels is None else _loss(logits, labels), logits=logits)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

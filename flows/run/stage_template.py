@@ -1,0 +1,105 @@
+"""`python -P stage_template.py LIBRARY...`: imports what stages share, and forks the stages that its worker asks for.
+
+stdin is a socket to the worker (flows/run/forked_stages.py). A request is a JSON object, with the descriptors of the
+stage's stdout and stderr beside it; the answer is the stage's exit code, negative for a signal. Requests come first,
+and imports go on while a stage runs; their end is told once. Nothing of this project is imported here: each stage
+imports its own code anew, as `python -m` does. It ends when the worker does, and then the stage sees that its driver is
+gone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+READY = b"ready"  # said once, when all is imported
+_LARGEST = 1 << 18  # bytes of a request
+# What stages set before they import these libraries, which read it once.
+_READ_AT_IMPORT = {
+    "GX_ANALYTICS_ENABLED": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet", "MPLBACKEND": "agg", "OMP_WAIT_POLICY": "PASSIVE",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # a GPU is first touched by a stage
+}  # fmt: skip
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for stages
+    for name, value in _READ_AT_IMPORT.items():
+        os.environ.setdefault(name, value)
+    gc.disable()
+    line = socket.socket(fileno=os.dup(0))
+    libraries, running = list(sys.argv[1:]), 0
+    while True:
+        watched: list[Any] = [line, running] if running else [line]
+        ready, _, _ = select.select(watched, [], [], 0 if libraries else None)
+        if line in ready:
+            message, streams, _, _ = socket.recv_fds(line, _LARGEST, 2)
+            if not message:  # the worker is gone
+                os._exit(0)
+            gc.freeze()  # so that a stage's search for garbage copies no page of what is shared
+            pid = os.fork()
+            if pid == 0:
+                line.close()
+                _become(json.loads(message), streams)
+            for stream in streams:
+                os.close(stream)
+            running = os.pidfd_open(pid)
+        elif running in ready:
+            os.close(running)
+            running = 0
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with contextlib.suppress(OSError):
+                line.send(str(code).encode())
+        elif libraries:
+            with contextlib.suppress(ImportError):  # an extra: the stage that needs it says so
+                importlib.import_module(libraries.pop(0))
+            if not libraries:
+                line.send(READY)
+
+
+def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
+    """Make of this fork what `python -m MODULE ARGUMENT...` is, and end as that does."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, stream in enumerate((nothing, *streams)):
+        os.dup2(stream, number)
+        os.close(stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    sys.path.insert(0, request["folder"])
+    sys.argv = ["", *request["arguments"]]
+    importlib.invalidate_caches()
+    gc.enable()
+    code = 0
+    try:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException as error:  # noqa: BLE001  (as the interpreter does with whatever nobody caught)
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for output in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            output.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,6 +29,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._free = asyncio.Semaphore(count)
         self.wait_s, self._work_s = wait_s, work_s
+        self.busy = 0  # threads at work
 
     async def run(self, work: Callable[[], T]) -> T:
         """Raises 503 when no thread becomes free in time, 504 when the work takes longer than a request has."""
@@ -51,13 +52,18 @@ class Workers:
 
     async def work(self, work: Callable[[], T]) -> T:
         """With a thread that was acquired. Raises 504; the thread is free again when work that was given up is done."""
+        self.busy += 1
         done = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        done.add_done_callback(lambda _: self._free.release())
+        done.add_done_callback(self._is_done)
         await asyncio.wait([done], timeout=self._work_s)  # a request that is given up does not free a thread at work
         if not done.done():
             done.add_done_callback(lambda late: late.exception())
             raise HTTPException(504, f"the answer took longer than {self._work_s:g} s.")
         return done.result()
+
+    def _is_done(self, _: object) -> None:
+        self.busy -= 1
+        self.release()
 
     async def each(self, work: Callable[[], Generator[T]]) -> AsyncIterator[T]:
         """What the work yields, as it does; it is ended early when nobody listens any more."""

@@ -8,6 +8,7 @@ company, but for the last bits of floating point (tests/test_tasks.py has the bo
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from fastapi import HTTPException
 
+from core.weights.device import use_cores
 from registry.version.predict import Answers, Loaded
 from serving.http.bodies import MAX_BODY_BYTES
 from serving.http.problems import later
@@ -23,6 +25,7 @@ from serving.http.threads import Workers
 from serving.models.champions import Champions
 
 GATHER_S = 0.002  # what is answered together asks again together: the first of it waits so long for the others
+CORES = os.cpu_count() or 1
 MAX_ROWS = 64  # of a batch, as the tasks compute them; one request alone may have more
 MAX_WAITING_ROWS = 1024  # of a model: ten seconds' work of a small one, and nobody waits longer for a worker
 MAX_WAITING_BYTES = 8 * MAX_BODY_BYTES  # of a model
@@ -118,10 +121,11 @@ class Batcher:
         loaded = self._champions.serving[name].loaded  # now: what waits is answered by the newest
         batch = queue.take(loaded)
         queue.at_work += 1
+        cores = max(1, CORES // (1 + self._workers.busy))
         self._take_turn(name, queue)
         found: Sequence[Answers | Exception]
         try:
-            found = await self._workers.work(lambda: _answered(batch, loaded))
+            found = await self._workers.work(lambda: _computed(batch, loaded, cores))
         except HTTPException as late:
             found = [late] * len(batch)
         queue.at_work -= 1
@@ -138,6 +142,12 @@ def _joins(request: _Request, loaded: Loaded) -> bool:
         else row.keys() == columns and all(isinstance(value, str) for value in row.values())
         for row in request.inputs
     )
+
+
+def _computed(batch: Sequence[_Request], loaded: Loaded, cores: int) -> list[Answers | Exception]:
+    """cores: all of them for a batch that is alone; two batches that both took all would wait for each other."""
+    use_cores(cores)
+    return _answered(batch, loaded)
 
 
 def _answered(batch: Sequence[_Request], loaded: Loaded) -> list[Answers | Exception]:

@@ -7,7 +7,7 @@ import sys
 
 BENCHMARKS = (
     "overhead", "training", "limit", "gate", "volume", "window_memory", "lineage", "reproduce", "answers", "quality",
-    "peers", "engine",
+    "peers", "engine", "served",
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 PREDICTIONS = int(os.environ.get("SERVING_PREDICTIONS", "1000"))  # 10,000 with ten switches take minutes
 SWITCHES = int(os.environ.get("SERVING_SWITCHES", "3"))
-CLIENTS = 4
+CLIENTS = int(os.environ.get("SERVING_CLIENTS", "8"))  # so many that their requests are computed together
 MODEL = "films"
 WELL = {"ready": True, "models": {MODEL: "1"}, "indexes": {}, "faults": {}, "registry": None}
 TEXTS = [row["text"] for row in film_rows(12)]

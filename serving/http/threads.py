@@ -28,25 +28,42 @@ class Workers:
     def __init__(self, count: int = WORKERS, wait_s: float = WAIT_S, work_s: float = WORK_S) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._free = asyncio.Semaphore(count)
-        self._wait_s, self._work_s = wait_s, work_s
+        self.wait_s, self._work_s = wait_s, work_s
+        self.busy = 0  # threads at work
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Raises 503 when no thread becomes free in time, 504 when the work takes longer than a request has.
-
-        A thread whose work was given up is free again when the work is done.
-        """
+        """Raises 503 when no thread becomes free in time, 504 when the work takes longer than a request has."""
         try:
-            async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
+            async with asyncio.timeout(self.wait_s):
+                await self.acquire()
         except TimeoutError:
-            raise later(f"no worker became free in {self._wait_s:g} s. Ask again.") from None
+            raise self.none_free() from None
+        return await self.work(work)
+
+    async def acquire(self) -> None:
+        """A free thread, in the order in which they are wanted; for work(), or release()."""
+        await self._free.acquire()
+
+    def release(self) -> None:
+        self._free.release()
+
+    def none_free(self) -> HTTPException:
+        return later(f"no worker became free in {self.wait_s:g} s. Ask again.")
+
+    async def work(self, work: Callable[[], T]) -> T:
+        """With a thread that was acquired. Raises 504; the thread is free again when work that was given up is done."""
+        self.busy += 1
         done = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        done.add_done_callback(lambda _: self._free.release())
+        done.add_done_callback(self._is_done)
         await asyncio.wait([done], timeout=self._work_s)  # a request that is given up does not free a thread at work
         if not done.done():
             done.add_done_callback(lambda late: late.exception())
             raise HTTPException(504, f"the answer took longer than {self._work_s:g} s.")
         return done.result()
+
+    def _is_done(self, _: object) -> None:
+        self.busy -= 1
+        self.release()
 
     async def each(self, work: Callable[[], Generator[T]]) -> AsyncIterator[T]:
         """What the work yields, as it does; it is ended early when nobody listens any more."""

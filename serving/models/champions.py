@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import HeadraceError, Outage
+from core.weights.device import use_cores
 from core.workspace import now
 from registry.promotion.promotion import Judge, settle
 from registry.store.overview import Standing, standings
@@ -126,6 +128,7 @@ class Champions:
         before = self.serving.get(name)
         if before is not None and before.loaded.version.model_id == version.model_id:
             return
+        use_cores(os.cpu_count() or 1)  # ONNX Runtime keeps what it finds here
         champion = Champion(load_version(version, self._var), now())
         self.serving = {**self.serving, name: champion}
         by = " by ONNX" if champion.loaded.engine == "onnx" else ""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, Field
 
-from registry.version.predict import Answers
 from serving.http.api_keys import Caller
 from serving.http.bodies import Body, Input, Route
 from serving.http.door import may
 from serving.http.problems import later, problems, refusals
 from serving.http.threads import Workers
+from serving.models.batching import Batcher
 from serving.models.champions import Champions
 
 MAX_INPUTS = 256  # a request: a batch that takes seconds on two cores, so that others get their turn
@@ -51,6 +51,7 @@ class Models(BaseModel):
 
 def predictions(champions: Champions, workers: Workers) -> APIRouter:
     router = APIRouter(tags=["models"], route_class=Route)
+    batcher = Batcher(champions, workers)
 
     @router.get("/models", responses=problems())
     async def models(caller: Annotated[Caller, Depends(may("predict"))]) -> Models:
@@ -64,15 +65,14 @@ def predictions(champions: Champions, workers: Workers) -> APIRouter:
         )
 
     @router.post("/models/{name}/predict", responses=problems(404, 413, 503, 504))
-    async def predict(name: str, asked: Inputs, caller: Annotated[Caller, Depends(may("predict"))]) -> Predicted:
+    async def predict(
+        name: str, asked: Inputs, request: Request, caller: Annotated[Caller, Depends(may("predict"))]
+    ) -> Predicted:
         """Ask a model's champion."""
         _require_served(name, champions)
 
-        def work() -> Answers:  # looks the champion up when its turn comes: what waits is answered by the newest
-            return champions.serving[name].loaded.answer(asked.inputs, local_files=False)
-
         with refusals():
-            answers = await workers.run(work)
+            answers = await batcher.ask(name, asked.inputs, len(await request.body()))
         return Predicted(model=name, version=answers.version.version, answers=answers.rows)
 
     return router

@@ -25,7 +25,7 @@ from core.schema.model import Lora, Model
 from core.tables.task import Base
 from core.weights.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTERS, HEAD, WEIGHTS, merged
 from core.weights.bert_config import is_plain_bert
-from core.weights.device import device_here
+from core.weights.device import ready
 from core.weights.safety import check_code
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.architecture import (
@@ -43,6 +43,9 @@ from pipelines.tasks.parts.plain_bert import PlainBert
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+# Asked together on a CPU, padding included: 512 times a layer's width still lies in a core's cache. MiniLM, texts of 27
+# tokens, ms of a core each: 32 in one batch 11.3, in batches of 512 tokens and like lengths 6.9.
+CPU_TOKENS = 512
 _HEAD = "head."
 
 
@@ -187,15 +190,32 @@ def by_length(
     module: nn.Module, tokens: Sequence[Sequence[int]], *, pad: int, batch_size: int, what: str
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """The texts in batches of like length, each with its texts' numbers; the module is ready to be asked."""
-    device = device_here()
-    module.to(device).eval()
-    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-    with Progress(what, total=len(order), unit="texts") as progress:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+    device = ready(module)
+    most_tokens = CPU_TOKENS if device.type == "cpu" else None
+    with Progress(what, total=len(tokens), unit="texts") as progress:
+        for rows in groups([len(ids) for ids in tokens], batch_size, most_tokens):
             batch = pad_tokens([tokens[row] for row in rows], pad)
             yield rows, {name: value.to(device) for name, value in batch.items()}
             progress.advance(len(rows))
+
+
+def groups(lengths: Sequence[int], most: int, most_tokens: int | None) -> Iterator[list[int]]:
+    """The texts' numbers, shortest first, in groups of at most so many.
+
+    most_tokens: of a group, padding included; then no text of it is over half longer than another either. One text
+    may have more.
+    """
+    group: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        full = len(group) == most
+        if most_tokens is not None and group:
+            full |= (len(group) + 1) * lengths[row] > most_tokens or lengths[row] > 1.5 * lengths[group[0]]
+        if full:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
 
 
 def kept_vectors(path: Path, make: Callable[[], Tensor]) -> Tensor:

@@ -18,7 +18,7 @@ from core.schema.model import Model
 from core.tables.task import Base, Place
 from core.weights.device import device_here
 from pipelines.tasks.parts.architecture import as_request
-from pipelines.tasks.parts.encoder import build_encoder, load_encoder, save_encoder
+from pipelines.tasks.parts.encoder import CPU_TOKENS, build_encoder, load_encoder, save_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -88,6 +88,6 @@ def load(kind: Callable[..., Headed], folder: Path, base: Path | None, *, classe
 
 def vectors_file(module: HeadedEncoder, at: Place, batch_size: int, *inputs: Any) -> Path:
     """Where a frozen encoder's vectors are kept: one place for equal inputs, base, device, threads and batches."""
-    here = (str(device_here()), torch.get_num_threads())  # they decide the last bits
+    here = (str(device_here()), torch.get_num_threads(), CPU_TOKENS)  # they decide the last bits
     identity = repr((at.base.sha256, module.layers, *here, batch_size, *inputs))
     return at.cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"

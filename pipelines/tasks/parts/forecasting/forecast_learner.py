@@ -15,7 +15,7 @@ from core.errors import BadData
 from core.tables.learner import Row, TorchLearner
 from core.tables.prepared import read_features
 from core.tables.task import Interface, Predictions
-from core.weights.device import device_here
+from core.weights.device import ready
 from pipelines.tasks.parts.answers import forecasts
 from pipelines.tasks.parts.forecasting.forecaster import Forecast, Forecaster
 from pipelines.tasks.parts.inputs.contexts import contexts
@@ -47,8 +47,7 @@ def torch_learner(module: Forecaster, known: Series) -> TorchLearner:
 
 def forecast(module: nn.Module, past: Array) -> Array:
     """(windows, horizon, channels) of what was, (windows, context, columns)."""
-    device = device_here()
-    module.to(device)
+    device = ready(module)
     said = []
     with torch.inference_mode():
         for start in range(0, len(past), _AT_ONCE):

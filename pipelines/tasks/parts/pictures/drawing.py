@@ -12,7 +12,7 @@ import torch
 from core.errors import BadRequest, near
 from core.tables.keys import label_name, name_among
 from core.tables.task import Interface, Predictions, Predictor
-from core.weights.device import device_here
+from core.weights.device import ready
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.pictures import extractor, generators, picture_input
 from pipelines.tasks.parts.pictures.drawn import as_pixels, noise, seeds
@@ -37,8 +37,7 @@ class PicturePredictor:
 
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
         """The pictures as data URIs, their features, and how probable the extractor finds each class."""
-        device = device_here()
-        self.module.to(device)
+        device = ready(self.module)
         labels, start = torch.tensor(self._labels(rows)), noise(seeds(rows), self.noise_shape)
         with torch.inference_mode():
             parts = [

@@ -15,7 +15,7 @@ from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
 from core.schema.model import Model
 from core.tables.task import Base, Place
-from core.weights.device import device_here
+from core.weights.device import ready
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts import classification
 from pipelines.tasks.parts.architecture import (
@@ -103,8 +103,7 @@ def logits(
     module: nn.Module, paths: Sequence[str], media: Path, picture: Picture, *, batch_size: int
 ) -> np.ndarray[Any, Any]:
     """(pictures, classes), a batch of pictures in memory at a time."""
-    device = device_here()
-    module.to(device)
+    device = ready(module)
     parts = []
     with torch.inference_mode():
         for start in range(0, len(paths), batch_size):

@@ -140,7 +140,7 @@ def test_evidence_has_the_last_word_and_other_answers_close_the_request(
         until(lambda: state("2") == "PAUSED Paused")
         assert answer("2", reason="no decision") == "REJECT"
         assert answer("2", decision="approve", who="Ada") == "ACCEPT"
-        until(lambda: state("2") == "COMPLETED Refused")
+        until(lambda: state("2") == "FAILED Refused")
         make(2, approval=True)
         until(lambda: state("3") == "PAUSED Paused")
         promotion.promote("films", "3", place.var, trusting)

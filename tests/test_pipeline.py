@@ -194,15 +194,19 @@ def test_a_request_that_cannot_be_met(tiny: TinyGraph, names: tuple[str, ...], f
         bring(tiny, *names, force=force)
 
 
-def test_a_gate_that_refused_is_exit_4_also_when_nothing_is_to_do(tiny: TinyGraph, monkeypatch: Any) -> None:
-    bring(tiny)
-    reason = {"gate": "accuracy", "passed": False, "why": "below the floor", "value": 0.1, "bound": 0.8}
+def test_a_gate_that_refused_is_exit_4_and_a_red_state_of_its_name(tiny: TinyGraph, monkeypatch: Any) -> None:
+    """Exit 4 also when nothing is to do. No stage is tried again."""
+    reason = {"gate": "accuracy", "passed": False, "why": "on the test split", "value": 0.1, "bound": "at least 0.8"}
     receipt = {"model": "a", "version": "1", "experiment": "x", "verdict": {"passed": False, "reasons": [reason]}}
     monkeypatch.setenv("DVC_EXP_NAME", "x")  # a receipt that needs no registry
     tiny.write("data/models/a/registered.json", json.dumps({**receipt, "aliases": []}))
     outcome = bring(tiny)
+    state, why = flow_run(outcome).state, "accuracy: 0.1000, bound at least 0.8 (on the test split)"
+    assert (outcome.exit_code, outcome.nothing_to_do, outcome.refused) == (4, False, {"a": [why]})
+    assert (state.type.value, state.name, state.message) == ("FAILED", "Refused", f"a: {why}")
+    assert {each.run_count for each in task_runs(outcome).values()} == {1}
+    outcome = bring(tiny)
     assert (outcome.exit_code, outcome.nothing_to_do) == (4, True)
-    assert outcome.refused == {"a": ["below the floor"]}
 
 
 def test_a_receipt_that_does_not_hold_runs_its_stage(tiny: TinyGraph) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.atomic_files import said_in
 from core.workspace import Job, Kind, Workspace
+from registry.promotion.gate import reason_line
 
 _FILES: dict[Kind, tuple[str, str]] = {
     "recipe": ("register", "registered.json"),
@@ -29,12 +30,12 @@ def lost(workspace: Workspace, kind: Kind, names: Sequence[str]) -> dict[str, st
 
 
 def refused(workspace: Workspace, kind: Kind, names: Sequence[str]) -> dict[str, list[str]]:
-    """The recipes or indexes whose gates refused what they made last: name -> reasons."""
+    """The recipes or indexes whose gates refused what they made last: name -> each gate with its figures."""
     found = {}
     for name in names:
         verdict = (read_receipt(workspace.job(kind, name)) or {}).get("verdict") or {}
         if verdict.get("passed") is False:
-            found[name] = [str(each.get("why")) for each in verdict.get("reasons", []) if not each.get("passed")]
+            found[name] = [reason_line(each) for each in verdict.get("reasons", []) if not each.get("passed")]
     return found
 
 

@@ -29,6 +29,7 @@ from core.tables.spelling import cell, prose
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
 from flows.reporting.prefect_once import latest_runs, no_answer
+from flows.reporting.refusal import refusal
 from flows.servers import servers
 from registry.promotion.card import table
 from registry.promotion.gate import shown
@@ -164,7 +165,7 @@ class _Desk:
         except (Refused, BadRequest) as fault:
             close(question.name, question.version, var, f"approved by {who}, and refused: {fault}")
             self.say(f"{question} was approved by {who}, and refused: {fault}")
-            return Completed(name="Refused", message=str(fault))
+            return refusal(str(fault))
         self.say(f"{question} is champion, approved by {who}")
         return Completed(name="Approved", message=f"champion, approved by {who}: {reason}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextvars
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph.plan import StageOutcome
 from flows.reporting.prefect_once import current_run, decoration, left_once, made_run, patient
+from flows.reporting.refusal import refusal
 from flows.run.work import Work
 from flows.run.workers import Crew
 
@@ -35,10 +36,13 @@ _WATCH_EVERY_S = 2.0
 _ENDED = (StateType.CANCELLING, StateType.CANCELLED)
 
 
-def drive(work: Work, report: Callable[[], None]) -> UUID:
+_Refused = Mapping[str, Sequence[str]]  # name -> reasons of its gates
+
+
+def drive(work: Work, report: Callable[[], None], refused: Callable[[], _Refused]) -> UUID:
     """Bring the stages up to date inside the current flow run, or else in one of their own; returns its id.
 
-    report: called inside the flow run when the stages are done, to leave artifacts.
+    report: called inside the flow run when the stages are done, to leave artifacts. refused: what the gates say then.
     """
     if (here := current_run()) is not None:
         _bring_all(work, here, report)
@@ -46,7 +50,7 @@ def drive(work: Work, report: Callable[[], None]) -> UUID:
 
     def headrace(kind: str, names: list[str], force: str | None) -> State[Any]:
         _bring_all(work, made.id, report)
-        return final_state(work.outcomes())
+        return final_state(work.outcomes(), refused())
 
     plan = work.plan
     runner: Any = ThreadPoolTaskRunner(max_workers=len(plan.nodes))
@@ -54,6 +58,7 @@ def drive(work: Work, report: Callable[[], None]) -> UUID:
         name=f"headrace-{plan.kind}",
         flow_run_name=", ".join(plan.names)[:80],
         task_runner=runner,
+        retries=0,
         persist_result=False,
         validate_parameters=False,
     )(headrace)
@@ -64,11 +69,13 @@ def drive(work: Work, report: Callable[[], None]) -> UUID:
     return made.id
 
 
-def final_state(outcomes: list[StageOutcome]) -> State[Any]:
+def final_state(outcomes: list[StageOutcome], refused: _Refused) -> State[Any]:
     if any(outcome.state == "cancelled" for outcome in outcomes):
         return Cancelled(message="ended by a person")
     if failed := [outcome for outcome in outcomes if outcome.state == "failed"]:
         return Failed(message="; ".join(f"{outcome.address}: {outcome.message}" for outcome in failed))
+    if refused:
+        return refusal("; ".join(f"{name}: {why}" for name in refused for why in refused[name]))
     ran = sum(outcome.state == "ran" for outcome in outcomes)
     return Completed(message=f"{ran} of {len(outcomes)} stages ran, the others were up to date")
 

@@ -119,7 +119,9 @@ def _drive(workspace: Workspace, work: Work) -> Outcome:
         from flows.run.flow import drive
     with servers.prefect_settings(workspace, api):
         flow_run = drive(
-            work, lambda: leave_artifacts(workspace, plan, work.outcomes(), mlflow=servers.start_mlflow_page(workspace))
+            work,
+            lambda: leave_artifacts(workspace, plan, work.outcomes(), mlflow=servers.start_mlflow_page(workspace)),
+            lambda: refused(workspace, plan.kind, plan.names),
         )
     outcome = _outcome(workspace, plan, work.outcomes())
     outcome.links["run"] = f"{servers.pages(workspace)['prefect']}/runs/flow-run/{flow_run}"

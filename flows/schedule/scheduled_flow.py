@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from prefect.context import FlowRunContext
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import CancelledRun, FailedRun, ObjectNotFound
 from prefect.schedules import Cron
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -35,6 +36,7 @@ from flows.catalog.refresh import refresh
 from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
 from flows.reporting.prefect_once import latest_runs
+from flows.reporting.refusal import refusal
 from flows.run.commit import commit_and_push
 from flows.run.run import run
 from flows.schedule.missed import schedule_of, serve, tell_missed
@@ -49,9 +51,10 @@ _SILENT_S = 90  # three heartbeats of 30 s
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
 
 
-@flow(name=FLOW, flow_run_name="{name}", task_runner=_THREADS, persist_result=False)
+@flow(name=FLOW, flow_run_name="{name}", task_runner=_THREADS, retries=0, persist_result=False)
 def scheduled(kind: Kind, name: str, commit: bool = False, push: bool = False) -> State[Any]:
     """Bring one live recipe or index of HEADRACE_WORKSPACE up to date where it lies, and keep what it moved."""
+    logging.getLogger("prefect.flow_runs").addFilter(_more_than_the_state)
     place = _workspace()
     (job,) = chosen(place, [name], kind)
     _cover_missed_slots()
@@ -62,10 +65,15 @@ def scheduled(kind: Kind, name: str, commit: bool = False, push: bool = False) -
         return _bring(place, kind, name, commit=commit, push=push)
     except HeadraceError as fault:
         tell(place, kind, name, "failed", [str(fault)])
-        raise
+        return Failed(message=str(fault))
     finally:
         if schedule is not None:
             serve(job, schedule)  # what passed meanwhile is not missed
+
+
+def _more_than_the_state(record: logging.LogRecord) -> bool:
+    """Whether a line of the run's log says more: Prefect's engine adds a traceback of its own to a state returned."""
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun | CancelledRun))
 
 
 def _workspace() -> Workspace:
@@ -104,12 +112,10 @@ def _bring(place: Workspace, kind: Kind, name: str, *, commit: bool, push: bool)
         failed = [f"{stage.address}: {stage.message}" for stage in outcome.stages if stage.state == "failed"]
         return Failed(message="; ".join(failed))
     kept = commit_and_push(place, kind, [name], commit=commit, push=push)
-    words = "nothing to do" if outcome.nothing_to_do else "up to date"
+    committed = f"; commit {kept.commit[:10]} ({', '.join(kept.files)})" if kept.commit else ""
     if outcome.refused:
-        words += ", its gates refused"
-    if kept.commit:
-        words += f", commit {kept.commit[:10]} ({', '.join(kept.files)})"
-    return Completed(message=words)
+        return refusal("; ".join(outcome.refused[name]) + committed)
+    return Completed(message=("nothing to do" if outcome.nothing_to_do else "up to date") + committed)
 
 
 def serve_deployments(schedules: Mapping[Job, Schedule | None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,10 +17,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from core.atomic_files import write_json
 from core.errors import BadRequest, HeadraceError
 from core.schema.schedule import Schedule
+from core.workspace import Workspace
 from flows.run.commit import Kept, commit_and_push
 from flows.schedule.missed import schedule_of
+from flows.schedule.run_line import came_of, line
 from flows.schedule.scheduler import serve
 from flows.servers.turns import only_one
 from tests.prefect_server import only_schedulers, start_scheduler
@@ -34,6 +38,9 @@ data: {source: rows-a.csv, columns: {text: text, label: label}}
 model: {base: {architecture: bert}, method: pretrain}
 schedule: {cron: "* * * * *", timezone: Europe/Berlin, push: true}
 """
+GATE = {"gate": "accuracy", "passed": False, "why": "on the test split", "value": 0.1, "bound": "at least 0.8"}
+REFUSED = {"experiment": "x", "aliases": [], "verdict": {"passed": False, "reasons": [GATE]}}
+WHY = "accuracy: 0.1000, bound at least 0.8 (on the test split)"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,6 +130,32 @@ def test_a_night_has_one_run_when_the_clocks_change_too(cron: str, change: datet
     assert [time.date() for time in times] == [(start + timedelta(days=day)).date() for day in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("before", "receipt", "says"),
+    [
+        ("2", {"version": "3", "aliases": ["champion"]}, "new champion version 3, accuracy 0.8200"),
+        ("2", {"version": "3", "aliases": []}, "new version 3; the champion stays, accuracy 0.8200"),
+        (
+            "2",
+            {"version": "3", "aliases": [], "approval": "asked"},
+            "new version 3, which waits for a person's approval",
+        ),
+        ("3", {"version": "3", "aliases": ["champion"]}, "up to date, version 3 as before"),
+        (None, {"version": None, "experiment": "x", "aliases": []}, "up to date"),
+    ],
+)
+def test_a_line_says_what_came_of_a_run(tmp_path: Path, before: str | None, receipt: Any, says: str) -> None:
+    job = Workspace(tmp_path).job("recipe", "a")
+    settings = {"evaluation": {"primary": "accuracy"}, "task": "text_classification"}
+    for file, content in {
+        "registered.json": receipt, "settings.json": settings, "evaluation/metrics.json": {"accuracy": 0.82},
+    }.items():  # fmt: skip
+        write_json(job.folder / file, content)
+    assert came_of(job, {"version": before} if before else None).startswith(says)
+    refused = line(job, "REFUSED", f"{WHY}\nand more")
+    assert refused.endswith(f"  recipe a: REFUSED: {WHY}")
+
+
 @pytest.mark.slow
 def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path: Path) -> None:
     tiny.git("init", "-q", "--bare", "-b", "main", str(tmp_path / "bare.git"))
@@ -139,6 +172,7 @@ def test_a_schedule_fires_by_itself_commits_and_pushes(tiny: TinyGraph, tmp_path
     finally:
         said = ended(process)
     assert "recipe a: * * * * * Europe/Berlin, then commits and pushes" in said
+    assert re.search(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d  recipe a: up to date; commit [0-9a-f]{10} \(dvc.lock, ", said)
     assert sorted(files_of(tiny, "HEAD")) == ["dvc.lock", "recipes/a.lock"]
     assert tiny.git("ls-remote", "origin", "main").split()[0] == tiny.git("rev-parse", "HEAD")
     assert len([file for file in (tmp_path / "disk").rglob("*") if file.is_file()]) >= 3
@@ -210,13 +244,15 @@ def test_a_killed_scheduler_goes_on_with_one_run_for_all_missed_slots(tiny: Tiny
 
 
 @pytest.mark.slow
-def test_missed_slots_are_told_at_the_start_and_after_a_sleep(tiny: TinyGraph, inbox: Inbox) -> None:
+def test_missed_slots_and_a_refusal_are_told(tiny: TinyGraph, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots at the start and after a sleep. The refused run is red, in the terminal, and its log has no traceback."""
     from prefect.client.orchestration import get_client
     from prefect.states import Scheduled
 
     tiny.write("recipes/a.yaml", RECIPE.replace("* * * * *", "0 0 1 1 *").replace(", push: true", ""))
     tiny.write("params.yaml", '{"recipes": {"a": {"task": "none", "watch": "rows-a.csv"}}, "indexes": {}}')
     note = tiny.root / "var" / "slots" / "recipe-a.json"
+    monkeypatch.setenv("DVC_EXP_NAME", "x")  # a receipt that needs no registry
     long_ago = json.dumps({"served": "2024-06-01T00:00:00+00:00", "schedule": "0 0 1 1 * Europe/Berlin"})
     tiny.write("var/slots/recipe-a.json", long_ago)
     process = start_scheduler(tiny.root)
@@ -233,8 +269,18 @@ def test_missed_slots_are_told_at_the_start_and_after_a_sleep(tiny: TinyGraph, i
                 run = client.create_flow_run_from_deployment(found.id, state=late, tags=["auto-scheduled"])
                 until(lambda run=run: client.read_flow_run(run.id).state.is_final(), timeout_s=100)  # type: ignore[misc, union-attr]
                 assert len(inbox.messages) == count
+            tiny.write("data/models/a/registered.json", json.dumps(REFUSED))
+            run = client.create_flow_run_from_deployment(deployment(client, tiny).id)
+            until(lambda: client.read_flow_run(run.id).state.is_final(), timeout_s=100)  # type: ignore[union-attr]
+            state: Any = client.read_flow_run(run.id).state
+            asked = {"logs": {"flow_run_id": {"any_": [str(run.id)]}}}
+            log = client.request("POST", "/logs/filter", json=asked).json()
         finally:
             said = ended(process)
+    assert (state.type.value, state.name, state.message) == ("FAILED", "Refused", WHY)
+    assert f"  recipe a: REFUSED: {WHY}\n" in said
+    assert not [each["message"] for each in log if "Traceback" in each["message"]]
+    assert inbox.messages.pop()["title"] == "Headrace: recipe a was refused by its gates"
     assert "recipe a: 2 slots of 0 0 1 1 * Europe/Berlin passed since 2025-01-01 00:00 and no run began" in said
     assert {message["title"] for message in inbox.messages} == {"Headrace: recipe a missed its schedule"}
 

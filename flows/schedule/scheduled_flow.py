@@ -32,6 +32,7 @@ from core.errors import GATE_REFUSED, BadRequest, HeadraceError
 from core.schema.schedule import Schedule
 from core.workspace import Job, Kind, Workspace, find_workspace, is_name
 from flows.catalog.live import chosen
+from flows.catalog.receipt_check import read_receipt
 from flows.catalog.refresh import refresh
 from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
@@ -40,14 +41,17 @@ from flows.reporting.refusal import refusal
 from flows.run.commit import commit_and_push
 from flows.run.run import run
 from flows.schedule.missed import schedule_of, serve, tell_missed
+from flows.schedule.run_line import came_of, line
 from flows.servers.servers import is_own
 from flows.servers.turns import holder
+from flows.terminal.output import say
 
 FLOW = "headrace-scheduled"
 AUTOMATION = "headrace: end runs whose process died"
 WORKSPACE = "HEADRACE_WORKSPACE"  # where a run works: a run's parameters may come from whoever reaches the server
 _BY_SCHEDULE = "auto-scheduled"  # Prefect's tag of the runs that a schedule made
 _SILENT_S = 90  # three heartbeats of 30 s
+_IN_A_LINE = {"Refused": "REFUSED", "Failed": "failed", "Cancelled": "cancelled"}
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=64)  # more than stages in the graph of one recipe
 
 
@@ -62,13 +66,15 @@ def scheduled(kind: Kind, name: str, commit: bool = False, push: bool = False) -
     try:
         if (schedule := schedule_of(job)) is not None:
             tell_missed(job, schedule)  # what passed before: the machine slept
-        return _bring(place, kind, name, commit=commit, push=push)
+        state = _bring(job, commit=commit, push=push)
     except HeadraceError as fault:
         tell(place, kind, name, "failed", [str(fault)])
-        return Failed(message=str(fault))
+        state = Failed(message=str(fault))
     finally:
         if schedule is not None:
             serve(job, schedule)  # what passed meanwhile is not missed
+    say(line(job, _IN_A_LINE.get(str(state.name), ""), state.message or ""))
+    return state
 
 
 def _more_than_the_state(record: logging.LogRecord) -> bool:
@@ -103,19 +109,20 @@ def _cover_missed_slots() -> None:
             client.set_flow_run_state(other.id, Cancelled(message=f"its slot is covered by the run {here.id}"))
 
 
-def _bring(place: Workspace, kind: Kind, name: str, *, commit: bool, push: bool) -> State[Any]:
-    refresh(place.job(kind, name))
-    outcome = run(place, kind, [name], quiet=True)
+def _bring(job: Job, *, commit: bool, push: bool) -> State[Any]:
+    refresh(job)
+    before = read_receipt(job)
+    outcome = run(job.workspace, job.kind, [job.name], quiet=True)
     if outcome.exit_code == INTERRUPTED:
         return Cancelled(message="ended by a person")
     if outcome.exit_code not in (0, GATE_REFUSED):
         failed = [f"{stage.address}: {stage.message}" for stage in outcome.stages if stage.state == "failed"]
         return Failed(message="; ".join(failed))
-    kept = commit_and_push(place, kind, [name], commit=commit, push=push)
+    kept = commit_and_push(job.workspace, job.kind, [job.name], commit=commit, push=push)
     committed = f"; commit {kept.commit[:10]} ({', '.join(kept.files)})" if kept.commit else ""
     if outcome.refused:
-        return refusal("; ".join(outcome.refused[name]) + committed)
-    return Completed(message=("nothing to do" if outcome.nothing_to_do else "up to date") + committed)
+        return refusal("; ".join(outcome.refused[job.name]) + committed)
+    return Completed(message=("nothing changed" if outcome.nothing_to_do else came_of(job, before)) + committed)
 
 
 def serve_deployments(schedules: Mapping[Job, Schedule | None]) -> None:

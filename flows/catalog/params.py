@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -41,14 +41,23 @@ def read_entries(workspace: Workspace) -> dict[Kind, Entries]:
 
 
 def put(workspace: Workspace, kind: Kind, name: str, entry: dict[str, str]) -> None:
-    written = {
-        key: value if _PLAIN.fullmatch(value) else DoubleQuotedScalarString(value) for key, value in entry.items()
-    }
+    _edit(workspace, lambda document, text: _with_entry(text, kind, name, entry))
 
-    def change(document: Document, text: str) -> str:
-        return _dumped(text, kind, lambda entries: entries.setdefault(name, {}).update(written))
 
-    _edit(workspace, change)
+def of_these_alone(workspace: Workspace, kind: Kind, names: Collection[str], before: str) -> str | None:
+    """The text `before` of params.yaml, with these entries as they are now; None where nothing else of it moved since.
+
+    before: "" where there was none.
+    """
+    then, now = YAML(typ="safe", pure=True).load(before) or {}, read_entries(workspace)
+    own = {(kind, name) for name in names}
+    earlier = {(each, name): entry for each in SECTIONS for name, entry in (then.get(SECTIONS[each]) or {}).items()}
+    current = {(each, name): entry for each in SECTIONS for name, entry in now[each].items()}
+    if all(earlier.get(each) == current.get(each) for each in (earlier.keys() | current.keys()) - own):
+        return None
+    for name in names:
+        before = _with_entry(before, kind, name, now[kind][name])
+    return before
 
 
 def remove(workspace: Workspace, kind: Kind, name: str) -> None:
@@ -64,6 +73,13 @@ def remove(workspace: Workspace, kind: Kind, name: str) -> None:
         return _dumped(text, kind, lambda entries: entries.pop(name))
 
     _edit(workspace, change)
+
+
+def _with_entry(text: str, kind: Kind, name: str, entry: Mapping[str, str]) -> str:
+    written = {
+        key: value if _PLAIN.fullmatch(value) else DoubleQuotedScalarString(value) for key, value in entry.items()
+    }
+    return _dumped(text, kind, lambda entries: entries.setdefault(name, {}).update(written))
 
 
 def _edit(workspace: Workspace, change: Callable[[Document, str], str]) -> None:

@@ -17,7 +17,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 Force = Annotated[
     str | None, typer.Option(metavar="STAGE", help="Run this stage though nothing that it reads changed.")
 ]
-Commit = Annotated[bool, typer.Option("--commit", help="Commit dvc.lock and the .lock files when it ends well.")]
+Commit = Annotated[bool, typer.Option("--commit", help="Commit settings, locks and dvc.lock when it ends well.")]
 Push = Annotated[bool, typer.Option("--push", help="Commit, then dvc push and git push where remotes are set.")]
 Index = Annotated[str, typer.Argument(help="An index.", show_default=False)]
 Question = Annotated[str, typer.Argument(show_default=False)]

@@ -205,6 +205,7 @@ def _bring(kind: Kind, names: Sequence[str], *, force: str | None, commit: bool,
             kept = commit_and_push(workspace, kind, [job.name for job in jobs], push=push)
             document["kept"] = asdict(kept)
             said.append(f"commit {kept.commit[:10]}: {', '.join(kept.files)}" if kept.commit else "nothing to commit")
+            said += [f"  not in it, though the run used it: {', '.join(kept.left)}"] if kept.left else []
     show(document, [*said, *(f"{name} page: {url}" for name, url in links.items())], as_json=as_json)
     raise typer.Exit(outcome.exit_code)
 

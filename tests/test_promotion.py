@@ -77,18 +77,30 @@ def test_promoted_by_hand_refused_forced_and_rolled_back(lived: Workspace) -> No
     assert alias(lived) == "2"
     assert told(lived, "promote", "tiny", "3", "--force", "the others leak names")["to"] == "3"
     assert alias(lived) == "3"
+    refused = lived.headrace("rollback", "tiny")
+    assert refused.returncode == 4
+    assert "tiny/2, the champion before, is not what its gates ask for today:\n  FAILED  accuracy: " in refused.stderr
+    assert "bound at least 0.999" in refused.stderr and "`headrace rollback tiny --force REASON`" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert alias(lived) == "3"
+    against = REFUSED.replace("accuracy: {at_least: 0.999}", "against_champion: {at_least: 0.5}")
+    lived.write("recipes/tiny.yaml", against)  # the champion that is left is no rival
     assert told(lived, "rollback", "tiny") == {"model": "tiny", "from": "3", "to": "2"}
+    lived.write("recipes/tiny.yaml", REFUSED)
+    assert told(lived, "promote", "tiny", "3", "--force", "for a test")["to"] == "3"
+    assert told(lived, "rollback", "tiny", "--force", "3 answers nobody")["to"] == "2"
     assert alias(lived) == "2"
     entries = told(lived, "history", "tiny")["entries"]
     moves = [(e["action"], e["before"], e["to"]) for e in entries if e["action"] != "registered"]
     assert moves == [
         ("promoted", None, "1"), ("promoted", "1", "2"), ("refused", "2", "3"), ("promoted", "2", "3"),
-        ("rolled back", "3", "2"),
+        ("refused", "3", "2"), ("rolled back", "3", "2"), ("promoted", "2", "3"), ("rolled back", "3", "2"),
     ]  # fmt: skip
     at = entries[-1]["at"]
     assert told(lived, "history", "tiny", "--at", at)["champion"] == "2"
     assert told(lived, "history", "tiny", "--at", "2020-01-01")["champion"] is None
-    assert "FORCED: the others leak names" in lived.headrace("history", "tiny").stdout
+    history = lived.headrace("history", "tiny").stdout
+    assert "FORCED: the others leak names" in history and "FORCED: 3 answers nobody" in history
     empty = lived.headrace("promote", "tiny", "3", "--force", " ")
     assert (empty.returncode, "needs the reason" in empty.stderr) == (2, True)
 

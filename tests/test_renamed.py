@@ -91,7 +91,7 @@ def test_what_became_of_it_is_said_and_it_is_registered_anew(
     assert "champion" in passed.aliases
     assert receipt_holds(paper(passed), var) is None
     with pytest.raises(BadRequest, match="before 1 was none"):
-        promotion.rollback("films", var)
+        promotion.rollback("films", var, trusting)
 
 
 def test_under_its_new_name_it_is_told_and_keeps_its_files(models: list[Path], tmp_path: Path, var: Path) -> None:

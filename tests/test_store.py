@@ -283,9 +283,9 @@ def test_promote_moves_champion_and_says_from_where(make: Make, var: Path) -> No
     assert aliases(name, var)["champion"] == "2"
     with pytest.raises(BadRequest, match="no version '5'"):
         promotion.promote(name, "5", var, trusting)
-    assert promotion.rollback(name, var).version.version == "1"
+    assert promotion.rollback(name, var, trusting).version.version == "1"
     with pytest.raises(BadRequest, match="the champion before 1 was none"):
-        promotion.rollback(name, var)
+        promotion.rollback(name, var, trusting)
 
 
 def test_without_evidence_only_force_promotes_and_that_shows_for_ever(make: Make, var: Path) -> None:

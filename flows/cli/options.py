@@ -17,6 +17,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 Force = Annotated[
     str | None, typer.Option(metavar="STAGE", help="Run this stage though nothing that it reads changed.")
 ]
+Forced = Annotated[
+    str | None, typer.Option("--force", metavar="REASON", help="Without evidence; the reason stays in the history.")
+]
 Commit = Annotated[bool, typer.Option("--commit", help="Commit settings, locks and dvc.lock when it ends well.")]
 Push = Annotated[bool, typer.Option("--push", help="Commit, then dvc push and git push where remotes are set.")]
 Index = Annotated[str, typer.Argument(help="An index.", show_default=False)]

@@ -8,17 +8,14 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, Model, here
+from flows.cli.options import AsJson, Forced, Model, here
 from flows.terminal.output import show
 
 
 def promote(
     model: Model,
     version: Annotated[str, typer.Argument(help="A version's number, or its alias.", show_default=False)],
-    force: Annotated[
-        str | None,
-        typer.Option("--force", metavar="REASON", help="Without evidence; the reason stays in the history."),
-    ] = None,
+    force: Forced = None,
     as_json: AsJson = False,
 ) -> None:
     """Move champion to a version, if its evidence allows it (exit code 4 when not), and record it.
@@ -38,24 +35,29 @@ def rollback(
     model: Annotated[
         str, typer.Argument(metavar="MODEL|INDEX", help="A registered model, or an index.", show_default=False)
     ],
+    force: Forced = None,
     as_json: AsJson = False,
 ) -> None:
     """Return to the champion, or an index's release, before the present one, in one step, and record it.
 
+    A champion whose evidence fails the gates that its recipe has now is returned to with --force only (exit code 4).
     An index comes back to the later release by a second rollback. Of a model and an index of one name, the index.
 
     Example: headrace rollback film-reviews
     """
+    from core.errors import BadRequest
     from flows.promotion import move_release
 
     if move_release.is_index(here(), model):
+        if force is not None:
+            raise BadRequest(f"{model} is an index, whose releases need no --force. Leave it out.")
         turned = move_release.rollback(here(), model)
         said = f"{model}: release {turned.live} is live again, {turned.previous} before"
         show({"index": model, "from": turned.previous, "to": turned.live}, [said], as_json=as_json)
         return
     from flows.promotion.move_champion import rollback as back
 
-    moved = back(here(), model)
+    moved = back(here(), model, forced=force)
     said = f"{model}: champion is version {moved.version.version} again, {moved.before} before"
     show({"model": model, "from": moved.before, "to": moved.version.version}, [said], as_json=as_json)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from core.errors import BadRequest
-from core.workspace import Workspace
+from core.schema.evaluation import Gate
+from core.workspace import Workspace, is_name
 from flows.servers import servers
 from registry.promotion import journal, promotion
-from registry.promotion.gate import Verdict
+from registry.promotion.gate import AGAINST_CHAMPION, Verdict
 from registry.promotion.ledger import Chain, Entry, champion, champion_entry
 from registry.promotion.promotion import Judge, Promotion
 from registry.store.connection import asking
-from registry.store.versions import Version
+from registry.store.versions import RECIPE, Version
 
 EVENT = "headrace.champion"  # .promoted, .refused: Prefect events that deployments and automations can follow
 
@@ -44,18 +45,46 @@ def promote(
 
     who, why: for the history; by default the user of this process.
     """
-    if forced is not None and not forced.strip():
-        raise BadRequest("--force needs the reason, which stays in the history: --force 'the old one leaks names'.")
+    _require_reason(forced)
     moved = promotion.promote(model, version, workspace.var, judge_of(workspace), forced=forced, who=who, why=why)
     announce(workspace, model, moved.version.version, "promoted")
     return moved
 
 
-def rollback(workspace: Workspace, model: str) -> Promotion:
-    """Return to the champion before the present one."""
-    moved = promotion.rollback(model, workspace.var)
+def rollback(workspace: Workspace, model: str, *, forced: str | None = None) -> Promotion:
+    """Return to the champion before the present one, by the gates of its recipe as it is now, or for a stated reason.
+
+    Raises registry.promotion.promotion.Refused, and BadSettings for a recipe with mistakes.
+    """
+    _require_reason(forced)
+
+    def judge(version: Version, champion: Version | None) -> Verdict:
+        from pipelines.evidence.evidence import review
+
+        return review(version, None, workspace.var, gates=_gates_now(workspace, version))
+
+    moved = promotion.rollback(model, workspace.var, judge, forced=forced)
     announce(workspace, model, moved.version.version, "promoted")
     return moved
+
+
+def _require_reason(forced: str | None) -> None:
+    if forced is not None and not forced.strip():
+        raise BadRequest("--force needs the reason, which stays in the history: --force 'the old one leaks names'.")
+
+
+def _gates_now(workspace: Workspace, version: Version) -> Mapping[str, Gate] | None:
+    """The gates of the recipe that made a version, as it stands here now; None where it is not here (any more).
+
+    Without the comparison with the champion: that one is left for a reason that its figures need not show.
+    """
+    recipe = version.tags.get(RECIPE, "")
+    file = workspace.job("recipe", recipe).settings_file if is_name(recipe) else None
+    if file is None or not file.exists():
+        return None
+    from pipelines.recipes.read import read_recipe
+
+    return {name: gate for name, gate in read_recipe(file).gates.items() if name != AGAINST_CHAMPION}
 
 
 def history(workspace: Workspace, model: str) -> Chain:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,14 +135,18 @@ def bundle(
     }
 
 
-def review(candidate: Version, champion: Version | None, var: Path) -> Verdict:
+def review(
+    candidate: Version, champion: Version | None, var: Path, *, gates: Mapping[str, Gate] | None = None
+) -> Verdict:
     """Judge a registered version again, from its own evidence, against the champion there is now.
 
-    What is missing, edited, of another version or of other rows is a reason that refuses.
+    gates: by default those that it was registered with. What is missing, edited, of another version or of other rows is
+    a reason that refuses.
     """
     try:
         told = _sound(candidate, var)
         claim = _claim(told, candidate, var)
+        claim = claim if gates is None else replace(claim, gates=gates)
         return judge(claim.gates, weigh(claim, _rival(candidate, told, champion, var)))
     except UnsoundError as fault:
         return Verdict.refused("evidence", str(fault))

@@ -108,14 +108,17 @@ def promote(
         verdict = None if forced is not None else _judged(chosen, chain, found, judge, var)
         if verdict is not None and not verdict.passed:
             record(client, var, chosen, chain, "refused", Grounds([*_reasons(verdict), *why], who))
-            raise Refused(_refusal(chosen, verdict))
+            raise Refused(_refusal(verdict, f"{chosen.called} is not promoted", f"promote {name} {chosen.version}"))
         reasons = [*why, *(_reasons(verdict) if verdict else ())]
         accept(client, var, chosen, chain, Grounds(reasons, who, forced))
         return Promotion(chosen, chain.champion)
 
 
-def rollback(name: str, var: Path) -> Promotion:
-    """Return to the champion before the present one. Raises BadRequest when there was none, or it was deleted."""
+def rollback(name: str, var: Path, judge: Judge, *, forced: str | None = None) -> Promotion:
+    """Return to the champion before the present one, whose evidence is judged again, or for a stated reason is not.
+
+    Raises BadRequest when there was none, or it was deleted; Refused (and records it) when the evidence fails.
+    """
     with exclusive(var), asking(var) as client:
         chain = whole(client, name)
         before = champion_before(chain.entries)
@@ -125,8 +128,13 @@ def rollback(name: str, var: Path) -> Promotion:
             raise BadRequest(f"{name}: the champion before {chain.champion or 'nobody'} was {what}.")
         versions.require_files(found[before])
         versions.require_signed(found[before], var)
-        record(client, var, found[before], chain, "rolled back")
-        _move(client, name, before)
+        verdict = None if forced is not None else _judged(found[before], chain, list(found.values()), judge, var)
+        reasons = _reasons(verdict) if verdict else ()
+        if verdict is not None and not verdict.passed:
+            record(client, var, found[before], chain, "refused", Grounds(reasons))
+            what = f"{found[before].called}, the champion before, is not what its gates ask for today"
+            raise Refused(_refusal(verdict, what, f"rollback {name}"))
+        accept(client, var, found[before], chain, Grounds(reasons, forced=forced), action="rolled back")
         return Promotion(found[before], chain.champion)
 
 
@@ -150,14 +158,16 @@ def settle(name: str, var: Path, judge: Judge) -> Settled | None:
         return Settled(name, asked, asked if verdict.passed else chain.champion, verdict.passed, why)
 
 
-def accept(client: MlflowClient, var: Path, version: Version, chain: Chain, grounds: Grounds) -> None:
-    """Record a promotion and move the alias. Call it inside exclusive()."""
-    entry = record(client, var, version, chain, "promoted", grounds)
+def accept(
+    client: MlflowClient, var: Path, version: Version, chain: Chain, grounds: Grounds, *, action: Action = "promoted"
+) -> None:
+    """Record a move and move the alias. Call it inside exclusive()."""
+    entry = record(client, var, version, chain, action, grounds)
     if grounds.forced is not None:
         described = client.get_model_version(version.name, version.version).description or ""
         client.update_model_version(version.name, version.version, shortened(with_forced(described, [entry])))
     _move(client, version.name, version.version)
-    answered(client, version, f"promoted by {entry.who}")
+    answered(client, version, f"{action} by {entry.who}")
 
 
 def answered(client: MlflowClient, version: Version, words: str) -> None:
@@ -251,9 +261,7 @@ def _reasons(verdict: Verdict) -> tuple[str, ...]:
     return tuple(str(reason) for reason in verdict.reasons)
 
 
-def _refusal(version: Version, verdict: Verdict) -> str:
+def _refusal(verdict: Verdict, what: str, command: str) -> str:
+    """What is said to a person. command: what they asked for."""
     reasons = "".join(f"\n  {reason}" for reason in verdict.reasons if not reason.passed)
-    return (
-        f"{version.called} is not promoted:{reasons}\n"
-        f"`headrace promote {version.name} {version.version} --force REASON` promotes it all the same, on the record."
-    )
+    return f"{what}:{reasons}\n`headrace {command} --force REASON` does it all the same, on the record."

@@ -87,7 +87,8 @@ class History:
 
     def back(self) -> None:
         if champion_before(journal.read(connect(self.world.var), MODEL).entries) is not None:
-            self.champions.append(promotion.rollback(MODEL, self.world.var).version.version)
+            back = promotion.rollback(MODEL, self.world.var, trusting, forced="luck")
+            self.champions.append(back.version.version)
             self.told.append(f"back to {self.champions[-1]}")
 
     def publish(self) -> None:

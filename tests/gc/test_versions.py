@@ -148,7 +148,7 @@ def test_lineage_of_adapters_whose_base_is_kept_though_its_reference_is_gone(liv
 
 
 def test_a_rolled_back_champion_is_there(lived: World) -> None:
-    assert promotion.rollback(MODEL, lived.var).version.version == "2"
+    assert promotion.rollback(MODEL, lived.var, trusting).version.version == "2"
     assert ask(MODEL, TEXTS, lived.var, trusting).version.version == "2"
     promotion.promote(MODEL, "3", lived.var, trusting)
 

@@ -49,7 +49,8 @@ FACTS = Facts(
 def test_the_card_holds_what_it_must() -> None:
     text = card(FACTS)
     for part in (
-        "# film-reviews", "method `lora`, from package://minilm", "licence: CC0", "raw hash: `aaaaaaaaaaaa`",
+        "# film-reviews", "film-reviews, by the recipe `film-reviews`: a model for text",
+        "method `lora`, from package://minilm", "licence: CC0", "raw hash: `aaaaaaaaaaaa`",
         "code commit: `eeeeeeeeeeee`", "| **accuracy** | 0.8300 [0.8100, 0.8500] | 0.5000 [0.4800, 0.5200] |",
         "log_loss (less is better)", "Gates: passed", "at least 0.8", "| genre | war | 12 |",
         "| pos | 7 | 0.6000 [0.5800, 0.6200] |",
@@ -75,6 +76,14 @@ def test_a_winning_baseline_is_said_before_anything_else() -> None:
 def test_less_is_better_turns_the_comparison() -> None:
     for loss, better in ((0.4, []), (0.6, ["tfidf"]), (0.9, ["tfidf", "majority"])):
         assert winners(replace(found(), model={"log_loss": interval(loss)}), "log_loss", more_is_better=False) == better
+
+
+def test_the_title_stands_first_and_hashes_last() -> None:
+    text = card(replace(FACTS, title="Does a *film* review\npraise the film?"))
+    assert text.startswith("# Does a \\*film\\* review praise the film?\n")
+    last = text.split("\n## ")[-1]
+    assert last.startswith("Hashes\n") and last.count("hash: `") == 3
+    assert "hash: `" not in text.removesuffix(last)
 
 
 def test_a_tie_is_no_win() -> None:

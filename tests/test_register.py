@@ -123,7 +123,7 @@ def test_the_version_carries_its_origin_and_evidence(job: Job) -> None:
     assert {"recipe.yaml", "recipe.lock", "settings.json", "report.md"} < kept
     assert (recorded_there.faults, recorded_there.whole) == ({}, True)
     run_of = connect(job.workspace.var).get_run(version.run_id)
-    assert run_of.info.run_name == "tiny training"
+    assert run_of.info.run_name == "tiny v1 pretrain"
     assert run_of.data.metrics["test.accuracy"] == read_json(job.folder / "evaluation" / "metrics.json")["accuracy"]
     assert "eval_loss" in run_of.data.metrics
     profile = read_json(job.folder / "validated" / "profile.json")

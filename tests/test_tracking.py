@@ -15,6 +15,7 @@ import pytest
 
 from registry.store import tracking
 from registry.store.connection import connect
+from registry.store.names import registered_name, trained_name
 from registry.store.tracking import Dataset, TrainingRun, training_run
 from tests.conftest import ROOT
 
@@ -38,6 +39,19 @@ def films(var: Path, *, experiment: bool = False, key: str | None = None) -> Abs
 def logged(var: Path, run: TrainingRun) -> Any:
     assert run.run_id is not None
     return connect(var).get_run(run.run_id)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("films 1a2b3c4 lora", "films v3 lora"), ("films training", "films v3 lora"),  # an earlier Headrace's
+        ("films v2 lora", "films v2 lora"), ("the good one", "the good one"), ("films 2 keep", "films 2 keep"),
+    ],
+)  # fmt: skip
+def test_a_run_is_called_by_its_version_unless_a_person_named_it(before: str, after: str) -> None:
+    params = {"model.method": "lora"}
+    assert trained_name("films", "1a2b3c4d5e6f", params) == "films 1a2b3c4 lora"
+    assert registered_name("films", "3", params, before=before) == after
 
 
 def curve(var: Path, run: TrainingRun, metric: str) -> list[tuple[int, float]]:

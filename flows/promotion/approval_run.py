@@ -29,7 +29,7 @@ from core.tables.spelling import cell, prose
 from core.workspace import Workspace
 from flows.promotion.move_champion import announce, promote
 from flows.reporting.prefect_once import latest_runs, no_answer
-from flows.reporting.refusal import refusal
+from flows.reporting.refused_state import refusal
 from flows.servers import servers
 from registry.promotion.card import table
 from registry.promotion.gate import shown

@@ -28,7 +28,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph.plan import StageOutcome
 from flows.reporting.prefect_once import current_run, decoration, left_once, made_run, patient
-from flows.reporting.refusal import refusal
+from flows.reporting.refused_state import refusal
 from flows.run.work import Work
 from flows.run.workers import Crew
 

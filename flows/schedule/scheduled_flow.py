@@ -37,7 +37,7 @@ from flows.catalog.refresh import refresh
 from flows.graph.plan import INTERRUPTED
 from flows.reporting.notices import tell
 from flows.reporting.prefect_once import latest_runs
-from flows.reporting.refusal import refusal
+from flows.reporting.refused_state import refusal
 from flows.run.commit import commit_and_push
 from flows.run.run import run
 from flows.schedule.missed import schedule_of, serve, tell_missed

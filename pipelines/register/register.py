@@ -25,6 +25,7 @@ from core.patience import patiently
 from core.schema.columns import ROW_ID
 from core.schema.evaluation import SERVING, Gate, Registry
 from core.schema.model import Compute
+from core.schema.reading import read_document
 from core.tables.predictions import Answered, covers, read_answers, read_predictions, rows_hash, write_predictions
 from core.tables.prepared import ENCODER, read_rows
 from core.tables.task import Task, as_sent, says_labels
@@ -317,6 +318,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
         pictures=RULE if subject.task.contract.media == "image" else None,
+        title=str(read_document(subject.job.settings_file).values.get("title") or ""),  # no key of settings.json
     )
 
 

@@ -48,6 +48,7 @@ class Facts:
     variant: str | None = None  # its ONNX variant, in a line
     pictures: str | None = None  # how they are read, where the task reads some
     rows: str | None = None  # what became of the source's rows, in a line
+    title: str = ""  # the recipe's
 
 
 def winners(found: Measured, primary: str, *, more_is_better: bool) -> list[str]:
@@ -89,23 +90,23 @@ def card(facts: Facts) -> str:
         f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
         *([f"- pictures: {facts.pictures}"] if facts.pictures else []),
         *([f"- rows: {facts.rows}"] if facts.rows else []),
-        *_hash_lines(facts.hashes, _DATA_HASHES),
     ]
     others = [name for name in facts.hashes if name not in _DATA_HASHES]
-    made = [f"- recipe: `{facts.recipe}`", *_hash_lines(facts.hashes, others)]
+    hashes = _hash_lines(facts.hashes, (*_DATA_HASHES, *others))
     parts = [
-        f"# {facts.name}",
+        f"# {prose(facts.title) if facts.title else facts.name}",
         f"> **{first}**" if first else "",
-        f"A model for {facts.task.replace('_', ' ')}, method `{facts.model['method']}`, from {start}.",
+        f"{facts.name}, by the recipe `{facts.recipe}`: a model for {facts.task.replace('_', ' ')}, "
+        f"method `{facts.model['method']}`, from {start}.",
         _gates(facts.verdict),
         _metrics(facts),
         _wear(facts.asked),
         _serving(facts),
         "\n".join(["## Data", "", *data]),
-        "\n".join(["## How it was made", "", *made]),
         _USE.format(name=facts.name, inputs=", ".join(f'"{name}": [...]' for name in facts.inputs)),
-        _slices(facts.measured, facts.primary),  # the longest parts stand last: MLflow's page cuts a card off
+        _slices(facts.measured, facts.primary),  # from here on MLflow's page may cut off; hashes are tags there too
         "\n".join(label_lines(facts.measured.labels, where=f"evidence/{REPORT}")).strip(),
+        "\n".join(["## Hashes", "", *hashes]) if hashes else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

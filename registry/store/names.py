@@ -1,8 +1,12 @@
-"""What a registry says of names, ids and locations -> places on this machine; nothing of it is believed."""
+"""What a registry says of names, ids and locations -> places on this machine; nothing of it is believed.
+
+And what is said there of runs, so that a person tells them apart in a list.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +17,22 @@ from registry.store.connection import artifacts, is_embedded, is_remote, shown_s
 _SHOWN = 200  # characters of what is refused
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # of a run or a model: a folder's name, a part of an address
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,255}")  # of a registered model: it stands in filters and addresses
+
+
+_OURS = re.compile(r" ([0-9a-f]{7}( \w+)?|training|from history)")  # of a run, behind its recipe's name
+_HASH_CHARACTERS = 7  # as git's short ones
+_METHOD = "model.method"  # among a run's params
+
+
+def trained_name(recipe: str, hash_: str, params: Mapping[str, object]) -> str:
+    """What a run is called before its model is registered: "film-reviews 1a2b3c4 lora"."""
+    return f"{recipe} {hash_[:_HASH_CHARACTERS]} {params.get(_METHOD, '')}".strip()
+
+
+def registered_name(recipe: str, version: str, params: Mapping[str, object], *, before: str) -> str:
+    """And from then on: "film-reviews v3 lora". before: its name, which stays where a person gave it another one."""
+    given = before.startswith(recipe) and _OURS.fullmatch(before.removeprefix(recipe))
+    return f"{recipe} v{version} {params.get(_METHOD, '')}".strip() if given else before
 
 
 def require_name(name: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import HeadraceError
 from core.patience import pause_s
 from registry.store.connection import answering, connect, experiment_id, quiet, sent_once
+from registry.store.names import trained_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -203,7 +204,7 @@ def training_run(
         "mlflow.source.name": "pipelines.train",
         **versions(_LIBRARIES),
     }
-    run = TrainingRun(var, recipe, name or f"{recipe} training", params, all_tags, dataset)
+    run = TrainingRun(var, recipe, name or trained_name(recipe, key, params), params, all_tags, dataset)
     run.start()
     try:
         yield run

@@ -22,7 +22,7 @@ from registry.store import signing, versions
 from registry.store.connection import as_default, asking, sent_once
 from registry.store.versions import Version
 from registry.version.packing import holds_own_code, is_own, pack
-from registry.version.runs import Candidate, Draft, log_evaluation, logged_model, run_of
+from registry.version.runs import Candidate, Draft, log_evaluation, logged_model, name_run, run_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,6 +69,7 @@ def register(candidate: Candidate, var: Path) -> Registered:
         candidate = _signed(client, candidate, existing, model_id, var, Path(scratch))
         log_evaluation(client, candidate, run_id, model_id, var)
         number = existing.version if existing else _create(client, candidate, run_id, model_id)
+        name_run(client, candidate, run_id, number)
         chain = whole(client, candidate.name)
         _refresh(client, candidate, number, chain)
         _set_challenger(client, candidate.name)

@@ -16,7 +16,7 @@ from core.reflink import clone, share
 from core.weights.base_store import FOLDER, STORE, base_folder, named_base, unlike
 from registry.promotion.gate import Verdict
 from registry.store.connection import experiment_id, if_there, is_embedded, sent_once
-from registry.store.names import local_folder
+from registry.store.names import local_folder, registered_name, trained_name
 from registry.store.server_bases import EXPERIMENT, TAG, kept_run
 from registry.store.versions import EVIDENCE, FREED, MODEL_FILES, MODEL_HASH, RECIPE, Version
 from registry.version.packing import Contents, pack
@@ -87,8 +87,9 @@ def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> 
     if begun:
         run = begun[0]  # cut short before its end
     else:
+        name = trained_name(candidate.recipe, candidate.model_hash, candidate.params)
         with sent_once():
-            run = client.create_run(experiment, tags=tags, run_name=f"{candidate.recipe} from history")
+            run = client.create_run(experiment, tags=tags, run_name=name)
     run_id, at = str(run.info.run_id), run.info.start_time
     client.log_batch(run_id, params=[Param(key, value) for key, value in candidate.params.items()])
     metrics = [
@@ -101,6 +102,14 @@ def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> 
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
     client.set_terminated(run_id)
     return run_id
+
+
+def name_run(client: MlflowClient, candidate: Draft, run_id: str, version: str) -> None:
+    """Call the run by its version, unless a person named it."""
+    before = client.get_run(run_id).info.run_name or ""
+    name = registered_name(candidate.recipe, version, candidate.params, before=before)
+    if name != before:
+        client.update_run(run_id, name=name)
 
 
 def keep_base(client: MlflowClient, model: Path, var: Path) -> None:

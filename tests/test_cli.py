@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from flows.cli.command import app
+from flows.cli.command import app, main
+from registry.store.connection import connect
 from serving.http.api_keys import Keys
 from tests.conftest import ROOT, TINY_INDEX, TINY_RECIPE, Workspace, make_tiny
 from tests.warm import warm
@@ -61,6 +63,36 @@ def test_help_has_an_example_and_loads_nothing_but_the_command(
     tops = {name.partition(".")[0] for name in modules}
     assert "typer" in tops  # which itself loads pydantic for a verb's parameters
     assert not tops & {"ruamel", "rich", "dvc", "prefect", "mlflow", "numpy", "pandas", "pyarrow", "torch", "asyncio"}
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"headrace {version('headrace')}\n")
+
+
+def test_the_shell_is_offered_names_of_the_workspace_and_loads_nothing_large(tmp_path: Path) -> None:
+    """By the request that its script makes. A name is offered where the verb takes one of that kind."""
+    made = Workspace(tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)})
+    made.write("dvc.yaml", "stages: {}\n")
+    made.live(recipes={"films": {"task": "x", "watch": "y"}}, indexes={"news": {"watch": "z"}})
+    client = connect(tmp_path / "var")
+    client.create_registered_model("stars")
+    code = (
+        "import os, sys\nfrom flows.cli import main\nline = sys.argv[1]\n"
+        "word = str(len(line.split()) - (line[-1] != ' '))\n"
+        "os.environ |= {'_HEADRACE_COMPLETE': 'complete_bash', 'COMP_WORDS': line, 'COMP_CWORD': word}\n"
+        "try:\n    main([])\n"
+        "finally:\n    print(sorted({'mlflow', 'torch', 'dvc', 'prefect', 'pandas'} & {*sys.modules}))\n"
+    )
+    asked = ["headrace run ", "headrace index ", "headrace status f", "headrace predict ", "headrace rollback "]
+    offered = [  # not forked by tests/warm, where all is loaded
+        subprocess.run([sys.executable, "-c", code, line], cwd=tmp_path, env=made.env, capture_output=True, text=True)
+        for line in asked
+    ]
+    said = [done.stdout.splitlines() for done in offered]
+    assert [lines[:-1] for lines in said] == [["films"], ["news"], ["films"], ["stars"], ["stars", "news"]]
+    assert {lines[-1] for lines in said} == {"[]"}
 
 
 @pytest.mark.parametrize("verb", ["run", "index", "status", "check", "lock", "stop"])

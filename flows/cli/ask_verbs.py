@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import completion
 from flows.cli.options import AsJson, Filters, Index, Question, here
 from flows.terminal.output import say, show
 
@@ -67,7 +68,12 @@ def answer(
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False, autocompletion=completion.models
+        ),
+    ],
     inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +107,9 @@ def predict(
 
 
 def serve(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", show_default=False)] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", show_default=False, autocompletion=completion.models)
+    ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any free one.")] = 0,
     workers: Annotated[

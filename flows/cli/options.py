@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flows.cli import completion
+
 if TYPE_CHECKING:
     from core.workspace import Workspace
 
 
 Kind = Literal["recipe", "index"]  # core.workspace has the same, and loads more
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=completion.names)
+]
+Recipes = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=completion.recipes)
+]
+Indexes = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=completion.indexes)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; logs and progress go to stderr.")]
 Force = Annotated[
     str | None, typer.Option(metavar="STAGE", help="Run this stage though nothing that it reads changed.")
@@ -22,12 +32,21 @@ Forced = Annotated[
 ]
 Commit = Annotated[bool, typer.Option("--commit", help="Commit settings, locks and dvc.lock when it ends well.")]
 Push = Annotated[bool, typer.Option("--push", help="Commit, then dvc push and git push where remotes are set.")]
-Index = Annotated[str, typer.Argument(help="An index.", show_default=False)]
+Index = Annotated[str, typer.Argument(help="An index.", show_default=False, autocompletion=completion.indexes)]
 Question = Annotated[str, typer.Argument(show_default=False)]
 Filters = Annotated[
     list[str] | None, typer.Option("--filter", metavar="K=V", help="Only passages with this; may be repeated.")
 ]
-Model = Annotated[str, typer.Argument(help="A registered model.", show_default=False)]
+Model = Annotated[str, typer.Argument(help="A registered model.", show_default=False, autocompletion=completion.models)]
+ModelOrIndex = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL|INDEX",
+        help="A registered model, or an index.",
+        show_default=False,
+        autocompletion=completion.models_and_indexes,
+    ),
+]
 
 
 def here() -> Workspace:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import BadRequest, HeadraceError
-from flows.cli.options import AsJson, Commit, Force, Kind, Names, Push, below, here
+from flows.cli import completion
+from flows.cli.options import AsJson, Commit, Force, Indexes, Kind, Names, Push, Recipes, below, here
 from flows.terminal.output import say, show
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    names: Names = None, force: Force = None, commit: Commit = False, push: Push = False, as_json: AsJson = False
+    names: Recipes = None, force: Force = None, commit: Commit = False, push: Push = False, as_json: AsJson = False
 ) -> None:
     """Bring recipes up to date: every live one, or those named.
 
@@ -33,7 +34,7 @@ def run(
 
 
 def index(
-    names: Names = None, force: Force = None, commit: Commit = False, push: Push = False, as_json: AsJson = False
+    names: Indexes = None, force: Force = None, commit: Commit = False, push: Push = False, as_json: AsJson = False
 ) -> None:
     """Bring indexes up to date: every live one, or those named.
 
@@ -115,7 +116,10 @@ def new(
 
 
 def retire(
-    names: Annotated[list[str], typer.Argument(help="Live recipes or indexes.", show_default=False)],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Live recipes or indexes.", show_default=False, autocompletion=completion.names),
+    ],
     kind: Annotated[Kind | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -152,7 +156,9 @@ def lock(names: Names = None, as_json: AsJson = False) -> None:
 
 
 def check(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False, autocompletion=completion.names)
+    ] = None,
     schema: Annotated[Kind | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, Forced, Model, here
+from flows.cli import completion
+from flows.cli.options import AsJson, Forced, Model, ModelOrIndex, here
 from flows.terminal.output import show
 
 
@@ -32,9 +33,7 @@ def promote(
 
 
 def rollback(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL|INDEX", help="A registered model, or an index.", show_default=False)
-    ],
+    model: ModelOrIndex,
     force: Forced = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +62,7 @@ def rollback(
 
 
 def history(
-    model: Model,
+    model: ModelOrIndex,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="Who was champion then.", show_default=False)] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Exit 3 when an entry was altered or removed.")] = False,
     as_json: AsJson = False,
@@ -88,7 +87,10 @@ def history(
 
 def lineage(
     model: Annotated[
-        str | None, typer.Argument(help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False, autocompletion=completion.models
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="What came from this source?", show_default=False)] = None,
     row: Annotated[str | None, typer.Option(help="What came from the row with this id?", show_default=False)] = None,
@@ -142,7 +144,9 @@ def compare(
 
 
 def reproduce(
-    model: Annotated[str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False, autocompletion=completion.models)
+    ],
     keep: Annotated[Path | None, typer.Option(help="Do it in this folder, and leave it there.")] = None,
     apply_patch: Annotated[
         bool, typer.Option("--apply-patch", help="Run what its commit lacked, though no trusted key signed it.")

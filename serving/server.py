@@ -27,6 +27,7 @@ from serving.http.door import is_loopback
 from serving.http.threads import WORKERS, Workers
 from serving.indexes.indexes import Indexes
 from serving.models.champions import Champions
+from serving.ports import port_before, remember_port
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +41,7 @@ _OPERATORS = (
 )
 END_S = 30  # seconds that requests in flight have once the process is told to end
 _HIGHEST_PORT = 65535
+_NAME = "serve"  # among the workspace's servers
 
 # The address, model -> version, index -> release, the key of this process if it has one.
 Tell = Callable[[str, Mapping[str, str], Mapping[str, str], str | None], None]
@@ -70,7 +72,7 @@ def serve(
     so is a champion that is not there or cannot be loaded: /ready says it.
     """
     _end_by_interrupt()
-    with contextlib.suppress(KeyboardInterrupt), _listening(host, port) as listener, _plain_log():
+    with contextlib.suppress(KeyboardInterrupt), _listener(workspace, host, port) as listener, _plain_log():
         callers = callers or Callers()
         keys = _keys(key_file(workspace), host, callers)
         _require_registered(names, workspace)
@@ -158,6 +160,17 @@ def _end_by_interrupt() -> None:
     if threading.current_thread() is threading.main_thread():
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.default_int_handler)
+
+
+def _listener(workspace: Workspace, host: str, port: int) -> socket.socket:
+    """At the port that was named, or else at the one that the last server of this workspace had, or any free one."""
+    if port == 0 and (before := port_before(workspace, _NAME)):
+        with contextlib.suppress(BadRequest):
+            return _listening(host, before)
+    listener = _listening(host, port)
+    if port == 0:
+        remember_port(workspace, _NAME, listener.getsockname()[1])
+    return listener
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from core.workspace import Workspace
 from flows.servers.entrance import Entrance
 from flows.servers.gateway import bound
 from flows.servers.local import Server
+from serving.ports import port_before, remember_port
+from serving.server import _listener
 
 SERVER = Server(1, 1.0, 4200, "prefect-0123456789abcdef.localhost", "the-key", "the-token")
 OWN = f"{SERVER.host}:4200"
@@ -141,6 +146,41 @@ def test_a_websocket_says_the_key_first(client: TestClient) -> None:
         assert closed.value.code == 1008
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(EVENTS):  # not of Prefect's kind
         pass
+
+
+def test_a_port_is_kept_from_start_to_start_while_it_is_free(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    ours = bound(port_before(place, "mlflow"))
+    port = ours[0].getsockname()[1]
+    remember_port(place, "mlflow", port)
+    assert stat.S_IMODE((tmp_path / "var" / "servers" / "mlflow.port").stat().st_mode) == 0o600
+    caller = socket.create_connection(("127.0.0.1", port))
+    taken = ours[0].accept()[0]
+    for each in (taken, *ours, caller):  # in this order the port has a connection that is being closed still
+        each.close()
+    again = bound(port_before(place, "mlflow"))
+    other = bound(port)
+    try:
+        assert again[0].getsockname()[1] == port
+        assert other[0].getsockname()[1] != port
+    finally:
+        for each in (*again, *other):
+            each.close()
+
+
+def test_serve_has_the_port_that_it_had_unless_one_is_named(tmp_path: Path) -> None:
+    def port(named: int = 0) -> int:
+        with _listener(Workspace(tmp_path), "127.0.0.1", named) as ours:
+            return int(ours.getsockname()[1])
+
+    first = port()
+    assert port() == first
+    with socket.create_server(("127.0.0.1", first)):
+        assert (second := port()) != first
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        named = free.getsockname()[1]
+    assert port(named) == named
+    assert port() == second
 
 
 def test_a_port_is_nobody_elses_once_it_is_bound() -> None:

@@ -78,7 +78,7 @@ def test_prefect_is_started_once_reused_healed_and_ended(workspace: Workspace) -
     os.waitpid(server.pid, 0)
     servers.prefect_api(workspace)
     again = local.running(workspace, "prefect")
-    assert again is not None and again.pid != server.pid
+    assert again is not None and again.pid != server.pid and again.port == server.port
     assert not {again.key, again.token, again.host} & {server.key, server.token, server.host}
     assert asked(again, "/api/health") == b"true"
     second = psutil.Process(again.pid)

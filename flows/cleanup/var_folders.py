@@ -76,7 +76,7 @@ PLACES = (
     Place("logs/stages", "what each stage said when it ran last",
           Gc("logs", "stage", "of a stage that is no more"), running=True),
     Place("prefect", "Prefect's database and settings", running=True),
-    Place("servers", "where the workspace's own servers listen, and their keys", running=True),
+    Place("servers", "where the own servers listen, the port that each had last, and their keys", running=True),
     Place("serving", "changes of documents over HTTP: locks, and answers by Idempotency-Key"),
     Place("notices", "of which failures somebody was told, and when"),
     Place("slots", "until when each schedule was served"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import completion
+from flows.cli.completion import offer_models
 from flows.cli.options import AsJson, Filters, Index, Question, here
 from flows.terminal.output import say, show
 
@@ -70,9 +70,7 @@ def answer(
 def predict(
     model: Annotated[
         str,
-        typer.Argument(
-            help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False, autocompletion=completion.models
-        ),
+        typer.Argument(help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False, autocompletion=offer_models),
     ],
     inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...", show_default=False)] = None,
     as_json: AsJson = False,
@@ -108,10 +106,10 @@ def predict(
 
 def serve(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", show_default=False, autocompletion=completion.models)
+        list[str] | None, typer.Argument(metavar="[MODEL]...", show_default=False, autocompletion=offer_models)
     ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one.")] = 0,
+    port: Annotated[int, typer.Option(help="0: the one it had before, or any free one.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Requests answered at once.", show_default="cores, up to 8")
     ] = None,

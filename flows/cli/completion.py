@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 
-def recipes(incomplete: str) -> list[str]:
+def offer_recipes(incomplete: str) -> list[str]:
     """Live recipes."""
     return _offered(incomplete, lambda workspace: _live(workspace)[0])
 
 
-def indexes(incomplete: str) -> list[str]:
+def offer_indexes(incomplete: str) -> list[str]:
     """Live indexes."""
     return _offered(incomplete, lambda workspace: _live(workspace)[1])
 
 
-def names(incomplete: str) -> list[str]:
+def offer_names(incomplete: str) -> list[str]:
     """Both."""
-    return recipes(incomplete) + indexes(incomplete)
+    return offer_recipes(incomplete) + offer_indexes(incomplete)
 
 
-def models(incomplete: str) -> list[str]:
+def offer_models(incomplete: str) -> list[str]:
     """Models of the embedded store; a server of the user's is not asked."""
     return _offered(incomplete, _registered)
 
 
-def models_and_indexes(incomplete: str) -> list[str]:
-    return models(incomplete) + indexes(incomplete)
+def offer_models_and_indexes(incomplete: str) -> list[str]:
+    return offer_models(incomplete) + offer_indexes(incomplete)
 
 
 def _offered(incomplete: str, look: Callable[[Workspace], Iterable[str]]) -> list[str]:

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows.cli import completion
+from flows.cli.completion import offer_indexes, offer_models, offer_models_and_indexes, offer_names, offer_recipes
 
 if TYPE_CHECKING:
     from core.workspace import Workspace
 
 
 Kind = Literal["recipe", "index"]  # core.workspace has the same, and loads more
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=completion.names)
-]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=offer_names)]
 Recipes = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=completion.recipes)
+    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=offer_recipes)
 ]
 Indexes = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=completion.indexes)
+    list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False, autocompletion=offer_indexes)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; logs and progress go to stderr.")]
 Force = Annotated[
@@ -32,19 +30,19 @@ Forced = Annotated[
 ]
 Commit = Annotated[bool, typer.Option("--commit", help="Commit settings, locks and dvc.lock when it ends well.")]
 Push = Annotated[bool, typer.Option("--push", help="Commit, then dvc push and git push where remotes are set.")]
-Index = Annotated[str, typer.Argument(help="An index.", show_default=False, autocompletion=completion.indexes)]
+Index = Annotated[str, typer.Argument(help="An index.", show_default=False, autocompletion=offer_indexes)]
 Question = Annotated[str, typer.Argument(show_default=False)]
 Filters = Annotated[
     list[str] | None, typer.Option("--filter", metavar="K=V", help="Only passages with this; may be repeated.")
 ]
-Model = Annotated[str, typer.Argument(help="A registered model.", show_default=False, autocompletion=completion.models)]
+Model = Annotated[str, typer.Argument(help="A registered model.", show_default=False, autocompletion=offer_models)]
 ModelOrIndex = Annotated[
     str,
     typer.Argument(
         metavar="MODEL|INDEX",
         help="A registered model, or an index.",
         show_default=False,
-        autocompletion=completion.models_and_indexes,
+        autocompletion=offer_models_and_indexes,
     ),
 ]
 

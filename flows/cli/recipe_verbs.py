@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import BadRequest, HeadraceError
-from flows.cli import completion
+from flows.cli.completion import offer_names
 from flows.cli.options import AsJson, Commit, Force, Indexes, Kind, Names, Push, Recipes, below, here
 from flows.terminal.output import say, show
 
@@ -118,7 +118,7 @@ def new(
 def retire(
     names: Annotated[
         list[str],
-        typer.Argument(help="Live recipes or indexes.", show_default=False, autocompletion=completion.names),
+        typer.Argument(help="Live recipes or indexes.", show_default=False, autocompletion=offer_names),
     ],
     kind: Annotated[Kind | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
     as_json: AsJson = False,
@@ -157,7 +157,7 @@ def lock(names: Names = None, as_json: AsJson = False) -> None:
 
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False, autocompletion=completion.names)
+        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", show_default=False, autocompletion=offer_names)
     ] = None,
     schema: Annotated[Kind | None, typer.Option(help="Print its JSON Schema instead.", show_default=False)] = None,
     as_json: AsJson = False,

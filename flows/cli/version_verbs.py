@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import completion
+from flows.cli.completion import offer_models
 from flows.cli.options import AsJson, Forced, Model, ModelOrIndex, here
 from flows.terminal.output import show
 
@@ -88,9 +88,7 @@ def history(
 def lineage(
     model: Annotated[
         str | None,
-        typer.Argument(
-            help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False, autocompletion=completion.models
-        ),
+        typer.Argument(help="MODEL, MODEL/VERSION or MODEL@ALIAS.", show_default=False, autocompletion=offer_models),
     ] = None,
     source: Annotated[str | None, typer.Option(help="What came from this source?", show_default=False)] = None,
     row: Annotated[str | None, typer.Option(help="What came from the row with this id?", show_default=False)] = None,
@@ -145,7 +143,7 @@ def compare(
 
 def reproduce(
     model: Annotated[
-        str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False, autocompletion=completion.models)
+        str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False, autocompletion=offer_models)
     ],
     keep: Annotated[Path | None, typer.Option(help="Do it in this folder, and leave it there.")] = None,
     apply_patch: Annotated[

@@ -1,6 +1,7 @@
 """`python -m flows.servers.gateway prefect|mlflow WORKSPACE`: a local server, behind entrance.py.
 
-The process binds a free port of this machine's own addresses, writes down which (local.py), and then serves.
+The process binds the port that it had before, or a free one, of this machine's own addresses, writes down which
+(local.py), and then serves.
 Prefect is loaded at once, MLflow with the first request that is let in: a run whose page nobody opens costs no MLflow.
 """
 
@@ -24,6 +25,7 @@ from starlette.websockets import WebSocketClose
 
 from core.workspace import Workspace
 from flows.servers.local import Name, Server, announce
+from serving.ports import port_before, remember_port
 
 _TRIES = 50  # ports that are free at 127.0.0.1 and taken at ::1
 _KEEP_ALIVE_S = 5
@@ -37,29 +39,47 @@ def main() -> None:
     if name not in get_args(Name):
         sys.exit(f"{name!r}: no such server. Allowed: {', '.join(get_args(Name))}.")
     os.umask(0o077)  # its database and files are the owner's alone
-    workspace, sockets = Workspace(root), bound()
+    workspace = Workspace(root)
+    sockets = bound(port_before(workspace, name))
     server = new_server(name, sockets[0].getsockname()[1])
+    remember_port(workspace, name, server.port)
     announce(workspace, name, server)
     _serve(_prefect(workspace, server) if name == "prefect" else _mlflow(workspace, server), server, sockets)
 
 
-def bound() -> list[socket.socket]:
-    """One port of 127.0.0.1, and of ::1 where there is one: a browser that asks there first finds nobody else."""
-    for _ in range(_TRIES):
-        first = socket.socket(socket.AF_INET)
-        first.bind(("127.0.0.1", 0))
-        first.listen()
+def bound(wanted: int = 0) -> list[socket.socket]:
+    """One port of 127.0.0.1, and of ::1 where there is one: a browser that asks there first finds nobody else.
+
+    wanted: taken if it is free.
+    """
+    for port in (wanted, *[0] * _TRIES):
         try:
-            second = socket.socket(socket.AF_INET6)
-            second.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            second.bind(("::1", first.getsockname()[1]))
-            second.listen()
-            return [first, second]
+            first = _listening(socket.AF_INET, "127.0.0.1", port)
+        except OSError:  # somebody else listens there
+            continue
+        try:
+            return [first, _listening(socket.AF_INET6, "::1", first.getsockname()[1])]
         except OSError as error:
             if error.errno != errno.EADDRINUSE:  # this machine has no IPv6
                 return [first]
             first.close()
     sys.exit("no port is free both at 127.0.0.1 and at ::1.")
+
+
+def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    listener = socket.socket(family)
+    try:
+        # Connections that are still being closed do not hold the port for the next start. A port that somebody listens
+        # at is taken all the same, by `bind` or else by `listen`.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def new_server(name: Name, port: int) -> Server:

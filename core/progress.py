@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from core.terminal import drawn_on, guard, plain
@@ -16,6 +19,8 @@ from core.terminal import drawn_on, guard, plain
 DRIVER_VARIABLE = "HEADRACE_DRIVER"  # set by flows/: the socket in which the driver hears its stages
 _PLAIN_EVERY_S = 10.0
 _TOLD_EVERY_S = 0.5
+_RATE_OVER_S = 60.0
+_WHOLE = 10  # from here on a rate has no decimal
 
 T = TypeVar("T")
 
@@ -47,16 +52,18 @@ class Progress:
     def __init__(self, what: str, *, total: float | None, unit: str) -> None:
         self.what, self.total, self.unit, self.done = what, total, unit, 0.0
         self._last = time.monotonic()
+        self._seen: deque[tuple[float, float]] = deque()  # (when, how much was done), of the last minute
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
         if not driven() and sys.stderr.isatty():
             from rich.console import Console
-            from rich.markup import escape
+            from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            self._bar = Bar(console=Console(file=drawn_on()), transient=True)
-            self._task = self._bar.add_task(escape(plain(self.what)), total=self.total)
+            columns = (TextColumn("{task.description}"), BarColumn())
+            self._bar = Bar(*columns, console=Console(file=drawn_on()), transient=True)
+            self._task = self._bar.add_task(_escaped(self.what), total=self.total)
             self._bar.start()
             guard()  # what is printed beside a running bar goes through streams of its own
         return self
@@ -65,24 +72,49 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self, amount: float = 1, **facts: Any) -> None:
+    def advance(self, amount: float = 1, *, loss: float | None = None) -> None:
+        """Count work that was done. loss: of a training, as it is now; not a number while nobody knows."""
         self.done += amount
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done)
+        now = time.monotonic()
+        if not self._seen:  # what came first may have been done by an earlier try
+            self._seen.append((now, self.done))
+        every = _PLAIN_EVERY_S if self._bar is None and not driven() else _TOLD_EVERY_S
+        if now - self._last < every:
             return
-        every = _TOLD_EVERY_S if driven() else _PLAIN_EVERY_S
-        if time.monotonic() - self._last >= every:
-            self._last = time.monotonic()
-            if driven():
-                tell(progress=self.what, done=self.done, total=self.total, unit=self.unit, **facts)
-            else:
-                print(in_words(self.what, self.done, self.total, self.unit), file=sys.stderr, flush=True)
+        self._last = now
+        about = {"progress": self.what, "done": self.done, "total": self.total, "unit": self.unit}
+        facts = {**about, "loss": None if loss is None or math.isnan(loss) else loss, "rate": self._rate(now)}
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, description=_escaped(in_words(facts)))
+        elif driven():
+            tell(**facts)
+        else:
+            print(in_words(facts), file=sys.stderr, flush=True)
+
+    def _rate(self, now: float) -> float | None:
+        """Units a second, of the last minute or so."""
+        while len(self._seen) > 1 and now - self._seen[1][0] > _RATE_OVER_S:
+            self._seen.popleft()
+        since, done = self._seen[0]
+        self._seen.append((now, self.done))
+        return (self.done - done) / (now - since) if now > since and self.done > done else None
 
 
-def in_words(what: str, done: float, total: float | None, unit: str) -> str:
-    """How far it is: "training: 320 of 534 batches"."""
-    of = f" of {total:,.0f}" if total else ""
-    return f"{what}: {done:,.0f}{of} {unit}".rstrip()
+def in_words(facts: Mapping[str, Any]) -> str:
+    """How far it is, by what was told: "train: 320 of 534 steps, loss 0.4213, 8.1 steps/s, 0:00:26 left"."""
+    done, total, unit = facts["done"], facts["total"], facts["unit"]
+    loss, rate = facts.get("loss"), facts.get("rate")
+    words = [f"{facts['progress']}: {done:,.0f}{f' of {total:,.0f}' if total else ''} {unit}".rstrip()]
+    words += [f"loss {loss:.4f}"] if loss is not None else []
+    words += [f"{rate:,.{0 if rate >= _WHOLE else 1}f} {unit}/s"] if rate else []
+    words += [f"{timedelta(seconds=round((total - done) / rate))} left"] if rate and total and done < total else []
+    return ", ".join(words)
+
+
+def _escaped(words: str) -> str:
+    from rich.markup import escape
+
+    return escape(plain(words))
 
 
 def tracked(items: Iterable[T], what: str, *, total: float | None, unit: str) -> Iterator[T]:

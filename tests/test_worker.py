@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,23 @@ def test_no_stage_outlives_a_killed_driver(tiny: TinyGraph) -> None:
     assert not folder.exists()
     tiny.order("prepare@a")
     assert tiny.dvc("repro", "prepare@a").returncode == 0  # no lock was left behind
+
+
+def test_a_training_says_loss_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the last minute alone; what an earlier try had done counts as done, and not for the rate."""
+    now = 1000.0
+    monkeypatch.delenv(DRIVER_VARIABLE, raising=False)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress("train", total=534, unit="steps") as progress:
+        progress.advance(300)  # a checkpoint's
+        for step in range(20):
+            now += 1 if step < 10 else 0.5
+            progress.advance(1, loss=math.nan if step < 8 else 0.42131)
+        now += 120
+        progress.advance(4, loss=0.4)
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 310 of 534 steps, loss 0.4213, 1.0 steps/s, 0:03:44 left",
+        "train: 324 of 534 steps, loss 0.4000, 0.1 steps/s, 0:31:15 left",
+    ]

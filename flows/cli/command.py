@@ -33,7 +33,7 @@ def _tell_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(f"headrace {version('headrace')}")
+        print(f"headrace {version('headrace')}")
         raise typer.Exit
 
 

@@ -96,7 +96,7 @@ class Work:
         elif "waiting" in facts:
             self.screen.say(f"  {address}: waiting, {facts['waiting']}")
         elif "progress" in facts:
-            words = in_words(facts["progress"], facts["done"], facts["total"], facts["unit"])
+            words = in_words(facts)
             self._doing = f"{address}: {words}"
             self.screen.progress(address, words)
             if facts["total"]:

@@ -177,7 +177,8 @@ def test_a_line_says_what_came_of_a_run(tmp_path: Path, before: str | None, rece
     job = Workspace(tmp_path).job("recipe", "a")
     settings = {"evaluation": {"primary": "accuracy"}, "task": "text_classification"}
     for file, content in {
-        "registered.json": receipt, "settings.json": settings, "evaluation/metrics.json": {"accuracy": 0.82},
+        "registered.json": {"verdict": {"passed": True, "reasons": []}, **receipt},
+        "settings.json": settings, "evaluation/metrics.json": {"accuracy": 0.82},
     }.items():  # fmt: skip
         write_json(job.folder / file, content)
     assert came_of(job, {"version": before} if before else None).startswith(says)

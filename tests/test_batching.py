@@ -48,7 +48,9 @@ def behind(tmp_path: Path, others: Sequence[Any]) -> tuple[Recording, list[Any]]
             asked = []
             for inputs in (["first"], *others):
                 asked.append(asyncio.create_task(asking.post("/models/words/predict", json={"inputs": inputs})))
-                await asyncio.sleep(0.05)
+                while not model.asked:  # the first one has the worker
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)
             may_answer.set()
             return [await each for each in asked]
 

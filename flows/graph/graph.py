@@ -51,7 +51,6 @@ class Graph:
 
     def __init__(self, root: Path, *, like: Graph | None = None) -> None:
         self.root, self._like = root, like
-        self._read_as: list[tuple[int, int, int] | None] = []  # the stamps of the files that the stages were read from
 
     @cached_property
     def nodes(self) -> list[StageNode]:
@@ -172,7 +171,6 @@ class Graph:
         from dvc.repo import lock_repo
 
         def read() -> Any:
-            self._read_as = self._stamps()
             _ = self._repo.index.stages
             return self._repo.index
 
@@ -237,29 +235,16 @@ class Graph:
                 time.sleep(_BUSY_EVERY_S)
 
     def _stale(self, addresses: Collection[str]) -> dict[str, list[str]]:
+        from dvc.repo import lock_repo
+
         found = {}
-        with self._locked():
+        with lock_repo(self._repo):
             for stage in self._repo.index.stages:
                 address = self._address(stage)
                 if address in addresses and (facts := stage.status(check_updates=False)):
                     never = not any(out.hash_info for out in stage.outs)
                     found[address] = ["it never ran"] if never else list(_reasons(next(iter(facts.values()))))
         return found
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold DVC's lock. DVC would read all stages again; here that is done where a file that says them changed."""
-        with self._repo.lock:
-            if self._stamps() != self._read_as:
-                self._repo._reset()
-                self._read_as = self._stamps()
-            yield
-
-    def _stamps(self) -> list[tuple[int, int, int] | None]:
-        """What changes whenever a file does that stages and their hashes stand in."""
-        files = [self.root / name for name in ("dvc.yaml", "dvc.lock", "params.yaml")]
-        found = [file.stat() if file.exists() else None for file in files]
-        return [each and (each.st_ino, each.st_size, each.st_mtime_ns) for each in found]
 
     def _address(self, stage: Any) -> str:
         return str(getattr(stage, "name", None) or stage.path_in_repo)

@@ -318,8 +318,15 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
         pictures=RULE if subject.task.contract.media == "image" else None,
-        title=str(read_document(subject.job.settings_file).values.get("title") or ""),  # no key of settings.json
+        title=_title(subject.job),
     )
+
+
+def _title(job: Job) -> str:
+    """As the recipe says it, which settings.json does not; "" where the recipe is not here any more."""
+    if not job.settings_file.is_file():
+        return ""
+    return str(read_document(job.settings_file).values.get("title") or "")
 
 
 def _card(facts: Facts) -> str:

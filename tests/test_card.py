@@ -8,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 
-from pipelines.register import register
+from pipelines.register.version_contents import signed_card
 from registry.promotion.card import Facts, baseline_line, card, shortened, winners
 from registry.promotion.gate import Reason, Verdict
 from registry.promotion.measured import Measured
@@ -64,7 +64,7 @@ def test_the_card_of_what_is_signed_names_the_key(monkeypatch: pytest.MonkeyPatc
     """Before evidence.json takes the card's hash, which the signature is over."""
     key = signing.PublicKey(b"ours")
     monkeypatch.setattr(signing, "signing_key", lambda: key)
-    assert f"With the key `{key.fingerprint}`" in register._card(FACTS)
+    assert f"With the key `{key.fingerprint}`" in signed_card(FACTS)
 
 
 def test_a_winning_baseline_is_said_before_anything_else() -> None:

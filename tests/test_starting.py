@@ -233,11 +233,11 @@ def test_a_refusal_leaves_the_workspace_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("recipes: {}\nindexes: {}\n")
     write_csv(tmp_path / "t.csv", tickets())
     with pytest.raises(BadRequest, match="no such file"):
-        start(Workspace(tmp_path), "mine", "gone.csv", Wishes(), example=None, command="")
+        start(Workspace(tmp_path), "mine", "gone.csv", Wishes())
     with pytest.raises(BadRequest, match="cannot be a name"):
-        start(Workspace(tmp_path), "../x", "t.csv", Wishes(), example=None, command="")
+        start(Workspace(tmp_path), "../x", "t.csv", Wishes())
     with pytest.raises(BadRequest):
-        start(Workspace(tmp_path), "mine", "t.csv", Wishes(base="./gone"), example=None, command="")
+        start(Workspace(tmp_path), "mine", "t.csv", Wishes(base="./gone"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "recipes", "t.csv"]
     assert not list((tmp_path / "recipes").iterdir())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from core.errors import BadRequest
 from core.schema.reading import BadSettings, read_document, shown
 from core.workspace import Job, Kind, Workspace
-from flows.catalog.finding import Finding, Severity, tried
+from flows.catalog.finding import Finding, Severity, mistakes_in, tried
 from flows.catalog.live import chosen, correct, entry, kind_of, registered_names
 from flows.catalog.machine import disk, machine, variables
 from flows.catalog.named import Named, check_columns, check_expectations, check_labels, named, named_by, needed_extra
@@ -25,6 +25,7 @@ from pipelines.search.ask.writers import require_writer
 from pipelines.sources import find_source
 
 _EMBEDDED_POINTS = 100_000  # docs/retrieval.md, "Measured"
+_FORESEEN_BY = (("task",), ("model",), ("preprocess",), ("embed",), ("search",))  # sections
 _ONNX = ("onnx", "onnxruntime")
 
 
@@ -67,10 +68,11 @@ def _is_file(name: str) -> bool:
 
 def _settings(workspace: Workspace, file: Path, kind: Kind) -> list[Finding]:
     """The file's own mistakes, and those of what it names as far as it says: source, columns, bases, modules."""
-    if missing := tried(shown(file), partial(read_in_part, file, kind)):
-        return missing
-    read = read_in_part(file, kind)
-    found = [Finding("mistake", f"{shown(file)}:{each.line}", each.message) for each in read.mistakes]
+    try:
+        read = read_in_part(file, kind)
+    except BadRequest as missing:
+        return [Finding("mistake", shown(file), str(missing))]
+    found = mistakes_in(file, read.mistakes)
     if (settings := read.settings) is None:
         return found
     names = named_by(settings, read.document)
@@ -81,13 +83,8 @@ def _settings(workspace: Workspace, file: Path, kind: Kind) -> list[Finding]:
     bases = [tried(at["base"], partial(identify, each, workspace.root, weights=names.weights)) for each in named_bases]
     modules = list(_modules(names, workspace, at["task"]))
     found += [*chain.from_iterable(bases), *modules]
-    if (
-        not any(bases)
-        and not modules
-        and not read.touches(("task",), ("model",), ("preprocess",), ("embed",), ("search",))
-    ):
-        mistakes = foreseen(read.document, settings, workspace.root)
-        found += [Finding("mistake", f"{shown(file)}:{each.line}", each.message) for each in mistakes]
+    if not any(bases) and not modules and not read.touches(*_FORESEEN_BY):
+        found += mistakes_in(file, foreseen(read.document, settings, workspace.root))
     if isinstance(settings, Index):
         line = read.document.line(("answer", "model"))
         found += tried(f"{shown(file)}:{line}", lambda: require_writer(settings.answer, workspace.root))

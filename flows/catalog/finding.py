@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from core.errors import HeadraceError, Outage
-from core.schema.reading import BadSettings, shown
+from core.schema.reading import BadSettings, Mistake, shown
 
 Severity = Literal["mistake", "outage", "warning", "corrected"]
 
@@ -28,7 +29,12 @@ def tried(place: str, look: Callable[[], object]) -> list[Finding]:
     except Outage as error:
         return [Finding("outage", place, str(error))]
     except BadSettings as error:
-        return [Finding("mistake", f"{shown(error.path)}:{each.line}", each.message) for each in error.mistakes]
+        return mistakes_in(error.path, error.mistakes)
     except HeadraceError as error:
         return [Finding("mistake", place, str(error))]
     return []
+
+
+def mistakes_in(path: Path, mistakes: Iterable[Mistake]) -> list[Finding]:
+    """The mistakes of a settings file, each at its line."""
+    return [Finding("mistake", f"{shown(path)}:{each.line}", each.message) for each in mistakes]

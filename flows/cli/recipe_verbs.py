@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -91,10 +90,7 @@ def new(
         from flows.starting.start import start
 
         columns = {key: value for key, value in (("text", text), ("label", label)) if value is not None}
-        options = {"--from": file, "--source": source, "--task": task, "--text": text, "--label": label, "--base": base}
-        words = [str(word) for option in options.items() if option[1] is not None for word in option]
-        command = shlex.join(["headrace", "new", name, *words])
-        started = start(workspace, name, source, Wishes(task, columns, base), example=file, command=command)
+        started = start(workspace, name, source, Wishes(task, columns, base), example=file)
         said = [*seen_lines(started.seen, started.choice), *started.changed]
         saw = {"seen": facts(started.seen, started.choice), "changed": started.changed}
         job = started.job

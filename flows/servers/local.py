@@ -121,24 +121,24 @@ class Server:
         return False
 
     def healthy(self, path: str) -> bool:
-        asked = http.client.HTTPConnection(_HOST, self.port, timeout=_HEALTH_TIMEOUT_S)  # never by way of a proxy
-        try:
-            asked.request("GET", path, headers={"Authorization": self.authorization})
-            return asked.getresponse().status == _OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            asked.close()
+        return self._asked("GET", path) == _OK
 
     def post(self, path: str, document: object) -> bool:
         """Whether the server took a JSON document."""
-        asked = http.client.HTTPConnection(_HOST, self.port, timeout=_HEALTH_TIMEOUT_S)
-        headers = {"Authorization": self.authorization, "Content-Type": "application/json"}
+        return self._asked("POST", path, document) in (_OK, _TAKEN)
+
+    def _asked(self, method: str, path: str, document: object = None) -> int | None:
+        """The status that it answers with; None where it does not answer."""
+        asked = http.client.HTTPConnection(_HOST, self.port, timeout=_HEALTH_TIMEOUT_S)  # never by way of a proxy
+        headers = {"Authorization": self.authorization}
+        body = None if document is None else json.dumps(document)
         try:
-            asked.request("POST", path, json.dumps(document), headers)
-            return asked.getresponse().status in (_OK, _TAKEN)
+            asked.request(
+                method, path, body, headers if body is None else {**headers, "Content-Type": "application/json"}
+            )
+            return asked.getresponse().status
         except (OSError, http.client.HTTPException):
-            return False
+            return None
         finally:
             asked.close()
 

@@ -59,7 +59,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe, or an index (task is None). columns: of the task -> the source's. why: reasons, by section."""
+    """A recipe, or an index (task is None). columns: of the task -> the source's. why: that model."""
 
     kind: Kind
     data: Data
@@ -69,7 +69,7 @@ class Choice:
     split: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     rows: int = 0
-    why: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
 
     @property
     def label(self) -> Column | None:
@@ -227,7 +227,7 @@ def _recipe(seen: Seen, name: str, columns: Mapping[str, Column], wishes: Wishes
         preprocess[next(iter(task.contract.named))] = _numbers(seen, columns)
         columns = {key: column for key, column in columns.items() if task.contract.columns[key].kind != "number"}
     return Choice(
-        "recipe", seen.data, name, columns, preprocess, _split(task, seen.rows), model, seen.rows, {"model": why},
+        "recipe", seen.data, name, columns, preprocess, _split(task, seen.rows), model, seen.rows, why,
     )  # fmt: skip
 
 

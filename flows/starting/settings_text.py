@@ -56,7 +56,7 @@ def _recipe(choice: Choice) -> Iterator[str]:
     yield f"  split: {flow({**choice.split, 'seed': 7})}"
     if choice.preprocess:
         yield f"preprocess: {flow(choice.preprocess)}"
-    yield _commented("model:", choice.why["model"])
+    yield _commented("model:", choice.why)
     yield f"  base: {flow(choice.model['base'])}"
     yield _commented(f"  method: {choice.model['method']}", " | ".join(task.methods))
     if task.contract.label is not None and task.simple:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,7 @@ class Started:
     changed: list[str]  # of an example: what was left out or put in
 
 
-def start(
-    workspace: Workspace, name: str, source: str, wishes: Wishes, *, example: Path | None, command: str
-) -> Started:
+def start(workspace: Workspace, name: str, source: str, wishes: Wishes, *, example: Path | None = None) -> Started:
     """Make a recipe or an index of a source live. A refusal leaves the workspace as it was.
 
     source: as it was typed; a path counts from here, and is written down as it counts from the workspace.
@@ -40,7 +39,7 @@ def start(
         text, choice, changed = with_own_data(example, seen, wishes)
     else:
         choice, changed = choose(seen, wishes), []
-        text = settings_text(name, choice, command=command)
+        text = settings_text(name, choice, command=_command(name, source, wishes))
     job = workspace.job(choice.kind, name)
     if job.settings_file.exists():
         raise BadRequest(
@@ -54,6 +53,13 @@ def start(
         job.settings_file.unlink(missing_ok=True)
         raise
     return Started(job, seen, choice, changed)
+
+
+def _command(name: str, source: str, wishes: Wishes) -> str:
+    """What a person typed."""
+    options = {"source": source, "task": wishes.task, **wishes.columns, "base": wishes.base}
+    words = [word for option, value in options.items() if value is not None for word in (f"--{option}", value)]
+    return shlex.join(["headrace", "new", name, *words])
 
 
 def as_written(workspace: Workspace, source: str) -> str:

@@ -66,9 +66,10 @@ def _commit(workspace: Workspace, graph: Graph, kind: Kind, names: Sequence[str]
     own = [path for job in jobs for path in (job.settings_file, job.lock_file, file_of(job))]
     present = [path.relative_to(root).as_posix() for path in own if path.exists()]
     with locked(workspace.var, "git"):  # two runs of one workspace may end at once
-        params = of_these_alone(workspace, kind, names, git_says(root, "show", f"HEAD:{_PARAMS}"))
+        committed = git_says(root, "show", f"HEAD:{_PARAMS}")
+        params = of_these_alone(workspace, kind, names, committed)
         moved = tuple(_moved(root, ["dvc.lock", _PARAMS, *present]))
-        if params == git_says(root, "show", f"HEAD:{_PARAMS}"):
+        if params == committed:
             moved = tuple(path for path in moved if path != _PARAMS)
         if not moved:
             return Kept()

@@ -37,11 +37,11 @@ class Recording(Sizes):
         return {"size": np.array([len(text) for text in texts])}
 
 
-def behind(tmp_path: Path, others: Sequence[Any]) -> tuple[Recording, list[Any]]:
-    """What others are answered that come, in this order, while the only worker computes a first request's text."""
+def behind(tmp_path: Path, others: Sequence[Any], workers: int = 1) -> tuple[Recording, list[Any]]:
+    """What others are answered that come, in this order, while a worker computes a first request's text."""
     may_answer = threading.Event()
     model = Recording(may_answer)
-    app = app_of(champions(tmp_path, words=model), tmp_path, Workers(1))
+    app = app_of(champions(tmp_path, words=model), tmp_path, Workers(workers))
 
     async def ask() -> list[httpx.Response]:
         async with client(app) as asking:
@@ -79,6 +79,13 @@ def test_a_batch_has_bounds_and_a_large_request_is_alone(tmp_path: Path) -> None
     model, answers = behind(tmp_path, [["a"] * 40, ["a"] * 40, ["a"] * 200])
     assert [len(answer.json()["answers"]) for answer in answers] == [1, 40, 40, 200]
     assert model.asked == [1, 40, 40, 200]
+
+
+def test_what_waits_is_shared_among_the_workers(tmp_path: Path) -> None:
+    model, answers = behind(tmp_path, [["second"], *([["a"]] * 6)], workers=2)
+    assert [sizes(answer) for answer in answers] == [[5], [6], *([[1]] * 6)]
+    assert model.asked[:2] == [1, 1]
+    assert max(model.asked[2:]) in (3, 4)  # of six and of one that may still be at work
 
 
 def test_rows_whose_answer_depends_on_their_company_are_asked_alone(tmp_path: Path) -> None:

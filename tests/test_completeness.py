@@ -72,6 +72,7 @@ def test_one_bad_file_never_costs_more_than_itself(tmp_path: Path, documents: in
     assert receipt(job)["published"]
 
 
+@pytest.mark.slow
 def test_over_a_fifth_is_not_published_until_a_person_says_so(tmp_path: Path, monkeypatch: Any) -> None:
     job = make(tmp_path, unread=3)
     assert why(job) == (
@@ -114,6 +115,7 @@ def test_documents_that_are_gone(tmp_path: Path, left: int, published: bool) -> 
         assert f"{10 - left} of the 10 documents of the live release are gone" in why(job)
 
 
+@pytest.mark.slow
 def test_documents_under_other_names_are_not_gone(tmp_path: Path) -> None:
     job = make(tmp_path)
     screened(job, {name.replace("part", "moved"): text for name, text in DOCUMENTS.items()}, 0)
@@ -121,6 +123,7 @@ def test_documents_under_other_names_are_not_gone(tmp_path: Path) -> None:
     assert receipt(job)["published"]
 
 
+@pytest.mark.slow
 def test_what_was_forgotten_is_not_missed_and_its_text_leaves_the_engine(tmp_path: Path) -> None:
     job = make(tmp_path)
     gone = [f"part/{n}.txt" for n in range(3)]
@@ -133,6 +136,7 @@ def test_what_was_forgotten_is_not_missed_and_its_text_leaves_the_engine(tmp_pat
     assert b"night of 5" in held and b"night of 1" not in held
 
 
+@pytest.mark.slow
 def test_a_release_made_before_counts_were_kept_is_no_obstacle(tmp_path: Path, monkeypatch: Any) -> None:
     """What it left out is not known and was in order; how many documents it has is looked up."""
     write, counts = write_json, ("documents", "unread", "forgotten")

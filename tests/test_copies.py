@@ -91,6 +91,7 @@ def test_the_api_names_the_copies(job: Job) -> None:
     assert (passage["document"], passage["copies"]) == ("b/copy.md", ["a/roofs.md", "b/deep/again.md"])
 
 
+@pytest.mark.slow
 def test_a_copy_with_other_labels_is_not_told_to_those_without_them(tmp_path: Path) -> None:
     job = small_index.make(tmp_path, DOCUMENTS)
     small_index.settings(job, access={"labels": {"b/copy.md": ["hr"]}, "others": []}, search=small_index.HYBRID)
@@ -102,6 +103,7 @@ def test_a_copy_with_other_labels_is_not_told_to_those_without_them(tmp_path: Pa
     assert client.post("/indexes/small/search", json=asked).json()["passages"] == []
 
 
+@pytest.mark.slow
 def test_copies_come_and_go_with_the_points_that_name_them(tmp_path: Path) -> None:
     """A copy is part of what a point says, so a point that names a document that is gone is gone too."""
     job = made(tmp_path)
@@ -118,6 +120,7 @@ def test_copies_come_and_go_with_the_points_that_name_them(tmp_path: Path) -> No
     assert (passage.document, passage.copies) == ("b/deep/again.md", ())
 
 
+@pytest.mark.slow
 def test_a_release_from_before_copies_were_known_goes_on(tmp_path: Path, capsys: Any) -> None:
     """Its chunks do not say their layout: the lost cache is built from them as it was."""
     job = made(tmp_path)

@@ -223,6 +223,7 @@ def _whole() -> dict[str, bytes]:
     return {kind: saved(noise, kind) for kind in kinds} | {"clear": saved(noise.convert("RGBA"), "PNG")}
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(sorted(_whole())), st.data())
 def test_a_damaged_picture_is_a_fault_or_is_read_and_never_anything_else(kind: str, data: st.DataObject) -> None:

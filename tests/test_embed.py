@@ -39,6 +39,7 @@ def vectors(job: Any) -> Any:
     return dict(zip(table.keys.astype(str), table.matrix, strict=True))
 
 
+@pytest.mark.slow
 def test_against_transformers_one_text_at_a_time(loaded: Any) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -185,6 +186,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Any, capsys: Any, mon
     assert not list((job.workspace.var / "vectors").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["other arithmetic", "damaged file"])
 def test_vectors_that_cannot_be_trusted_are_not_taken_over(tmp_path: Any, capsys: Any, harm: Any) -> None:
     job = small_index.make(tmp_path, {"a.txt": STORY})

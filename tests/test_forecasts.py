@@ -101,6 +101,7 @@ def test_the_linear_map_is_a_map_a_channel_with_covariates() -> None:
         np.testing.assert_allclose(said, expected + past.numpy()[:, -1:, channel], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("covariates", [0, 1])
 @pytest.mark.parametrize("name", TINY)
 def test_one_batch_is_overfitted(name: str, covariates: int) -> None:

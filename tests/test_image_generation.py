@@ -112,6 +112,7 @@ def test_a_batch_has_the_pictures_between_minus_one_and_one(task: Task, at: Plac
     assert batch["labels"].tolist() == [1, 0, 1, 0], "numbered by name: left, right"
 
 
+@pytest.mark.slow
 def test_drawn_pictures_come_near_what_was_learnt(
     task: Task, at: Place, rows: pd.DataFrame, learnt: TorchLearner, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_drawn_pictures_come_near_what_was_learnt(
     assert after["class_asked"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_saved_network_draws_the_same_and_keeps_only_what_draws(
     task: Task, at: Place, rows: pd.DataFrame, learnt: TorchLearner, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_saved_network_draws_the_same_and_keeps_only_what_draws(
     assert np.abs(found - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_equal_requests_get_equal_pictures(task: Task, at: Place, learnt: TorchLearner, tmp_path: Path) -> None:
     """By their seed, alone or among others; without one, by their place."""
     task.save(learnt, at, into=tmp_path)
@@ -158,6 +161,7 @@ def test_equal_requests_get_equal_pictures(task: Task, at: Place, learnt: TorchL
     assert predictor.predict(some)["picture"].tolist()[0] == first[0]
 
 
+@pytest.mark.slow
 def test_the_class_moves_the_picture(task: Task, at: Place, learnt: TorchLearner, tmp_path: Path) -> None:
     """From the same noise the lighter side is that of the class."""
     task.save(learnt, at, into=tmp_path)
@@ -167,6 +171,7 @@ def test_the_class_moves_the_picture(task: Task, at: Place, learnt: TorchLearner
     assert lighter_left.tolist() == [True, False] * 8
 
 
+@pytest.mark.slow
 def test_answers_say_which_class_was_drawn(task: Task, at: Place, learnt: TorchLearner, tmp_path: Path) -> None:
     task.save(learnt, at, into=tmp_path)
     predictor = task.load(tmp_path)

@@ -103,6 +103,7 @@ def test_nothing_executes_what_is_read(path: Path) -> None:
     assert list(dangers((ROOT / path).read_text())) == OWN.get(str(path), [])
 
 
+@pytest.mark.slow
 def test_what_was_walked() -> None:
     assert len(FILES) >= 120
     code = [ast.parse((ROOT / path).read_text()) for path in FILES]

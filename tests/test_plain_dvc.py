@@ -64,6 +64,7 @@ def test_what_a_plain_dvc_repro_comes_to_is_left_to_it(tiny: TinyGraph) -> None:
     assert tiny.ran() == ["prepare@a", "left@a", "right@a", "join@a"]
 
 
+@pytest.mark.slow
 def test_what_a_plain_dvc_repro_does_not_come_to_is_brought_beside_it(tmp_path: Path) -> None:
     tiny = make_tiny_graph(tmp_path / "w", recipes=("a", "b"))
     tiny.order("left@a", sleep=3)

@@ -22,6 +22,8 @@ from serving.models.champions import Champions
 from tests.faults.mlflow_server import Server
 from tests.small_model import candidate, make_small_model, trusting
 
+pytestmark = pytest.mark.slow
+
 Lose = Callable[[Path], None]
 
 
@@ -142,7 +144,6 @@ def test_a_model_that_somebody_made_again_without_its_history_is_not_believed(
         register(films(models[0], tmp_path), var)
 
 
-@pytest.mark.slow
 def test_a_server_tells_it_too(models: list[Path], tmp_path: Path, var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "server").mkdir()
     server = Server(tmp_path / "server")

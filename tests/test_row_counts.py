@@ -128,6 +128,7 @@ def test_training_and_predict_read_the_rows_that_were_written(
         assert counts is not None and adds_up(counts) and counts.read == len(rows)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(rows=TABLE, damage=DAMAGE, dialect=DIALECT, where=st.booleans(), sample=st.sampled_from([None, 5]))
 def test_every_line_of_a_damaged_file_is_counted(

@@ -94,7 +94,12 @@ def test_what_the_bytes_say_is_written_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "method", "baseline"), [(30, "transfer", "majority"), (FEW, "lora", None), (MANY, "pretrain", None)]
+    ("rows", "method", "baseline"),
+    [
+        (30, "transfer", "majority"),
+        (FEW, "lora", None),
+        pytest.param(MANY, "pretrain", None, marks=pytest.mark.slow),
+    ],
 )
 def test_the_model_and_its_gate_suit_the_number_of_rows(
     rows: int, method: str, baseline: str | None, tmp_path: Path

@@ -99,6 +99,7 @@ def units(prepared: Path) -> pd.DataFrame:
     return TASK.units(rows, prepared / ENCODER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_model_is_saved_loaded_and_exported(name: str, prepared: Path, tmp_path: Path) -> None:
     """Safetensors and JSON alone, the same predictions from the graph, and no row that others change."""

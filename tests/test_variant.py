@@ -264,6 +264,7 @@ ALTERED = {
 }
 
 
+@pytest.mark.slow
 def test_what_was_tampered_with_never_answers(var: Path, tmp_path: Path) -> None:
     version = one(var)
     for alter, why in ALTERED.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.atomic_files import read_json
 from core.errors import BadRequest, near
+from core.weights.device import use_cores
 from registry.promotion.promotion import Judge, settle
 from registry.store.versions import ABOUT_FILE, CHAMPION, MODEL_FILES, Version, packed_folder, resolve
 from registry.version.evidence_files import settings_file
@@ -80,12 +81,17 @@ def load(name: str, version_or_alias: str, var: Path, judge: Judge) -> Loaded:
     return load_version(resolve(name, version_or_alias, var), var)
 
 
-def load_version(version: Version, var: Path) -> Loaded:
-    """Load a version that was looked up, its files re-hashed. Raises BadRequest or BadData when they are not whole."""
+def load_version(version: Version, var: Path, *, cores: int | None = None) -> Loaded:
+    """Load a version that was looked up, its files re-hashed. Raises BadRequest or BadData when they are not whole.
+
+    cores: how many ONNX Runtime takes for one batch; None: as many as torch.
+    """
     folder = packed_folder(version, var)
     from registry.version.answerer import Answerer, load_answerer
 
     loaded = load_answerer(folder / MODEL_FILES, folder / ABOUT_FILE)
+    if cores is not None:
+        use_cores(cores)
     choice = chosen(version, loaded.predictor, var)
     answerer = Answerer(loaded.about, loaded.contract, choice.predictor)
     return Loaded(version, answerer, choice.engine, choice.remark)

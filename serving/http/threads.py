@@ -28,7 +28,7 @@ class Workers:
     def __init__(self, count: int = WORKERS, wait_s: float = WAIT_S, work_s: float = WORK_S) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._free = asyncio.Semaphore(count)
-        self.wait_s, self._work_s = wait_s, work_s
+        self.count, self.wait_s, self._work_s = count, wait_s, work_s
         self.busy = 0  # threads at work
 
     async def run(self, work: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -21,11 +22,12 @@ from core.weights.device import use_cores
 from registry.version.predict import Answers, Loaded
 from serving.http.bodies import MAX_BODY_BYTES
 from serving.http.problems import later
-from serving.http.threads import Workers
+from serving.http.threads import WORKERS, Workers
 from serving.models.champions import Champions
 
-GATHER_S = 0.002  # what is answered together asks again together: the first of it waits so long for the others
+GATHER_S = 0.005  # what is answered together asks again together: the first of it waits so long for the others
 CORES = os.cpu_count() or 1
+SHARED = max(1, CORES // WORKERS)  # cores of a batch among others
 MAX_ROWS = 64  # of a batch, as the tasks compute them; one request alone may have more
 MAX_WAITING_ROWS = 1024  # of a model: ten seconds' work of a small one, and nobody waits longer for a worker
 MAX_WAITING_BYTES = 8 * MAX_BODY_BYTES  # of a model
@@ -48,20 +50,31 @@ class _Queue:
 
     waiting: deque[_Request] = field(default_factory=deque)
     has_turn: bool = False
-    at_work: int = 0  # batches
+    at_work: int = 0  # rows
+    before: int = 0  # rows of the batch that was answered last
+    enough: asyncio.Event = field(default_factory=asyncio.Event)  # as many rows wait as that batch had
+
+    def rows(self) -> int:
+        """How many wait."""
+        return sum(len(each.inputs) for each in self.waiting)
+
+    def add(self, new: _Request) -> None:
+        self.waiting.append(new)
+        if self.rows() >= self.before:
+            self.enough.set()
 
     def has_room(self, new: _Request) -> bool:
-        rows = sum(len(each.inputs) for each in self.waiting) + len(new.inputs)
+        rows = self.rows() + len(new.inputs)
         return rows <= MAX_WAITING_ROWS and sum(each.size for each in self.waiting) + new.size <= MAX_WAITING_BYTES
 
-    def take(self, loaded: Loaded) -> list[_Request]:
-        """The oldest request and those that can be computed with it; they wait no more."""
+    def take(self, loaded: Loaded, share: int) -> list[_Request]:
+        """The oldest request and those that can be computed with it, of so many rows; they wait no more."""
         first = self.waiting.popleft()
         batch, rows, size = [first], len(first.inputs), first.size
         if _joins(first, loaded):
             for each in list(self.waiting):
                 rows, size = rows + len(each.inputs), size + each.size
-                if rows > MAX_ROWS or size > MAX_BODY_BYTES:
+                if rows > share or size > MAX_BODY_BYTES:
                     break
                 if _joins(each, loaded):
                     batch.append(each)
@@ -87,7 +100,7 @@ class Batcher:
         request = _Request(inputs, size, loop.create_future())
         if not queue.has_room(request):
             raise later(f"too many requests wait for {name}. Ask again.")
-        queue.waiting.append(request)
+        queue.add(request)
         late = loop.call_later(self._workers.wait_s, self._give_up, queue, request)
         self._take_turn(name, queue)
         try:
@@ -112,25 +125,34 @@ class Batcher:
 
     async def _turn(self, name: str, queue: _Queue) -> None:
         if queue.at_work:
-            await asyncio.sleep(GATHER_S)
+            await _at_most(GATHER_S, queue.enough)
         await self._workers.acquire()
         queue.has_turn = False
         if not queue.waiting:
             self._workers.release()
             return
         loaded = self._champions.serving[name].loaded  # now: what waits is answered by the newest
-        batch = queue.take(loaded)
-        queue.at_work += 1
-        cores = max(1, CORES // (1 + self._workers.busy))
+        share = -(-(queue.rows() + queue.at_work) // self._workers.count)  # none computes while others have nothing
+        batch = queue.take(loaded, min(share, MAX_ROWS))
+        rows = sum(len(each.inputs) for each in batch)
+        is_alone = not (queue.waiting or self._workers.busy)
+        queue.at_work += rows
+        queue.enough.clear()
         self._take_turn(name, queue)
         found: Sequence[Answers | Exception]
         try:
-            found = await self._workers.work(lambda: _computed(batch, loaded, cores))
+            found = await self._workers.work(lambda: _computed(batch, loaded, CORES if is_alone else SHARED))
         except HTTPException as late:
             found = [late] * len(batch)
-        queue.at_work -= 1
+        queue.at_work -= rows
+        queue.before = rows
         for request, answer in zip(batch, found, strict=True):
             _settle(request, answer)
+
+
+async def _at_most(seconds: float, event: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _joins(request: _Request, loaded: Loaded) -> bool:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import HeadraceError, Outage
-from core.weights.device import use_cores
 from core.workspace import now
 from registry.promotion.promotion import Judge, settle
 from registry.store.overview import Standing, standings
@@ -22,6 +21,9 @@ from registry.version.predict import Loaded, load_version
 LOOK_EVERY_S = 1.0  # of one SQLite query or one request to a server: 1 ms, and a new champion answers within seconds
 RETRY_EVERY_S = 10.0  # what could not be loaded: hashing its files each second would cost a core
 # What reading a model's files and memory for it may raise. Whatever it is: the champion in memory goes on.
+# Of a batch, which brings a thread of its own. With all cores for each, those of two batches wait for each other: of
+# eight clients on two cores 186 requests a second are answered, and 204 with one.
+ONNX_CORES = max(1, (os.cpu_count() or 1) // 2)
 _LOADING = (HeadraceError, OSError, RuntimeError, ValueError, LookupError, TypeError, ImportError, MemoryError)
 
 Say = Callable[[str], None]
@@ -128,8 +130,7 @@ class Champions:
         before = self.serving.get(name)
         if before is not None and before.loaded.version.model_id == version.model_id:
             return
-        use_cores(os.cpu_count() or 1)  # ONNX Runtime keeps what it finds here
-        champion = Champion(load_version(version, self._var), now())
+        champion = Champion(load_version(version, self._var, cores=ONNX_CORES), now())
         self.serving = {**self.serving, name: champion}
         by = " by ONNX" if champion.loaded.engine == "onnx" else ""
         self._say(f"{name}: version {version.version} answers{by}" + (f", {_version(before)} before" if before else ""))

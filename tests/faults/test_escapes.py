@@ -92,6 +92,7 @@ def listed(tmp_path: Path) -> TinyGraph:
     return tiny
 
 
+@pytest.mark.slow
 def test_a_remotes_list_of_files_does_not_lead_out(listed: TinyGraph) -> None:
     from flows.graph.graph import Graph
 
@@ -108,6 +109,7 @@ def test_the_command_of_dvc_refuses_such_a_list_too(listed: TinyGraph) -> None:
     assert not (listed.root.parent / "escaped.txt").exists()
 
 
+@pytest.mark.slow
 def test_without_that_dvc_would_write_outside(listed: TinyGraph) -> None:
     """Or the test above would show nothing; a plain `dvc pull` is DVC's own."""
     listed.dvc("pull")

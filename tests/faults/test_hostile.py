@@ -100,6 +100,7 @@ def test_sources(place: Workspace, marker: Path) -> None:
     checked(place, hostile.sources(place))
 
 
+@pytest.mark.slow
 def test_secrets_in_settings_files(place: Workspace) -> None:
     password = "hunter2-and-more"
     cases = list(hostile.secrets(password))

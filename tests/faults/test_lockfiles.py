@@ -45,6 +45,7 @@ def stages(tiny: TinyGraph) -> dict[str, object]:
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tenth", range(10))
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_dvc_lock_cut_anywhere_ends_as_it_was(tiny: TinyGraph, tenth: int, committed: bool) -> None:

@@ -130,6 +130,7 @@ def test_what_dvc_lock_names_is_on_disk(tiny_graph: TinyGraph) -> None:
     assert "up to date" in tiny_graph.dvc("status").stdout
 
 
+@pytest.mark.slow
 def test_an_emptied_object_is_found_when_the_machine_starts_anew(
     tiny_graph: TinyGraph, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,12 +58,17 @@ def test_shares_against_the_definition(times: list[int], gap: int, shares: tuple
     st.integers(0, 2),
 )
 def test_cuts_against_the_definition(times: list[int], cuts: tuple[int, int, int], gap: int) -> None:
-    """Explicit cuts lie where they are said, whatever rows there are."""
+    """Explicit cuts lie where they are said, whatever rows there are, and a split that is left with none is refused."""
     times = [*times, 0, 1, 2, *(cut - step for cut in cuts for step in (1, 2, 3))]
     split = Split(time="time", gap=gap, cuts=Cuts(validation=cuts[0], test=cuts[1], end=cuts[2]))
     different = sorted(set(times))
     starts = [sum(time < cut for time in different) for cut in cuts]
-    assert said(numbers(*times), split) == slow(numbers(*times), starts, gap)
+    expected = slow(numbers(*times), starts, gap)
+    if set(SPLITS) <= set(expected):
+        assert said(numbers(*times), split) == expected
+    else:
+        with pytest.raises(BadData):
+            said(numbers(*times), split)
 
 
 def test_rows_left_out_are_counted_by_reason() -> None:

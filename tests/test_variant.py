@@ -280,6 +280,7 @@ def test_what_was_tampered_with_never_answers(var: Path, tmp_path: Path) -> None
     assert predict.load_version(one(var), var).engine == "onnx"
 
 
+@pytest.mark.slow
 def test_lineage_hashes_the_graph_too(var: Path) -> None:
     version = one(var)
     kept_with = trace._Kept(Workspace(var.parent), version)
@@ -291,6 +292,7 @@ def test_lineage_hashes_the_graph_too(var: Path) -> None:
     assert (state, "onnx/model.onnx is" in why) == ("mismatch", True)
 
 
+@pytest.mark.slow
 def test_without_onnxruntime_or_a_trusted_signature_pytorch_answers(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version = one(var)
     predictor = find_task("text_classification").load(versions.packed_folder(version, var) / versions.MODEL_FILES)

@@ -110,6 +110,7 @@ def test_secrets_in_settings_files(place: Workspace) -> None:
         assert done.returncode == 2 and password not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "says"),
     [

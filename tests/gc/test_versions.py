@@ -97,6 +97,7 @@ def test_which_versions_went(lived: World) -> None:
     assert connect(var).get_model_version(MODEL, "1").description == "# films\n"
 
 
+@pytest.mark.slow
 def test_a_freed_version_becomes_no_challenger(world: World) -> None:
     for which in (0, 1):
         world.train(which)

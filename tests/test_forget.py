@@ -32,7 +32,7 @@ from flows.graph.objects import Objects
 from flows.lineage.reproduce import reproduce
 from pipelines.evidence.evidence import review
 from pipelines.search.engine.choice import choose
-from pipelines.search.engine.releases import read_receipt
+from pipelines.search.engine.index_receipt import read_receipt
 from registry.store import versions
 from registry.store.versions import Version
 from tests.conftest import TINY_INDEX, Workspace, film_rows, make_tiny

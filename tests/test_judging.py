@@ -16,7 +16,7 @@ from pipelines.publish.known_items import known_items, without
 from pipelines.search.ask.judged_queries import identify_judged, read_judged
 from pipelines.search.ask.query import query
 from pipelines.search.engine.choice import choose
-from pipelines.search.engine.releases import receipt_holds
+from pipelines.search.engine.index_receipt import receipt_holds
 from tests import small_index
 
 TOPICS = {

@@ -16,7 +16,7 @@ from pipelines.publish import publish
 from pipelines.search.engine import releases
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.embedded import Edge
-from pipelines.search.engine.releases import receipt_holds
+from pipelines.search.engine.index_receipt import receipt_holds
 from tests import small_index
 from tests.small_index import STORY
 

@@ -48,7 +48,7 @@ def _untrue(job: Job, receipt: dict[str, Any]) -> str | None:
     """Why the receipt is no longer true; None when it is."""
     try:
         if job.kind == "index":
-            from pipelines.search.engine.releases import receipt_holds as index_receipt_holds
+            from pipelines.search.engine.index_receipt import receipt_holds as index_receipt_holds
 
             return index_receipt_holds(receipt, job.workspace)
         from registry.store.overview import receipt_holds

@@ -59,10 +59,11 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _stale(graph: Graph, jobs: Sequence[Job]) -> dict[Job, dict[str, list[str]] | None]:
     """The stale stages of each, with reasons; None while another process holds DVC's lock."""
-    own = {job: {node.address for node in select(graph.nodes, job.kind, [job.name])} for job in jobs}
-    asked = set().union(*own.values())
     try:
-        found = graph.stale(asked)
+        with graph.held():
+            own = {job: {node.address for node in select(graph.nodes, job.kind, [job.name])} for job in jobs}
+            asked = set().union(*own.values())
+            found = graph.stale(asked)
     except Busy:
         return dict.fromkeys(jobs)
     if jobs:

@@ -92,6 +92,14 @@ class Graph:
         return self._reproduce(address, force, say)
 
     @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold DVC's lock, so that all that is asked inside is one reading of the stages. Raises Busy."""
+        from dvc.repo import lock_repo
+
+        with dvc_faults(self.root), lock_repo(self._repo):
+            yield
+
+    @contextmanager
     def idle(self, say: Say) -> Iterator[None]:
         """Hold DVC's lock while none of its stages runs: DVC lets go of it for the time of a stage's command."""
         from dvc.repo import lock_repo

@@ -1,4 +1,4 @@
-"""A worker's stages, forked from one process that has imported their libraries (flows/run/stage_template.py).
+"""A worker's stages, forked from processes that have imported their libraries (flows/run/stage_template.py).
 
 To start Python and import pandas, torch, MLflow and Great Expectations for each stage took most of a small run. What a
 stage sees is what `python -m pipelines.STAGE` in DVC's hands sees: its code, folder, environment, output, process group
@@ -7,9 +7,10 @@ and signals. Any other command of a dvc.yaml is run by DVC, and so is a stage wh
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
-import select
 import shlex
 import signal
 import socket
@@ -20,11 +21,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.run.stage_template import READY
+import psutil
 
 _STAGE = re.compile(r"python -m pipelines\.([a-z]+)((?: [\w@./-]+)*)")
 _DATA = ("pandas", "pyarrow.dataset", "pyarrow.parquet", "pyarrow.compute")
 _OF_STAGE: dict[str, tuple[str, ...]] = {  # what each stage imports whatever its task; those before a stage first
+    "settings": (),
     "collect": _DATA,
     "documents": _DATA,
     "validate": (*_DATA, "great_expectations"),
@@ -48,14 +50,27 @@ def libraries_of(stages: Iterable[str]) -> list[str]:
 
 
 class Template:
-    """The process that stages are forked from, in this process's session and group. libraries: imported at once."""
+    """The processes that stages are forked from, in this process's session and group. libraries: imported at once."""
 
     def __init__(self, libraries: Sequence[str]) -> None:
-        self._ready = False
-        self._line, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        first, then = ([each for each in libraries if (each in _DATA) is shared] for shared in (True, False))
+        self._large = bool(then)  # whether there is a second process
+        self._light, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._heavy, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = Path(__file__).with_name("stage_template.py")
-        with other:
-            self.process = subprocess.Popen([sys.executable, "-P", str(program), *libraries], stdin=other.fileno())
+        with own, other:
+            command = [sys.executable, "-P", str(program), *first, "--", *then]
+            self._process = subprocess.Popen(command, stdin=own.fileno())
+            socket.send_fds(self._light, [b"-"], [other.fileno()])
+
+    @property
+    def pids(self) -> set[int]:
+        """Its processes, which end with this one."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self._process.pid).children() if self._large else []
+            first = sorted(children, key=lambda child: (child.create_time(), child.pid))[:1]
+            return {self._process.pid, *(child.pid for child in first)}
+        return set()
 
     def serve_dvc(self) -> None:
         """Let DVC run the stages of this process through the template."""
@@ -65,40 +80,41 @@ class Template:
 
         def forked(executable: Any, command: str, **given: Any) -> None:
             match = _STAGE.fullmatch(command)
-            if match is None or not self._serves(match[1]):
+            code = match and self._run(
+                f"pipelines.{match[1]}", shlex.split(match[2]), folder=str(given["cwd"]), env=dict(given["env"]),
+                line=self._light if set(_OF_STAGE.get(match[1], ())) <= set(_DATA) else self._heavy,
+            )  # fmt: skip
+            if code is None:
                 by_itself(executable, command, **given)
-                return
-            code = self._run(
-                f"pipelines.{match[1]}", shlex.split(match[2]), folder=str(given["cwd"]), env=dict(given["env"])
-            )
-            if code != 0:
+            elif code != 0:
                 raise run.StageCmdFailedError(command, code)
 
         run._run = forked
 
-    def _serves(self, stage: str) -> bool:
-        """Whether a stage is better forked: one that needs little does not wait for the libraries of the others."""
-        if self.process.poll() is not None:
-            return False
-        if not self._ready and select.select([self._line], [], [], 0)[0]:
-            self._ready = self._line.recv(16) == READY
-        return self._ready or not set(_OF_STAGE.get(stage, ())) <= set(_DATA)
-
     def end(self) -> None:
         """Nothing is left to do: its imports need not come to their end."""
-        self.process.kill()
-        self.process.wait()
+        for each in self.pids - {self._process.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self._light.close()
+        self._heavy.close()
+        self._process.wait()
 
-    def _run(self, module: str, arguments: Sequence[str], *, folder: str, env: dict[str, str]) -> int:
-        """The exit code of a stage; 1 when the template died over it."""
+    def _run(
+        self, module: str, arguments: Sequence[str], *, folder: str, env: dict[str, str], line: socket.socket
+    ) -> int | None:
+        """The exit code of a stage; 1 when the template died over it, None when it was dead before."""
         message = json.dumps({"module": module, "arguments": arguments, "folder": folder, "env": env})
         main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None  # Ctrl-C is the stage's, as DVC has it
         try:
-            socket.send_fds(self._line, [message.encode()], [1, 2])
-            while (answer := self._line.recv(16)) == READY:
-                self._ready = True
-            return int(answer or b"1")
+            try:
+                socket.send_fds(line, [message.encode()], [1, 2])
+            except ConnectionError:
+                return None
+            with contextlib.suppress(ConnectionError):
+                return int(line.recv(16) or b"1")
+            return 1
         finally:
             if before is not None:
                 signal.signal(signal.SIGINT, before)

@@ -96,8 +96,8 @@ def _stop(stopping: threading.Event, requests: queue.Queue[dict[str, Any] | None
         facts.unlink()
         facts.parent.rmdir()
     requests.put(None)
-    own = template.process.pid if template is not None else None  # it ends with this process, when its stage has ended
-    running = [each for each in psutil.Process().children(recursive=True) if each.pid != own]
+    own = template.pids if template is not None else ()  # they end with this process, when their stage has ended
+    running = [each for each in psutil.Process().children(recursive=True) if each.pid not in own]
     end_all(running, signal.SIGINT, INTERRUPT_S)
     threading.Event().wait(UNWIND_S)  # the main thread ends the process before
     os.killpg(0, signal.SIGKILL)

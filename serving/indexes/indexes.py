@@ -12,7 +12,7 @@ from core.errors import BadRequest, HeadraceError
 from core.workspace import Job, Workspace, is_name
 from pipelines.search.ask.query import Asker, asking
 from pipelines.search.engine.choice import choose
-from pipelines.search.engine.releases import read_receipt
+from pipelines.search.engine.index_receipt import read_receipt
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipelines.search.ask.rerank import load as load_reranker
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.copies import fitting, holders
 from pipelines.search.engine.engine import DEPTH, KEYWORDS, Access, Ask, Filters, Hit, Missing, Mode, Release
-from pipelines.search.engine.releases import ensure, read_receipt
+from pipelines.search.engine.index_receipt import read_receipt
 from pipelines.search.text.terms import Analyser, Sparse
 from pipelines.search.vectors.embedder import Embedder, load_for
 
@@ -157,6 +157,8 @@ def asking(workspace: Workspace, index: str) -> Iterator[Asker]:
         try:
             release = stack.enter_context(engine.reading(index))
         except Missing:
+            from pipelines.search.engine.releases import ensure
+
             ensure(job, engine)
             release = stack.enter_context(engine.reading(index))
         yield asker_of(release, workspace)

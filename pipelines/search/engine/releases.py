@@ -1,4 +1,4 @@
-"""What stands in Parquet -> what an engine holds, and whether a receipt still says the truth.
+"""What stands in Parquet -> what an engine holds.
 
 The Parquet files are the index; an engine's files are a cache of them that `ensure` builds again.
 """
@@ -22,12 +22,12 @@ from core.errors import BadData, BadRequest, HeadraceError
 from core.manifest import require_whole
 from core.progress import Progress
 from core.tables import tombstones
-from core.workspace import Job, Workspace
-from pipelines.search.engine.choice import choose
+from core.workspace import Job
 from pipelines.search.engine.copies import FILE as COPIES_FILE
 from pipelines.search.engine.copies import LAYOUT, SINCE, UNREAD, Holder, as_payload, read_copies
 from pipelines.search.engine.embedded import Edge
 from pipelines.search.engine.engine import Content, Engine, Point
+from pipelines.search.engine.index_receipt import read_receipt, receipt_holds
 from pipelines.search.text.term_table import FILE as TERMS_FILE
 from pipelines.search.text.term_table import Postings
 from pipelines.search.vectors import vector_table
@@ -181,43 +181,6 @@ def unread_of(job: Job) -> list[dict[str, Any]]:
     file = job.folder / "chunks" / UNREAD
     found: list[dict[str, Any]] = read_json(file) if file.is_file() else []
     return found
-
-
-def read_receipt(job: Job) -> dict[str, Any]:
-    """Raises BadRequest, with the command, for an index that does not exist or is not published."""
-    known = sorted(path.stem for path in (job.workspace.root / "indexes").glob("*.yaml"))
-    if job.name not in known:
-        raise BadRequest(f"no index is named {job.name!r}. There are: {', '.join(known) or 'none'}.")
-    path = job.folder / "published.json"
-    said = read_json(path) if path.is_file() else {}
-    if not said or said.get("experiment"):
-        raise BadRequest(f"{job.name} is not published yet ({path} is not there). `headrace index {job.name}` does it.")
-    return dict(said)
-
-
-def receipt_holds(said: Mapping[str, Any], workspace: Workspace) -> str | None:
-    """Why a receipt is no longer true; None: it is. Asks the engine, reads no vectors. Raises Outage."""
-    index, version = str(said["index"]), str(said["version"])
-    if said.get("experiment"):
-        return "it was written by an experiment, which publishes nothing"
-    engine = choose(workspace)
-    if engine.place != said["place"]:
-        return f"it was published to {said['place']}, and now {engine.place} is asked"
-    pointers = engine.pointers(index)
-    if pointers.withdrawn == version and pointers.live is not None:
-        return None  # a person went back: that stands until there is something new to publish
-    if not said.get("published"):
-        return None  # a gate refused it: whatever is live is not this one's business
-    if pointers.live is None:
-        return f"{engine.place} has no live version of {index}"
-    if pointers.live != version:
-        return f"{engine.place} serves version {pointers.live} of {index} instead of {version}"
-    count = engine.count(index, version)
-    if count is None:
-        return f"{engine.place} has lost version {version} of {index}, or it is damaged"
-    if count != said["points"]:
-        return f"{engine.place} holds {count:,} points of {index} instead of {said['points']:,}"
-    return None
 
 
 def ensure(job: Job, engine: Engine) -> None:

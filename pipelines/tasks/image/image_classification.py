@@ -21,6 +21,7 @@ from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
 from core.tables.task import Base, Interface, Place, Predictions, Task
 from pipelines.tasks.parts import classification, linear
+from pipelines.tasks.parts.classification import Array
 from pipelines.tasks.parts.pictures import picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
 
@@ -107,18 +108,14 @@ class ImageClassification(classification.Labelled):
 
         return ImagePredictor(picture_classifier.load(folder), picture=picture, labels=labels)
 
-    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
-        labels, names = self.truth(train, at)["label"], classification.read_labels(at.folder)
-        found = {"majority": classification.majority(labels, len(units), classes=len(names))}
-        if not at.base.starts(PIXELS):
-            picture = _small(picture_input.read(at.folder))
-            seen = picture_input.pixels(train["path"].tolist(), at.media, picture)
-            fitted = linear.fit_pixels(linear.flat(seen), labels, classes=len(names))
-            found[PIXELS] = PixelsPredictor(fitted, picture=picture, labels=names).predict(units, at.media)
-        return found
+    def simple_probabilities(self, train: pd.DataFrame, labels: Array, units: pd.DataFrame, at: Place) -> Array:
+        names, picture = classification.read_labels(at.folder), _small(picture_input.read(at.folder))
+        seen = picture_input.pixels(train["path"].tolist(), at.media, picture)
+        fitted = linear.fit_pixels(linear.flat(seen), labels, classes=len(names))
+        return PixelsPredictor(fitted, picture=picture, labels=names).predict(units, at.media)["probabilities"]
 
 
-class ImagePredictor:
+class ImagePredictor(classification.LabelPredictor):
     def __init__(self, module: Any, *, picture: Picture, labels: Sequence[str]) -> None:
         self.module, self.picture, self.labels = module, picture, labels
 
@@ -129,9 +126,6 @@ class ImagePredictor:
         said = logits(self.module, paths, media or Path(), self.picture, batch_size=PREDICT_BATCH)
         return {"probabilities": classification.softmax(said)}
 
-    def answers(self, predictions: Predictions) -> pd.DataFrame:
-        return classification.answers(predictions, self.labels)
-
     def interface(self) -> Interface:
         import torch
 
@@ -139,16 +133,13 @@ class ImagePredictor:
         return Interface(inputs, {"pixel_values": ("pictures", None, None, None)}, ("logits",))
 
 
-class PixelsPredictor:
+class PixelsPredictor(classification.LabelPredictor):
     def __init__(self, model: linear.LinearClassifier, *, picture: Picture, labels: Sequence[str]) -> None:
         self.model, self.picture, self.labels = model, picture, labels
 
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
         pixels = picture_input.pixels(rows["path"].tolist(), media or Path(), self.picture)
         return {"probabilities": self.model.probabilities(linear.flat(pixels))}
-
-    def answers(self, predictions: Predictions) -> pd.DataFrame:
-        return classification.answers(predictions, self.labels)
 
 
 def _small(picture: Picture) -> Picture:

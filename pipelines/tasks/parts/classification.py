@@ -28,6 +28,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Labelled:
     """What a task says whose answer is one label of a fixed set; core/tables/task.py says what each is."""
 
+    simple: Sequence[str] = ()
     metrics = METRICS
     primary = "accuracy"
     of_one_label: Sequence[str] = ("accuracy", "log_loss")  # means over rows; accuracy is then the label's recall
@@ -37,6 +38,17 @@ class Labelled:
 
     def truth(self, units: pd.DataFrame, at: Place) -> Predictions:
         return {"label": label_numbers(units["label"], read_labels(at.folder))}
+
+    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
+        labels, classes = self.truth(train, at)["label"], len(read_labels(at.folder))
+        found = {"majority": majority(labels, len(units), classes=classes)}
+        if not at.base.starts(self.simple[0]):
+            found[self.simple[0]] = {"probabilities": self.simple_probabilities(train, labels, units, at)}
+        return found
+
+    def simple_probabilities(self, train: pd.DataFrame, labels: Array, units: pd.DataFrame, at: Place) -> Array:
+        """What the simple model says once it has learnt the training rows: (units, classes). labels: theirs."""
+        raise NotImplementedError
 
     def measure(self, predictions: Predictions) -> Predictions:
         return measure(predictions)
@@ -58,6 +70,15 @@ class Labelled:
 
     def plots(self, predictions: Predictions, *, folder: Path, prepared: Path) -> None:
         plots(predictions, folder=folder, names=read_labels(prepared))
+
+
+class LabelPredictor:
+    """A predictor of probabilities. labels: their columns."""
+
+    labels: Sequence[str]
+
+    def answers(self, predictions: Predictions) -> pd.DataFrame:
+        return answers(predictions, self.labels)
 
 
 def right(outputs: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from core.schema.model import Model
+from core.tables.learner import Learner, TorchLearner
 from core.tables.task import Base, Place
 from core.weights.device import device_here
+from pipelines.tasks.parts import text_input
 from pipelines.tasks.parts.architecture import as_request
 from pipelines.tasks.parts.encoder import CPU_TOKENS, build_encoder, load_encoder, save_encoder
 
@@ -70,10 +72,14 @@ def build(kind: Callable[..., Headed], model: Model, base: Base, config: PreTrai
     return kind(encoder, width=config.hidden_size, classes=classes, layers=layers, frozen=True)
 
 
-def save(module: HeadedEncoder, folder: Path, base: Path | None) -> None:
-    """config.json and the weights, as save_encoder() lays them out."""
+def save(learnt: Learner | TorchLearner, folder: Path, base: Path | None) -> None:
+    """config.json and the weights, as save_encoder() lays them out; the tokenizer goes where the base does."""
+    assert isinstance(learnt, TorchLearner)
+    module = learnt.module
+    assert isinstance(module, HeadedEncoder)
     head, settings = module.head.state_dict(), {_LAYERS: module.layers}
     save_encoder(module.encoder, folder, base, head=head, frozen=module.frozen, settings=settings)
+    text_input.keep_with_base(folder, base)
 
 
 def load(kind: Callable[..., Headed], folder: Path, base: Path | None, *, classes: int) -> Headed:

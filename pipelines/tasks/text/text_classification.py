@@ -19,6 +19,7 @@ from core.tables.learner import Learner, TorchLearner
 from core.tables.task import Base, Interface, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from pipelines.tasks.parts import classification, linear, text_input, tokens
+from pipelines.tasks.parts.classification import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,10 +101,7 @@ class TextClassification(classification.Labelled):
             return
         from pipelines.tasks.parts import headed_encoder
 
-        assert isinstance(learnt, TorchLearner)
-        assert isinstance(learnt.module, headed_encoder.HeadedEncoder)
-        headed_encoder.save(learnt.module, into, base)
-        text_input.keep_with_base(into, base)
+        headed_encoder.save(learnt, into, base)
 
     def load(self, folder: Path) -> Predictor:
         labels, base = classification.read_labels(folder), base_folder(folder)
@@ -115,16 +113,12 @@ class TextClassification(classification.Labelled):
         tokenizer = text_input.tokenizer(folder, base)
         return TextPredictor(module, tokenizer=tokenizer, pad=text_input.pad(folder, base), labels=labels)
 
-    def baselines(self, train: pd.DataFrame, units: pd.DataFrame, at: Place) -> Mapping[str, Predictions]:
-        labels, classes = self.truth(train, at)["label"], len(classification.read_labels(at.folder))
-        found = {"majority": classification.majority(labels, len(units), classes=classes)}
-        if not at.base.starts(TFIDF):
-            fitted = linear.fit_tfidf(train["text"].tolist(), labels, classes=classes)
-            found[TFIDF] = {"probabilities": fitted.probabilities(units["text"].tolist())}
-        return found
+    def simple_probabilities(self, train: pd.DataFrame, labels: Array, units: pd.DataFrame, at: Place) -> Array:
+        fitted = linear.fit_tfidf(train["text"].tolist(), labels, classes=len(classification.read_labels(at.folder)))
+        return fitted.probabilities(units["text"].tolist())
 
 
-class TextPredictor:
+class TextPredictor(classification.LabelPredictor):
     def __init__(self, module: MeanPooledClassifier, *, tokenizer: Tokenizer, pad: int, labels: Sequence[str]) -> None:
         self.module, self.tokenizer, self.pad, self.labels = module, tokenizer, pad, labels
 
@@ -135,22 +129,16 @@ class TextPredictor:
         said = logits(self.module, inputs, pad=self.pad, batch_size=PREDICT_BATCH)
         return {"probabilities": classification.softmax(said.numpy())}
 
-    def answers(self, predictions: Predictions) -> pd.DataFrame:
-        return classification.answers(predictions, self.labels)
-
     def interface(self) -> Interface:
         return text_input.interface(self.pad)
 
 
-class TfidfPredictor:
+class TfidfPredictor(classification.LabelPredictor):
     def __init__(self, model: linear.Tfidf, labels: Sequence[str]) -> None:
         self.model, self.labels = model, labels
 
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
         return {"probabilities": self.model.probabilities(rows["text"].tolist())}
-
-    def answers(self, predictions: Predictions) -> pd.DataFrame:
-        return classification.answers(predictions, self.labels)
 
 
 TASK: Task = TextClassification()

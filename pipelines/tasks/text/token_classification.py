@@ -74,9 +74,7 @@ class TokenClassification(labelled_spans.LabelledSpans):
         import pyarrow as pa
 
         if at.base.starts(DICTIONARY):
-            return pa.table(
-                {"text": pa.array(rows["text"], pa.string()), "spans": pa.array(rows["spans"], pa.string())}
-            )
+            return pa.table({name: pa.array(rows[name], pa.string()) for name in ("text", "spans")})
         parts = token_windows.windows(_tokenizer(at.folder), rows["text"].tolist())
         names = token_windows.tag_names(labelled_spans.read_labels(at.folder))
         return token_windows.encoded(parts, [listed(cell) for cell in rows["spans"]], names)
@@ -104,10 +102,7 @@ class TokenClassification(labelled_spans.LabelledSpans):
             return
         from pipelines.tasks.parts import headed_encoder
 
-        assert isinstance(learnt, TorchLearner)
-        assert isinstance(learnt.module, headed_encoder.HeadedEncoder)
-        headed_encoder.save(learnt.module, into, base)
-        text_input.keep_with_base(into, base)
+        headed_encoder.save(learnt, into, base)
 
     def load(self, folder: Path) -> SpanPredictor | EntityDictionary:
         if (folder / FILE).is_file():

@@ -9,12 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dvc.utils.serialize._yaml import dumps_yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from core.errors import BadRequest
 from flows.graph.graph import Graph
+from flows.graph.torn_files import spliced
 from tests.conftest import make_workspace
 from tests.faults.killing import Kill, attempt
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
@@ -112,6 +117,25 @@ def test_dvc_writes_its_lock_at_once_in_our_processes(tiny: TinyGraph) -> None:
     assert stages(tiny) == before
     reproduce_all(tiny)
     assert "up to date" in tiny.dvc("status").stdout
+
+
+WORDS = st.one_of(st.text(max_size=90), st.sampled_from(["yes", "1e5", "12:30", "~", "a: b", "# c", "word " * 40]))
+ENTRY = st.fixed_dictionaries(
+    {"cmd": WORDS, "deps": st.lists(st.fixed_dictionaries({"path": WORDS, "size": st.integers()}), max_size=3)},
+    optional={"params": st.dictionaries(WORDS, st.one_of(WORDS, st.none(), st.floats(allow_nan=False)), max_size=2)},
+)
+NAMES = st.sampled_from(["a", "train@b", "train@c-d", "x.y"])
+
+
+@given(st.dictionaries(NAMES, ENTRY, min_size=1), st.dictionaries(NAMES, ENTRY), st.sets(NAMES))
+def test_a_spliced_lock_is_what_dvc_would_write(then: dict[str, Any], changed: dict[str, Any], gone: set[str]) -> None:
+    """Entries that stay, change, come and go."""
+    text = dumps_yaml({"schema": "2.0", "stages": then})
+    stages = {name: entry for name, entry in {**then, **changed}.items() if name not in gone}
+    data = {"schema": "2.0", "stages": stages}
+    new = {name for name, entry in stages.items() if entry != then.get(name)}
+    assert spliced(text, list(then), data, new) == (dumps_yaml(data) if stages else None)
+    assert spliced(text, list(then), {**data, "datasets": []}, new) is None
 
 
 @pytest.mark.slow

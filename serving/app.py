@@ -17,8 +17,11 @@ from serving.http.threads import Workers
 from serving.indexes.answering import answering
 from serving.indexes.change_documents import documents
 from serving.indexes.indexes import Indexes
+from serving.indexes.list_documents import listing
 from serving.indexes.request_metrics import Measured, Metrics, exposition
 from serving.indexes.searching import searching
+from serving.indexes.update_runs import Updates
+from serving.indexes.updating import updating
 from serving.models.champions import Champions
 from serving.models.predicting import predictions
 from serving.page import page
@@ -34,17 +37,20 @@ _LONGEST_PLACE = 80  # characters: a place may be a key of the caller's
 
 
 def make_app(
-    champions: Champions, indexes: Indexes, workers: Workers, keys: Keys, hosts: frozenset[str] = frozenset()
-) -> FastAPI:
+    champions: Champions, indexes: Indexes, updates: Updates, workers: Workers, keys: Keys,
+    hosts: frozenset[str] = frozenset(),
+) -> FastAPI:  # fmt: skip
     """Everything that `headrace serve` answers. hosts: names of this machine that a request may be meant for."""
-    # FastAPI's own pages of the API load scripts from elsewhere; /openapi.json is what tools read.
+    # FastAPI's own page of the API loads scripts from elsewhere; serving/page has the same page whole.
     app = FastAPI(title="Headrace", docs_url=None, redoc_url=None)
     metrics = Metrics(indexes)
     for router in (
         page(),
         searching(indexes, workers, metrics),
         answering(indexes, workers, metrics),
+        listing(indexes, workers),
         documents(indexes, workers),
+        updating(indexes, updates, workers),
         predictions(champions, workers),
         health(champions, indexes),
         exposition(metrics, workers),

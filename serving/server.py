@@ -26,6 +26,7 @@ from serving.http.api_keys import ANYBODY, OPERATOR, Keys, hash_of, key_file, re
 from serving.http.door import is_loopback
 from serving.http.threads import WORKERS, Workers
 from serving.indexes.indexes import Indexes
+from serving.indexes.update_runs import Start, Updates
 from serving.models.champions import Champions
 from serving.ports import port_before, remember_port
 
@@ -61,12 +62,12 @@ class Callers:
 
 
 def serve(
-    workspace: Workspace, judge: Judge, names: Sequence[str], *,
+    workspace: Workspace, judge: Judge, names: Sequence[str], start: Start, *,
     host: str, port: int, tell: Tell, workers: int = WORKERS, callers: Callers | None = None,
 ) -> None:  # fmt: skip
     """Serve the published indexes, and the champions of these models (none: of all), until Ctrl-C or SIGTERM.
 
-    tell is called once it listens.
+    start: how an index is brought up to date; what runs then ends with the server. tell is called once it listens.
     Raises BadRequest for an address that cannot be had, for one that other machines reach while there are no keys, for
     a key file that cannot be read, and for a model that is not registered. A registry that is away is waited for, and
     so is a champion that is not there or cannot be loaded: /ready says it.
@@ -85,8 +86,9 @@ def serve(
         models = {name: each.loaded.version.version for name, each in champions.serving.items()}
         tell(_url(listener), models, indexes.standing().live, callers.session_key)
         _warn(keys, host)
-        with champions.following():
-            app = make_app(champions, indexes, Workers(workers), keys, _hosts(keys, callers.allowed_hosts))
+        updates = Updates(start, workspace.var / "logs" / "updates", _say)
+        with champions.following(), updates.ending():
+            app = make_app(champions, indexes, updates, Workers(workers), keys, _hosts(keys, callers.allowed_hosts))
             configured(app).run(sockets=[listener])
 
 

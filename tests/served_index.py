@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -18,6 +19,7 @@ from serving.app import make_app
 from serving.http.api_keys import OPERATOR, RIGHTS, Keys, new_key
 from serving.http.threads import Workers
 from serving.indexes.indexes import Indexes
+from serving.indexes.update_runs import Updates
 from serving.models.champions import Champions
 from serving.server import _listening, _url, configured
 from tests import small_index
@@ -55,11 +57,22 @@ def keys_of(job: Job, **options: Any) -> Keys:
 
 
 def app_of(
-    job: Job, keys: Keys | None = None, workers: Workers | None = None, hosts: frozenset[str] = frozenset()
-) -> FastAPI:
-    """Serves the job's workspace; it has no model."""
+    job: Job, keys: Keys | None = None, workers: Workers | None = None, hosts: frozenset[str] = frozenset(),
+    updates: Updates | None = None,
+) -> FastAPI:  # fmt: skip
+    """Serves the job's workspace; it has no model. Without `updates` an index has nothing to bring up to date."""
     champions = Champions(job.workspace.var, trusting, [], print)
-    return make_app(champions, Indexes(job.workspace), workers or Workers(), keys or keys_of(job), hosts)
+    updates = updates or updates_by(job.workspace.var, "true")
+    return make_app(champions, Indexes(job.workspace), updates, workers or Workers(), keys or keys_of(job), hosts)
+
+
+def updates_by(var: Path, *command: str) -> Updates:
+    """Another command in the place of `headrace index NAME --json`, which is told NAME too."""
+
+    def start(index: str, out: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*command, index], stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+
+    return Updates(start, var / "logs" / "updates", print)
 
 
 def client_of(app: FastAPI, key: str | None = None, base_url: str = HERE) -> TestClient:

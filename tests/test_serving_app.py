@@ -32,8 +32,10 @@ from serving.indexes.indexes import Indexes
 from serving.models.champions import Champion, Champions
 from serving.models.predicting import MAX_INPUTS
 from serving.server import _listening, _url
+from tests.served_index import updates_by
 from tests.small_model import trusting
 
+IN_AN_INDEX = ("search", "answer", "documents", "documents/{id}", "updates")
 VERSION = Version("shapes", "7", "run", "model", 0, {}, ())
 
 
@@ -73,7 +75,7 @@ def champions(tmp_path: Path, **predictors: Sizes) -> Champions:
 def app_of(served: Champions, root: Path, workers: Workers | None = None) -> FastAPI:
     """With the models only, and no key."""
     keys = Keys(root / "keys.yaml", OPERATOR)
-    return make_app(served, Indexes(Workspace(root)), workers or Workers(), keys)
+    return make_app(served, Indexes(Workspace(root)), updates_by(root / "var", "true"), workers or Workers(), keys)
 
 
 def client(app: FastAPI) -> httpx.AsyncClient:
@@ -249,7 +251,7 @@ def test_what_serves_nothing_says_so(tmp_path: Path) -> None:
     assert "no model has a champion that can be served" in ready.json()["registry"]
     assert models.json() == {"models": []}
     assert health.status_code == 200
-    of_indexes = {"/indexes", *(f"/indexes/{{index}}/{each}" for each in ("search", "answer", "documents/{id}"))}
+    of_indexes = {"/indexes", *(f"/indexes/{{index}}/{each}" for each in IN_AN_INDEX)}
     of_models = {"/models", "/models/{name}/predict"}
     assert {*of_indexes, *of_models, "/metrics", "/health", "/ready"} == set(openapi.json()["paths"])
-    assert docs.status_code == 404
+    assert docs.status_code == 200

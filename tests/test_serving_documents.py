@@ -60,7 +60,7 @@ def test_a_document_is_added_replaced_read_and_deleted(client: TestClient, job: 
     for text in ("Ein Bär.", "Zwei Bären."):
         done = client.put(f"{PLACE}/new/bears.md", json={"text": text})
         assert done.status_code == 200, done.text
-        assert done.json()["searchable"] == "after the next `headrace index small`"
+        assert done.json()["searchable"] == "after POST /indexes/small/updates, or `headrace index small`"
         assert files(job) == {**before, "new/bears.md": text.encode()}
         read = client.get(f"{PLACE}/new/bears.md")
         assert (read.text, read.headers["Content-Disposition"]) == (text, "attachment")

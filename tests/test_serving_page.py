@@ -210,3 +210,42 @@ def test_a_table_is_a_table_code_keeps_its_lines_and_a_page_ends_in_a_rule(tmp_p
             talk.get_by_role("link", name="talk.txt").click()
         assert saved.value.suggested_filename == "talk.txt"
         expect(page.get_by_role("status")).to_have_text("talk.txt was saved as a file.")
+
+
+def test_docs_show_every_call_and_ask_with_a_key(job: Job, page: Page) -> None:
+    """Offline, with no word of complaint in the console; a key goes in by Authorize, or is the one of the page /."""
+    faults: list[str] = []
+    page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
+    key = made_up()
+    app = app_of(job, Keys(job.workspace.var / "none.yaml", None, session=hash_of(key)))
+    with running(app) as url:
+        page.goto(f"{url}/docs")
+        for path in app.openapi()["paths"]:
+            expect(page.locator(f'[data-path="{path}"]').first).to_be_visible()
+        assert len(app.openapi()["paths"]) == 11
+        call = page.locator(".opblock", has=page.locator('[data-path="/indexes/{index}/documents"]'))
+
+        def asked(status: int) -> None:
+            call.get_by_role("button", name="Execute").click()
+            expect(call.locator(".live-responses-table td.response-col_status >> nth=1")).to_have_text(str(status))
+
+        call.locator(".opblock-summary").click()
+        call.get_by_role("button", name="Try it out").click()
+        call.get_by_placeholder("index").fill("small")
+        asked(401)
+        assert faults.pop().startswith("Failed to load resource: the server responded with a status of 401")
+        page.get_by_role("button", name="Authorize").click()
+        page.get_by_label("auth-bearer-value").fill(key)
+        page.get_by_role("button", name="Apply credentials").click()
+        page.get_by_role("button", name="Close").click()
+        asked(200)
+        expect(call.locator(".live-responses-table")).to_contain_text("news/fire.md")
+        picture(page, "serving-docs")
+
+        page.goto(f"{url}/#key={key}")
+        page.get_by_role("link", name="The API").click()
+        call.locator(".opblock-summary").click()
+        call.get_by_role("button", name="Try it out").click()
+        call.get_by_placeholder("index").fill("small")
+        asked(200)
+    assert not faults

@@ -16,8 +16,9 @@ from tests.served_index import app_of, key_of
 
 TRIES = int(os.environ.get("SCHEMA_TRIES", "6"))  # of each operation, of good requests and of bad ones
 OPERATIONS = [
-    "DELETE /indexes/{index}/documents/{id}", "GET /health", "GET /indexes", "GET /indexes/{index}/documents/{id}",
-    "GET /metrics", "GET /models", "GET /ready", "POST /indexes/{index}/answer", "POST /indexes/{index}/search",
+    "DELETE /indexes/{index}/documents/{id}", "GET /health", "GET /indexes", "GET /indexes/{index}/documents",
+    "GET /indexes/{index}/documents/{id}", "GET /indexes/{index}/updates", "GET /metrics", "GET /models", "GET /ready",
+    "POST /indexes/{index}/answer", "POST /indexes/{index}/search", "POST /indexes/{index}/updates",
     "POST /models/{name}/predict", "PUT /indexes/{index}/documents/{id}",
 ]  # fmt: skip
 NAMES = {"index": "small", "id": "notes/new.txt"}

@@ -63,6 +63,7 @@ from serving.indexes.indexes import Indexes
 from serving.models.champions import Champion, Champions
 from tests.conftest import Workspace, copy_code
 from tests.places import a_learner
+from tests.served_index import updates_by
 from tests.small_model import trusting
 from tests.task_samples import SAMPLES, Sample
 from tests.warm import warm_python
@@ -252,7 +253,8 @@ def test_what_is_packed_and_what_is_served_answer_as_the_evaluation_did(
         Version("m", "1", "run", "model", 0, {}, ()), load_answerer(packed / MODEL_FILES, packed / ABOUT_FILE)
     )
     served.serving = {"m": Champion(loaded, "2026-11-25T00:00:00.000+00:00")}
-    app = make_app(served, Indexes(Root(tmp_path)), Workers(), Keys(tmp_path / "keys.yaml", OPERATOR))
+    keys = Keys(tmp_path / "keys.yaml", OPERATOR)
+    app = make_app(served, Indexes(Root(tmp_path)), updates_by(tmp_path, "true"), Workers(), keys)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))

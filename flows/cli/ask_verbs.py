@@ -128,14 +128,17 @@ def serve(
 ) -> None:
     """Answer over HTTP with all published indexes and the champions of these models, or of all, until Ctrl-C.
 
-    A page to ask at /, and POST /indexes/INDEX/search and /answer, /models/MODEL/predict; /openapi.json has the rest.
+    A page to ask at /; POST /indexes/INDEX/search and /answer, /models/MODEL/predict; all calls at /docs, in a browser.
     A new champion or release takes over within seconds, without a restart. Keys stand in var/keys.yaml (or
     HEADRACE_KEYS), as hashes; while there are none, only this machine may ask: every user of it, as the operator. On a
     machine with other users take --session-key.
 
     Example: headrace serve film-reviews --port 8000
     """
+    from functools import partial
+
     from flows.promotion.move_champion import judge_of
+    from flows.run.index_process import index_process
     from flows.terminal.results import served_lines
     from serving.http.api_keys import made_up
     from serving.http.threads import WORKERS
@@ -144,7 +147,8 @@ def serve(
 
     workspace = here()
     answer(
-        workspace, judge_of(workspace), models or [], host=host, port=port, workers=workers or WORKERS,
+        workspace, judge_of(workspace), models or [], partial(index_process, workspace),
+        host=host, port=port, workers=workers or WORKERS,
         callers=Callers(without_keys, made_up() if session_key else None, allowed_host or ()),
         tell=lambda url, served, indexes, key: show(
             {"url": url, "models": served, "indexes": indexes, **({"key": key} if key else {})},

@@ -20,8 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import HeadraceError
 from serving.http.api_keys import Caller, Keys, Right
+from serving.page import PATHS
 
-OPEN = ("/", "/page.css", "/page.js", "/health", "/openapi.json")  # hold nothing that is anybody's
+OPEN = (*PATHS, "/health", "/openapi.json")  # hold nothing that is anybody's
+_LINKED = ("/", "/docs")  # a link on another site may lead there
 _MAY_KNOW = "/ready"  # says more to whoever shows a key
 _bearer = HTTPBearer(auto_error=False, description="a key, where the server wants one")
 
@@ -41,7 +43,7 @@ class Door:
         if not self._keys.needed and not self._is_meant(_hostname(headers.get("host", "")), scope):
             told = "this server answers to this machine's own names only: its address, localhost on the machine itself"
             return _refusal(421, f"{told}, and what --allowed-host names.")
-        if of_another_site(headers) and scope["path"] != "/":
+        if of_another_site(headers) and scope["path"] not in _LINKED:
             return _refusal(403, "a page of another site may not ask this server.")
         try:
             scope.setdefault("state", {})["caller"] = None

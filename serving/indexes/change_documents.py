@@ -157,7 +157,7 @@ def documents(indexes: Indexes, workers: Workers) -> APIRouter:
 
 
 def _searchable(index: str) -> str:
-    return f"after the next `headrace index {index}`"
+    return f"after POST /indexes/{index}/updates, or `headrace index {index}`"
 
 
 def _content(identity: str, kind: str, body: bytes, encoding: str) -> bytes:

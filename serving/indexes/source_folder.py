@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from core.errors import BadRequest
 from core.schema.search import Access
 from core.tables.access import Rules, in_rows, may_see
 from core.workspace import Job, inside, leads_out
+from pipelines.sources.parsers import is_picture
 from pipelines.sources.readers import holds_documents
 from serving.http.api_keys import Caller
 
@@ -45,6 +47,20 @@ class Folder:
     encoding: str
     rules: Rules
     lock: Path
+
+    def listed(self, after: str, limit: int, caller: Caller) -> list[tuple[str, os.stat_result]]:
+        """The first documents behind an id, which need not be there, by id: those that read() would give the caller.
+
+        Reads no document and no folder whose ids all come before, and nothing beyond the last one that is listed.
+        """
+        found: list[tuple[str, os.stat_result]] = []
+        for identity, path in _below(self.root, after):
+            if len(found) == limit:
+                break
+            if self._is_listed(identity, caller):
+                with suppress(FileNotFoundError):  # it went meanwhile
+                    found.append((identity, path.stat()))
+        return found
 
     def read(self, identity: str, caller: Caller) -> bytes:
         path = self._seen(identity, caller)
@@ -110,6 +126,11 @@ class Folder:
             return False
         return may_see(caller.access, labels)
 
+    def _is_listed(self, identity: str, caller: Caller) -> bool:
+        with suppress(BadRequest):
+            return not is_picture(_checked(identity)) and self._may_see(identity, caller)
+        return False
+
     def _spelt_otherwise(self, path: Path) -> bool:
         """Whether a part of it stands on the disk in other letters: some file systems ignore case, rules do not."""
         parts = [each for each in (path, *path.parents) if each != self.root and each.is_relative_to(self.root)]
@@ -145,6 +166,33 @@ def folder_of(job: Job) -> Folder:
     labelled = examples.is_file() and in_rows(examples)
     rules = Rules(access.labels, access.others, f"indexes/{job.name}.yaml", in_rows=labelled)
     return Folder(job.name, root, data["encoding"], rules, job.workspace.var / "serving" / f"{job.name}.lock")
+
+
+def _below(top: Path, after: str) -> Iterator[tuple[str, Path]]:
+    """Id and place of each file below a folder whose id comes after another, sorted by id as text.
+
+    As the collector walks: not what begins with a dot, no link to nowhere or out, nor one that leads back up.
+    """
+
+    def walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, Path]]:
+        status = folder.stat()
+        here = (status.st_dev, status.st_ino)
+        if here in above or len(prefix) > MAX_ID:
+            return
+        with os.scandir(folder) as entries:
+            seen = [each for each in entries if each.name[0] != "."]
+        # A folder's slash counts: "a.txt" comes before "a/b", and "a0" after it.
+        for name, each in sorted((f"{prefix}{each.name}{'/' * each.is_dir()}", each) for each in seen):
+            path = folder / each.name
+            if each.is_symlink() and (not path.exists() or leads_out(path, top)):
+                continue
+            if not name.endswith("/"):
+                yield from [(name, path)] if name > after and path.is_file() else []
+            elif name > after or after.startswith(name):
+                with suppress(FileNotFoundError):  # it went meanwhile
+                    yield from walk(path, name, (*above, here))
+
+    return walk(top, "", ())
 
 
 def _names(folder: Path) -> set[str]:

@@ -1,16 +1,25 @@
-"""GET /: one page that asks the API. Three files as they stand here; the browser is told to load nothing else."""
+"""GET /: a page that asks the API. GET /docs: one that shows its calls. Files; the browser loads nothing else."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import APIRouter, Response
 
+from core.errors import HeadraceError
+
+_HERE = Path(__file__).parent
 _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/docs": ("docs.html", "text/html"),
+    "/docs.js": ("docs.js", "text/javascript"),
+    "/swagger-ui.css": ("swagger-ui.css", "text/css"),
+    "/swagger-ui-bundle.js": ("swagger-ui-bundle.js", "text/javascript"),
 }
+PATHS = tuple(_FILES)
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -24,9 +33,19 @@ _HEADERS = {
 def page() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     for path, (name, kind) in _FILES.items():
-        content = (Path(__file__).parent / name).read_bytes()
+        content = ((_swagger() if name.startswith("swagger-ui") else _HERE) / name).read_bytes()
         router.add_api_route(path, _answering(content, kind), response_class=Response)
     return router
+
+
+def _swagger() -> Path:
+    """Where the package fastapi-offline has Swagger UI's files; nothing of the package runs."""
+    spec = find_spec("fastapi_offline")
+    if spec is None or spec.origin is None:
+        raise HeadraceError(
+            "the package fastapi-offline, which /docs is from, is not installed. `make install` does it."
+        )
+    return Path(spec.origin).parent / "static"
 
 
 def _answering(content: bytes, kind: str):  # type: ignore[no-untyped-def]

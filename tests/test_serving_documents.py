@@ -6,7 +6,10 @@ import io
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi import HTTPException
@@ -208,6 +211,71 @@ def test_what_no_rule_speaks_for_is_nobodys_but_the_operators(job: Job) -> None:
     assert client_of(app, key_of(job, "hr", "hr")).get(f"{PLACE}/notes/market.txt").status_code == 404
 
 
+def pages(client: TestClient, limit: int) -> list[list[str]]:
+    """The ids of each page of the list, each asked for behind the one before."""
+    found: list[list[str]] = []
+    after: str | None = ""
+    while after is not None:
+        said = client.get(PLACE, params={"after": after, "limit": limit}).json()
+        found.append([each["id"] for each in said["documents"]])
+        after = said["next"]
+    return found
+
+
+def test_the_list_has_what_can_be_read_in_the_order_of_ids(client: TestClient, job: Job, tmp_path: Path) -> None:
+    """Whatever stands in the folder; the reference asks for every file under every name that leads to it."""
+    root = job.workspace.root / "documents"
+    for name in (
+        "a.txt", "a/b.txt", "a/b/c.txt", "a0.txt", "a-b/x.md", "a/b-.txt", "Z.md", "é.txt", "e\u0301.txt", "a b.txt",
+        " a.txt", "a\nb.txt", ".hidden", ".git/x", "a/.b.txt.new", "__pycache__/x.py", "rows.csv", "a/t.jsonl.gz",
+        "chart.png", "a/b#1.txt", "12:30.txt", "none.", f"{'d' * 100}/{'e' * 100}/{'f' * 100}/{'g' * 100}.txt",
+    ):  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("text")
+    (tmp_path / "secret.txt").write_text("secret")
+    for link, to in (("in.txt", "a.txt"), ("out.txt", tmp_path / "secret.txt"), ("up", "."), ("gone.txt", "gone"),
+                     ("beside", "a"), ("a/back", "..")):  # fmt: skip
+        (root / link).symlink_to(to)
+    walked = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    walked |= {f"beside/{each.removeprefix('a/')}" for each in walked if each.startswith("a/")}
+    read = {name for name in walked if client.get(f"{PLACE}/{quote(name)}").status_code == 200}
+    expected = sorted(read - {"chart.png"})
+    assert len(expected) >= 20
+    for limit in (1, 3, len(expected), 1000):
+        found = pages(client, limit)
+        assert [name for page in found for name in page] == expected
+        assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
+    for after in ("a", "a.", "a/", "a/b", "a/bzz", "a0", "a/b.txt", "~", "zzz"):  # which need not be there
+        said = client.get(PLACE, params={"after": after, "limit": 2}).json()
+        assert [each["id"] for each in said["documents"]] == [each for each in expected if each > after][:2]
+    [last] = client.get(PLACE, params={"after": "é"}).json()["documents"]
+    assert (last["id"], last["bytes"]) == ("é.txt", 4)
+    assert datetime.fromisoformat(last["modified"]).timestamp() == pytest.approx((root / "é.txt").stat().st_mtime)
+
+
+def test_the_list_says_nothing_of_what_a_caller_may_not_see(job: Job) -> None:
+    """As if it were not there: neither in a line, nor as a page that is short or leads on to nothing."""
+    for name in ("hr/0.txt", "hr/9.txt", "zz/hr.txt"):
+        path = job.workspace.root / "documents" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("text")
+    labels = {**LABELS, "zz/*": ["hr"]}
+    small_index.settings(job, data=job.settings["data"], access={"labels": labels, "others": []})
+    app = app_of(job)
+    staff, hr = client_of(app, key_of(job, "staff")), client_of(app, key_of(job, "hr", "hr"))
+    assert pages(staff, 2) == [["news/fire.md", "news/flood.md"], ["notes/market.txt"]]
+    assert pages(staff, 3) == [["news/fire.md", "news/flood.md", "notes/market.txt"]]
+    assert pages(hr, 4) == [["hr/0.txt", "hr/9.txt", "hr/salaries.txt", "news/fire.md"],
+                            ["news/flood.md", "notes/market.txt", "zz/hr.txt"]]  # fmt: skip
+    small_index.settings(job, data=job.settings["data"], access={"labels": {"news/*": []}, "others": None})
+    assert pages(staff, 9) == [["news/fire.md", "news/flood.md"]]  # of the others nothing says who may
+
+
+@pytest.mark.parametrize("asked", [{"limit": 0}, {"limit": 1001}, {"limit": "all"}, {"after": "x" * 401}])
+def test_a_page_of_the_list_has_bounds(client: TestClient, asked: dict[str, Any]) -> None:
+    assert client.get(PLACE, params=asked).status_code == 422
+
+
 def test_one_key_is_one_change(client: TestClient, job: Job) -> None:
     once = {"Idempotency-Key": "a1"}
     first = client.put(f"{PLACE}/a.txt", json={"text": "one"}, headers=once)
@@ -298,9 +366,9 @@ def test_only_a_folder_of_documents_is_written(job: Job, client: TestClient, dat
     small_index.settings(job, data={"encoding": "utf-8", **data})
     with pytest.raises(HTTPException, match="the documents of small are read from elsewhere"):
         folder_of(job)
-    done = client.put(f"{PLACE}/a.txt", json={"text": "one"})
-    assert done.status_code == 409
-    assert "Only a folder" in done.json()["detail"]
+    for done in (client.put(f"{PLACE}/a.txt", json={"text": "one"}), client.get(PLACE)):
+        assert done.status_code == 409
+        assert "Only a folder" in done.json()["detail"]
 
 
 @pytest.mark.parametrize(

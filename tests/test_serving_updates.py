@@ -34,7 +34,10 @@ DONE = {
     "links": {"prefect": "http://x.localhost/?token=SECRET"}, "refused": {}, "stages": [],
 }  # fmt: skip
 REFUSED = {"refused": {"small": ["ndcg_at_10 0.31 is below 0.5"]}, "stages": [], "results": []}
-FAILED = {"refused": {}, "stages": [{"address": "embed@small", "state": "failed", "message": "the disk is full"}]}
+FAILED = {
+    "refused": {},
+    "stages": [{"address": "embed@small", "state": "failed", "message": "the disk \x1b[2Jis full"}],
+}
 BAD = {"error": {"message": "indexes/small.yaml:3: unknown key 'chunks'", "exit_code": 2}}
 
 
@@ -96,8 +99,8 @@ def test_it_is_asked_for_runs_and_says_what_it_made(job: Job) -> None:
     [
         (BAD, 2, "headrace: no", "refused", "indexes/small.yaml:3: unknown key 'chunks'"),
         (REFUSED, 4, "", "refused", "ndcg_at_10 0.31 is below 0.5"),
-        (FAILED, 1, "", "failed", "embed@small: the disk is full"),
-        ({**FAILED, "stages": FAILED["stages"]}, 3, "", "failed", "embed@small: the disk is full"),
+        (FAILED, 1, "", "failed", "embed@small: the disk [2Jis full"),
+        (FAILED, 3, "", "failed", "embed@small: the disk [2Jis full"),
         (None, 1, "Traceback ...\nMemoryError\n", "failed", "it ended with exit code 1. MemoryError"),
         (None, 137, "", "failed", "it ended with exit code 137."),
     ],

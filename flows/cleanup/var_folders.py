@@ -72,7 +72,7 @@ PLACES = (
     Place("releases", "which release of an index was live when"),
     Place("downloads", "files of sources, as they were fetched"),
     Place("code", "the 20 last data/code.json, for `headrace status` to name the file that changed"),
-    Place("logs", "what the servers said", running=True),
+    Place("logs", "what the servers said, and the last update of each index over HTTP", running=True),
     Place("logs/stages", "what each stage said when it ran last",
           Gc("logs", "stage", "of a stage that is no more"), running=True),
     Place("prefect", "Prefect's database and settings", running=True),

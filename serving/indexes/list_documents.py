@@ -37,7 +37,7 @@ def listing(indexes: Indexes, workers: Workers) -> APIRouter:
     router = APIRouter(tags=["documents"])
 
     @router.get("/indexes/{index}/documents", responses=problems(404, 409, 503, 504))
-    async def listed(
+    async def list_documents(
         index: str,
         caller: Annotated[Caller, Depends(may("search"))],
         after: Annotated[str, Query(max_length=MAX_ID, description="Only documents whose id comes after this.")] = "",

@@ -173,7 +173,7 @@ def _came_of(index: str, code: int, document: bytes, lines: list[str]) -> Update
             unread=receipt.get("unread"), passages=receipt.get("points"),
         )  # fmt: skip
     state: State = "refused" if code in (BadRequest.exit_code, GATE_REFUSED) else "failed"
-    return Update(state, reason=_reason(index, code, said, lines)[:_LONGEST])
+    return Update(state, reason=plain(_reason(index, code, said, lines))[:_LONGEST])
 
 
 def _reason(index: str, code: int, said: dict[str, Any], lines: list[str]) -> str:

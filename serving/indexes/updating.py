@@ -52,7 +52,7 @@ def updating(indexes: Indexes, updates: Updates, workers: Workers) -> APIRouter:
     router = APIRouter(tags=["documents"])
 
     @router.post("/indexes/{index}/updates", status_code=202, responses=_REFUSALS)
-    async def ask(index: str, caller: MayWrite) -> Standing:
+    async def bring_up_to_date(index: str, caller: MayWrite) -> Standing:
         """Bring the index up to date with all that was written until now. While one runs, one more is to follow.
 
         When GET says neither waiting nor running, all of it was tried; `none`, when the server was started anew."""
@@ -60,7 +60,7 @@ def updating(indexes: Indexes, updates: Updates, workers: Workers) -> APIRouter:
             return await workers.run(lambda: _told(index, updates.ask(indexes.job(index).name), caller))
 
     @router.get("/indexes/{index}/updates", responses=_REFUSALS)
-    async def standing(index: str, caller: MayWrite) -> Standing:
+    async def last_update(index: str, caller: MayWrite) -> Standing:
         """Where the last update is, or what came of it."""
         with refusals():
             return await workers.run(lambda: _told(index, updates.standing(indexes.job(index).name), caller))

@@ -95,7 +95,7 @@ class Asker:
     def ask(self, question: Question, vector: Sequence[float] | None = None) -> list[Passage]:
         """The best passages, best first; equal scores by document and position. vector: of the question, if known."""
         search = self.release.facts["search"]
-        hits = self._hits(question, vector)
+        hits = [hit for hit in self._hits(question, vector) if fitting(hit.payload, question.filters)]
         if self.reranker is not None and question.rerank:
             hits = self.reranker.order(question.text, hits)
         if search["collapse"] is not None:
@@ -122,8 +122,7 @@ class Asker:
             depth=max(DEPTH, question.limit),
             with_vectors=later,
         )
-        hits = _ordered(self.release, ask, wanted)
-        return [hit for hit in hits if fitting(hit.payload, question.filters)]
+        return _ordered(self.release, ask, wanted)
 
 
 def query(

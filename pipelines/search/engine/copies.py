@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.atomic_files import read_json
 from pipelines.search.engine.engine import COPIES, Filters
@@ -17,8 +16,7 @@ LAYOUT = 3  # of these files, and of what a point says: another one is another v
 SINCE = 3  # the layout from which copies are known
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """A document that has a passage. source: where it stood."""
 
     document: str
@@ -46,8 +44,10 @@ def as_payload(copies: Sequence[Holder]) -> dict[str, list[str]]:
 
 def holders(payload: Mapping[str, Any]) -> list[Holder]:
     """Every document that has a passage, its own first."""
-    copies = zip(payload.get(COPIES["document"], ()), payload.get(COPIES["source"], ()), strict=True)
-    return [Holder(payload["document"], payload["source"]), *(Holder(*each) for each in copies)]
+    own = Holder(payload["document"], payload["source"])
+    if (copies := payload.get(COPIES["document"])) is None:
+        return [own]
+    return [own, *map(Holder, copies, payload[COPIES["source"]])]
 
 
 def fitting(payload: Mapping[str, Any], filters: Filters) -> Holder | None:

@@ -58,8 +58,11 @@ def _said_by(heading: str, text: str) -> list[tuple[Span, int]]:
     """Each heading line without its marks, and where what stands below begins: a line that underlines it is its."""
     found: list[tuple[Span, int]] = []
     said, at = f"{_JOIN}{_folded(heading)}{_JOIN}", 0
+    most = len(said.split()) + 2  # words of such a line, its marks on both sides included
     while heading and at < len(text):
         line = text[at:].partition("\n")[0]
+        if len(line.split(maxsplit=most)) > most:  # a paragraph; to look for marks in it takes long
+            break
         bare = _MARKS.sub("", line).strip()
         if bare and f"{_JOIN}{_folded(bare)}{_JOIN}" not in said:
             break

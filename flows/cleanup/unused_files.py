@@ -94,6 +94,7 @@ def in_use(graph: Graph, unfinished: Collection[tuple[Kind, str]], known: Collec
     return {
         "unfinished recipe": _among(recipes, goes_on), "unfinished index": _among(others, goes_on),
         "any unfinished recipe": lambda _: read, "live": _among(live), "stage": _among(stages),
+        "of live index": lambda name: _among(live)(f"index-{name.rpartition('-')[0]}"),  # INDEX-RELEASE
         "on server": _among(known), "never": lambda _: None,
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Literal
 # The others are answered in flows/cleanup/unused_files.py.
 Unless = Literal[
     "registry", "engine", "unfinished recipe", "unfinished index", "any unfinished recipe", "live", "stage",
-    "on server", "base of a model", "never",
+    "of live index", "on server", "base of a model", "never",
 ]  # fmt: skip
 MODEL = "part of a model, which is checked by its hash; train and promote another, then `headrace gc`"
 
@@ -70,6 +70,8 @@ PLACES = (
           why="the search engine's file of a live index: run the same again"),
     Place("embedders", "int8 models that published releases embed questions with"),
     Place("releases", "which release of an index was live when"),
+    Place("judged", "how the 20 last releases of each index answered each question, and what they were made of",
+          Gc("judged releases", "of live index", "of an index that is not live")),
     Place("downloads", "files of sources, as they were fetched"),
     Place("code", "the 20 last data/code.json, for `headrace status` to name the file that changed"),
     Place("logs", "what the servers said, and the last update of each index over HTTP", running=True),

@@ -12,6 +12,8 @@ from flows.cli.completion import offer_models
 from flows.cli.options import AsJson, Forced, Model, ModelOrIndex, here
 from flows.terminal.output import show
 
+_SIDE = "MODEL/VERSION, MODEL@ALIAS, INDEX/RELEASE, INDEX@live or INDEX@previous."
+
 
 def promote(
     model: Model,
@@ -110,32 +112,50 @@ def lineage(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="MODEL/VERSION, or MODEL@ALIAS.", show_default=False)],
+    first: Annotated[str, typer.Argument(help=_SIDE, show_default=False)],
     second: Annotated[str, typer.Argument(help="The one to compare with it.", show_default=False)],
-    rows: Annotated[int, typer.Option(metavar="N", min=0, help="How many rows where they differ.")] = 10,
+    rows: Annotated[int, typer.Option(metavar="N", min=0, help="How many rows or questions where they differ.")] = 10,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the differences into this file.", show_default=False)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what two versions answered to the same test rows, and how they were made.
+    """Compare what two versions answered to the same test rows, or two releases of an index to the same questions.
 
-    The second minus the first, with intervals, by metric and by label; the rows where they differ; settings, data and
-    code that differ.
+    The second minus the first, with intervals, by metric and by label; the rows or questions where they differ;
+    settings, data, documents and code that differ. Of a model and an index of one name, the index.
 
     Example: headrace compare film-reviews/1 film-reviews@champion --picture compared.png
+
+    Example: headrace compare bbc-news@previous bbc-news@live
     """
-    from flows.terminal.compared_lines import compared_document, compared_lines
+    from core.errors import BadRequest
+    from flows.promotion import move_release
     from flows.terminal.inputs import parse_model
     from flows.terminal.picture_file import picture_file
-    from pipelines.evidence.compare import compare as side_by_side
     from pipelines.evidence.forest import forest
-    from registry.store.versions import resolve
 
     workspace, file = here(), picture_file(picture)
-    found = side_by_side(
-        workspace, *(resolve(*parse_model(each), workspace.var) for each in (first, second)), most=rows
-    )
+    sides = [parse_model(each) for each in (first, second)]
+    indexes = [move_release.is_index(workspace, name) for name, _ in sides]
+    if indexes[0] != indexes[1]:
+        raise BadRequest(f"{first} and {second}: one is an index, the other a model. Name two of a kind.")
+    if all(indexes):
+        from flows.terminal.compared_release_lines import release_document, release_lines
+        from pipelines.evidence.compare_releases import compare_releases
+        from pipelines.evidence.judged_releases import read
+
+        named = [(name, move_release.resolve_release(workspace, name, which)) for name, which in sides]
+        releases = compare_releases(*(read(workspace, *each) for each in named))
+        if file is not None:
+            forest(releases.apart, releases.first.short, releases.second.short, file, of=releases.kind)
+        show(release_document(releases), release_lines(releases, most=rows), as_json=as_json)
+        return
+    from flows.terminal.compared_lines import compared_document, compared_lines
+    from pipelines.evidence.compare import compare as side_by_side
+    from registry.store.versions import resolve
+
+    found = side_by_side(workspace, *(resolve(*each, workspace.var) for each in sides), most=rows)
     if file is not None:
         forest(found.apart, found.first.called, found.second.called, file)
     show(compared_document(found), compared_lines(found), as_json=as_json)

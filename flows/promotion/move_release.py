@@ -8,14 +8,38 @@ from typing import Any
 
 from core.errors import BadRequest, HeadraceError
 from core.workspace import Job, Workspace
+from pipelines.evidence import judged_releases
 from pipelines.search.engine.choice import choose
 from pipelines.search.engine.release_files import Pointers
 from pipelines.search.engine.release_log import entries, record
+
+_POINTERS = ("live", "previous")
+_LEAST_DIGITS = 4  # of a release's 16
 
 
 def is_index(workspace: Workspace, name: str) -> bool:
     """Whether an index is called so."""
     return name in {path.stem for path in (workspace.root / "indexes").glob("*.yaml")}
+
+
+def resolve_release(workspace: Workspace, index: str, reference: str) -> str:
+    """The release that `live`, `previous` or the first digits of a release's name mean. Raises BadRequest for none."""
+    pointers = choose(workspace).pointers(index)
+    if reference in _POINTERS:
+        found: str | None = getattr(pointers, reference)
+        if found is None:
+            raise BadRequest(f"{index} has no {reference} release. `headrace history {index}` names those it had.")
+        return found
+    logged = {name for each in entries(workspace, index) for name in (each["from"], each["to"])}
+    known = {*filter(None, logged), *pointers.kept, *judged_releases.kept(workspace, index)}
+    matching: list[str] = sorted(name for name in known if name.startswith(reference))
+    if len(matching) != 1 or len(reference) < _LEAST_DIGITS:
+        which = f"more than one begins so: {', '.join(matching)}" if len(matching) > 1 else "there is none of that name"
+        raise BadRequest(
+            f"{index}/{reference}: {which}. A release is {index}@live, {index}@previous, or {index}/ and "
+            f"{_LEAST_DIGITS} digits or more of what `headrace history {index}` lists."
+        )
+    return matching[0]
 
 
 def rollback(workspace: Workspace, index: str) -> Pointers:

@@ -14,7 +14,7 @@ from flows.terminal.cells import cell_text, cells_line, id_text
 from pipelines.evidence.by_label import LabelDifference
 from pipelines.evidence.changes import Changed, Changes
 from pipelines.evidence.compare import Compared
-from pipelines.evidence.differences import Answer, RowDifference, says
+from pipelines.evidence.differences import Answer, MetricDifference, RowDifference, says
 from registry.store.versions import Version
 
 _LABELS, _FILES = 20, 10  # that are named in lines; --json has all
@@ -31,16 +31,7 @@ def compared_document(found: Compared) -> dict[str, Any]:
         "asked_again": found.asked_again,
         "relabelled": found.relabelled,
         "confidence": CONFIDENCE,
-        "metrics": {
-            each.name: {
-                "first": _number(each.first),
-                "second": _number(each.second),
-                "difference": each.difference.as_json(),
-                "better": "more" if each.more_is_better else "less",
-                "says": each.says,
-            }
-            for each in apart.metrics
-        },
+        "metrics": metrics_document(apart.metrics),
         "labels": {
             each.label: {
                 "support": each.support,
@@ -59,8 +50,7 @@ def compared_document(found: Compared) -> dict[str, Any]:
             "error": apart.rows_apart.error_name,
             "shown": [{**asdict(row), "row": found.cells.get(row.row_id)} for row in apart.rows_apart.shown],
         },
-        "settings": _pairs(found.changes.settings),
-        "data": _pairs(found.changes.data),
+        **pairs_document(found.changes),
         "code": {"commit": found.changes.commit, "files": found.changes.files},
     }
 
@@ -73,9 +63,7 @@ def compared_lines(found: Compared) -> Iterator[str]:
         yield f"  {found.asked_again} was asked about the other's rows when it was champion"
     if found.relabelled:
         yield f"  something else is true about {found.relabelled:,} of them by now: what {two}'s evidence says counts"
-    for metric in apart.metrics:
-        values = f"{metric.first:.4f} -> {metric.second:.4f}"
-        yield f"  {metric.name:<18} {values:<20} {_interval(metric.difference)}  {metric.says}"
+    yield from metric_lines(apart.metrics)
     yield from _label_lines(apart.labels)
     if apart.rows_apart is not None:
         count, nearer = apart.rows_apart.count, apart.rows_apart.nearer
@@ -86,7 +74,39 @@ def compared_lines(found: Compared) -> Iterator[str]:
             yield from _row_lines(row, cells, apart.rows_apart.error_name, (one, two))
         if (more := count - len(apart.rows_apart.shown)) > 0:
             yield f"  and {more:,} more rows (--rows {count})"
-    yield from _change_lines(found.changes)
+    yield from pairs_lines(found.changes)
+    yield from _code_lines(found.changes)
+
+
+def metrics_document(metrics: Sequence[MetricDifference]) -> dict[str, Any]:
+    return {
+        each.name: {
+            "first": _number(each.first),
+            "second": _number(each.second),
+            "difference": each.difference.as_json(),
+            "better": "more" if each.more_is_better else "less",
+            "says": each.says,
+        }
+        for each in metrics
+    }
+
+
+def metric_lines(metrics: Sequence[MetricDifference]) -> Iterator[str]:
+    for each in metrics:
+        values = f"{each.first:.4f} -> {each.second:.4f}"
+        yield f"  {each.name:<18} {values:<20} {_interval(each.difference)}  {each.says}"
+
+
+def pairs_document(changes: Changes) -> dict[str, Any]:
+    """What differs of settings and data."""
+    return {"settings": _pairs(changes.settings), "data": _pairs(changes.data)}
+
+
+def pairs_lines(changes: Changes) -> Iterator[str]:
+    for title, pairs in (("settings", changes.settings), ("data", changes.data)):
+        yield ""
+        yield f"{title}: {'no difference' if not pairs else ''}".rstrip()
+        yield from (f"  {key}: {_value(old)} -> {_value(new)}" for key, (old, new) in pairs.items())
 
 
 def _label_lines(labels: Sequence[LabelDifference]) -> Iterator[str]:
@@ -118,11 +138,7 @@ def _said(answer: Answer, error_name: str) -> str:
     return cell_text(answer.said) + (f" ({answer.sure:.2f})" if answer.sure is not None else "")
 
 
-def _change_lines(changes: Changes) -> Iterator[str]:
-    for title, pairs in (("settings", changes.settings), ("data", changes.data)):
-        yield ""
-        yield f"{title}: {'no difference' if not pairs else ''}".rstrip()
-        yield from (f"  {key}: {_value(old)} -> {_value(new)}" for key, (old, new) in pairs.items())
+def _code_lines(changes: Changes) -> Iterator[str]:
     yield ""
     commit = f"commit {changes.commit[0][:10]} -> {changes.commit[1][:10]}" if changes.commit else "the same commit"
     if changes.files is None:

@@ -18,10 +18,10 @@ _WIDTH, _OF_METRIC, _OF_LABEL, _AROUND = 9.0, 0.85, 0.3, 1.0  # inches
 _FIGURE = "f1"  # of a label
 
 
-def forest(found: Apart, first: str, second: str, path: Path) -> None:
+def forest(found: Apart, first: str, second: str, path: Path, *, of: str = "test rows") -> None:
     """Write it as PNG. Each metric has a scale of its own, the labels one for all.
 
-    first, second: what the versions are called.
+    first, second: what the versions are called. of: what both answered.
     """
     labels = _drawable(found.labels)
     heights = [_OF_METRIC] * len(found.metrics) + ([_AROUND + _OF_LABEL * len(labels)] if labels else [])
@@ -34,7 +34,7 @@ def forest(found: Apart, first: str, second: str, path: Path) -> None:
             differences = [each.figures[_FIGURE][2] for each in labels]
             _panel(panels[-1], marks, differences, [True] * len(labels))
             panels[-1].set_title(_labels_title(labels, found.labels), fontsize="medium", loc="left")
-        panels[0].figure.suptitle(f"{two} minus {one}: {found.rows:,} test rows, {CONFIDENCE:.0%} intervals")
+        panels[0].figure.suptitle(f"{two} minus {one}: {found.rows:,} {of}, {CONFIDENCE:.0%} intervals")
 
 
 def _panel(axes: Any, names: Sequence[str], differences: Sequence[Interval], better: Sequence[bool]) -> None:

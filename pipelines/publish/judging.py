@@ -87,7 +87,7 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
             if candidate.reranker is not None:
                 ways[RERANKED] = examiner.run(candidate, own, rerank=True)
         answers = RERANKED if RERANKED in ways else own
-        against, theirs = examiner.against_live(ways[answers], confidence)
+        against, theirs, live = examiner.against_live(ways[answers], confidence)
     ways |= theirs
     drawn = sampled(ways)
     told = {
@@ -95,6 +95,9 @@ def judge(job: Job, truth: Truth, engine: Engine, confidence: float, remembered:
         "ways": {how: intervals(drawn[how]) for how in ways},
         "queries": len(queries),
         "kind": kind,
+        "primary": PRIMARY,
+        "way": answers,
+        "live": live,
     }
     evidence = Evidence(whole(means, ways[answers]), {AGAINST_LIVE: against}, f"on {len(queries):,} {kind}")
     return Judgement(evidence, told, queries, ways)
@@ -178,25 +181,27 @@ class _Examiner:
             self.progress.advance(1)
         return measure(self.queries, rankings)
 
-    def against_live(self, mine: PerQuery, confidence: float) -> tuple[Paired | NoRival, dict[str, PerQuery]]:
-        """The candidate's measures against the live release's, and the latter, where it can be asked."""
+    def against_live(
+        self, mine: PerQuery, confidence: float
+    ) -> tuple[Paired | NoRival, dict[str, PerQuery], str | None]:
+        """The candidate's measures against the live release's; the latter and which it is, where it can be asked."""
         live = self.engine.pointers(self.truth.index).live
         if live is None:
-            return NoRival("no release is live yet", in_order=True), {}
+            return NoRival("no release is live yet", in_order=True), {}, None
         if live == self.truth.version:
-            return NoRival("this is the live release", in_order=True), {}
+            return NoRival("this is the live release", in_order=True), {}, None
         called = f"release {live}"
         try:
             with self.asker(live) as asker:
                 theirs = self.run(asker, asker.release.facts["search"]["mode"], rerank=asker.reranker is not None)
         except (Missing, BadRequest) as error:
-            return NoRival(f"{called} cannot be asked: {error}", in_order=False), {}
+            return NoRival(f"{called} cannot be asked: {error}", in_order=False), {}, None
         drawn = sampled({"mine": mine, "theirs": theirs})
         found = drawn["mine"].better_by(drawn["theirs"], PRIMARY, confidence=confidence, more_is_better=True)
         chance = swap_chance(mine, theirs, means, draws=RESAMPLES, seed=SEED, metric=PRIMARY, more_is_better=True)
         interval = (found.value, found.low, found.high)
         paired = Paired(called, PRIMARY, *interval, chance=chance, confidence=confidence, rows=len(self.queries))
-        return paired, {LIVE: theirs}
+        return paired, {LIVE: theirs}, live
 
 
 def _judged_as(passage: Passage, relevant: Mapping[str, int]) -> str:

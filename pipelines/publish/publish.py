@@ -20,6 +20,7 @@ from core.patience import patiently
 from core.schema.evaluation import AGAINST_LIVE, Gate
 from core.workspace import Job
 from pipelines.driver import FORCED
+from pipelines.evidence import judged_releases
 from pipelines.publish.completeness import with_completeness
 from pipelines.publish.judging import judge
 from pipelines.search.ask.query import int8_of
@@ -48,6 +49,7 @@ def run(job: Job) -> None:
         patiently(lambda: build(truth, engine))
         verdict = _judged(job, truth, engine)
         if not experiment:
+            judged_releases.keep(job, truth.version, truth.facts)
             live = patiently(lambda: _put(job, truth, engine, verdict))
         said = receipt(truth, choose(job.workspace) if experiment else engine)
     named = [{name: each[name] for name in ("document", "reason")} for each in unread_of(job)[:_NAMED]]

@@ -17,15 +17,18 @@ from core.tables.predictions import read_predictions
 from core.workspace import Workspace as Root
 from flows.cli.command import app
 from flows.terminal.cells import cells_line, id_text, json_value
-from flows.terminal.shown_lines import sheet, shown_lines
+from flows.terminal.shown_lines import What, sheet, shown_lines
 from pipelines.collect import collect
 from pipelines.evaluate import evaluate
 from pipelines.preprocess import preprocess
 from pipelines.recipes.observe import observe, write_lock
 from pipelines.settings import settings
 from pipelines.shown.contact_sheet import Captioned, contact_sheet
+from pipelines.shown.series_plots import worst_column
 from pipelines.shown.shown_rows import Shown, as_read, refused
-from pipelines.shown.wrong_answers import Wrong, answered_wrong
+from pipelines.shown.wrong_answers import Wrong, WrongAnswer, answered_wrong
+from pipelines.tasks.parts.inputs.contexts import FUTURE
+from pipelines.tasks.parts.inputs.series import Series
 from pipelines.train import train
 from pipelines.validate import validate
 from tests.conftest import TINY_INDEX, Workspace, copy_code, film_rows
@@ -40,6 +43,7 @@ evaluation: {resamples: 100}
 """
 PICTURES = SAMPLES["image_classification"].recipe.replace("resnet", "pixels") + "evaluation: {resamples: 100}\n"
 STEPS = SAMPLES["time_series_forecasting"].recipe.replace("lstm", "last_value") + "evaluation: {resamples: 100}\n"
+WHAT: tuple[What, ...] = ("rows", "quarantine", "wrong")
 NOISE = 11  # of every so many labels one is another: no model is right about those
 
 
@@ -150,12 +154,12 @@ def test_wrong_answers_the_surest_first(made: Root, monkeypatch: pytest.MonkeyPa
 def test_pictures_lie_on_a_sheet(made: Root, tmp_path: Path) -> None:
     job = made.job("recipe", "pictures")
     looks: list[Shown | Wrong] = [as_read(job, 7), refused(job, 3), answered_wrong(job, 3)]
-    for number, found in enumerate(looks):
-        sheet(job, found, tmp_path / f"{number}.png")
+    for number, (what, found) in enumerate(zip(WHAT, looks, strict=True)):
+        sheet(job, what, found, tmp_path / f"{number}.png")
         with Image.open(tmp_path / f"{number}.png") as drawn:
             assert drawn.width > 400 and drawn.height > 150
-    with pytest.raises(BadRequest, match="--picture: the rows of texts are no pictures"):
-        sheet(made.job("recipe", "texts"), as_read(made.job("recipe", "texts"), 1), tmp_path / "no.png")
+    with pytest.raises(BadRequest, match="--picture: the rows of texts are neither pictures nor steps of time"):
+        sheet(made.job("recipe", "texts"), "rows", as_read(made.job("recipe", "texts"), 1), tmp_path / "no.png")
 
 
 def test_a_sheet_shows_each_picture_once(tmp_path: Path) -> None:
@@ -186,6 +190,28 @@ def test_of_a_series_the_windows_with_the_largest_error(made: Root) -> None:
     assert lines[0] == f"steps: the 2 of {len(errors)} test rows with the largest mean squared error, standardised"
     assert any(line.strip().startswith("future") for line in lines)
     assert any(line.strip().startswith("said forecast") for line in lines)
+
+
+@pytest.mark.slow
+def test_a_series_is_drawn(made: Root, tmp_path: Path) -> None:
+    """All steps, also of several series and columns; and the worst windows."""
+    job = made.job("recipe", "steps")
+    looks: dict[What, Shown | Wrong] = {"rows": as_read(job, 1), "wrong": answered_wrong(job, 3)}
+    for what, found in looks.items():
+        sheet(job, what, found, tmp_path / f"{what}.png")
+        with Image.open(tmp_path / f"{what}.png") as drawn:
+            assert drawn.width > 900 and 200 < drawn.height < 2000
+    with pytest.raises(BadRequest, match="the refused steps of steps make no picture"):
+        sheet(job, "quarantine", refused(job, 1), tmp_path / "no.png")
+
+
+def test_the_worst_column_of_a_window_is_drawn() -> None:
+    """By standard deviations: 3 too much where they are 1 is worse than 10 where they are 100."""
+    known = Series(values=["load", "heat"], horizon=2, mean=[0, 0], deviation=[100, 1], step=1)
+    row = WrongAnswer(
+        "", None, {FUTURE: [0, 0, 0, 0]}, None, None, None, 1.0, {"forecast": {"load": [10, 10], "heat": [3, 3]}}
+    )
+    assert worst_column(row, known) == 1
 
 
 @pytest.mark.slow

@@ -20,7 +20,9 @@ def show(
     kind: Annotated[Kind | None, typer.Option(help="Where both have that name.", show_default=False)] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Put the rows' pictures on a sheet as well.", show_default=False),
+        typer.Option(
+            metavar="FILE.png", help="Put the rows' pictures on a sheet, or draw a series.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -29,6 +31,8 @@ def show(
     With --wrong the surest mistakes come first, of a series the windows with the largest error.
 
     Example: headrace show film-reviews --wrong -n 5
+
+    Example: headrace show etth1 --wrong --picture worst.png
     """
     from core.errors import BadRequest
     from flows.catalog.live import chosen
@@ -46,5 +50,5 @@ def show(
     what: What = "wrong" if wrong else "quarantine" if quarantine else "rows"
     found = answered_wrong(job, count) if wrong else refused(job, count) if quarantine else as_read(job, count)
     if file is not None:
-        sheet(job, found, file)
+        sheet(job, what, found, file)
     output.show(shown_document(job, what, found), shown_lines(job, what, found), as_json=as_json)

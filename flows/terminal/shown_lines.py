@@ -15,6 +15,7 @@ from core.workspace import OUTPUT_FOLDERS, Job, inside
 from flows.terminal.cells import cell_text, cells_line, id_text, json_value
 from pipelines.evidence.row_counts import row_counts
 from pipelines.shown.contact_sheet import Captioned, contact_sheet
+from pipelines.shown.series_plots import is_series, plot_steps, plot_windows
 from pipelines.shown.shown_rows import Shown, ShownRow
 from pipelines.shown.wrong_answers import Wrong, WrongAnswer
 
@@ -68,15 +69,24 @@ def shown_lines(job: Job, what: What, found: Shown | Wrong) -> Iterator[str]:
             yield f"    {cells}"
 
 
-def sheet(job: Job, found: Shown | Wrong, file: Path) -> None:
+def sheet(job: Job, what: What, found: Shown | Wrong, file: Path) -> None:
     """Write the pictures of these rows, with what was true and what was said beneath.
 
-    Raises BadRequest for a recipe whose rows are no pictures.
+    Of a series all its steps, or the windows that were forecast worst. Raises BadRequest for rows that are neither
+    pictures nor steps, and for steps that were refused.
     """
     contract = job.section("examples", Contract)
-    if contract.media != "image" or contract.file is None:
-        raise BadRequest(f"--picture: the rows of {job.name} are no pictures.")
     raw, title = job.folder / "raw", f"{job.name}: {_title(found)}"
+    if is_series(contract):
+        if isinstance(found, Wrong):
+            plot_windows(job, found.rows, title, file)
+        elif what == "rows":
+            plot_steps(job, contract, f"{job.name}: {found.total:,} steps as they were read", file)
+        else:
+            raise BadRequest(f"--picture: the refused steps of {job.name} make no picture. Leave it out.")
+        return
+    if contract.media != "image" or contract.file is None:
+        raise BadRequest(f"--picture: the rows of {job.name} are neither pictures nor steps of time.")
     contact_sheet([_captioned(row, contract.file, raw) for row in found.rows], title, file)
 
 
@@ -98,6 +108,8 @@ def _media(cells: Mapping[str, Any], column: str, raw: Path) -> Path | None:
 
 def _title(found: Shown | Wrong) -> str:
     if isinstance(found, Wrong):
+        if found.rows and found.rows[0].said is None:
+            return f"the {len(found.rows):,} of {found.total:,} test windows with the largest error"
         return f"{len(found.rows):,} of {found.count:,} wrong answers, the surest first"
     return f"{len(found.rows):,} of {found.total:,} rows"
 

@@ -1,4 +1,4 @@
-"""The pages that people open, in a real browser: MLflow shows run and version, Prefect shows the flow."""
+"""Pages that people open, in a real browser: MLflow shows run and version, Prefect the flow, a refused one in red."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from registry.promotion import journal
 from registry.store import versions
 from registry.store.connection import connect
 from tests.conftest import TINY_RECIPE, Workspace
+from tests.prefect_server import prefect_place, prefect_server
 from tests.tiny_graph import until
 
 pytestmark = pytest.mark.slow
@@ -28,6 +29,12 @@ if CHROMIUM is None and not os.environ.get("HEADRACE_CI"):
     pytest.skip("Debian's chromium is not installed", allow_module_level=True)
 
 WAIT_MS = 60_000
+WIDTHS = (1400, 390)  # of a screen, and of a phone
+_COLOUR = r"""element => {
+  const painted = each => getComputedStyle(each).backgroundColor;
+  while (painted(element) === "rgba(0, 0, 0, 0)") element = element.parentElement;
+  return painted(element).match(/\d+/g).slice(0, 3).map(Number);
+}"""  # behind a text: red, green, blue
 
 
 @pytest.fixture
@@ -84,6 +91,29 @@ def test_pages(tiny: Workspace, browser) -> None:
         [*_, last] = journal.read(client, "tiny").entries
         assert (last.action, last.before, last.to) == ("refused", "2", "1")
     assert not [each for each in wrong if not each.startswith(("data:", "blob:"))]
+
+
+def test_a_refused_run_is_red_on_prefects_page(browser) -> None:
+    """A flow run that ends as a scheduled one does whose gates refused: on a screen and on a phone."""
+    why = "accuracy: 0.7000, bound at least 0.8"
+    with servers.prefect_settings(prefect_place(), prefect_server()):
+        from prefect import flow
+
+        from flows.reporting.refused_state import refusal
+
+        ended = flow(name="headrace-scheduled", flow_run_name="films")(lambda: refusal(why))(return_state=True)
+    address = f"{servers.pages(prefect_place())['prefect']}/runs/flow-run/{ended.state_details.flow_run_id}"
+    for width in WIDTHS:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(servers.link(prefect_place(), address), timeout=WAIT_MS)
+        badge = page.get_by_text("Refused", exact=True).first
+        badge.wait_for(timeout=WAIT_MS)
+        red, green, blue = badge.evaluate(_COLOUR)
+        assert red > 2 * max(green, blue), (red, green, blue)
+        assert page.get_by_text("Completed", exact=True).count() == 0
+        box = badge.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width, "in sight without scrolling sideways"
+        page.close()
 
 
 def shows(page, text: str) -> None:

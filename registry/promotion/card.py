@@ -123,6 +123,11 @@ def with_signer(text: str, fingerprint: str) -> str:
     return f"{text}\n## Signed\n\nWith the key `{fingerprint}`: {what}.\n"
 
 
+def title_of(text: str) -> str:
+    """The title of a card."""
+    return next(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))
+
+
 def shortened(text: str) -> str:
     """A card as MLflow's page can show it."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n..."

@@ -196,13 +196,13 @@ def training_run(
     """
     quiet()
     name = os.environ.get("DVC_EXP_NAME", "experiment") if experiment else ""
-    all_tags = {
-        **tags,
-        **({EXPERIMENT: name} if experiment else {}),
+    all_tags = {  # as MLflow's page shows them: hashes last
         RECIPE: recipe,
-        TRAINING_KEY: _here(key, var),
+        **({EXPERIMENT: name} if experiment else {}),
         "mlflow.source.name": "pipelines.train",
         **versions(_LIBRARIES),
+        **tags,
+        TRAINING_KEY: _here(key, var),
     }
     run = TrainingRun(var, recipe, name or trained_name(recipe, key, params), params, all_tags, dataset)
     run.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import BadRequest
-from registry.promotion.card import shortened, with_forced
+from registry.promotion.card import shortened, title_of, with_forced
 from registry.promotion.ledger import Chain, forced_of
 from registry.promotion.promotion import Grounds, accept, anchor, note_removal, whole
 from registry.promotion.question import ask
@@ -121,7 +121,7 @@ def _create(client: MlflowClient, candidate: Candidate, run_id: str, model_id: s
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(candidate.name)
+        client.create_registered_model(candidate.name, description=_about(candidate))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -132,13 +132,22 @@ def _create(client: MlflowClient, candidate: Candidate, run_id: str, model_id: s
     return str(made.version)
 
 
+def _about(candidate: Candidate) -> str:
+    """What a model's page begins with; a person may write something else there."""
+    return (
+        f"{title_of(candidate.card)}\n\nMade by the recipe `{candidate.recipe}`. Each version below has its card; "
+        f"`headrace history {candidate.name}` says which was champion when, and why."
+    )
+
+
 def _tags(candidate: Candidate) -> dict[str, str]:
+    """In the order in which MLflow's page shows them: what people look for first, hashes last."""
     return {
-        **candidate.tags,
-        versions.MODEL_HASH: candidate.model_hash,
-        versions.RECIPE: candidate.recipe,
         versions.GATE: versions.PASSED if candidate.verdict.passed else versions.FAILED,
         REASONS: "\n".join(str(reason) for reason in candidate.verdict.reasons) or "the recipe has no gates",
+        versions.RECIPE: candidate.recipe,
+        **candidate.tags,
+        versions.MODEL_HASH: candidate.model_hash,
     }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from core.atomic_files import replacing, sync, sync_tree
 from core.reflink import clone, share
 from core.weights.base_store import FOLDER, STORE, base_folder, named_base, unlike
+from registry.promotion.card import title_of
 from registry.promotion.gate import Verdict
 from registry.store.connection import experiment_id, if_there, is_embedded, sent_once
 from registry.store.names import local_folder, registered_name, trained_name
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 CARD = "model-card.md"
+_NOTE = "mlflow.note.content"  # the tag that MLflow's page of a run begins with
 _FOLDERS = 4  # of MLflow's, that may be new: EXPERIMENT/models/ID/artifacts
 
 
@@ -104,12 +106,19 @@ def _run_of_history(client: MlflowClient, candidate: Draft, experiment: str) -> 
     return run_id
 
 
-def name_run(client: MlflowClient, candidate: Draft, run_id: str, version: str) -> None:
-    """Call the run by its version, unless a person named it."""
-    before = client.get_run(run_id).info.run_name or ""
+def name_run(client: MlflowClient, candidate: Candidate, run_id: str, version: str) -> None:
+    """Call the run by its version, and say on its page what it is of, unless a person named or described it."""
+    run = client.get_run(run_id)
+    before = run.info.run_name or ""
     name = registered_name(candidate.recipe, version, candidate.params, before=before)
     if name != before:
         client.update_run(run_id, name=name)
+    if not run.data.tags.get(_NOTE):
+        gates = "passed" if candidate.verdict.passed else "refused"
+        told = (
+            f"{title_of(candidate.card)}\n\nVersion {version} of {candidate.name}, gates {gates}: its card says more."
+        )
+        client.set_tag(run_id, _NOTE, told)
 
 
 def keep_base(client: MlflowClient, model: Path, var: Path) -> None:

@@ -24,7 +24,6 @@ if CHROMIUM is None and not os.environ.get("HEADRACE_CI"):
     pytest.skip("Debian's chromium is not installed", allow_module_level=True)
 
 WAIT_MS = 60_000
-SHOTS = os.environ.get("PAGE_SHOTS")  # a folder for pictures of what is tested, for docs/images
 QUESTION = "Who rescued the horses?"
 
 
@@ -66,11 +65,6 @@ def faultless(page: Page, **media: Any) -> None:
     page.emulate_media(color_scheme="light")
 
 
-def picture(page: Page, name: str) -> None:
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
-
-
 def test_the_printed_address_has_the_key_which_stays_in_the_tab(job: Job, page: Page) -> None:
     key = made_up()
     with running(app_of(job, Keys(job.workspace.var / "none.yaml", None, session=hash_of(key)))) as url:
@@ -107,7 +101,6 @@ def test_ask_filter_compare_and_answer(job: Job, page: Page) -> None:
         expect(passages.first).to_contain_text("news/fire.md · part 1 · score")
         assert passages.first.locator("mark").all_text_contents() == ["rescued", "horses"]
         faultless(page)
-        picture(page, "serving-search")
 
         page.get_by_label("Only section").fill("notes")
         page.keyboard.press("Enter")
@@ -124,14 +117,12 @@ def test_ask_filter_compare_and_answer(job: Job, page: Page) -> None:
         for heading in ("Meaning (dense)", "Words (sparse)", "Both (hybrid)"):
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
         faultless(page)
-        picture(page, "serving-compare")
 
         page.get_by_role("button", name="Answer").click()
         expect(status).to_contain_text("Answered from small, release ")
         said = page.locator("#text")
         expect(said).to_contain_text("Three firefighters rescued the horses. [1]")
         faultless(page)
-        picture(page, "serving-answer")
         said.get_by_role("link", name="passage 1").focus()
         page.keyboard.press("Enter")
         expect(passages.first).to_be_focused()

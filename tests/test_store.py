@@ -118,6 +118,24 @@ def test_a_version_says_what_it_is(make: Make, var: Path, models: list[Path]) ->
     assert (folder / "model.safetensors").read_bytes() == (models[0] / "model.safetensors").read_bytes()
 
 
+def test_mlflows_pages_begin_with_the_title_and_end_with_hashes(make: Make, var: Path) -> None:
+    """Of the model and of its run; what a person writes there stays."""
+    subject = make(0, tags={"task": "text_classification", "raw_hash": "r" * 64}, card="# Good films?\n\nYes.\n")
+    run = register(subject, var).version.run_id
+    client = connect(var)
+    about = client.get_registered_model(subject.name).description or ""
+    assert about.startswith(f"Good films?\n\nMade by the recipe `{subject.recipe}`.")
+    note = client.get_run(run).data.tags["mlflow.note.content"]
+    assert note == f"Good films?\n\nVersion 1 of {subject.name}, gates passed: its card says more."
+    tags = list(client.get_model_version(subject.name, "1").tags)
+    assert tags[:2] == ["gate", "gate_reasons"] and tags[-2:] == ["raw_hash", "model_hash"], tags
+    client.set_tag(run, "mlflow.note.content", "mine")
+    client.update_registered_model(subject.name, "mine")
+    register(subject, var)
+    assert client.get_run(run).data.tags["mlflow.note.content"] == "mine"
+    assert client.get_registered_model(subject.name).description == "mine"
+
+
 def test_the_same_model_again_is_the_same_version(make: Make, var: Path, models: list[Path]) -> None:
     first = register(make(0), var)
     before = len(copies(var, models[0]))

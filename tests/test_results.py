@@ -10,7 +10,8 @@ import pytest
 from core.atomic_files import write_json
 from core.workspace import Workspace
 from flows.reporting.artifacts import table
-from flows.terminal.results import lines, passage_lines, prediction_line, result
+from flows.terminal.passage_text import passage_lines
+from flows.terminal.results import lines, prediction_line, result
 from pipelines.search.ask.query import Passage
 from registry.promotion.measured import Measured, measured
 

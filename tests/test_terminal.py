@@ -14,7 +14,8 @@ from core.progress import Progress
 from core.terminal import guard, plain
 from flows.reporting.screen import Screen
 from flows.terminal.output import say, show, show_fault
-from flows.terminal.results import passage_lines, prediction_line
+from flows.terminal.passage_text import passage_lines
+from flows.terminal.results import prediction_line
 from pipelines.search.ask.query import Passage
 
 ROOT = Path(__file__).parents[1]

@@ -30,7 +30,7 @@ def query(
     Example: headrace query bbc-news "Who won the Best Film award?" -k 3 --filter section=entertainment
     """
     from flows.terminal.inputs import parse_filters
-    from flows.terminal.results import passage_lines
+    from flows.terminal.passage_text import passage_lines
     from pipelines.search.ask.query import query as ask
 
     asked = parse_filters(filters or [])

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.search.text.row_blocks import Rows, row_blocks
+from pipelines.search.text.sections import below_headings
+
+if TYPE_CHECKING:
+    from pipelines.search.ask.query import Passage
 
 WIDTH = 110
 _INDENT = "   "
 _MOST_CELL = 40  # columns of the terminal: a table with wider cells is shown in its own lines
+
+
+def passage_lines(rank: int, passage: Passage) -> list[str]:
+    page = f", page {passage.page}" if passage.page is not None else ""
+    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}{also(passage)}  {passage.heading}".rstrip()
+    return [head, *text_lines(_below_headings(passage), passage.page), ""]
+
+
+def also(passage: Passage) -> str:
+    """The other documents that have the same text."""
+    others = len(passage.copies) - 1
+    return f" (also {passage.copies[0]}{f' and {others} more' if others else ''})" if passage.copies else ""
+
+
+def _below_headings(passage: Passage) -> str:
+    """The text without the lines that the heading has said, each page's end in its place; all of it if that is all."""
+    below = below_headings(passage.heading, passage.text)
+    above = passage.text[: len(passage.text) - len(below)]
+    return "\f" * above.count("\f") + below if below else passage.text
 
 
 def text_lines(text: str, page: int | None) -> Iterator[str]:

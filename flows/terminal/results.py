@@ -16,10 +16,8 @@ from core.schema.reading import read_document
 from core.schema.reading import shown as place_of
 from core.tables.spelling import spelled
 from core.workspace import OUTPUT_FOLDERS, Job
-from flows.terminal.passage_text import text_lines
 from pipelines.evidence.row_counts import RowCounts, row_counts
 from pipelines.search.engine.copies import UNREAD_FIRST
-from pipelines.search.text.sections import below_headings
 from pipelines.tasks import find_task
 from registry.promotion.card import baseline_line, interval
 from registry.promotion.gate import reason_line, shown
@@ -28,7 +26,6 @@ from registry.promotion.measured import Measured, read_measured
 if TYPE_CHECKING:
     from pipelines.search.ask.answer import Answer
     from pipelines.search.ask.citations import Citation
-    from pipelines.search.ask.query import Passage
 
 _IN_PART = 10  # documents that are named
 
@@ -94,27 +91,10 @@ def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {'rows':<9} {RowCounts(**found['rows']).line(folder)}"
 
 
-def passage_lines(rank: int, passage: Passage) -> list[str]:
-    page = f", page {passage.page}" if passage.page is not None else ""
-    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}{_also(passage)}  {passage.heading}".rstrip()
-    return [head, *text_lines(_below_headings(passage), passage.page), ""]
-
-
-def _below_headings(passage: Passage) -> str:
-    """The text without the lines that the heading has said, each page's end in its place; all of it if that is all."""
-    below = below_headings(passage.heading, passage.text)
-    above = passage.text[: len(passage.text) - len(below)]
-    return "\f" * above.count("\f") + below if below else passage.text
-
-
-def _also(passage: Passage) -> str:
-    """The other documents that have the same text."""
-    others = len(passage.copies) - 1
-    return f" (also {passage.copies[0]}{f' and {others} more' if others else ''})" if passage.copies else ""
-
-
 def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
     """An answer, a line a sentence as they come, and what its citations point at."""
+    from flows.terminal.passage_text import also
+
     for each in told:
         if isinstance(each, str):
             yield from textwrap.wrap(each.strip(), width=110)
@@ -124,7 +104,7 @@ def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
         cited = [citation for said in each.sentences for citation in said.citations]
         for number in sorted({citation.number for citation in cited}):
             found = each.passages[number - 1]
-            yield f"[{number}] {found.document}{_pages(cited, number)}{_also(found)}  {found.heading}".rstrip()
+            yield f"[{number}] {found.document}{_pages(cited, number)}{also(found)}  {found.heading}".rstrip()
         if each.dropped:
             yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
 

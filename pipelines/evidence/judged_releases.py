@@ -11,15 +11,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from core.atomic_files import read_json, replacing, said_in, write_json
 from core.errors import BadRequest
 from core.workspace import Job, Workspace
+
+if TYPE_CHECKING:  # `history`, `promote` and `rollback` do without
+    import numpy as np
+    import pyarrow as pa
 
 _MOST = 20  # releases of an index
 _QUERIES, _DOCUMENTS, _REPORT, _SETTINGS, _FACTS = (
@@ -28,7 +28,7 @@ _QUERIES, _DOCUMENTS, _REPORT, _SETTINGS, _FACTS = (
 _SAID = ("id", "text", "relevant")  # columns of queries.parquet; the others are WAY.MEASURE
 _LIVE = "live"  # the way of the release that was live then
 
-PerQuery = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]  # measure -> (queries,)
+PerQuery: TypeAlias = "Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]"  # measure -> (queries,)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ def keep(job: Job, version: str, facts: Mapping[str, Any]) -> None:
     A release that is judged once more while it is live is asked alone: what is kept of the same questions, beside the
     release that was live before it, says more and stays.
     """
+    import pyarrow.parquet as pq
+
     target, evaluation = _folder(job.workspace, job.name, version), job.folder / "evaluation"
     report = read_json(evaluation / _REPORT)
     if not report:
@@ -95,6 +97,8 @@ def keep(job: Job, version: str, facts: Mapping[str, Any]) -> None:
 
 def read(workspace: Workspace, index: str, version: str) -> Judged:
     """Raises BadRequest for a release of which none is kept."""
+    import pyarrow.parquet as pq
+
     folder = _folder(workspace, index, version)
     if not (folder / _FACTS).is_file():
         raise BadRequest(
@@ -141,6 +145,8 @@ def _by_age(workspace: Workspace, index: str) -> list[Path]:
 
 
 def _questions(file: Path) -> pa.Table:
+    import pyarrow.parquet as pq
+
     return pq.read_table(file, columns=list(_SAID))
 
 
@@ -151,6 +157,9 @@ def _measures(table: pa.Table, way: str) -> PerQuery:
 
 def _documents(chunks: Path) -> pa.Table:
     """Each document with the hash of its text, those that are copies of another one too."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     listed = pq.read_table(chunks / _DOCUMENTS, columns=["document", "content"]).to_pydict()
     found = dict(zip(listed["document"], listed["content"], strict=True))
     for copy in read_json(chunks / "duplicates.json"):

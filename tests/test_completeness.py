@@ -56,6 +56,7 @@ def why(job: Job) -> str:
     return str(receipt(job)["verdict"]["reasons"][-1]["why"])
 
 
+@pytest.mark.slow
 def test_a_document_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     job = make(tmp_path, unread=2)
     assert receipt(job)["published"] and receipt(job)["verdict"] == {"passed": True, "reasons": []}
@@ -66,6 +67,7 @@ def test_a_document_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) ->
     assert "  unread    2 of 12 documents" in "\n".join(_server_lines(state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("documents", [1, 2, 3])
 def test_one_bad_file_never_costs_more_than_itself(tmp_path: Path, documents: int) -> None:
     job = make(tmp_path, unread=1, documents=dict(list(DOCUMENTS.items())[:documents]))
@@ -96,6 +98,7 @@ def test_over_a_fifth_is_not_published_until_a_person_says_so(tmp_path: Path, mo
     assert "10 of 20 documents could not be read (50%, of the live release 27%)" in why(job)
 
 
+@pytest.mark.slow
 def test_a_fifth_more_than_the_live_release_is_not_published(tmp_path: Path) -> None:
     job = make(tmp_path)
     live = receipt(job)["version"]
@@ -105,6 +108,7 @@ def test_a_fifth_more_than_the_live_release_is_not_published(tmp_path: Path) -> 
     assert choose(job.workspace).pointers("small").live == live
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("left", "published"), [(9, True), (8, True), (7, False), (1, False)])
 def test_documents_that_are_gone(tmp_path: Path, left: int, published: bool) -> None:
     job = make(tmp_path)
@@ -153,6 +157,7 @@ def test_a_release_made_before_counts_were_kept_is_no_obstacle(tmp_path: Path, m
     assert receipt(job)["published"]
 
 
+@pytest.mark.slow
 def test_who_may_know_of_a_document_that_could_not_be_read(tmp_path: Path) -> None:
     job = small_index.make(tmp_path, DOCUMENTS)
     small_index.settings(job, access={"labels": {"scans/0*": ["hr"]}, "others": []}, search=small_index.HYBRID)
@@ -167,6 +172,7 @@ def test_who_may_know_of_a_document_that_could_not_be_read(tmp_path: Path) -> No
     assert seen == {"public": ["scans/1.pdf"], "personnel": ["scans/0.pdf", "scans/1.pdf"]}
 
 
+@pytest.mark.slow
 def test_an_index_that_stopped_says_what_stays_live(tmp_path: Path) -> None:
     job = make(tmp_path)
     said = stays_live(job) or ""

@@ -53,6 +53,7 @@ def test_against_transformers_one_text_at_a_time(loaded: Any) -> None:
         np.testing.assert_allclose(vector, expected, atol=2e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_vector_has_the_same_bits_in_any_company(loaded: Any, data: Any) -> None:
@@ -69,6 +70,7 @@ def _alone() -> Any:
     return np.vstack([single.encode([text]) for text in TEXTS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["document", "passage"])
 def test_the_prompts_that_a_model_wants(tmp_path: Any, name: Any) -> None:
     from sentence_transformers import SentenceTransformer

@@ -75,6 +75,7 @@ def page(blocks: list[Block], around: str) -> str:
     return around.format(inside)
 
 
+@pytest.mark.slow
 @settings(max_examples=4 * EXAMPLES, deadline=None)
 @given(
     BLOCKS,
@@ -91,6 +92,7 @@ def test_every_word_of_a_page_is_kept(blocks: list[Block], around: str) -> None:
             rows_stand_whole(found, inside)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(BLOCKS)
 def test_every_word_of_a_word_file_is_kept(blocks: list[Block]) -> None:

@@ -35,6 +35,7 @@ def outputs(root: Path) -> Iterator[Path]:
     yield from sorted((root / "data").rglob("*.txt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["symlink", "hardlink", "copy"])
 def test_moved_and_copied_nothing_is_made_again(kind: str, tmp_path: Path) -> None:
     tiny = linked(tmp_path / ODD, kind)
@@ -50,6 +51,7 @@ def test_moved_and_copied_nothing_is_made_again(kind: str, tmp_path: Path) -> No
     assert TinyGraph(tmp_path / "copy").dvc("status").stdout.strip().endswith("up to date.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["symlink", "hardlink"])
 def test_a_stage_that_runs_again_leaves_the_cache_as_it_was(kind: str, tmp_path: Path) -> None:
     tiny = linked(tmp_path / "w", kind)

@@ -68,6 +68,7 @@ def test_other_encoders_are_left_to_transformers(other: dict[str, Any]) -> None:
     assert not is_plain_bert({})
 
 
+@pytest.mark.slow
 def test_a_saved_bert_is_read_without_transformers(tmp_path: Path) -> None:
     saved(BertConfig(**SMALL), tmp_path)
     code = (

@@ -150,6 +150,7 @@ def rows_of(blocks: Any) -> list[tuple[str, ...]]:
     return [row for kind, _, said in blocks if kind == "table" for row in said]
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(BLOCKS)
 def test_every_word_of_markdown_stands_in_a_passage_and_no_row_is_torn(blocks: Any) -> None:
@@ -180,6 +181,7 @@ def flowables(blocks: Any) -> list[Flowable]:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(BLOCKS)
 def test_every_word_of_a_pdf_stands_in_a_passage_and_no_row_is_torn(blocks: Any) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 import docx as word
+import pytest
 from docx.document import Document
 from hypothesis import given, settings
 from hypothesis import strategies as st

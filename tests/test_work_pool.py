@@ -64,7 +64,10 @@ def test_a_worker_pulls_runs_commits_and_pushes_a_state_to_go_on_from(tiny: Work
     other = Workspace(tiny.root.parent / "other", environment(tiny.root.parent / "other") | with_server())
     subprocess.run(["git", "clone", "-q", str(origin(tiny)), str(other.root)], check=True)
     assert other.dvc("pull", "-q").returncode == 0
-    done = other.headrace("run", "--json")
+    try:
+        done = other.headrace("run", "--json")
+    finally:
+        other.headrace("stop")
     assert done.returncode == 0, done.stderr
     ran = [stage["address"] for stage in json.loads(done.stdout)["stages"] if stage["state"] != "cached"]
     assert ran == ["register@tiny"]

@@ -101,6 +101,13 @@ def replacing(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def tail(file: Path, most: int) -> str:
+    """The end of a file that a program writes into: its last bytes, at most so many."""
+    with file.open("rb") as opened:
+        opened.seek(max(file.stat().st_size - most, 0))
+        return opened.read().decode(errors="replace")
+
+
 def said_in(path: Path) -> dict[str, Any]:
     """What an earlier run wrote into a JSON file; empty when it is missing, torn, or no object."""
     try:

@@ -55,7 +55,7 @@ def answer(
     Example: headrace answer bbc-news "Who won the Best Film award?"
     """
     from flows.terminal.inputs import parse_filters
-    from flows.terminal.results import answer_lines
+    from flows.terminal.passage_text import answer_lines
     from pipelines.search.ask.answer import stream
 
     told = stream(here(), index, question, access=None, limit=limit, filters=parse_filters(filters or []))

@@ -31,6 +31,11 @@ def own_programs_first(environment: Mapping[str, str]) -> str:
     return os.pathsep.join([own, *(place for place in others if place != own)])
 
 
+def own_code_last(environment: Mapping[str, str]) -> str:
+    """A PYTHONPATH on which this code comes last: a child of this process runs it, wherever its folder is."""
+    return os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(Path(__file__).parents[2])]))
+
+
 def write_yaml(path: Path, document: Mapping[str, Any]) -> None:
     """Replace a file that DVC reads and writes, in block style as DVC does.
 

@@ -27,8 +27,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 _LARGEST = 1 << 18  # bytes of a request
-# Great Expectations imports it for three of its expectations: .85 of the 2.6 s of CPU that its own import takes.
-_SELDOM_NEEDED = ("scipy.stats",)
+# A library -> what it imports and seldom needs: three of Great Expectations' expectations do, and that is .85 of the
+# 2.6 s of CPU that its own import takes.
+_SELDOM_NEEDED = {"great_expectations": ("scipy.stats",)}
 # What stages set before they import these libraries, which read it once.
 _READ_AT_IMPORT = {
     "GX_ANALYTICS_ENABLED": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -60,8 +61,6 @@ def _serve(line: socket.socket, libraries: list[str], beside: int | None = None)
 
     beside: a process that ends when this one is to end; what it cost is counted with this one's.
     """
-    for name in _SELDOM_NEEDED if libraries else ():
-        _import_when_needed(name)
     running = 0
     while True:
         watched: list[Any] = [line, running] if running else [line]
@@ -91,6 +90,8 @@ def _serve(line: socket.socket, libraries: list[str], beside: int | None = None)
 
 
 def _import(library: str) -> None:
+    for name in _SELDOM_NEEDED.get(library, ()):
+        _import_when_needed(name)
     with contextlib.suppress(ImportError):  # an extra: the stage that needs it says so
         importlib.import_module(library)
 

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from core.atomic_files import make_folder
+from core.atomic_files import make_folder, tail
 from core.errors import HeadraceError
 from core.progress import DRIVER_VARIABLE
-from flows.graph.dvc import own_programs_first
+from flows.graph.dvc import own_code_last, own_programs_first
 from flows.run.worker import INTERRUPT_S, UNWIND_S
 
 _TAIL_LINES, _TAIL_BYTES = 12, 16 * 1024
@@ -52,7 +52,6 @@ class Worker:
     """
 
     def __init__(self, root: Path, title: str, env: Mapping[str, str], libraries: Sequence[str] = ()) -> None:
-        code = Path(__file__).parents[2]
         place = tempfile.gettempdir() if len(tempfile.gettempdir()) < _LONGEST_FOLDER else "/tmp"  # noqa: S108
         # Only this user may enter such a folder, and only this worker's stages know its name.
         self._folder = tempfile.mkdtemp(prefix="headrace-", dir=place)
@@ -63,7 +62,7 @@ class Worker:
             **env,
             DRIVER_VARIABLE: self._line.getsockname(),
             "PATH": own_programs_first(os.environ),
-            "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(code)])),
+            "PYTHONPATH": own_code_last(os.environ),
             "PYTHONUNBUFFERED": "1",
         }
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  what it prints before it begins a stage
@@ -226,7 +225,5 @@ def _fail(address: str, answer: Facts, said: Facts, log: Path) -> NoReturn:
 
 
 def _last(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(log.stat().st_size - _TAIL_BYTES, 0))
-        lines = [line for line in file.read().decode(errors="replace").split("\n") if line.strip()]
+    lines = [line for line in tail(log, _TAIL_BYTES).split("\n") if line.strip()]
     return f". All it wrote: {log}" + "".join(f"\n  {line}" for line in lines[-_TAIL_LINES:])

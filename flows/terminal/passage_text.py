@@ -1,15 +1,17 @@
-"""A passage for a person to read in a terminal: tables in columns, code in its lines, a rule where a page ends."""
+"""Passages and answers for a person in a terminal: tables in columns, code in its lines, a rule where a page ends."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.search.text.row_blocks import Rows, row_blocks
 from pipelines.search.text.sections import below_headings
 
 if TYPE_CHECKING:
+    from pipelines.search.ask.answer import Answer
+    from pipelines.search.ask.citations import Citation
     from pipelines.search.ask.query import Passage
 
 WIDTH = 110
@@ -19,11 +21,34 @@ _MOST_CELL = 40  # columns of the terminal: a table with wider cells is shown in
 
 def passage_lines(rank: int, passage: Passage) -> list[str]:
     page = f", page {passage.page}" if passage.page is not None else ""
-    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}{also(passage)}  {passage.heading}".rstrip()
+    head = f"{rank}. {passage.score:.3f}  {passage.document}{page}{_also(passage)}  {passage.heading}".rstrip()
     return [head, *text_lines(_below_headings(passage), passage.page), ""]
 
 
-def also(passage: Passage) -> str:
+def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
+    """An answer, a line a sentence as they come, and what its citations point at."""
+    for each in told:
+        if isinstance(each, str):
+            yield from textwrap.wrap(each.strip(), width=WIDTH)
+            continue
+        if each.reason:
+            yield f"({each.reason})"
+        cited = [citation for said in each.sentences for citation in said.citations]
+        for number in sorted({citation.number for citation in cited}):
+            found = each.passages[number - 1]
+            yield f"[{number}] {found.document}{_pages(cited, number)}{_also(found)}  {found.heading}".rstrip()
+        if each.dropped:
+            yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
+
+
+def _pages(cited: Iterable[Citation], number: int) -> str:
+    """The pages on which the quotes of a passage stand."""
+    pages = sorted({each.page for each in cited if each.number == number and each.page is not None})
+    named = ", ".join(map(str, pages))
+    return f", page{'s' if len(pages) > 1 else ''} {named}" if pages else ""
+
+
+def _also(passage: Passage) -> str:
     """The other documents that have the same text."""
     others = len(passage.copies) - 1
     return f" (also {passage.copies[0]}{f' and {others} more' if others else ''})" if passage.copies else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +23,7 @@ from registry.promotion.gate import reason_line, shown
 from registry.promotion.measured import Measured, read_measured
 
 if TYPE_CHECKING:
-    from pipelines.search.ask.answer import Answer
-    from pipelines.search.ask.citations import Citation
+    pass
 
 _IN_PART = 10  # documents that are named
 
@@ -89,31 +87,6 @@ def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
     if found.get("rows"):
         folder = f"{OUTPUT_FOLDERS[found['kind']]}/{found['name']}/"
         yield f"  {'rows':<9} {RowCounts(**found['rows']).line(folder)}"
-
-
-def answer_lines(told: Iterable[str | Answer]) -> Iterator[str]:
-    """An answer, a line a sentence as they come, and what its citations point at."""
-    from flows.terminal.passage_text import also
-
-    for each in told:
-        if isinstance(each, str):
-            yield from textwrap.wrap(each.strip(), width=110)
-            continue
-        if each.reason:
-            yield f"({each.reason})"
-        cited = [citation for said in each.sentences for citation in said.citations]
-        for number in sorted({citation.number for citation in cited}):
-            found = each.passages[number - 1]
-            yield f"[{number}] {found.document}{_pages(cited, number)}{also(found)}  {found.heading}".rstrip()
-        if each.dropped:
-            yield f"({len(each.dropped)} of the model's sentences left out: no passage supports them)"
-
-
-def _pages(cited: Iterable[Citation], number: int) -> str:
-    """The pages on which the quotes of a passage stand."""
-    pages = sorted({each.page for each in cited if each.number == number and each.page is not None})
-    named = ", ".join(map(str, pages))
-    return f", page{'s' if len(pages) > 1 else ''} {named}" if pages else ""
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:

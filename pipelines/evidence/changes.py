@@ -9,8 +9,8 @@ from typing import Any
 from pipelines.code import changed_files
 
 # Sections of settings.json that say what the data and the code were, and the seal over all of it.
-_DATA = ("source", "bases", "judged", "reference")
-_LEFT_OUT = (*_DATA, "code", "examples", "sha256")
+_DATA = ("source", "bases", "judged")
+_LEFT_OUT = (*_DATA, "reference", "code", "examples", "sha256")
 _HASHES = ("raw_hash", "validated_hash", "prepared_hash", "base_hash")  # of the evidence's origin
 _COMMIT = "code_commit"
 
@@ -76,7 +76,7 @@ def changed(first: Mapping[str, Any], second: Mapping[str, Any]) -> Changed:
 
 def _data(made: Made) -> dict[str, Any]:
     test = made.told.get("test", {})
-    named = {key: made.settings.get(key) or {} for key in _DATA[:3]}
+    named = {key: made.settings.get(key) or {} for key in _DATA}
     return {
         **{name: _origin(made).get(name) for name in _HASHES},
         "rows after screening": made.rows,

@@ -6,7 +6,6 @@ At most one at a time of an index, and at most one more behind it. They end with
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Literal
 
-from core.atomic_files import make_folder
+from core.atomic_files import make_folder, tail
 from core.errors import GATE_REFUSED, BadRequest, HeadraceError
 from core.terminal import plain
 from serving.http.problems import later
@@ -146,9 +145,8 @@ class Updates:
 
 
 def _last_lines(log: Path) -> list[str]:
-    with suppress(FileNotFoundError), log.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-        return plain(file.read().decode(errors="replace")).splitlines()
+    with suppress(FileNotFoundError):
+        return plain(tail(log, _TAIL_BYTES)).splitlines()
     return []
 
 

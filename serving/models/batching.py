@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -56,7 +56,7 @@ class _Queue:
 
     def rows(self) -> int:
         """How many wait."""
-        return sum(len(each.inputs) for each in self.waiting)
+        return _rows(self.waiting)
 
     def add(self, new: _Request) -> None:
         self.waiting.append(new)
@@ -134,7 +134,7 @@ class Batcher:
         loaded = self._champions.serving[name].loaded  # now: what waits is answered by the newest
         share = -(-(queue.rows() + queue.at_work) // self._workers.count)  # none computes while others have nothing
         batch = queue.take(loaded, min(share, MAX_ROWS))
-        rows = sum(len(each.inputs) for each in batch)
+        rows = _rows(batch)
         is_alone = not (queue.waiting or self._workers.busy)
         queue.at_work += rows
         queue.enough.clear()
@@ -153,6 +153,10 @@ class Batcher:
 async def _at_most(seconds: float, event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+
+
+def _rows(requests: Iterable[_Request]) -> int:
+    return sum(len(each.inputs) for each in requests)
 
 
 def _joins(request: _Request, loaded: Loaded) -> bool:

@@ -62,9 +62,9 @@ class Graph:
         order = TopologicalSorter({address: nodes[address].needs for address in sorted(nodes)})
         return [nodes[address] for address in order.static_order()]
 
-    def load(self) -> None:
-        """Read the graph now; by default the first question does. Raises what a broken dvc.yaml raises."""
-        _ = self.nodes
+    def open(self) -> None:
+        """Load DVC and mend what was torn now; by default the first question does."""
+        _ = self._repo
 
     def stale(self, addresses: Collection[str], *, say: Say | None = None) -> dict[str, list[str]]:
         """Which of these stages DVC would run as things stand, and what made each stale, in words.

@@ -6,8 +6,10 @@ when its reply is lost; what makes something would then make it twice. Imports P
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,9 +23,10 @@ from prefect.client.schemas.actions import FlowRunCreate
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, FlowRunPolicy
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, SettingsContext, get_settings_context
+from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Pending, to_state_create
 
 from core.errors import Outage
@@ -64,8 +67,39 @@ def patient(say: Callable[[str], None]) -> Iterator[None]:
 @contextmanager
 def decoration(*, retries: int = 2) -> Iterator[None]:
     """What is nice to have on the page, and waited for 6 s at most: when its server fails, the run goes on without."""
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}), suppress(httpx.HTTPError):
+    with settings_with("client", max_retries=retries), suppress(httpx.HTTPError):
         yield
+
+
+@contextmanager
+def settings_with(section: str, **changed: Any) -> Iterator[None]:
+    """Prefect's settings, some of a section changed, for this thread: `temporary_settings` reads all of them anew."""
+    here = get_settings_context()
+    part = getattr(here.settings, section).model_copy(update=changed)
+    with SettingsContext(profile=here.profile, settings=here.settings.model_copy(update={section: part})):
+        yield
+
+
+@contextmanager
+def beating(run: FlowRun, every_s: float | None) -> Iterator[None]:
+    """Tell the server now and then that this run's process lives, as Prefect does whose own way takes 1 s to end.
+
+    every_s: None for never.
+    """
+    over = threading.Event()
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name}
+
+    def beat() -> None:
+        emit_event("prefect.flow-run.heartbeat", resource)
+        while not over.wait(every_s):
+            emit_event("prefect.flow-run.heartbeat", resource)
+
+    if every_s is not None:
+        threading.Thread(target=contextvars.copy_context().run, args=(beat,), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def latest_runs(client: SyncPrefectClient, flow: str, states: Sequence[str], **more: Any) -> list[FlowRun]:
@@ -97,7 +131,7 @@ def left_once(create: Callable[..., Any], content: Any, *, key: str, description
 
     create: one of Prefect's create_..._artifact.
     """
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), suppress(httpx.TransportError):
+    with settings_with("client", max_retries=0), suppress(httpx.TransportError):
         return UUID(str(create(content, key=key, description=description)))
     return _artifact(key) or UUID(str(create(content, key=key, description=description)))
 

@@ -23,11 +23,12 @@ from prefect.client.schemas.objects import TaskRun as TaskRunRecord
 from prefect.context import TaskRunContext
 from prefect.flow_engine import run_flow
 from prefect.futures import PrefectFuture
+from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph.plan import StageOutcome
-from flows.reporting.prefect_once import current_run, decoration, left_once, made_run, patient
+from flows.reporting.prefect_once import beating, current_run, decoration, left_once, made_run, patient, settings_with
 from flows.reporting.refused_state import refusal
 from flows.run.work import Work
 from flows.run.workers import Crew
@@ -49,7 +50,8 @@ def drive(work: Work, report: Callable[[], None], refused: Callable[[], _Refused
         return here
 
     def headrace(kind: str, names: list[str], force: str | None) -> State[Any]:
-        _bring_all(work, made.id, report)
+        with beating(made, beat_s):
+            _bring_all(work, made.id, report)
         return final_state(work.outcomes(), refused())
 
     plan = work.plan
@@ -63,7 +65,8 @@ def drive(work: Work, report: Callable[[], None], refused: Callable[[], _Refused
         validate_parameters=False,
     )(headrace)
     parameters = {"kind": plan.kind, "names": list(plan.names), "force": plan.force}
-    with patient(work.screen.say):
+    beat_s = get_current_settings().flows.heartbeat_frequency
+    with patient(work.screen.say), settings_with("flows", heartbeat_frequency=None):
         made = made_run(run, parameters)
         run_flow(run, flow_run=made, parameters=parameters, return_type="state")
     return made.id

@@ -24,9 +24,17 @@ from typing import Any
 import psutil
 
 _STAGE = re.compile(r"python -m pipelines\.([a-z]+)((?: [\w@./-]+)*)")
-_DATA = ("pandas", "pyarrow.dataset", "pyarrow.parquet", "pyarrow.compute")
+_SETTINGS = (
+    "pydantic.main",
+    "pydantic.json_schema",
+    "pydantic.functional_validators",
+    "ruamel.yaml",
+    "argparse",
+    "hashlib",
+)
+_DATA = (*_SETTINGS, "pandas", "pyarrow.dataset", "pyarrow.parquet", "pyarrow.compute", "regex")
 _OF_STAGE: dict[str, tuple[str, ...]] = {  # what each stage imports whatever its task; those before a stage first
-    "settings": (),
+    "settings": _SETTINGS,
     "collect": _DATA,
     "documents": _DATA,
     "validate": (*_DATA, "great_expectations"),

@@ -30,6 +30,8 @@ from flows.servers.turns import turns
 from pipelines.driver import FORCED
 from registry.store import signing
 
+_FIRST_STAGE_S = 2.0
+
 
 def run(
     workspace: Workspace,
@@ -112,6 +114,7 @@ def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, c
 
 def _drive(workspace: Workspace, work: Work) -> Outcome:
     plan = work.plan
+    work.started.wait(_FIRST_STAGE_S)  # it needs the processors more than Prefect's import does
     api = servers.prefect_api(workspace)
     servers.await_users_server()
     servers.start_mlflow_page(workspace)

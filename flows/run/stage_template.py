@@ -14,7 +14,6 @@ import atexit
 import contextlib
 import gc
 import importlib
-import importlib.util
 import json
 import os
 import runpy
@@ -23,13 +22,14 @@ import signal
 import socket
 import sys
 import threading
+import types
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 _LARGEST = 1 << 18  # bytes of a request
-# A library -> what it imports and seldom needs: three of Great Expectations' expectations do, and that is .85 of the
-# 2.6 s of CPU that its own import takes.
-_SELDOM_NEEDED = {"great_expectations": ("scipy.stats",)}
+# A library -> what it imports and seldom needs: for single expectations, and for S3, Great Expectations loads what
+# takes 1 of the 2.8 s of CPU of its own import.
+_SELDOM_NEEDED = {"great_expectations": ("scipy.stats", "altair", "boto3")}
 # What stages set before they import these libraries, which read it once.
 _READ_AT_IMPORT = {
     "GX_ANALYTICS_ENABLED": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -90,23 +90,24 @@ def _serve(line: socket.socket, libraries: list[str], beside: int | None = None)
 
 
 def _import(library: str) -> None:
-    for name in _SELDOM_NEEDED.get(library, ()):
-        _import_when_needed(name)
+    absent = {name: _Deferred(name) for name in _SELDOM_NEEDED.get(library, ()) if name not in sys.modules}
+    sys.modules.update(absent)
     with contextlib.suppress(ImportError):  # an extra: the stage that needs it says so
         importlib.import_module(library)
+    for name in absent:
+        if sys.modules.get(name) is absent[name]:
+            del sys.modules[name]
 
 
-def _import_when_needed(name: str) -> None:
-    """Let others import a module without loading it: it is loaded when something of it is used."""
-    with contextlib.suppress(ImportError):
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None or name in sys.modules:
-            return
-        spec.loader = importlib.util.LazyLoader(spec.loader)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        parent, _, child = name.rpartition(".")
-        setattr(sys.modules[parent], child, module)
+class _Deferred(types.ModuleType):
+    """Stands for a module among what imports it meanwhile, and loads it when something of it is asked for."""
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), attribute)
 
 
 def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:

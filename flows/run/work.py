@@ -1,12 +1,15 @@
 """The stages of one plan, each brought up to date by the crew, and what came of them. Knows nothing of Prefect.
 
-Stages that wait for nothing begin at once, while the driver still loads Prefect: its task runs then find them running.
+A stage begins as soon as those that it needs are brought, while the driver may still load Prefect or wait for its
+server: Prefect's task runs then find it running, or done. What failed is tried again only when Prefect says so.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from core.patience import pause_s
@@ -27,26 +30,29 @@ class Work:
         self._lineage = lineage
         self._outcomes: dict[str, StageOutcome] = {}
         self._shares: dict[str, float] = {}  # of running stages: how much is done, 0 to 1
-        self._began: dict[str, float] = {}
+        self._since: dict[str, float] = {}
         self._doing = ""
         self._faults: dict[str, StageFault] = {}
-        may_run = plan.may_run
-        early = [n.address for n in plan.nodes if n.address in may_run and not may_run.intersection(n.needs)]
-        pool = ThreadPoolExecutor(max(len(early), 1), thread_name_prefix="early")
-        self._early: dict[str, Future[StageOutcome]] = {at: pool.submit(self._once, at) for at in early}
-        pool.shutdown(wait=False)
+        self.started = threading.Event()  # its first stage runs
+        self._begun: dict[str, Future[StageOutcome]] = {}
+        self._brought = set[str]()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(max(plan.width, 1), thread_name_prefix="stage")
+        fresh = [node.address for node in plan.nodes if node.address not in plan.may_run]
+        for address in fresh:
+            self._end(StageOutcome(address, "cached"))
+        self._begin_behind(fresh)
 
     def bring(self, address: str, *, tried: int = 0) -> StageOutcome:
-        """Bring one stage up to date; those it needs already are. A second try waits first."""
-        if address not in self.plan.may_run:
-            return self._end(StageOutcome(address, "cached"))
-        if (begun := self._early.pop(address, None)) is not None:
-            return self._end(begun.result())
-        if tried > 0:
-            delay_s = pause_s(tried, first_s=self.patience.first_delay_s)
-            self.screen.say(f"  {address}: try {tried + 1} of {self.patience.retries + 1} in {delay_s:.1f} s")
-            self.crew.cancelled.wait(delay_s)
-        return self._end(self._once(address))
+        """The outcome of one stage, once it is brought; those it needs already are. A second try waits first."""
+        if address not in self._begun:
+            return self._outcomes[address]
+        if tried == 0:
+            return self._begun[address].result()
+        delay_s = pause_s(tried, first_s=self.patience.first_delay_s)
+        self.screen.say(f"  {address}: try {tried + 1} of {self.patience.retries + 1} in {delay_s:.1f} s")
+        self.crew.cancelled.wait(delay_s)
+        return self._once(address)
 
     def may_retry(self, address: str) -> bool:
         """Whether the stage failed for a reason that can pass."""
@@ -55,6 +61,8 @@ class Work:
 
     def skip_rest(self) -> None:
         """Settle the stages that nothing brought: one that they need failed, or the run was ended."""
+        while running := [stage for stage in self._begun.values() if not stage.done()]:
+            wait(running)  # Prefect gave up a task, and its stage goes on
         for node in self.plan.nodes:
             if node.address not in self._outcomes:
                 missing = [need for need in node.needs if self._outcomes[need].state not in ("ran", "cached")]
@@ -70,8 +78,22 @@ class Work:
         done = len(self._outcomes) + sum(dict(self._shares).values())
         return 100 * done / max(len(self.plan.nodes), 1), self._doing
 
+    def _begin_behind(self, brought: Collection[str]) -> None:
+        """Begin each stage that needs nothing more, now that these are brought too."""
+        with self._lock:
+            self._brought.update(brought)
+            for node in self.plan.nodes:
+                if node.address not in self._begun.keys() | self._brought and self._brought.issuperset(node.needs):
+                    self._begun[node.address] = self._pool.submit(self._once, node.address)
+
     def _once(self, address: str) -> StageOutcome:
-        self._began[address] = time.monotonic()
+        outcome = self._end(self._tried(address))
+        if outcome.state in ("ran", "cached"):
+            self._begin_behind([address])
+        return outcome
+
+    def _tried(self, address: str) -> StageOutcome:
+        self._since[address] = time.monotonic()
         try:
             state = self.crew.run(
                 address,
@@ -83,12 +105,13 @@ class Work:
             return StageOutcome(address, "cancelled")
         except StageFault as fault:
             self._faults[address] = fault
-            return StageOutcome(address, "failed", time.monotonic() - self._began[address], fault.exit_code, str(fault))
-        return StageOutcome(address, state, time.monotonic() - self._began[address])
+            return StageOutcome(address, "failed", time.monotonic() - self._since[address], fault.exit_code, str(fault))
+        return StageOutcome(address, state, time.monotonic() - self._since[address])
 
     def _heard(self, address: str, facts: dict[str, Any]) -> None:
         if "started" in facts:
-            self._began[address] = time.monotonic()  # not while it waited for a worker or for DVC's lock
+            self.started.set()
+            self._since[address] = time.monotonic()  # not while it waited for a worker or for DVC's lock
             if self._lineage is not None:
                 self._lineage.started(address)
             reasons = [*self.plan.stale.get(address, ()), *(["forced"] if address in self.plan.forced else [])]

@@ -51,7 +51,7 @@ def main() -> None:
     if template is not None:
         template.serve_dvc()
     with contextlib.suppress(HeadraceError):  # the first stage meets it again, and reports it
-        graph.load()
+        graph.open()
     while (request := requests.get()) is not None and not stopping.is_set():
         answer = _bring_up_to_date(graph, **request)
         if not stopping.is_set():

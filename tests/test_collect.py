@@ -78,6 +78,18 @@ def write_rows(path: Path, rows: Sequence[Sequence[Any]], header: Sequence[str] 
 # --- the table
 
 
+def test_a_header_that_the_recipe_gives_makes_every_line_a_row(tmp_path: Path) -> None:
+    """A first line with another number of fields is no row, and is told as one that cannot be read."""
+    (tmp_path / "rows.csv").write_text("2,a,b\nfine;x,good\nbad,poor\n")
+    rows = collected(tmp_path, header=["text", "label"])
+    assert [(row["text"], row["label"]) for row in rows if not row["fault"]] == [("fine;x", "good"), ("bad", "poor")]
+    assert [row["fault"] for row in rows if row["fault"]] == ["3 fields where the header has 2"]
+    (tmp_path / "rows.csv").write_text("fine;good\n")
+    assert collected(tmp_path, header=["text", "label"], delimiter=";")[0]["label"] == "good"
+    with pytest.raises(BadRequest, match="no column 'label'"):
+        collected(tmp_path, header=["text", "stars"])
+
+
 def test_a_row_has_an_id_a_hash_a_place_and_the_tasks_names(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text('review,stars,label\n"Fine,\nreally",5,good\nBad.,1,poor\nBad.,1,poor\n')
     rows = collected(tmp_path, columns={"text": "review"}, licence="CC0")

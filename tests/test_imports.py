@@ -26,6 +26,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "prefect": "flows/",
     "qdrant_edge": "pipelines/search/engine/embedded.py",
     "qdrant_client": "pipelines/search/engine/qdrant_server.py",
+    "skops": "pipelines/tasks/parts/tables/estimator_file.py",
     "onnx": "registry/version/onnx_graph.py",
     "onnx_ir": "registry/version/onnx_graph.py",
     "onnxruntime": "registry/version/onnx_graph.py",

@@ -208,6 +208,53 @@ def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
         assert words in said
 
 
+def readings(count: int = 120) -> list[dict[str, Any]]:
+    return [
+        {
+            "reading_id": 7 + at, "day": f"2024-03-{at % 28 + 1:02d}", "pump": f"p{at % 3}", "unit": "bar",
+            "pressure": at * 0.37 % 5, "status": ("ok", "leak")[at % 2],
+        }
+        for at in range(count)
+    ]  # fmt: skip
+
+
+def test_a_table_of_numbers_and_categories_says_a_label(tmp_path: Path) -> None:
+    """Its columns are inputs by what they hold; those of ids, and those that never vary, are not."""
+    write_csv(tmp_path / "t.csv", readings())
+    choice, recipe = made(tmp_path, "t.csv")
+    assert (choice.task, recipe.data.columns) == ("tabular_classification", {"label": "status"})
+    assert choice.preprocess == {"numbers": ["pressure"], "categories": ["pump"], "dates": ["day"]}
+    assert recipe.model.base.architecture == "logistic_regression"
+    other, _ = made(tmp_path, "t.csv", columns={"label": "pump"})
+    assert other.preprocess["categories"] == ["status"]
+    write_csv(tmp_path / "t.csv", readings(FEW))
+    assert made(tmp_path, "t.csv")[1].model.base.architecture == "gradient_boosting"
+
+
+def test_a_table_says_a_number_where_that_is_called_so_or_chosen(tmp_path: Path) -> None:
+    rows = [{**row, "price": row["pressure"] * 2 + 1} for row in readings()]
+    for row in rows:
+        del row["status"]
+    write_csv(tmp_path / "t.csv", rows)
+    choice, recipe = made(tmp_path, "t.csv", task="tabular_regression")
+    assert recipe.data.columns == {"target": "price"}
+    assert choice.preprocess == {"numbers": ["pressure"], "categories": ["pump"], "dates": ["day"]}
+    assert recipe.model.base.architecture == "linear_regression"
+    other, _ = made(tmp_path, "t.csv", columns={"label": "pressure"})
+    assert (other.task, other.columns["target"].name) == ("tabular_regression", "pressure")
+
+
+def test_a_table_without_a_column_called_as_labels_are_is_asked_for_one(tmp_path: Path) -> None:
+    """Any column of a table may be told by the others, so none is guessed; a series of times is still forecast."""
+    rows = [{"pump": row["pump"], "valve": row["status"], "pressure": row["pressure"]} for row in readings()]
+    write_csv(tmp_path / "t.csv", rows)
+    with pytest.raises(BadRequest, match="--label one of: pump, valve"):
+        choose(seen(tmp_path, "t.csv"), Wishes())
+    days = [{"day": row["day"], "pump": row["pump"], "sales": at} for at, row in enumerate(readings(84))]
+    write_csv(tmp_path / "t.csv", days)
+    assert choose(seen(tmp_path, "t.csv"), Wishes()).task == "time_series_forecasting"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> None:
     """What is of the example's own rows goes; what it chose stays, with its comments."""
@@ -216,6 +263,7 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         "sentence_embedding": [
             {"question": f"who did thing {at}?", "answer": f"it was number {at}"} for at in range(9)
         ],
+        "tabular_regression": [{"rooms": at % 4, "price": 1.5 * at} for at in range(30)],
         "time_series_forecasting": [{"day": f"2024-01-{at:02d}", "sales": at} for at in range(1, 20)],
         "token_classification": [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
     }

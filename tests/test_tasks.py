@@ -28,7 +28,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from core.atomic_files import sha256_file
 from core.manifest import write_manifest
-from core.schema.columns import ROW_ID
+from core.schema.columns import ROW_ID, Contract
 from core.schema.model import Architecture, Model, Training
 from core.tables.learner import TorchLearner
 from core.tables.predictions import Answered, write_predictions
@@ -369,7 +369,7 @@ def test_it_costs_what_it_may(prepared: Prepared) -> None:
 
 def _asked(prepared: Prepared) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A few inputs as a caller sends them, and what the predictor of the evaluation answers."""
-    units, contract = prepared.units()[:ASKED], prepared.task.contract
+    units, contract = prepared.units()[:ASKED], prepared.job.section("examples", Contract)
     predictor = prepared.task.load(prepared.folder / "model")
     expected = predictor.answers(predictor.predict(units, prepared.folder / "raw"))
     inputs = as_sent(units, contract)

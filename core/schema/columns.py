@@ -64,10 +64,17 @@ class Column:
     or a number, as core/schema/times.py spells it.
     media: a path below raw/, whose bytes are the content. labels: who may read, as text with commas.
     spans: labelled parts of the first input, a text, as a JSON list (core/tables/spans.py).
+    feature: one of many columns that say something of a row together: its cells may be empty, but it has to vary.
     """
 
     kind: ColumnKind
     required: bool = True
+    feature: bool = False
+
+    @property
+    def filled(self) -> bool:
+        """Whether every row must have a value."""
+        return self.required and not self.feature
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class Contract:
     inputs: what a caller sends. targets: what is true about them, and what a model says. key: rows that are equal here
     are the same example; none: the inputs. agreed: columns in which such rows must not differ; none: the targets.
     media: what the files of the column of kind media hold. named: options of `preprocess:` that are lists of more
-    columns, on which such rows must agree too -> what those columns are.
+    columns -> what those columns are: they are the inputs where there are no others, else such rows must agree on them.
+    repeats: rows of one identity are examples of their own, whatever their targets; they stand on one side of a split.
     """
 
     columns: Mapping[str, Column]
@@ -87,11 +95,15 @@ class Contract:
     agreed: tuple[str, ...] = ()
     media: Literal["image", "audio"] | None = None
     named: Mapping[str, Column] = field(default_factory=dict)
+    repeats: bool = False
 
     def with_named(self, options: Mapping[str, Any]) -> Contract:
         """With the columns that a recipe's options name, each as `named` says."""
         more = {set_aside(name, ADDED): column for option, column in self.named.items() for name in options[option]}
-        return replace(self, columns={**self.columns, **more}, agreed=(*self.agreed, *more), named={})
+        columns = {**self.columns, **more}
+        if not self.inputs:
+            return replace(self, columns=columns, inputs=tuple(more), named={})
+        return replace(self, columns=columns, agreed=(*self.agreed, *more), named={})
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -101,7 +113,7 @@ class Contract:
     @property
     def compared(self) -> tuple[str, ...]:
         """The columns in which rows of one identity must not differ: they would contradict each other."""
-        return self.agreed or self.targets
+        return () if self.repeats else self.agreed or self.targets
 
     @property
     def identity(self) -> tuple[str, ...]:

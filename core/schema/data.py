@@ -84,6 +84,10 @@ class Data(Section):
             "by which the first line has the columns that are needed",
         ),
     ] = None
+    header: Annotated[
+        list[Annotated[str, Field(min_length=1)]] | None,
+        Field(min_length=1, description="names of a csv's columns, where its first line does not say them"),
+    ] = None
     columns: dict[str, str] = {}
     where: Annotated[
         dict[str, Scalar | list[Scalar]], Field(description="rows to keep: a value, or a list of allowed values")

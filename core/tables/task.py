@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 from core.errors import BadRequest
-from core.schema.columns import Contract
+from core.schema.columns import Column, Contract
 from core.schema.model import Architecture, Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
@@ -82,6 +82,13 @@ class Predictor(Protocol):
 
     def answers(self, predictions: Predictions) -> pd.DataFrame:
         """The same as a person or an application wants it: one row an input (label, confidence ...)."""
+
+
+@runtime_checkable
+class OfFeatures(Protocol):
+    """A Predictor whose inputs the recipe named: it knows what each of these columns holds."""
+
+    features: Mapping[str, Column]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import BadRequest, near
-from core.schema.columns import DOCUMENTS, Contract
+from core.schema.columns import ADDED, DOCUMENTS, Contract
 from core.schema.columns import Column as Wanted
 from core.schema.data import Data
 from core.tables.spelling import some
@@ -35,6 +35,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
         "label", "labels", "class", "category", "target", "intent", "topic", "sentiment", "queue", "department", "type",
         "kind", "tag", "status", "priority", "rating", "stars", "y",
     ),
+    "target": ("target", "y", "price", "amount", "cost", "sales", "demand", "consumption", "score", "value"),
     "query": ("query", "question", "headline", "title", "anchor"),
     "passage": ("passage", "answer", "positive", "article", "body", "context"),
     "spans": ("spans", "entities", "ner_tags", "tags"),
@@ -92,12 +93,16 @@ def choose(seen: Seen, wishes: Wishes) -> Choice:
     fitting = {name: columns for name, columns in found.items() if isinstance(columns, dict)}
     if not fitting and wishes.task not in (None, INDEX):
         raise BadRequest(str(found[str(wishes.task)]))
-    if not fitting or max(map(_weight, fitting)) < _WEIGHTS["text"]:
-        if unclear := [said for said in found.values() if isinstance(said, _Unclear)]:
-            raise BadRequest(f"{unclear[0]}; or --task {INDEX}, for an index of the texts.")
+    if not fitting or (wishes.task is None and max(map(_weight, fitting)) < _WEIGHTS["text"]):
+        unclear = {name: said for name, said in found.items() if isinstance(said, _Unclear)}
+        of_tables = [said for name, said in unclear.items() if not find_task(name).contract.inputs]
+        if unclear and not of_tables:  # some column holds texts
+            raise BadRequest(f"{next(iter(unclear.values()))}; or --task {INDEX}, for an index of the texts.")
         documents = _columns(DOCUMENTS, seen, wishes)
         if isinstance(documents, dict):
             return Choice("index", seen.data, columns=documents, rows=seen.rows)
+        if not fitting and of_tables:
+            raise BadRequest(f"{of_tables[0]}.")
         if not fitting:
             raise BadRequest(f"nothing suits these columns: {_listed(seen.columns)}. {_HINT}")
     task = max(fitting, key=lambda name: (_weight(name), find_task(name).contract.label is not None))
@@ -121,7 +126,8 @@ def _allowed(wishes: Wishes) -> list[str]:
 def _weight(task: str) -> int:
     contract = find_task(task).contract
     needed = [column.kind for column in contract.columns.values() if column.required]
-    needed += [column.kind for column in contract.named.values()]
+    if contract.inputs:  # any column may be an input of a table: what it says is what tells
+        needed += [column.kind for column in contract.named.values()]
     return max(_WEIGHTS.get(kind, 0) for kind in needed)
 
 
@@ -154,19 +160,32 @@ def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column
     """The source's column of each that a contract has; or why there is none, in words."""
     found: dict[str, Column] = {}
     several_texts = sum(column.kind == "text" and column.required for column in contract.columns.values()) > 1
-    label = contract.label or "label"
+    label = contract.label or next((name for name in contract.targets if not contract.inputs), "label")
     said = {label if name == "label" else _first_text(contract) if name == "text" else name: value
             for name, value in wishes.columns.items()}  # fmt: skip
     if unknown := [name for name in said if name not in contract.columns]:
         return f"it has no column {unknown[0]!r}"
+    if (
+        not contract.inputs
+        and wishes.task is None
+        and (texts := [each for each in seen.columns if each.kind == "text"])
+    ):
+        return f"columns of texts: {_listed(texts)}"
     for name, wanted in contract.columns.items():
         left = [each for each in seen.columns if each not in found.values()]
         if name in said:
             found[name] = next(each for each in seen.columns if each.name == said[name])
+            if not contract.inputs and wishes.task is None and not _fits(found[name], wanted):
+                return f"{said[name]!r} is no {wanted.kind}"
             continue
         reserved = set(said.values())
         fits = [each for each in left if each.name not in reserved and _fits(each, wanted)]
         chosen: Column | str | None = _named(name, fits)
+        if chosen is None and not contract.inputs:  # any column of a table may be told by the others
+            told = some(
+                [each.name for each in left if any(_fits(each, Wanted(kind)) for kind in ("category", "number"))]
+            )
+            return _Unclear(f"which column is to be told by the others? --label one of: {told}")
         if chosen is None and wanted.required and not (wanted.kind == "text" and several_texts):
             chosen = _only(name, wanted, fits)
         if isinstance(chosen, str):
@@ -175,8 +194,9 @@ def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column
             found[name] = chosen
         elif wanted.required:
             return f"no column for {name!r} ({wanted.kind}) among {_listed(left)}. Say which with --text or --label."
-    if contract.named and not _numbers(seen, found):
-        return f"no column of numbers among {_listed(seen.columns)}"
+    if contract.named and not _others(contract, seen, found):
+        kinds = " or ".join(dict.fromkeys(f"{column.kind}s" for column in contract.named.values()))
+        return f"no column of {kinds} among {_listed(seen.columns)}"
     return found
 
 
@@ -216,18 +236,40 @@ def _only(name: str, wanted: Wanted, columns: Sequence[Column]) -> Column | str 
     return labels[0] if labels else None
 
 
-def _numbers(seen: Seen, used: Mapping[str, Column]) -> list[str]:
-    names = [each.name for each in used.values()]
-    return [each.name for each in seen.columns if each.kind == "number" and each.name not in names]
+def _others(contract: Contract, seen: Seen, used: Mapping[str, Column]) -> dict[str, list[str]]:
+    """The columns that are left, each under the first option that names columns of its kind.
+
+    Of a table's features those are left out that never vary, or that are called as ids are.
+    """
+    taken = {column.name for name, column in used.items() if not _also_named(contract, name)}
+    found: dict[str, list[str]] = {}
+    for each in seen.columns:
+        option = next((option for option, wanted in contract.named.items() if _fits(each, wanted)), None)
+        if option is None or each.name in taken:
+            continue
+        if contract.named[option].feature and (len(each.values) < 2 or _called_id(each.name) or each.name in ADDED):
+            continue
+        found.setdefault(option, []).append(each.name)
+    return found
+
+
+def _also_named(contract: Contract, name: str) -> bool:
+    """Whether a column of the contract is one of those that its options name: the value of a series."""
+    return contract.columns[name].kind == "number" and name not in contract.targets
+
+
+def _called_id(name: str) -> bool:
+    words = name.strip().casefold().replace("_", " ").replace("-", " ").split()
+    return bool(words) and (words[-1] == "id" or name.strip().casefold() in _NAMES["id"])
 
 
 def _recipe(seen: Seen, name: str, columns: Mapping[str, Column], wishes: Wishes) -> Choice:
     task = find_task(name)
     model, why = _model(task, seen.rows, wishes.base)
-    preprocess: dict[str, Any] = {}
+    preprocess: Mapping[str, Any] = {}
     if task.contract.named:
-        preprocess[next(iter(task.contract.named))] = _numbers(seen, columns)
-        columns = {key: column for key, column in columns.items() if task.contract.columns[key].kind != "number"}
+        preprocess = _others(task.contract, seen, columns)
+        columns = {key: column for key, column in columns.items() if not _also_named(task.contract, key)}
     return Choice(
         "recipe", seen.data, name, columns, preprocess, _split(task, seen.rows), model, seen.rows, why,
     )  # fmt: skip
@@ -249,6 +291,9 @@ def _model(task: Task, rows: int, base: str | None) -> tuple[dict[str, Any], str
     new, few = "pretrain" in task.methods, rows < FEW
     simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"} if task.simple and new else None
     labels = task.contract.label is not None
+    if not task.contract.inputs and rows >= FEW:
+        boosted = {"base": {"architecture": "gradient_boosting"}, "method": "pretrain"}
+        return boosted, "trees split columns of any scale, and know gaps: Grinsztajn et al. 2022"
     if "text" in kinds and not (simple and labels and rows >= MANY):
         if few and labels and "transfer" in task.methods:
             return {"base": TEXT_BASE, "method": "transfer"}, f"{rows:,} rows are few: the encoder stays as it is"

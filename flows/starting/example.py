@@ -16,7 +16,19 @@ from flows.starting.settings_text import title
 from pipelines.recipes.read import read_index, read_recipe
 from pipelines.tasks import find_task
 
-_OF_THE_SOURCE = ("reader", "sha256", "encoding", "delimiter", "columns", "where", "sample", "id", "licence", "options")
+_OF_THE_SOURCE = (
+    "header",
+    "reader",
+    "sha256",
+    "encoding",
+    "delimiter",
+    "columns",
+    "where",
+    "sample",
+    "id",
+    "licence",
+    "options",
+)
 _RELATIVE = ("against_baseline", "against_champion", "against_live")  # gates that say nothing of other data's figures
 
 
@@ -69,7 +81,8 @@ def _put_choice(document: Any, section: Any, choice: Choice, seen: Seen, wishes:
         changed.append("model.base.settings.num_channels: as the pictures have them")
     if choice.preprocess:
         document.setdefault("preprocess", {}).update(choice.preprocess)
-        document["preprocess"].pop("covariates", None)
+        for option in task.contract.named.keys() - choice.preprocess.keys():
+            document["preprocess"].pop(option, None)
     if wishes.base is not None:
         document["model"] = dict(choice.model)
         changed.append("model: as --base says")

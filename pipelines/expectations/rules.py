@@ -77,6 +77,8 @@ def built_in_rules(contract: Contract, labels: Sequence[str | int | float] | Non
         if not column.required:
             continue
         rules.append(Rule("expect_column_to_exist", {"column": name}, f"there is no column {name!r}"))
+        if not column.filled:
+            continue
         rules.append(Rule("expect_column_values_to_not_be_null", {"column": name}, f"{name} is missing"))
         if column.kind == "number":
             bounds = {"min_value": -sys.float_info.max, "max_value": sys.float_info.max}

@@ -68,7 +68,8 @@ class Counted:
 def write_distinct(
     examples: Path, target: Path, contract: Contract, split: Split, scratch: Path, by_time: TimeSides | None = None
 ) -> Counted:
-    """Write the rows that stay, with their split and key; of rows with one key that of the lowest row id stays.
+    """Write the rows that stay, with their split and key; of rows with one key that of the lowest row id stays, unless
+    the contract says that they are examples of their own.
 
     Where the splits are given, equal rows may be on two sides: those of the test stay, then those of the validation.
     scratch: a folder for what is in between. by_time: the rows' splits, where their times decide.
@@ -137,7 +138,8 @@ def _spread(
 ) -> dict[int, int]:
     """Write every row, with its split and key, into the file of its range. own: column of the source -> of the schema.
 
-    Returns the codes of repeated keys, and the lowest RANK of the splits that each may be given.
+    Returns the codes of repeated keys, and the lowest RANK of the splits that each may be given; none where rows of
+    one key all stay.
     """
     found: list[Numbers] = [np.empty(0, np.int64)]
     ranks = [np.empty(0, np.int8)]
@@ -168,6 +170,8 @@ def _spread(
                 _write(waiting, writers)
                 held = 0
         _write(waiting, writers)
+    if contract.repeats:
+        return {}
     all_keys, all_ranks = np.concatenate(found), np.concatenate(ranks)
     values = repeated(all_keys)
     again = among(all_keys, values)

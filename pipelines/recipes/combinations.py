@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import near
-from core.schema.columns import DOCUMENTS, ROW_ID, Contract
+from core.schema.columns import ADDED, DOCUMENTS, ROW_ID, Contract
 from core.schema.data import SPLITS
 from core.schema.evaluation import AGAINST_LIVE, LABEL_FIGURES, RETRIEVAL, SERVING
 from core.schema.reading import Document, Location, Mistake
@@ -134,6 +134,11 @@ def _named(values: Mapping[str, Any], contract: Contract) -> Iterator[tuple[Loca
                 yield (
                     ("preprocess", option),
                     f"{name!r} is what the task calls something else. Name the column otherwise in the source",
+                )
+            elif column.feature and name in ADDED:
+                yield (
+                    ("preprocess", option),
+                    f"{name!r} is a name of Headrace's own. Give the column another: `columns: {{{name}_: {name}}}`",
                 )
 
 

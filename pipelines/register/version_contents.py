@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from core.atomic_files import read_json, sha256_file, write_json
-from core.schema.columns import ROW_ID
+from core.schema.columns import ROW_ID, Contract
 from core.schema.evaluation import SERVING, Registry
 from core.schema.reading import read_document
 from core.tables.predictions import read_answers
@@ -35,7 +35,7 @@ _EXAMPLES = 2  # inputs kept with a version
 
 def draft(subject: Subject) -> Draft:
     """What the version will hold, before it is judged."""
-    job, contract = subject.job, subject.task.contract
+    job, contract = subject.job, subject.job.section("examples", Contract)
     inputs, answers = examples(subject, _EXAMPLES)
     return Draft(
         name=subject.name,
@@ -48,7 +48,7 @@ def draft(subject: Subject) -> Draft:
             contract.media_sent,
             inputs,
             answers,
-            optional=tuple(name for name in inputs.columns if not contract.columns[name].required),
+            optional=tuple(name for name in inputs.columns if not contract.columns[name].filled),
         ),
         history=read_json(job.folder / "model" / "history.json"),
         params={f"model.{key}": str(value) for key, value in job.settings["model"].items()},
@@ -93,7 +93,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         data=settings["data"],
         hashes={**{key: value for key, value in origin.items() if key != "task"}, "model_hash": subject.model_hash},
         better=subject.task.metrics,
-        inputs=subject.task.contract.inputs,
+        inputs=subject.job.section("examples", Contract).inputs,
         simple=subject.task.simple,
         asked=judged.claim.asked,
         rows=None if counts is None else counts.line(),
@@ -138,7 +138,8 @@ def _kept_files(job: Job, folder: Path, card_text: str) -> dict[str, Path]:
 
 def examples(subject: Subject, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A few test inputs as a caller would send them (texts, or files in base64), and what the evaluation answered."""
-    contract, expected = subject.task.contract, read_answers(subject.predictions, count)
+    contract = subject.job.section("examples", Contract)
+    expected = read_answers(subject.predictions, count)
     inputs = as_sent(subject.units.set_index(ROW_ID).loc[expected[ROW_ID]], contract)
     if contract.media_sent is not None:
         files = [subject.job.folder / "raw" / path for path in inputs[contract.file]]

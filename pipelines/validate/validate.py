@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from pipelines.expectations.expectation_plan import plan
 from pipelines.expectations.outcome import Outcome, refuse_exceptions
 from pipelines.expectations.rules import Tally
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
+from pipelines.validate.feature_faults import FeatureFaults
 from pipelines.validate.quarantine import check_schema, numbered, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
 from pipelines.validate.verdict import judge, problems, report, summary
@@ -183,10 +183,15 @@ def run(job: Job) -> None:
         split = with_columns(split, columns, examples, settings_file)
     outcomes = plan(examples, contract, columns, settings_file, given=split.given if split is not None else None)
     by_time = None if split is None else sides_of_table(raw, split, settings_file=settings_file)
-    remember = partial(facts_of, contract=examples, split=split, by_time=by_time)
+    features = FeatureFaults(examples)
+
+    def remember(rows: pd.DataFrame, batch: pa.RecordBatch) -> Facts:
+        features.look(rows[rows[FAULT].isna()])
+        return facts_of(rows, batch, examples, split=split, by_time=by_time)
+
     facts = scan(raw, Engine(settings_file), outcomes, remember, examples.added)
     judged = judge(
-        facts, [outcome.check() for outcome in outcomes],
+        facts, [*(outcome.check() for outcome in outcomes), *features.checks()],
         examples=examples, contract=contract, split=split, reference=job.settings["reference"],
     )  # fmt: skip
     rejected = job.workspace.var / "rejected" / f"{job.kind}-{job.name}"

@@ -61,9 +61,9 @@ def judge(
     return Judgement(
         checks=found,
         clean=clean,
-        duplicates=count_repeats(facts.keys, clean),
+        duplicates=0 if examples.repeats else count_repeats(facts.keys, clean),
         labels=labels,
-        scarce=_scarce(facts, clean, contract.min_rows_per_label) if examples.label else {},
+        scarce=_scarce(facts, clean, contract.min_rows_per_label, examples) if examples.label else {},
         profile=profile,
         drift=distances(profile, reference) if reference is not None else None,
         alike=alike(labels or ()),
@@ -135,12 +135,14 @@ def report(judgement: Judgement, tally: Tally, contract: DataContract, found: Se
 
 
 def summary(judgement: Judgement) -> str:
-    """One line for a person, and one for each group of labels that look like a slip of the pen."""
+    """One line for a person, and one for each group of labels that look like a slip of the pen, and each warning."""
     drift = "no reference profile, drift not compared"
     if judgement.drift is not None:
         drift = f"drift {max((distance.value for distance in judgement.drift), default=0.0):.3f}"
     counts = f"{judgement.bad:,} in quarantine, {judgement.duplicates:,} duplicates"
-    return "\n".join([f"{len(judgement.clean):,} rows: {counts}; {drift}", *map(alike_warning, judgement.alike)])
+    warned = [check for check in judgement.checks if check.keeps and not check.passed and not len(check.rows)]
+    first = f"{len(judgement.clean):,} rows: {counts}; {drift}"
+    return "\n".join([first, *map(alike_warning, judgement.alike), *(f"warning: {check.words}" for check in warned)])
 
 
 def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: Split | None) -> Iterator[Check]:
@@ -155,7 +157,7 @@ def _between_rows(facts: Facts, clean: Mask, examples: Contract, *, split: Split
         what, of = " or ".join(examples.compared), _identity(examples)
         words = f"contradiction: the same {of} has another {what} too, here it is {{}}"
         yield Check("contradiction", words, tuple(examples.compared), rows, passed=not len(rows))
-    if split is not None:
+    if split is not None and not examples.repeats:
         rows = leaks(facts.loose, facts.in_test, clean)
         if published:
             rows = rows[~np.isin(facts.keys[rows], facts.keys[clean & facts.in_test])]
@@ -169,11 +171,11 @@ def _identity(examples: Contract) -> str:
     return " and ".join(named) or "content"
 
 
-def _scarce(facts: Facts, clean: Mask, least: int) -> dict[str, tuple[int, int]]:
-    """Labels that fewer than `least` different contents carry."""
+def _scarce(facts: Facts, clean: Mask, least: int, examples: Contract) -> dict[str, tuple[int, int]]:
+    """Labels that fewer than `least` different contents carry, or rows where each is an example of its own."""
     rows: np.ndarray[Any, np.dtype[np.int64]] = np.flatnonzero(clean)
-    _, first_of_key = np.unique(facts.keys[rows], return_index=True)
-    counts = label_counts(facts, rows[first_of_key])
+    counted = rows if examples.repeats else rows[np.unique(facts.keys[rows], return_index=True)[1]]
+    counts = label_counts(facts, counted)
     codes = {name: code for code, name in facts.label_names.items()}
     return {
         label: (count, int(rows[np.flatnonzero(facts.labels[rows] == codes[label])[0]]))

@@ -9,7 +9,7 @@ import base64
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.tables.keys import label_name
-from core.tables.task import Predictor
+from core.tables.task import OfFeatures, Predictor
 from pipelines.tasks import find_task
 
 
@@ -33,7 +33,7 @@ class About:
 
 @dataclass(frozen=True)
 class Answerer:
-    """A loaded version. contract: its task's."""
+    """A loaded version. contract: its task's, with the columns that its recipe named."""
 
     about: About
     contract: Contract
@@ -78,7 +78,9 @@ def load_answerer(model: Path, about: Path) -> Answerer:
     except (OSError, TypeError, ValueError, RecursionError) as error:
         raise BadRequest(f"{about}: does not say what this model is ({error}). Register the model again.") from None
     task = find_task(told.task)
-    return Answerer(told, task.contract, task.load(model))
+    predictor = task.load(model)
+    features = predictor.features if isinstance(predictor, OfFeatures) else {}
+    return Answerer(told, replace(task.contract, columns={**task.contract.columns, **features}), predictor)
 
 
 def _about(told: dict[str, Any]) -> About:
@@ -91,14 +93,14 @@ def _about(told: dict[str, Any]) -> About:
 def _check(rows: pd.DataFrame, name: str, column: Column) -> None:
     """Raise BadRequest for a missing column, and for what is no text where one is wanted."""
     if name not in rows.columns:
-        if column.required:
+        if column.filled:
             raise BadRequest(f"the input has no column {name!r}; it has {', '.join(map(str, rows.columns))}.")
         return
     if column.kind not in ("text", "category", "media"):
         return  # the task looks at it
     for row, value in enumerate(rows[name]):
         text = isinstance(value, str) or (column.kind == "category" and label_name(value) is not None)
-        if not text and (column.required or not pd.isna(value)):
+        if not text and (column.filled or not pd.isna(value)):
             raise BadRequest(f"input {row + 1}, column {name!r}: must be a string, got {value!r}.")
 
 

@@ -1,4 +1,5 @@
-"""csv: rows of delimited text with a header line (RFC 4180). A comma stands between fields, in .tsv a tab.
+"""csv: rows of delimited text (RFC 4180). A comma stands between fields, in .tsv a tab. The first line names the
+columns, unless `header:` does: then every line is a row.
 
 Where `delimiter:` does not say which character it is, and the header has the needed columns by another of these alone,
 it is that one, and this is said. Excel's first line `sep=;` says it too.
@@ -59,6 +60,9 @@ def _read_header(rows: Rows, found: Found, data: Data, contract: Contract) -> tu
     """The header, and what is to be said of how it was read."""
     notes, default, usual = list[str](), rows.delimiter, data.delimiter
     needed = data.needed(contract).keys()
+    if data.header is not None:
+        rows.read_by(usual or default)
+        return header_of(data.header, needed, "data.header"), []
     try:
         if blank := _skip_blank_lines(rows):
             notes.append(f"{found.name}: blank lines before the header are left out: {blank}")

@@ -1,0 +1,1 @@
+"""What tasks share whose input is a row of a table: its columns as numbers, and what learns from them."""

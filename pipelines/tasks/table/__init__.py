@@ -1,0 +1,1 @@
+"""Tasks over rows of a table: one file a family."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.media.decoding import NoPicture, decoded
-from pipelines.media.pictures import keep
+from pipelines.media.media_files import keep
 from pipelines.tasks.parts.pictures import picture_input
 from pipelines.tasks.parts.pictures.picture_input import Picture
 
@@ -162,7 +162,7 @@ def test_a_second_picture_in_a_jpeg_is_left_alone(tmp_path: Path) -> None:
     found = decoded(media)
     assert (found.format, found.animated) == ("MPO", False)
     assert np.asarray(found.pixels)[0, 0, 0] > 200
-    kept = keep(media, "ab" * 32, tmp_path)
+    kept = keep(media, "ab" * 32, tmp_path, holds="image")
     assert kept.fault is None and kept.path.endswith(".jpg")
 
 
@@ -242,7 +242,7 @@ def test_a_damaged_picture_is_a_fault_or_is_read_and_never_anything_else(kind: s
 
 def test_a_fault_names_the_file_and_costs_its_row(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(CLEAR["RGBA in PNG"][:-40])
-    kept = keep(tmp_path / "cut.png", "cd" * 32, tmp_path)
+    kept = keep(tmp_path / "cut.png", "cd" * 32, tmp_path, holds="image")
     assert kept.fault is not None and kept.fault.startswith("cut.png: a picture that cannot be decoded")
 
 

@@ -20,7 +20,7 @@ from core.errors import BadRequest
 from core.weights import safety
 from core.weights.packages import package_path
 from core.workspace import Workspace, inside, leads_out
-from pipelines.media.pictures import media_of
+from pipelines.media.media_files import media_of
 from pipelines.search.engine import release_files, sparse_files
 from pipelines.sources import SOURCES, source_file
 from pipelines.sources._opening import download_name

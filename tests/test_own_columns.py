@@ -26,7 +26,7 @@ from pipelines.settings import settings
 from pipelines.train import train
 from pipelines.validate import validate
 
-OURS = [*ADDED, *MEASURED, "split", "key", "reason"]
+OURS = [*ADDED, *MEASURED["image"], "split", "key", "reason"]
 OTHERS = ["of", "labels", "path", "media", "true", "predicted", "confidence", "time", "series", "index", "level_0"]
 ODD = ["source.place", "source.source.place", "source.key", "source.topic", "\0sequence", "Place", "place "]
 Row = dict[str, Any]

@@ -149,6 +149,21 @@ def test_pictures_in_folders_of_labels_are_classified(tmp_path: Path) -> None:
         made(tmp_path, "photos")
 
 
+def test_sounds_in_folders_of_labels_are_classified(tmp_path: Path) -> None:
+    """By their names' ends, as pictures are; a table that names sounds is of the same task."""
+    for at in range(30):
+        file = tmp_path / "calls" / ("owl", "wren")[at % 2] / f"{at}.{('wav', 'FLAC')[at % 2]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"never opened here")
+    _, recipe = made(tmp_path, "calls")
+    assert (recipe.task, recipe.data.reader) == ("audio_classification", "labelled_folders")
+    write_csv(
+        tmp_path / "calls.csv", [{"audio": f"calls/{at}.wav", "bird": ("owl", "wren")[at % 2]} for at in range(30)]
+    )
+    _, recipe = made(tmp_path, "calls.csv")
+    assert (recipe.task, recipe.data.columns) == ("audio_classification", {"path": "audio", "label": "bird"})
+
+
 def test_documents_become_an_index_and_texts_without_labels_too(tmp_path: Path) -> None:
     (tmp_path / "docs" / "team").mkdir(parents=True)
     for at in range(3):
@@ -267,11 +282,11 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         "time_series_forecasting": [{"day": f"2024-01-{at:02d}", "sales": at} for at in range(1, 20)],
         "token_classification": [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
     }
-    if task.startswith("image"):
+    if task.startswith(("image", "audio")):
         for at in range(20):
-            file = tmp_path / "own" / "ab"[at % 2] / f"{at}.png"
+            file = tmp_path / "own" / "ab"[at % 2] / f"{at}.{'png' if task.startswith('image') else 'wav'}"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8, 8)).save(file)
+            file.write_bytes(b"not opened")
         source = "own"
     else:
         source = "own.jsonl"

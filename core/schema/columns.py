@@ -17,8 +17,15 @@ FAULT = "fault"  # why the content could not be read, or null
 UNREAD = "unread"  # of a document: what of its file is not in the text, as pages that are pictures; or null
 ADDED = (ROW_ID, CONTENT_HASH, PLACE, FAULT)
 
-# What collect measures of a file, and the types.
-MEASURED = {"bytes": "int64", "width": "int64", "height": "int64", "mode": "string"}
+# What collect measures of a file, by what it holds, and the types. Of a sound, `level` is the root of the samples' mean
+# square, as a share of full scale, and `clipped` the share of samples that stand at full scale.
+MEASURED: Mapping[str, Mapping[str, str]] = {
+    "image": {"bytes": "int64", "width": "int64", "height": "int64", "mode": "string"},
+    "audio": {
+        "bytes": "int64", "seconds": "double", "rate": "int64", "channels": "int64", "level": "double",
+        "clipped": "double",
+    },
+}  # fmt: skip
 
 SOURCE = "source."  # stands before the name of a source's column where the table needs that name itself
 
@@ -83,7 +90,8 @@ class Contract:
 
     inputs: what a caller sends. targets: what is true about them, and what a model says. key: rows that are equal here
     are the same example; none: the inputs. agreed: columns in which such rows must not differ; none: the targets.
-    media: what the files of the column of kind media hold. named: options of `preprocess:` that are lists of more
+    media: what the files of the column of kind media hold. least: measures of a file -> the least that a row may have,
+    or, in a task, the option of `preprocess:` that says so. named: options of `preprocess:` that are lists of more
     columns -> what those columns are: they are the inputs where there are no others, else such rows must agree on them.
     repeats: rows of one identity are examples of their own, whatever their targets; they stand on one side of a split.
     """
@@ -94,21 +102,26 @@ class Contract:
     key: tuple[str, ...] = ()
     agreed: tuple[str, ...] = ()
     media: Literal["image", "audio"] | None = None
+    least: Mapping[str, int | float | str] = field(default_factory=dict)
     named: Mapping[str, Column] = field(default_factory=dict)
     repeats: bool = False
 
     def with_named(self, options: Mapping[str, Any]) -> Contract:
-        """With the columns that a recipe's options name, each as `named` says."""
+        """With the columns that a recipe's options name, each as `named` says, and the least that they ask."""
         more = {set_aside(name, ADDED): column for option, column in self.named.items() for name in options[option]}
-        columns = {**self.columns, **more}
-        if not self.inputs:
-            return replace(self, columns=columns, inputs=tuple(more), named={})
-        return replace(self, columns=columns, agreed=(*self.agreed, *more), named={})
+        least = {name: told for name, option in self.least.items() if (told := options.get(str(option))) is not None}
+        found = replace(self, columns={**self.columns, **more}, named={}, least=least)
+        return replace(found, agreed=(*self.agreed, *more)) if self.inputs else replace(found, inputs=tuple(more))
+
+    @property
+    def measured(self) -> Mapping[str, str]:
+        """What `collect` measures of the rows' files, and the types."""
+        return MEASURED[self.media] if self.media else {}
 
     @property
     def added(self) -> tuple[str, ...]:
         """The columns that `collect` adds, and those that it measures."""
-        return (*ADDED, *MEASURED) if self.media else ADDED
+        return (*ADDED, *self.measured)
 
     @property
     def compared(self) -> tuple[str, ...]:

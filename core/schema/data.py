@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from core.schema.columns import ADDED, Contract, own_name
 from core.schema.section import Section
@@ -16,6 +17,7 @@ Scalar = str | int | float | bool | None
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+_FIELD = re.compile(r"\{([^{}/]*)\}")  # of a name pattern
 
 
 class Sql(Section):
@@ -75,6 +77,13 @@ class Data(Section):
     sha256: Annotated[
         Sha256 | dict[SplitName, Sha256] | None, Field(description="of the file behind a URL, or behind each split's")
     ] = None
+    name_pattern: Annotated[
+        str | None,
+        Field(
+            description='of files in folders: which columns their names say, as "{label}_{speaker}_{take}.wav"; with '
+            "a / the folders' names too, and * stands for any part of one"
+        ),
+    ] = None
     encoding: Annotated[str, Field(description="of text files; never guessed")] = "utf-8"
     delimiter: Annotated[
         str | None,
@@ -103,6 +112,27 @@ class Data(Section):
         ),
     ] = False
     options: Annotated[dict[str, Any], Field(description="arguments of a hub data set: name, split, revision")] = {}
+
+    @field_validator("name_pattern")
+    @classmethod
+    def _has_fields(cls, value: str | None) -> str | None:
+        names = _FIELD.findall(value or "")
+        if value is not None and (not all(names) or len(names) != len(set(names)) or not names):
+            raise ValueError(f'must name columns in braces, each once, as "{{label}}_{{take}}.wav", got {value!r}')
+        return value
+
+    @property
+    def name_columns(self) -> tuple[str, ...]:
+        """The columns that `name_pattern` names."""
+        return tuple(_FIELD.findall(self.name_pattern or ""))
+
+    def columns_of_name(self, name: str) -> dict[str, str] | None:
+        """What a file's name, its path below the source, says by `name_pattern`; None: it is not as that has it."""
+        pattern = self.name_pattern or ""
+        parts = _FIELD.split(pattern)
+        literals = (re.escape(part).replace(r"\*", "[^/]*") for part in parts[::2])
+        found = re.fullmatch("([^/]+?)".join(literals), "/".join(name.split("/")[-1 - pattern.count("/") :]))
+        return dict(zip(parts[1::2], found.groups(), strict=True)) if found else None
 
     def source_name(self, column: str) -> str:
         """What the source calls a column of the task."""
@@ -171,12 +201,29 @@ class Split(Section):
     given: Annotated[
         str | None, Field(description="column that says each row's split: train, validation (valid, val, dev) or test")
     ] = None
+    values: Annotated[
+        dict[SplitName, list[str | int | float]] | None,
+        Field(description="what `given` says for each split, where it is no name of one; all others are of train"),
+    ] = None
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Split:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
             raise ValueError(f"train, validation and test must add up to 1, got {total:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _values_of_given(self) -> Split:
+        if self.values is None:
+            return self
+        if self.given is None:
+            raise ValueError("values belong to a given split: say which column has them (given: COLUMN)")
+        if "test" not in self.values:
+            raise ValueError("values must say which rows are of test")
+        every = [str(value) for listed in self.values.values() for value in listed]
+        if twice := sorted({name for name in every if every.count(name) > 1}):
+            raise ValueError(f"values names {twice[0]!r} for two splits, or twice")
         return self
 
     @model_validator(mode="after")

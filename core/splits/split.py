@@ -50,13 +50,18 @@ def sides(keys: Sequence[str], rows: pa.RecordBatch | pa.Table, split: Split) ->
     numbers among which one is missing, and long ones would lose digits.
     """
     if split.given is not None:
-        return _given(rows, split.given)
+        return _given(rows, split.given, split.values)
     groups = [None] * len(keys) if split.group_by is None else map(label_name, rows[split.group_by].to_pylist())
     return [side(key if group is None else f"group:{group}", split) for key, group in zip(keys, groups, strict=True)]
 
 
-def _given(rows: pa.RecordBatch | pa.Table, column: str) -> list[SplitName | None]:
+def _given(
+    rows: pa.RecordBatch | pa.Table, column: str, values: Mapping[SplitName, Sequence[str | int | float]] | None
+) -> list[SplitName | None]:
     said = [label_name(value) for value in rows[column].to_pylist()]
+    if values is not None:
+        named = {label_name(value): name for name, listed in values.items() for value in listed}
+        return [None if name is None else named.get(name, "train") for name in said]
     unknown = {name: at for at, name in reversed(list(enumerate(said))) if name is not None and name not in GIVEN}
     if unknown:
         names = ", ".join(map(repr, sorted(unknown)[:_SHOWN]))

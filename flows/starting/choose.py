@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from core.errors import BadRequest, near
 from core.schema.columns import ADDED, DOCUMENTS, Contract
@@ -41,13 +41,18 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "spans": ("spans", "entities", "ner_tags", "tags"),
     "time": ("time", "timestamp", "date", "datetime", "day", "hour", "month", "step"),
     "series": ("series", "series_id", "unique_id", "store", "sensor", "station", "item", "product", "city", "region"),
-    "path": ("path", "file", "image", "picture", "filename", "file_name"),
+    "path": ("path", "file", "image", "picture", "audio", "sound", "filename", "file_name"),
     "id": ("id", "doc_id", "document_id", "key", "url"),
     "title": ("title", "name", "headline", "subject"),
 }  # fmt: skip
 _RESNET = {
     "embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 1, 1], "layer_type": "basic",
 }  # fmt: skip
+_FROM_NOTHING: Mapping[str, Mapping[str, Any]] = {
+    "image": {"architecture": "resnet", "settings": _RESNET}, "audio": {"architecture": "mel_gru"},
+}  # fmt: skip
+_Held = Literal["text", "image", "audio"]  # of the files in a folder
+_HELD: Mapping[_Held, str] = {"text": "texts", "image": "pictures", "audio": "sounds"}
 
 
 @dataclass(frozen=True)
@@ -133,27 +138,29 @@ def _weight(task: str) -> int:
 
 def _of_folder(seen: Seen, folder: FolderSeen, wishes: Wishes) -> Choice:
     labels = [name for name in folder.labels if name]
-    pictures = folder.pictures > folder.documents
+    counts: dict[_Held, int] = {"text": folder.documents, "image": folder.pictures, "audio": folder.sounds}
+    held = max(counts, key=lambda kind: counts[kind])
     documents = folder.documents > _STRAY * seen.rows  # with pictures of their own, however many
     if wishes.task == INDEX or (wishes.task is None and documents):
         return Choice("index", seen.data.model_copy(update={"reader": "folders"}), rows=seen.rows)
-    fitting = [name for name in _allowed(wishes) if _of_labels(find_task(name).contract, pictures=pictures)]
+    fitting = [name for name in _allowed(wishes) if _of_labels(find_task(name).contract, held)]
     fitting.sort(key=lambda name: find_task(name).contract.label is None)
     if not fitting:
-        raise BadRequest(f"{wishes.task} does not learn from a folder of {'pictures' if pictures else 'texts'}.")
+        raise BadRequest(f"{wishes.task} does not learn from a folder of {_HELD[held]}.")
     if len(labels) < 2 or folder.labels[""] > _STRAY * seen.rows:
         raise BadRequest(
             f"{folder.labels['']:,} of {seen.rows:,} files lie in no folder of a label, and there are {len(labels)} "
-            "such folders. Put the files of each label into a folder of its own: SOURCE/LABEL/file."
+            "such folders. Put the files of each label into a folder of its own: SOURCE/LABEL/file; or let a recipe "
+            "say how their names hold it (data.name_pattern)."
         )
     data = seen.data.model_copy(update={"reader": "labelled_folders"})
     return _recipe(Seen(data, rows=seen.rows, folder=folder), fitting[0], {}, wishes)
 
 
-def _of_labels(contract: Contract, *, pictures: bool) -> bool:
+def _of_labels(contract: Contract, held: _Held) -> bool:
     """Whether files in folders that are labels are all that a task needs."""
     kinds = {column.kind for column in contract.columns.values() if column.required}
-    return kinds == {"media" if pictures else "text", "category"}
+    return kinds == {"media" if contract.media else "text", "category"} and (contract.media or "text") == held
 
 
 def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column] | str:
@@ -175,15 +182,19 @@ def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column
         left = [each for each in seen.columns if each not in found.values()]
         if name in said:
             found[name] = next(each for each in seen.columns if each.name == said[name])
-            if not contract.inputs and wishes.task is None and not _fits(found[name], wanted):
+            if not contract.inputs and wishes.task is None and not _fits(found[name], wanted, contract):
                 return f"{said[name]!r} is no {wanted.kind}"
             continue
         reserved = set(said.values())
-        fits = [each for each in left if each.name not in reserved and _fits(each, wanted)]
+        fits = [each for each in left if each.name not in reserved and _fits(each, wanted, contract)]
         chosen: Column | str | None = _named(name, fits)
         if chosen is None and not contract.inputs:  # any column of a table may be told by the others
             told = some(
-                [each.name for each in left if any(_fits(each, Wanted(kind)) for kind in ("category", "number"))]
+                [
+                    each.name
+                    for each in left
+                    if any(_fits(each, Wanted(kind), contract) for kind in ("category", "number"))
+                ]
             )
             return _Unclear(f"which column is to be told by the others? --label one of: {told}")
         if chosen is None and wanted.required and not (wanted.kind == "text" and several_texts):
@@ -204,13 +215,13 @@ def _first_text(contract: Contract) -> str:
     return next((name for name in contract.inputs if contract.columns[name].kind == "text"), "text")
 
 
-def _fits(column: Column, wanted: Wanted) -> bool:
+def _fits(column: Column, wanted: Wanted, contract: Contract) -> bool:
     kinds: Mapping[str, Callable[[Column], bool]] = {
         "text": lambda each: each.kind in ("text", "name", "tags"),
         "category": lambda each: each.few_values and each.kind in ("category", "number", "name"),
         "number": lambda each: each.kind == "number",
         "time": lambda each: each.kind == "time",
-        "media": lambda each: each.kind == "picture",
+        "media": lambda each: each.kind == ("sound" if contract.media == "audio" else "picture"),
         "spans": lambda each: each.kind in ("spans", "tags"),
     }
     return wanted.kind in kinds and kinds[wanted.kind](column)
@@ -244,7 +255,7 @@ def _others(contract: Contract, seen: Seen, used: Mapping[str, Column]) -> dict[
     taken = {column.name for name, column in used.items() if not _also_named(contract, name)}
     found: dict[str, list[str]] = {}
     for each in seen.columns:
-        option = next((option for option, wanted in contract.named.items() if _fits(each, wanted)), None)
+        option = next((option for option, wanted in contract.named.items() if _fits(each, wanted, contract)), None)
         if option is None or each.name in taken:
             continue
         if contract.named[option].feature and (len(each.values) < 2 or _called_id(each.name) or each.name in ADDED):
@@ -301,8 +312,8 @@ def _model(task: Task, rows: int, base: str | None) -> tuple[dict[str, Any], str
         return {"base": TEXT_BASE, "method": method}, "a small sentence encoder that is installed with Headrace"
     if simple and labels and not FEW <= rows < MANY:
         return simple, f"{rows:,} rows are {'few' if few else 'many'}: a linear model takes seconds"
-    if "media" in kinds and new:
-        return {"base": {"architecture": "resnet", "settings": _RESNET}, "method": "pretrain"}, "from nothing, small"
+    if (media := task.contract.media_sent) is not None and new:
+        return {"base": _FROM_NOTHING[media], "method": "pretrain"}, "from nothing, small"
     if simple:
         return simple, "a linear model first: hard to beat"
     raise BadRequest("which model to start from? --base: an architecture, a folder, a hub id or package://")

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from core.schema.times import is_date, time_text
 from core.tables.keys import label_name
-from pipelines.sources.parsers import is_picture
+from pipelines.sources.parsers import media_kind
 
-Kind = Literal["text", "category", "number", "time", "picture", "spans", "tags", "name", "nothing"]
+Kind = Literal["text", "category", "number", "time", "picture", "sound", "spans", "tags", "name", "nothing"]
 MOST_LABELS = 1000
 _NEARLY_ALL = 0.98  # share of the cells that are of a kind
 _REPEATED = 3.0  # rows a value, on average, from which on a column is one of a few values
@@ -50,7 +50,7 @@ class Column:
         """What it holds. name: a short text that hardly repeats, as an id does."""
         if not self.filled:
             return "nothing"
-        for kind in ("spans", "tags", "picture", "time", "number"):
+        for kind in ("spans", "tags", "picture", "sound", "time", "number"):
             if self.kinds[kind] >= _NEARLY_ALL * self.filled:
                 return kind
         if self.few_values:
@@ -92,8 +92,8 @@ def _kind(value: Any) -> Kind:
             return _of_list(json.loads(text))
         except (ValueError, RecursionError):
             return "text"
-    if is_picture(text) and "\n" not in text:
-        return "picture"
+    if (media := media_kind(text)) is not None and "\n" not in text:
+        return media
     time = time_text(text)
     return "text" if time is None else "time" if is_date(time) else "number"
 

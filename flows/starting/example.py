@@ -17,18 +17,9 @@ from pipelines.recipes.read import read_index, read_recipe
 from pipelines.tasks import find_task
 
 _OF_THE_SOURCE = (
-    "header",
-    "reader",
-    "sha256",
-    "encoding",
-    "delimiter",
-    "columns",
-    "where",
-    "sample",
-    "id",
-    "licence",
-    "options",
-)
+    "header", "reader", "sha256", "name_pattern", "encoding", "delimiter", "columns", "where", "sample", "id",
+    "licence", "options",
+)  # fmt: skip
 _RELATIVE = ("against_baseline", "against_champion", "against_live")  # gates that say nothing of other data's figures
 
 

@@ -16,7 +16,7 @@ from core.workspace import Workspace
 from flows.starting.column_kinds import Column, columns_of
 from pipelines.sources import find_source, scheme
 from pipelines.sources._files import Files, Record
-from pipelines.sources.parsers import is_picture
+from pipelines.sources.parsers import media_kind
 from pipelines.sources.readers import READERS, is_table, reader_file, tables
 
 MOST_ROWS = 50_000  # that are looked at
@@ -31,6 +31,7 @@ class FolderSeen:
     """files: how many there are by what they are. labels: of each first folder, how many of them it holds."""
 
     pictures: int
+    sounds: int
     documents: int
     tables: Counter[str]
     labels: Counter[str]
@@ -69,8 +70,9 @@ def look(workspace: Workspace, data: Data) -> Seen:
     if data.reader is None and fetched.single is None:
         folder = _folder(fetched)
         kind, count = next(iter(folder.tables.most_common(1)), ("", 0))
-        if count <= _MOSTLY * (folder.pictures + folder.documents + folder.tables.total()):
-            return Seen(data, rows=folder.pictures + folder.documents, folder=folder)
+        files = folder.pictures + folder.sounds + folder.documents
+        if count <= _MOSTLY * (files + folder.tables.total()):
+            return Seen(data, rows=files, folder=folder)
         data = data.model_copy(update={"reader": kind})
     if data.reader is None:
         data = data.model_copy(update={"reader": _reader(data)})
@@ -153,21 +155,19 @@ def _rows(data: Data, found: Iterator[Any]) -> Seen:
 
 
 def _folder(files: Files) -> FolderSeen:
-    pictures = documents = 0
+    kinds = Counter[str]()
     by_reader, labels = Counter[str](), Counter[str]()
     for found in files:
-        if is_picture(found.name):
-            pictures += 1
-        elif is_table(found.name):
+        media = media_kind(found.name)
+        if media is None and is_table(found.name):
             by_reader[_reader(Data(source=found.name))] += 1
             continue
-        else:
-            documents += 1
+        kinds[media or "document"] += 1
         inside = PurePosixPath(found.name).parts
         labels[inside[0] if len(inside) > 1 else ""] += 1
-    if not pictures and not documents and not by_reader:
+    if not kinds and not by_reader:
         raise BadRequest(f"source {files.folder}: there is no file in it.")
-    return FolderSeen(pictures, documents, by_reader, labels)
+    return FolderSeen(kinds["picture"], kinds["sound"], kinds["document"], by_reader, labels)
 
 
 def _reader(data: Data) -> str:

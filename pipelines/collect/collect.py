@@ -22,13 +22,13 @@ from core.atomic_files import replacing
 from core.errors import BadData, BadRequest
 from core.manifest import damage, earlier_manifest, read_manifest, write_manifest
 from core.progress import Progress
-from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, MEASURED, PLACE, ROW_ID, Contract
+from core.schema.columns import ADDED, CONTENT_HASH, DOCUMENTS, FAULT, PLACE, ROW_ID, Contract
 from core.schema.data import Data, SplitSource, SqlSource
 from core.tables.row_groups import batches
 from core.tables.tombstones import DOCUMENT_NAMES, KEY, Forgotten, as_locked
 from core.workspace import Job
 from pipelines.collect.spool import Sample, Seen, Spool
-from pipelines.media.pictures import keep
+from pipelines.media.media_files import keep
 from pipelines.sources import Identity, find_source
 from pipelines.sources._examples import Example, Shape
 from pipelines.sources._files import Files, Record, Table
@@ -89,7 +89,7 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten
         seen.close()
 
         def settle(row: Mapping[str, Any], media: Path | bytes) -> dict[str, Any]:
-            made = keep(media, row[CONTENT_HASH], folder)
+            made = keep(media, row[CONTENT_HASH], folder, holds=shape.contract.media)
             found.more_frames += made.more_frames
             return {str(shape.contract.file): made.path, **made.measures, FAULT: row[FAULT] or made.fault}
 
@@ -104,7 +104,7 @@ def collect(tables: Iterable[Table], shape: Shape, folder: Path, gone: Forgotten
 def _columns(shape: Shape) -> dict[str, str | None]:
     """The columns that every such table starts with, and the types of those whose type does not depend on the rows."""
     types = {name: "double" if column.kind == "number" else "string" for name, column in shape.contract.columns.items()}
-    types |= {**dict.fromkeys(ADDED, "string"), **(MEASURED if shape.contract.media else {})}
+    types |= {**dict.fromkeys(ADDED, "string"), **shape.contract.measured}
     return {name: types.get(name) for name in shape.first}
 
 

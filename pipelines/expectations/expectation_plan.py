@@ -13,6 +13,7 @@ from core.schema.expectations import DataContract
 from core.tables.keys import label_name
 from pipelines.expectations.outcome import Outcome
 from pipelines.expectations.rules import FAULT_RULE, Rule, built_in_rules
+from pipelines.expectations.sound_rules import sound_rules
 from pipelines.expectations.unsafe_arguments import fault_of
 
 # Judged row by row, but against the other rows: they need their columns whole.
@@ -28,15 +29,21 @@ _NOT_A_USERS = {"id", "rendered_content", "batch_id", "windows", "result_format"
 
 
 def plan(
-    examples: Contract, contract: DataContract, columns: Sequence[str], settings_file: str, *, given: str | None = None
+    examples: Contract,
+    contract: DataContract,
+    columns: Sequence[str],
+    settings_file: str,
+    *,
+    given: str | None = None,
+    usual_rate: int | None = None,
 ) -> list[Outcome]:
     """What will be asked: the built-in contract, then the settings' own expectations.
 
-    given: the column that says each row's split, if there is one.
+    given: the column that says each row's split, if there is one. usual_rate: of sounds, as sound_rules() takes it.
 
     Raises BadRequest with every expectation that is unknown, has wrong arguments or names no column of the data.
     """
-    rules = [FAULT_RULE, *built_in_rules(examples, contract.labels)]
+    rules = [FAULT_RULE, *built_in_rules(examples, contract.labels), *sound_rules(examples, usual_rate)]
     if given is not None:
         rules.append(Rule("expect_column_values_to_not_be_null", {"column": given}, f"{given}, its split, is missing"))
     mistakes = []

@@ -19,6 +19,7 @@ from pipelines.evidence.evidence import BUNDLE, RIVAL, bundle
 from pipelines.evidence.provenance import hashes, lock_entries, patch
 from pipelines.evidence.row_counts import row_counts
 from pipelines.media.decoding import RULE
+from pipelines.media.sound_decoding import SOUND_RULE
 from pipelines.register.subject import Judged, Subject, Tried
 from registry.promotion.card import Facts, card, with_signer
 from registry.promotion.measured import METRICS, REPORT
@@ -31,6 +32,7 @@ from registry.version.runs import CARD, Candidate, Draft
 
 _KEPT = ("predictions.parquet", METRICS, REPORT, "report.md", "serving.json", "plots")
 _EXAMPLES = 2  # inputs kept with a version
+_FILES = {"image": f"pictures: {RULE}", "audio": f"sounds: {SOUND_RULE}"}  # how what a version takes is read
 
 
 def draft(subject: Subject) -> Draft:
@@ -99,7 +101,7 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         rows=None if counts is None else counts.line(),
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
-        pictures=RULE if subject.task.contract.media == "image" else None,
+        files=_FILES.get(subject.task.contract.media or ""),
         title=_title(subject.job),
     )
 

@@ -18,7 +18,7 @@ from core.schema.data import Data, Scalar
 from core.schema.times import time_text
 from core.tables import access, spans
 from core.tables.keys import label_name
-from pipelines.media.pictures import media_of, sha256_of
+from pipelines.media.media_files import media_of, sha256_of
 from pipelines.sources._files import Record, spelt
 from pipelines.sources._tagged import untagged
 

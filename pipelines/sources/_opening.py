@@ -196,11 +196,14 @@ def document(path: Path, encoding: str) -> tuple[str | None, str | None]:
 
 
 def one_file(found: Found, data: Data, contract: Contract, values: Mapping[str, Any]) -> Record:
-    """A file that is one example: its text, or its path where its content is media."""
+    """A file that is one example: its text, or its path where its content is media; and what its name says."""
+    told = data.columns_of_name(found.name) if data.name_pattern is not None else {}
+    misnamed = None if told is not None else f"its name is not as name_pattern has it ({data.name_pattern})"
+    values = {**dict.fromkeys(data.name_columns), **(told or {}), **values}
     if contract.media:
-        return Record({**values, "path": found.path}, found.name)
+        return Record({**values, "path": found.path}, found.name, fault=misnamed)
     text, fault = document(found.path, data.encoding)
-    fault = fault or (None if text is None else _nul(text))
+    fault = misnamed or fault or (None if text is None else _nul(text))
     return Record({**values, "path": found.name, "text": text}, found.name, fault=fault)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from core.schema.columns import FAULT, MEASURED, Contract
+from core.schema.columns import FAULT, Contract
 from core.schema.data import SPLITS, Split
 from core.splits.split import sides
 from core.splits.time_split import TimeSides
@@ -127,10 +127,9 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
             found[f"number of {name}"] = np.array(counts, dtype=np.float64)
         elif name in rows and column.kind == "number":
             found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)
-    if contract.media:  # what `collect` measured of each file
-        for name in MEASURED:
-            if name in rows and pd.api.types.is_numeric_dtype(rows[name]):
-                found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)
+    for name in contract.measured:
+        if name in rows and pd.api.types.is_numeric_dtype(rows[name]):
+            found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)
     return found
 
 

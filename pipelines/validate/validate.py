@@ -32,6 +32,7 @@ from core.workspace import Job
 from pipelines.expectations.expectation_plan import plan
 from pipelines.expectations.outcome import Outcome, refuse_exceptions
 from pipelines.expectations.rules import Tally
+from pipelines.expectations.sound_rules import find_usual_rate
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
 from pipelines.validate.feature_faults import FeatureFaults
 from pipelines.validate.quarantine import check_schema, numbered, write_screened
@@ -181,7 +182,8 @@ def run(job: Job) -> None:
     columns = check_schema(raw, examples)
     if split is not None:
         split = with_columns(split, columns, examples, settings_file)
-    outcomes = plan(examples, contract, columns, settings_file, given=split.given if split is not None else None)
+    given, usual_rate = split.given if split is not None else None, find_usual_rate(raw, examples)
+    outcomes = plan(examples, contract, columns, settings_file, given=given, usual_rate=usual_rate)
     by_time = None if split is None else sides_of_table(raw, split, settings_file=settings_file)
     features = FeatureFaults(examples)
 

@@ -46,7 +46,7 @@ class Facts:
     asked: int = 1  # the how many-th model these test rows judge
     serving: Mapping[str, float] = field(default_factory=dict)  # latency, throughput and memory of what is served
     variant: str | None = None  # its ONNX variant, in a line
-    pictures: str | None = None  # how they are read, where the task reads some
+    files: str | None = None  # how pictures or sounds are read, where the task reads some
     rows: str | None = None  # what became of the source's rows, in a line
     title: str = ""  # the recipe's
 
@@ -88,7 +88,7 @@ def card(facts: Facts) -> str:
     data = [
         f"- source: `{recorded(str(facts.data['source']))}`",
         f"- licence: {facts.data.get('licence') or 'not stated in the recipe'}",
-        *([f"- pictures: {facts.pictures}"] if facts.pictures else []),
+        *([f"- {facts.files}"] if facts.files else []),
         *([f"- rows: {facts.rows}"] if facts.rows else []),
     ]
     others = [name for name in facts.hashes if name not in _DATA_HASHES]

@@ -43,7 +43,7 @@ class Answerer:
     def plain(self) -> str | None:
         """The column that a mere text stands for: the only one that must be sent. None: there is no such column."""
         columns = {name: self.contract.columns.get(name, Column("text")) for name in self.about.inputs}
-        required = [name for name, column in columns.items() if column.required]
+        required = [name for name, column in columns.items() if column.filled]
         return required[0] if len(required) == 1 else None
 
     def answer(self, inputs: pd.DataFrame, *, local_files: bool) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from core.errors import BadRequest
 from core.schema.search import Access
 from core.tables.access import Rules, in_rows, may_see
 from core.workspace import Job, inside, leads_out
-from pipelines.sources.parsers import is_picture
+from pipelines.sources.parsers import media_kind
 from pipelines.sources.readers import holds_documents
 from serving.http.api_keys import Caller
 
@@ -128,7 +128,7 @@ class Folder:
 
     def _is_listed(self, identity: str, caller: Caller) -> bool:
         with suppress(BadRequest):
-            return not is_picture(_checked(identity)) and self._may_see(identity, caller)
+            return media_kind(_checked(identity)) is None and self._may_see(identity, caller)
         return False
 
     def _spelt_otherwise(self, path: Path) -> bool:

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, Field
 
+from core.schema.columns import Column
 from serving.http.api_keys import Caller
 from serving.http.bodies import Body, Input, Route
 from serving.http.door import may
 from serving.http.problems import later, problems, refusals
 from serving.http.threads import Workers
 from serving.models.batching import Batcher
-from serving.models.champions import Champions
+from serving.models.champions import Champion, Champions
 
 MAX_INPUTS = 256  # a request: a batch that takes seconds on two cores, so that others get their turn
 
@@ -36,6 +37,15 @@ class Predicted(BaseModel):
     answers: list[dict[str, Any]]
 
 
+class Asked(BaseModel):
+    """A column that a model takes. kind: text, category, number, time, media ...; media: what such a file holds."""
+
+    name: str
+    kind: str
+    required: bool
+    media: str | None
+
+
 class Served(BaseModel):
     """since: when this version began to answer here, ISO 8601 in UTC. engine: torch or onnx."""
 
@@ -43,6 +53,8 @@ class Served(BaseModel):
     version: str
     since: str
     engine: str
+    task: str
+    inputs: list[Asked]
 
 
 class Models(BaseModel):
@@ -56,13 +68,7 @@ def predictions(champions: Champions, workers: Workers) -> APIRouter:
     @router.get("/models", responses=problems())
     async def models(caller: Annotated[Caller, Depends(may("predict"))]) -> Models:
         """What is served: the accepted champion of each model."""
-        found = sorted(champions.serving.items())
-        return Models(
-            models=[
-                Served(name=name, version=each.loaded.version.version, since=each.since, engine=each.loaded.engine)
-                for name, each in found
-            ]
-        )
+        return Models(models=[_served(name, each) for name, each in sorted(champions.serving.items())])
 
     @router.post("/models/{name}/predict", responses=problems(404, 413, 503, 504))
     async def predict(
@@ -76,6 +82,20 @@ def predictions(champions: Champions, workers: Workers) -> APIRouter:
         return Predicted(model=name, version=answers.version.version, answers=answers.rows)
 
     return router
+
+
+def _served(name: str, champion: Champion) -> Served:
+    loaded = champion.loaded
+    about, columns = loaded.answerer.about, loaded.answerer.contract.columns
+    inputs = []
+    for each in about.inputs:
+        column = columns.get(each, Column("text"))
+        media = about.media if column.kind == "media" else None
+        inputs.append(Asked(name=each, kind=column.kind, required=column.filled, media=media))
+    version = loaded.version.version
+    return Served(
+        name=name, version=version, since=champion.since, engine=loaded.engine, task=about.task, inputs=inputs
+    )
 
 
 def _require_served(name: str, champions: Champions) -> None:

@@ -1,4 +1,4 @@
-"""GET /: a page that asks the API. GET /docs: one that shows its calls. Files; the browser loads nothing else."""
+"""The pages: / asks indexes, /models.html models, /docs shows the calls. Files; the browser loads nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _HERE = Path(__file__).parent
 _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
+    "/common.js": ("common.js", "text/javascript"),
     "/page.js": ("page.js", "text/javascript"),
+    "/models.html": ("models.html", "text/html"),
+    "/models.js": ("models.js", "text/javascript"),
     "/docs": ("docs.html", "text/html"),
     "/docs.js": ("docs.js", "text/javascript"),
     "/swagger-ui.css": ("swagger-ui.css", "text/css"),
@@ -22,7 +25,8 @@ _FILES = {
 PATHS = tuple(_FILES)
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data: blob:; "
+        "media-src blob:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-cache",  # an upgraded server's page is the new one

@@ -1,58 +1,11 @@
 "use strict";
 // Asks the API of the server that this page is from. Whatever comes back is put in as text, never as HTML.
 
-const $ = (id) => document.getElementById(id);
 const MODES = { dense: "Meaning (dense)", sparse: "Words (sparse)", hybrid: "Both (hybrid)" };
-const KEY = "headrace-key";
 let unread = {}; // index -> documents that could not be read, of those that the caller may know of
 let asking = new AbortController(); // of the question that is being answered: the next one ends it
 
-class Refused extends Error {}
-
-// spoken: for a screen reader alone, of what others see elsewhere on the page.
-function say(words, fault = false, spoken = "") {
-  $("status").className = fault ? "fault" : "";
-  $("status").replaceChildren(words, ...(spoken ? [element("span", ` ${spoken}`, "spoken")] : []));
-}
-
-function element(name, text = "", className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
 // --- asking ---
-
-async function request(path, { body, accept = "application/json", signal } = {}) {
-  const headers = { Accept: accept };
-  const key = sessionStorage.getItem(KEY);
-  if (key) headers.Authorization = `Bearer ${key}`;
-  if (body) headers["Content-Type"] = "application/json";
-  const method = body ? "POST" : "GET";
-  let answer;
-  try {
-    answer = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
-  } catch (fault) {
-    if (fault.name === "AbortError") throw fault;
-    throw new Refused("The server does not answer. Is it still running? Ask again when it is.");
-  }
-  if (!answer.ok) throw new Refused(await reason(answer));
-  return answer;
-}
-
-async function reason(answer) {
-  const said = await answer.json().catch(() => ({}));
-  const detail = typeof said.detail === "string" ? said.detail : `the server said ${answer.status}.`;
-  if (answer.status === 401) {
-    $("key-part").open = true;
-    return sessionStorage.getItem(KEY) ? "This key is not known here. Enter another under “API key”." : "This server wants a key. Enter it under “API key”.";
-  }
-  if (answer.status === 403) return `Not allowed: ${detail}`;
-  if (answer.status === 429) return `Too many requests. Ask again in ${answer.headers.get("Retry-After") || "a few"} s.`;
-  if (answer.status === 503) return `Not now: ${detail}`;
-  return `This could not be answered: ${detail}`;
-}
 
 function asked() {
   const filters = {};
@@ -364,15 +317,6 @@ function suggest(passages) {
 
 // --- beginning ---
 
-// A key in the address (#key=...) is kept for this tab and taken out of the address, and so of the history.
-function take_key() {
-  const key = /^#key=(\S+)$/.exec(location.hash)?.[1];
-  if (!key) return false;
-  sessionStorage.setItem(KEY, key);
-  history.replaceState(null, "", location.pathname);
-  return true;
-}
-
 function tell_unread() {
   const left_out = unread[$("index").value] ?? [];
   const count = `${left_out.length} ${left_out.length === 1 ? "document" : "documents"}`;
@@ -398,18 +342,9 @@ async function list() {
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); run(search); });
 $("index").addEventListener("change", tell_unread);
 $("answer").addEventListener("click", () => run(answer));
-$("key-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(KEY, $("key").value.trim());
-  $("key").value = "";
-  await list();
-  if (!$("status").textContent) { say("The key is in use."); $("key-part").open = false; $("question").focus(); }
-});
 // A citation moves the focus to its passage, so that a keyboard and a screen reader go on from there.
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='#passage-']");
   if (link) { event.preventDefault(); const to = $(link.getAttribute("href").slice(1)); to.scrollIntoView({ block: "center" }); to.focus(); }
 });
-window.addEventListener("hashchange", () => { if (take_key()) list(); });
-take_key();
-list();
+begin(list, () => $("question").focus());

@@ -16,7 +16,7 @@ from tests.tiny_graph import TinyGraph, make_tiny_graph
 
 def test_tables_that_name_files_elsewhere(tmp_path: Path) -> None:
     """Of this machine: absolute, by "..", by a link, by a data set of the hub's own kind, or as no name at all."""
-    from pipelines.media.pictures import media_of
+    from pipelines.media.media_files import media_of
 
     (tmp_path / "album").mkdir()
     (tmp_path / "secret.png").write_bytes(b"secret")

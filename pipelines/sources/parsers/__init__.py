@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 MARKDOWN, TEXT = "markdown", "text"
 # A soft hyphen and marks without width are no part of a word, but where a script needs them: joiners, and in scripts
@@ -48,9 +49,11 @@ _KINDS: Mapping[str, Kind] = {
     ".pdf": Kind("pdf", 2, TEXT),
     ".docx": Kind("docx", 2, MARKDOWN),
 }
+Media = Literal["picture", "sound"]
 _PICTURES = {
     ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".ico", ".avif", ".heic",
 }  # fmt: skip
+_SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".m4a", ".aac", ".wma"}
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,10 @@ def kind_of(name: str) -> Kind:
     return _KINDS.get(PurePosixPath(name.lower()).suffix, _PLAIN)
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file among documents is a picture, by its name: there is no text in it."""
-    return PurePosixPath(name.lower()).suffix in _PICTURES
+def media_kind(name: str) -> Media | None:
+    """What a file among documents is, by its name, in which there is no text; None: a document, or a table."""
+    suffix = PurePosixPath(name.lower()).suffix
+    return "picture" if suffix in _PICTURES else "sound" if suffix in _SOUNDS else None
 
 
 def without_invisible(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 from core.errors import BadRequest
-from core.schema.columns import Contract, set_aside
+from core.schema.columns import DOCUMENTS, Contract, set_aside
 from core.schema.data import Data, SplitName, SplitSource, SqlSource
 from pipelines.sources import scheme
 from pipelines.sources._files import Files, Table
@@ -23,6 +23,7 @@ from pipelines.sources._opening import download_name, suffix_of
 
 READERS = Path(__file__).parent
 _ROWS_BY_THEMSELVES = ("sql", "hub")
+_OF_FILES = {"folders": "id", "labelled_folders": "label"}  # each file is a row -> what they say of it themselves
 _JSON = ".json"
 SPLIT = "split"  # the column that says from which published split a row came
 
@@ -77,12 +78,28 @@ def find_reader(file: Path) -> Reader:
 
 def tables(reader: Path, files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     """What a reader makes of a source's files; those of published splits get the column `split`, beside their own."""
-    read = find_reader(reader).read
+    read, mistake = find_reader(reader).read, _mistaken_pattern(reader, data, contract)
+    if mistake:
+        raise BadRequest(f"data.name_pattern: {mistake}")
     if not files.splits:
         yield from read(files, data=data, contract=contract)
     for split, part in files.splits.items():
         for table in read(part, data=data, contract=contract):
             yield _in_split(table, split)
+
+
+def _mistaken_pattern(reader: Path, data: Data, contract: Contract) -> str | None:
+    """Why names of files cannot say columns here; None where they can, or are not asked."""
+    if data.name_pattern is None:
+        return None
+    own = _OF_FILES.get(reader.stem)
+    if contract == DOCUMENTS:
+        return "documents have no columns that their names say. Leave it out."
+    if own is None:
+        return f"it is of files that are one example each (reader {' or '.join(_OF_FILES)})."
+    if taken := sorted({own, "path", "text"} & set(data.name_columns)):
+        return f"the reader {reader.stem} says {taken[0]!r} itself. Call that part otherwise."
+    return None
 
 
 def _in_split(table: Table, split: SplitName) -> Table:

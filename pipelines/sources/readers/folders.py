@@ -2,7 +2,8 @@
 
 As documents, files are parsed by what their names end in (sources/parsers/): `title`, `format` and `parser` say what
 came of it, and `unread` what of a file is not in its text. A file that cannot be parsed is a row with that fault. A
-table gives as many documents as it has rows, which are read in the parsers' process too. Pictures are no documents.
+table gives as many documents as it has rows, which are read in the parsers' process too. Pictures and sounds are
+no documents.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from core.schema.data import Data
 from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import document, one_file
 from pipelines.sources._parsing import Parsers
-from pipelines.sources.parsers import Unreadable, is_picture, kind_of
+from pipelines.sources.parsers import Unreadable, kind_of, media_kind
 from pipelines.sources.readers import holds_documents
 from pipelines.sources.readers._rows import unread
 
 SUFFIXES = ()
-_PICTURE = "picture"  # the rule by which a file among documents is none
 _OF_DOCUMENTS = ("id", "path", "title", "text", "format", "parser")
 
 
@@ -30,14 +30,15 @@ def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
             notes = list[str]()
             yield Table(str(data.source), _OF_DOCUMENTS, _documents(files, data, parsers, notes), notes)
         return
-    columns = ("id", "path") if contract.media else ("id", "path", "text")
+    columns: tuple[str, ...] = ("id", "path") if contract.media else ("id", "path", "text")
+    columns += data.name_columns
     yield Table(str(data.source), columns, (one_file(found, data, contract, {"id": found.name}) for found in files))
 
 
 def _documents(files: Files, data: Data, parsers: Parsers, notes: list[str]) -> Iterator[Record]:
     for found in files:
-        if is_picture(found.name):
-            yield Record({}, found.name, left_out=_PICTURE)
+        if media := media_kind(found.name):
+            yield Record({}, found.name, left_out=media)
             continue
         if not holds_documents(found.name):
             yield one_document(found, data.encoding, parsers)

@@ -15,7 +15,7 @@ SUFFIXES = ()
 
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     columns = ("label", "path") if contract.media else ("label", "path", "text")
-    yield Table(str(data.source), columns, (_record(found, data, contract) for found in files))
+    yield Table(str(data.source), (*columns, *data.name_columns), (_record(found, data, contract) for found in files))
 
 
 def _record(found: Found, data: Data, contract: Contract) -> Record:

@@ -69,11 +69,11 @@ class BiLstm(PreTrainedModel):  # type: ignore[misc]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
         """Vectors of the tokens, (texts, tokens, hidden_size); those of padding, which stands last, mean nothing."""
-        order = _reversed(attention_mask)
+        order = reading_backwards(attention_mask)
         hidden = self.dropout(self.embeddings(input_ids))
         states = [hidden]
         for along, against in zip(self.along, self.against, strict=True):
-            back = _in_order(against(_in_order(hidden, order))[0], order)
+            back = in_order(against(in_order(hidden, order))[0], order)
             hidden = self.dropout(torch.cat([along(hidden)[0], back], dim=2))
             states.append(hidden)
         return BaseModelOutput(last_hidden_state=hidden, hidden_states=tuple(states) if output_hidden_states else None)
@@ -85,7 +85,7 @@ def register() -> None:
     AutoModel.register(BiLstmConfig, BiLstm, exist_ok=True)
 
 
-def _reversed(mask: Tensor) -> Tensor:
+def reading_backwards(mask: Tensor) -> Tensor:
     """For each place the token that stands there when a text is read backwards; padding stays where it is.
 
     So the second LSTM begins with the last token and never sees padding. mask: (texts, tokens), 1 = token.
@@ -95,5 +95,5 @@ def _reversed(mask: Tensor) -> Tensor:
     return torch.where(back >= 0, back, places)
 
 
-def _in_order(hidden: Tensor, order: Tensor) -> Tensor:
+def in_order(hidden: Tensor, order: Tensor) -> Tensor:
     return hidden.gather(1, order[:, :, None].expand(-1, -1, hidden.shape[2]))

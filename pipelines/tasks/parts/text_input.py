@@ -76,8 +76,8 @@ def max_tokens(folder: Path) -> int:
 
 
 def keep_with_base(into: Path, base: Path | None) -> None:
-    """Move a saved model's tokenizer to its base, where that is kept apart: a vocabulary may be megabytes."""
-    if base is not None and any(base.iterdir()):
+    """Move a saved model's tokenizer, if it has one, to its base, where that is kept apart: it may be megabytes."""
+    if base is not None and any(base.iterdir()) and (into / tokens.FILE).is_file():
         shutil.move(into / tokens.FILE, base / tokens.FILE)
 
 

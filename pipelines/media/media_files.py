@@ -1,10 +1,10 @@
-"""Pictures as examples: a file named by its hash, and what can be measured about it."""
+"""Media as examples: a file named by its hash, and what can be measured about it."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,19 @@ from core.atomic_files import sha256_file
 from core.schema.columns import MEASURED
 from core.workspace import leads_out
 from pipelines.media.decoding import NoPicture, decoded, size_of
+from pipelines.media.sound_decoding import NoSound, decoded_sound
 
-_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # of the others, their names
+# Of other formats, their names in lower case.
+_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "WAVEX": ".wav", "AIFF": ".aif"}
 _UNKNOWN = ".bin"
 _SHOWN = 200  # characters of a cell that names no file of the source
 
 
 @dataclass(frozen=True)
 class Kept:
-    """path: below raw/, "media/ab/ab12...png". fault: what is wrong with the picture, or None.
+    """path: below raw/, "media/ab/ab12...png". fault: what is wrong with the file, or None.
 
-    more_frames: whether it is animated; the first frame is what is read.
+    more_frames: whether it is an animated picture; the first frame is what is read.
     """
 
     path: str
@@ -32,16 +34,26 @@ class Kept:
     more_frames: bool
 
 
-def keep(media: Path | bytes, sha256: str, folder: Path) -> Kept:
-    """Copy media below folder, once for each content."""
-    measures: dict[str, Any] = {**dict.fromkeys(MEASURED), "bytes": size_of(media)}
+@dataclass(frozen=True)
+class _Measured:
+    """What a file turned out to be. format: in its library's words."""
+
+    format: str
+    measures: Mapping[str, Any]
+    more_frames: bool = False
+
+
+def keep(media: Path | bytes, sha256: str, folder: Path, *, holds: str | None) -> Kept:
+    """Copy media below folder, once for each content. holds: image or audio."""
+    measure = _MEASURES[holds or "image"]
+    measures: dict[str, Any] = {**dict.fromkeys(MEASURED[holds or "image"]), "bytes": size_of(media)}
     suffix, fault, more_frames = _UNKNOWN, None, False
     try:
-        found = decoded(media)
+        found = measure(media)
         suffix = _SUFFIXES.get(found.format, f".{found.format.lower()}")
-        measures |= {"width": found.pixels.width, "height": found.pixels.height, "mode": found.mode}
-        more_frames = found.animated
-    except NoPicture as reason:
+        measures |= found.measures
+        more_frames = found.more_frames
+    except (NoPicture, NoSound) as reason:
         fault = f"{media.name}: {reason}" if isinstance(media, Path) else str(reason)
     name = f"media/{sha256[:2]}/{sha256}{suffix}"
     target = folder / name
@@ -52,6 +64,21 @@ def keep(media: Path | bytes, sha256: str, folder: Path) -> Kept:
         else:
             shutil.copyfile(media, target)
     return Kept(name, measures, fault, more_frames)
+
+
+def _picture(media: Path | bytes) -> _Measured:
+    found = decoded(media)
+    measures = {"width": found.pixels.width, "height": found.pixels.height, "mode": found.mode}
+    return _Measured(found.format, measures, found.animated)
+
+
+def _sound(media: Path | bytes) -> _Measured:
+    found = decoded_sound(media)
+    measures = {name: getattr(found, name) for name in MEASURED["audio"] if name != "bytes"}
+    return _Measured(found.format, measures)
+
+
+_MEASURES: Mapping[str, Callable[[Path | bytes], _Measured]] = {"image": _picture, "audio": _sound}
 
 
 def sha256_of(media: Path | bytes) -> str:

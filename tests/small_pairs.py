@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,14 +32,16 @@ def pair_rows(count: int) -> list[dict[str, str]]:
 ROWS = pd.DataFrame(pair_rows(40))
 
 
-def make_base(folder: Path, *, max_tokens: int = 40, seed: int = 1) -> Base:
-    """A small BERT with random weights, as save_pretrained() writes it."""
+def make_base(
+    folder: Path, *, max_tokens: int = 40, seed: int = 1, texts: Sequence[str] = (), vocabulary: int = 300
+) -> Base:
+    """A small BERT with random weights, as save_pretrained() writes it. texts: what its tokenizer learns from too."""
     import torch
     from transformers import BertConfig, BertModel
 
     folder.mkdir(parents=True)
-    tokens.learn([*ROWS["query"], *ROWS["passage"], *TEXTS], folder, size=300)
+    tokens.learn([*ROWS["query"], *ROWS["passage"], *TEXTS, *texts], folder, size=vocabulary)
     torch.manual_seed(seed)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    BertModel(BertConfig(**size, vocab_size=300, max_position_embeddings=max_tokens)).save_pretrained(folder)
+    BertModel(BertConfig(**size, vocab_size=vocabulary, max_position_embeddings=max_tokens)).save_pretrained(folder)
     return Base("./base", folder, "0" * 64)

@@ -30,6 +30,7 @@ class Sample:
 
     architecture: None for a task that goes on from a base, which `write` then leaves in start/. said: of predictions,
     what is compared between two ways to get them. expected: the same from the module itself, and how close that is.
+    drawn: whether the learner begins with numbers that its seed draws, if only those of a head on a base.
     """
 
     write: Callable[[Workspace], None]
@@ -42,6 +43,7 @@ class Sample:
     )
     close: float = 1e-5
     rate: float = 2e-2  # to overfit a batch with
+    drawn: bool = True
 
 
 def _texts(workspace: Workspace) -> None:
@@ -75,6 +77,41 @@ def _sounds(workspace: Workspace) -> None:
 def _pairs(workspace: Workspace) -> None:
     workspace.write_rows([*pair_rows(160), {"query": "who wrote story 7", "passage": " ", "negative": ""}])
     make_base(workspace.path("start"))
+    pin_base(workspace)
+
+
+def _questions(workspace: Workspace) -> None:
+    rows = question_rows(160)
+    lost = {"question": "where is Max", "context": "Max is at home.", "answers": '["Berlin"]'}
+    workspace.write_rows([*rows, lost])
+    texts = [text for row in rows for text in (row["question"], row["context"])]
+    make_base(workspace.path("start"), texts=texts, vocabulary=400)
+    pin_base(workspace)
+
+
+def question_rows(count: int) -> list[dict[str, str]]:
+    """Who is where: the place in the sentence with the name of the question. Two questions a context."""
+    people, towns = ("Ann", "Bo", "Cy", "Dee", "Eve"), ("Rome", "Oslo", "Bonn", "Lima")
+    rows = []
+    for at in range(count):
+        number, asked = divmod(at, 2)
+        facts = [(people[(number + each) % 5], towns[(number // 5 + each) % 4]) for each in range(3)]
+        context = f"{' '.join(f'{name} is in {town}.' for name, town in facts)} So it says in letter {number}."
+        name, town = facts[(asked + number) % 3]
+        rows.append({"question": f"where is {name}", "context": context, "answers": json.dumps([town])})
+    return rows
+
+
+def _surest(module: Any, batch: dict[str, torch.Tensor], units: pd.DataFrame) -> torch.Tensor:
+    """How probable the best span of each window is, of at most four tokens."""
+    begins, ends = module(**batch).logits.softmax(dim=1).unbind(dim=2)
+    spans = begins[:, 1:, None] * ends[:, None, 1:]
+    best: torch.Tensor = (spans.triu() - spans.triu(diagonal=4)).flatten(1).amax(dim=1)
+    return best
+
+
+def pin_base(workspace: Workspace) -> None:
+    """What the lock says of the base in start/."""
     identity = identify("./start", workspace.root).model_dump()
     workspace.write("recipes/tiny.lock", json.dumps({"source": {"kind": "path"}, "bases": {"./start": identity}}))
 
@@ -165,6 +202,17 @@ SAMPLES = {
         said=lambda said: np.stack(list(said["vector"])),
         expected=lambda module, batch, units: module.embed(batch["query_ids"], batch["query_mask"]),
         rate=5e-3,
+        drawn=False,
+    ),
+    "question_answering": Sample(
+        _questions,
+        "task: question_answering\n"
+        "data: {source: rows.csv, split: {train: 0.6, validation: 0.2, test: 0.2, group_by: context}}\n"
+        "preprocess: {max_tokens: 40, max_answer_tokens: 4}\nmodel: {base: ./start}\n",
+        "'Berlin' is not in the context",
+        None,
+        said=lambda said: said["confidence"],
+        expected=_surest,
     ),
     "image_generation": Sample(
         _pictures,

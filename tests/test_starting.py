@@ -40,6 +40,17 @@ def tickets(count: int = 30) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def asked(count: int) -> list[dict[str, Any]]:
+    """Questions about contexts, every third without an answer, as the hub's SQuAD has them."""
+    return [
+        {
+            "id": f"q{at}", "question": f"where is letter {at} from?", "context": f"Letter {at} came out of Rome.",
+            "answers": {"text": [] if at % 3 else ["Rome"], "answer_start": [] if at % 3 else [len(str(at)) + 17]},
+        }
+        for at in range(count)
+    ]  # fmt: skip
+
+
 def write_csv(path: Path, rows: Sequence[dict[str, Any]], *, delimiter: str = ",", encoding: str = "utf-8") -> None:
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
@@ -133,6 +144,19 @@ def test_series_of_numbers_are_forecast(tmp_path: Path) -> None:
 def test_labelled_spans_are_learned(row: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "names.jsonl").write_text("\n".join([json.dumps(row)] * 30))
     assert made(tmp_path, "names.jsonl")[1].task == "token_classification"
+
+
+@pytest.mark.parametrize("form", ["lists", "places", "texts"])
+def test_answers_out_of_a_context_are_learned(form: str, tmp_path: Path) -> None:
+    """Before pairs of a question and a passage, which the table has too; all questions of a context stay together."""
+    rows = asked(30)
+    for row in rows:
+        texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
+        places = [{"text": text, "start": start} for text, start in zip(texts, starts, strict=True)]
+        row["answers"] = {"lists": row["answers"], "places": places, "texts": ["Rome"]}[form]
+    (tmp_path / "asked.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = made(tmp_path, "asked.jsonl")[1]
+    assert (recipe.task, recipe.data.split.group_by) == ("question_answering", "context")
 
 
 def test_pictures_in_folders_of_labels_are_classified(tmp_path: Path) -> None:
@@ -281,6 +305,7 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         "tabular_regression": [{"rooms": at % 4, "price": 1.5 * at} for at in range(30)],
         "time_series_forecasting": [{"day": f"2024-01-{at:02d}", "sales": at} for at in range(1, 20)],
         "token_classification": [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
+        "question_answering": asked(9),
     }
     if task.startswith(("image", "audio")):
         for at in range(20):

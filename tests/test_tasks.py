@@ -271,7 +271,7 @@ def test_what_is_packed_and_what_is_served_answer_as_the_evaluation_did(
 def test_equal_seeds_begin_equally_and_others_do_not(prepared: Prepared) -> None:
     first, again, other = (torch.cat([p.flatten() for p in prepared.learner(s).module.parameters()]) for s in (7, 7, 8))
     assert torch.equal(first, again)
-    assert torch.equal(first, other) == (prepared.sample.architecture is None), "a base's weights are not drawn"
+    assert torch.equal(first, other) != prepared.sample.drawn, "a base's weights are not drawn"
 
 
 def test_memory_stays_flat(prepared: Prepared) -> None:

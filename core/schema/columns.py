@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-ColumnKind = Literal["text", "category", "number", "time", "media", "labels", "spans"]
+ColumnKind = Literal["text", "category", "number", "time", "media", "labels", "spans", "answers"]
 LABEL, LABEL_LENGTH = r"^[\w.:@/+-]+$", 100  # of who may read a document (core/tables/access.py)
 
 # Every table of examples, whatever its modality, starts with these.
@@ -70,12 +70,14 @@ class Column:
     text: a string that is the content. category: one of a few strings. number: a finite float. time: a date of ISO 8601
     or a number, as core/schema/times.py spells it.
     media: a path below raw/, whose bytes are the content. labels: who may read, as text with commas.
-    spans: labelled parts of the first input, a text, as a JSON list (core/tables/spans.py).
+    spans: labelled parts of a text, as a JSON list (core/tables/spans.py). answers: parts of a text that answer a
+    question, any of them, likewise (core/tables/answer_spans.py). of: the column of that text; None: the first input.
     feature: one of many columns that say something of a row together: its cells may be empty, but it has to vary.
     """
 
     kind: ColumnKind
     required: bool = True
+    of: str | None = None
     feature: bool = False
 
     @property

@@ -25,7 +25,9 @@ FEW, MANY = 1_000, 50_000  # rows: below, and above, a linear model is the bette
 INDEX = "index"  # in place of a task
 _STRAY = 0.1  # share of files that a folder of pictures may have besides: notes, a licence
 _SMALL = 2_000  # rows below which the test split gets a larger share
-_WEIGHTS = {"spans": 5, "media": 5, "text": 4, "category": 3, "time": 2, "number": 1}  # what tells most about a table
+_WEIGHTS = {  # what tells most about a table
+    "answers": 6, "spans": 5, "media": 5, "text": 4, "category": 3, "time": 2, "number": 1,
+}  # fmt: skip
 _NAMES: Mapping[str, Sequence[str]] = {
     "text": (
         "text", "body", "message", "description", "content", "sentence", "review", "comment", "utterance", "tokens",
@@ -39,6 +41,9 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "query": ("query", "question", "headline", "title", "anchor"),
     "passage": ("passage", "answer", "positive", "article", "body", "context"),
     "spans": ("spans", "entities", "ner_tags", "tags"),
+    "question": ("question", "query"),
+    "context": ("context", "passage", "paragraph", "article", "document", "text"),
+    "answers": ("answers", "answer"),
     "time": ("time", "timestamp", "date", "datetime", "day", "hour", "month", "step"),
     "series": ("series", "series_id", "unique_id", "store", "sensor", "station", "item", "product", "city", "region"),
     "path": ("path", "file", "image", "picture", "audio", "sound", "filename", "file_name"),
@@ -223,6 +228,7 @@ def _fits(column: Column, wanted: Wanted, contract: Contract) -> bool:
         "time": lambda each: each.kind == "time",
         "media": lambda each: each.kind == ("sound" if contract.media == "audio" else "picture"),
         "spans": lambda each: each.kind in ("spans", "tags"),
+        "answers": lambda each: each.kind in ("answers", "tags"),
     }
     return wanted.kind in kinds and kinds[wanted.kind](column)
 

@@ -14,13 +14,14 @@ from core.schema.times import is_date, time_text
 from core.tables.keys import label_name
 from pipelines.sources.parsers import media_kind
 
-Kind = Literal["text", "category", "number", "time", "picture", "sound", "spans", "tags", "name", "nothing"]
+Kind = Literal["text", "category", "number", "time", "picture", "sound", "spans", "answers", "tags", "name", "nothing"]
 MOST_LABELS = 1000
 _NEARLY_ALL = 0.98  # share of the cells that are of a kind
 _REPEATED = 3.0  # rows a value, on average, from which on a column is one of a few values
 _LONG = 60  # characters: what is mostly longer is no label
 _WORDS = 3.0  # a cell, on average, from which on words are a text
 _SPAN = {"start", "end", "label"}
+_ANSWERS = ({"text", "start"}, {"text", "answer_start"})
 
 
 @dataclass
@@ -50,6 +51,8 @@ class Column:
         """What it holds. name: a short text that hardly repeats, as an id does."""
         if not self.filled:
             return "nothing"
+        if self.kinds["answers"] and self.kinds["answers"] + self.kinds["spans"] >= _NEARLY_ALL * self.filled:
+            return "answers"  # the spans among them are empty lists
         for kind in ("spans", "tags", "picture", "sound", "time", "number"):
             if self.kinds[kind] >= _NEARLY_ALL * self.filled:
                 return kind
@@ -87,7 +90,7 @@ def _kind(value: Any) -> Kind:
     if isinstance(value, bool | int | float):
         return "number"
     text = str(value).strip()
-    if text.startswith("["):
+    if text.startswith(("[", "{")):
         try:
             return _of_list(json.loads(text))
         except (ValueError, RecursionError):
@@ -99,8 +102,12 @@ def _kind(value: Any) -> Kind:
 
 
 def _of_list(value: Any) -> Kind:
+    if isinstance(value, dict) and any(value.keys() >= names for names in _ANSWERS):
+        return "answers"
     if not isinstance(value, list) or not value:
         return "spans" if value == [] else "text"
     if all(isinstance(each, dict) and each.keys() >= _SPAN for each in value):
         return "spans"
+    if all(isinstance(each, dict) and any(each.keys() >= names for names in _ANSWERS) for each in value):
+        return "answers"
     return "tags" if all(isinstance(each, str) for each in value) else "text"

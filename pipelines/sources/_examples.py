@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -16,11 +16,14 @@ from core.errors import BadRequest, near
 from core.schema.columns import ADDED, Column, Contract, own_name, set_aside
 from core.schema.data import Data, Scalar
 from core.schema.times import time_text
-from core.tables import access, spans
+from core.tables import access, answer_spans, spans
 from core.tables.keys import label_name
 from pipelines.media.media_files import media_of, sha256_of
 from pipelines.sources._files import Record, spelt
 from pipelines.sources._tagged import untagged
+
+Told = Callable[[Any, str | None], tuple[str | None, str | None]]
+_PARTS: Mapping[str, Told] = {"spans": spans.told, "answers": answer_spans.told}  # kinds of column: parts of a text
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,9 @@ class Shape:
         return all(_matches(record.values.get(name), value) for name, value in self.data.where.items())
 
     def example(self, record: Record) -> Example:
-        first = self.source_name(self.contract.inputs[0])  # what spans are of
         for source_name, column in self._cells.values():
             if column is not None and column.kind == "spans":
-                record = untagged(record, text=first, spans=source_name)
+                record = untagged(record, text=self._whole(column), spans=source_name)
         values: dict[str, Any] = {}
         fault = record.fault
         media = None
@@ -97,8 +99,8 @@ class Shape:
                 value = None
             elif column is not None and column.kind == "labels":
                 value, wrong = access.told(value, needed=name in self.data.columns)
-            elif column is not None and column.kind == "spans":
-                value, wrong = _spans(value, record.values.get(first))
+            elif column is not None and column.kind in _PARTS:
+                value, wrong = _parts(value, record.values.get(self._whole(column)), _PARTS[column.kind])
             else:
                 value, wrong = _typed(value, column)
             values[name] = value
@@ -112,6 +114,10 @@ class Shape:
         """The source's columns that have another name in the table, because it needs theirs itself, and that name."""
         others = {name: set_aside(name, self._taken) for name in columns if name not in self._used}
         return {name: other for name, other in sorted(others.items()) if other != name}
+
+    def _whole(self, column: Column) -> str:
+        """What the source calls the text that a column's spans, or answers, are parts of."""
+        return self.source_name(column.of or self.contract.inputs[0])
 
     def _hash(self, media: Path | bytes | None, record: Record, fault: str | None) -> str:
         if media is not None and self.contract.file in self.contract.identity:
@@ -172,8 +178,8 @@ def _label(value: str | bool | float | Decimal) -> tuple[str | None, str | None]
     return _clean(label_name(value))
 
 
-def _spans(value: Any, text: Any) -> tuple[Any, str | None]:
-    value, wrong = spans.told(value, text if isinstance(text, str) else None)
+def _parts(value: Any, text: Any, told: Told) -> tuple[Any, str | None]:
+    value, wrong = told(value, text if isinstance(text, str) else None)
     value, broken = _clean(value)
     return value, wrong or broken
 

@@ -3,6 +3,7 @@ the same content twice, under two labels, or on both sides of the split."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,7 +18,6 @@ from core.schema.data import SPLITS, Split
 from core.splits.split import sides
 from core.splits.time_split import TimeSides
 from core.tables.keys import Mask, Numbers, among, codes, loose_keys, repeated, row_keys
-from core.tables.spans import listed
 
 _ARRAYS = ("keys", "loose", "targets", "labels", "in_test")  # of Facts
 _PRIME = 0x100000001B3  # mixes the codes of several columns, as FNV does
@@ -121,9 +121,9 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
     for name, column in contract.columns.items():
         if name in rows and column.kind == "text":
             found[f"length of {name}"] = rows[name].astype("str").str.len().to_numpy(np.float64, na_value=np.nan)
-        elif name in rows and column.kind == "spans":
+        elif name in rows and column.kind in ("spans", "answers"):
             told = zip(rows[name], rows[FAULT].isna() & rows[name].notna(), strict=True)
-            counts = [len(listed(cell)) if sound else np.nan for cell, sound in told]
+            counts = [len(json.loads(cell)) if sound else np.nan for cell, sound in told]
             found[f"number of {name}"] = np.array(counts, dtype=np.float64)
         elif name in rows and column.kind == "number":
             found[name] = rows[name].to_numpy(np.float64, na_value=np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,11 +40,23 @@ def prepare(batches: Iterable[pd.DataFrame], options: TextOptions, at: Place) ->
 
     Raises BadRequest where base, tokenizer and options do not fit each other.
     """
+    kept = {"max_tokens": options.max_tokens}
     if at.base.folder is not None:
-        tokens.take(at.base.folder, at.folder, reference=str(at.base.reference))
-    else:
-        tokens.learn((text for rows in batches for text in rows["text"]), at.folder, size=options.vocabulary)
-    write_json(at.folder / _OPTIONS, {"max_tokens": options.max_tokens})
+        take(at, kept)
+        return
+    tokens.learn((text for rows in batches for text in rows["text"]), at.folder, size=options.vocabulary)
+    write_json(at.folder / _OPTIONS, kept)
+    config(at.base, at.folder)
+
+
+def take(at: Place, options: Mapping[str, Any]) -> None:
+    """Leave the base's tokenizer in at.folder, and the options beside it, `max_tokens` among them.
+
+    Raises BadRequest where base, tokenizer and options do not fit each other.
+    """
+    assert at.base.folder is not None
+    tokens.take(at.base.folder, at.folder, reference=str(at.base.reference))
+    write_json(at.folder / _OPTIONS, options)
     config(at.base, at.folder)
 
 
@@ -70,8 +82,14 @@ def interface(pad: int) -> Interface:
     return Interface(inputs, dict.fromkeys(inputs, ("texts", "tokens")), ("logits",))
 
 
+def options(folder: Path) -> Mapping[str, Any]:
+    """The options that prepare() or take() left."""
+    found: Mapping[str, Any] = read_json(folder / _OPTIONS)
+    return found
+
+
 def max_tokens(folder: Path) -> int:
-    number: int = read_json(folder / _OPTIONS)["max_tokens"]
+    number: int = options(folder)["max_tokens"]
     return number
 
 
@@ -84,6 +102,13 @@ def keep_with_base(into: Path, base: Path | None) -> None:
 def tokenizer(folder: Path, base: Path | None = None) -> Tokenizer:
     """The tokenizer that prepare() left in `folder`, or that keep_with_base() moved."""
     return tokens.read(base or folder, max_tokens=max_tokens(folder))
+
+
+def uncut(folder: Path, base: Path | None = None) -> Tokenizer:
+    """The same, one that cuts nothing off."""
+    found = tokenizer(folder, base)
+    found.no_truncation()
+    return found
 
 
 def pad(folder: Path, base: Path | None = None) -> int:

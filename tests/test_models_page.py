@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from core.atomic_files import write_json
 from core.schema.model import Architecture, Model
+from core.tables.spans import Span, written
 from core.tables.task import Base
 from core.workspace import Workspace
 from pipelines.tasks import find_task
@@ -51,7 +52,7 @@ def champion(task_name: str, rows: pd.DataFrame, folder: Path, inputs: tuple[str
 
 @pytest.fixture
 def app(tmp_path: Path) -> FastAPI:
-    """A model that hears high and low tones, and one that reads texts."""
+    """A model that hears high and low tones, one that reads texts, and one that finds names in them."""
     sounds = []
     for number in range(20):
         samples = tone(hertz=(300, 1500)[number % 2] + number)
@@ -59,9 +60,11 @@ def app(tmp_path: Path) -> FastAPI:
         row = {"path": f"{number}.wav", "label": ("low", "high")[number % 2], "seconds": 0.5, "rate": 8000}
         sounds.append(row)
     texts = [{"text": f"{('good', 'bad')[at % 2]} film {at}", "label": ("yes", "no")[at % 2]} for at in range(20)]
+    named = [{"text": "Ann is in Rome", "spans": written([Span(0, 3, "person"), Span(10, 14, "town")])}]
     served = Champions(tmp_path, trusting, [], print)
     served.serving = {
         "tones": champion("audio_classification", pd.DataFrame(sounds), tmp_path / "tones", ("path",), "audio"),
+        "towns": champion("token_classification", pd.DataFrame(named), tmp_path / "towns", ("text",), None),
         "words": champion("text_classification", pd.DataFrame(texts), tmp_path / "words", ("text",), None),
     }
     updates = updates_by(tmp_path, "true")
@@ -128,3 +131,22 @@ def test_a_text_is_typed_and_answered(app: FastAPI, page: Page) -> None:
         expect(page.get_by_role("status")).to_have_text("Answered by words, version 1.")
         expect(page.locator("#results tr", has_text="label").locator("td")).to_have_text("yes")
         faultless(page)
+
+
+def test_what_an_answer_names_is_marked_in_the_text(app: FastAPI, page: Page) -> None:
+    """Labelled spans, and one part of one of several texts; characters beyond 16 bits count once, as in Python."""
+    with running(app) as url:
+        page.goto(f"{url}/models.html")
+        page.get_by_label("Model").select_option("towns")
+        page.get_by_label("text", exact=True).fill("\N{GRINNING FACE} Ann <b>met</b> Ann in Rome")
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator("#results mark")).to_have_text(["Ann", "Ann", "Rome"])
+        expect(page.locator("#results mark").last).to_have_attribute("title", "town")
+        expect(page.locator("#results p.text")).to_have_text("\N{GRINNING FACE} Ann <b>met</b> Ann in Rome")
+        faultless(page)
+
+        answered = "({answer: 'Rome', start: 10, end: 14, confidence: 1}, {question: 'Where is Ann?', context: %r})"
+        told = page.evaluate("in_place" + answered % "Ann is in Rome." + ".map((each) => each.innerHTML)")
+        assert told == ['Ann is in <mark title="">Rome</mark>.']
+        nothing = "in_place({answer: '', start: 0, end: 0}, {question: 'Who?', context: 'Ann is in Rome.'})"
+        assert page.evaluate(nothing) == []

@@ -127,7 +127,7 @@ async function ask() {
   }
   say("Asking …");
   const said = await (await request(`models/${encodeURIComponent(model.name)}/predict`, { body: { inputs: [input] } })).json();
-  $("results").replaceChildren(shown(said.answers[0]));
+  $("results").replaceChildren(...in_place(said.answers[0], input), shown(said.answers[0]));
   $("said").hidden = false;
   say(`Answered by ${said.model}, version ${said.version}.`);
 }
@@ -144,6 +144,27 @@ function shown(value) {
   if (value && typeof value === "object") return table(Object.entries(value), true);
   if (typeof value === "string" && value.startsWith("data:image/")) return Object.assign(element("img"), { src: value, alt: "the answer, a picture" });
   return element("span", words(value));
+}
+
+// The texts that were asked about, with the parts of them marked that the answer names: by start and end, counted in
+// characters as Python does, and by what stands there.
+function in_place(answer, input) {
+  const said = answer && typeof answer === "object" ? answer : {};
+  const parts = [said, ...Object.values(said).filter(Array.isArray).flat()].filter((part) => part && part.start < part.end);
+  return Object.values(input).filter((text) => typeof text === "string").flatMap((text) => {
+    const letters = Array.from(text);
+    const cut = (from, to) => letters.slice(from, to).join("");
+    const named = parts.filter((part) => Object.values(part).includes(cut(part.start, part.end)));
+    if (!named.length) return [];
+    const made = element("p", "", "text");
+    let at = 0;
+    for (const part of named.sort((one, two) => one.start - two.start)) {
+      made.append(cut(at, part.start), Object.assign(element("mark", cut(part.start, part.end)), { title: part.label ?? "" }));
+      at = part.end;
+    }
+    made.append(cut(at, letters.length));
+    return [made];
+  });
 }
 
 function words(value) {
@@ -166,7 +187,7 @@ function table(rows, heads) {
     }
     made.append(line);
   }
-  const around = element("div", "", "table");
+  const around = Object.assign(element("div", "", "table"), { tabIndex: 0, role: "group", ariaLabel: "table" }); // scrolls
   around.append(made);
   return around;
 }

@@ -19,6 +19,7 @@ from core.schema.model import Architecture
 from core.tables.spans import entities
 from core.tables.task import Predictions
 from pipelines.bases import identify
+from pipelines.tasks.parts.language import masking
 from pipelines.tasks.parts.pictures import drawn
 from tests.conftest import TINY_RECIPE, Workspace, film_rows
 from tests.small_pairs import make_base, pair_rows
@@ -158,12 +159,31 @@ def _least_sure(module: Any, batch: dict[str, torch.Tensor], units: pd.DataFrame
     return torch.tensor(least)
 
 
+def _surprise_by_hand(module: Any, batch: dict[str, torch.Tensor], units: pd.DataFrame) -> torch.Tensor:
+    """The surprise of each text whose tokens are hidden in turns, one text and one turn after another."""
+    ids = batch["input_ids"].flatten().index_copy(0, batch["hidden"], batch["labels"]).view_as(batch["input_ids"])
+    found = []
+    for row, mask in zip(ids, batch["attention_mask"], strict=True):
+        own = row[mask.bool()].numpy()
+        masks = masking.Masks(mask=4, special=np.arange(5), share=0.15, vocabulary=0)
+        total = 0.0
+        for hidden in masks.hidden([masking.Window(0, own)]):
+            places, true = torch.from_numpy(hidden.places), torch.from_numpy(hidden.true)
+            said = module.model(input_ids=torch.from_numpy(hidden.ids)[None], attention_mask=torch.ones(1, len(own)))
+            total -= float(said.logits[0, places].log_softmax(dim=-1)[torch.arange(len(true)), true].sum())
+        found.append(total)
+    return torch.tensor(found)
+
+
 def _png(pixels: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
+_WITHOUT_LABELS = TINY_RECIPE.replace("text_classification", "masked_language_modeling").replace(
+    "{text: text, label: label}", "{text: text}"
+)
 _BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 _PICTURES = "data: {source: pictures, reader: labelled_folders, split: {train: 0.6, validation: 0.2, test: 0.2}}"
@@ -192,6 +212,15 @@ SAMPLES = {
         Architecture(architecture="bert", settings=_BERT),
         said=lambda said: said["confidence"],
         expected=_least_sure,
+    ),
+    "masked_language_modeling": Sample(
+        _texts,
+        _WITHOUT_LABELS,
+        "empty",
+        Architecture(architecture="bert", settings=_BERT),
+        said=lambda said: said["surprise"],
+        expected=_surprise_by_hand,
+        close=1e-3,  # sums of some 20 tokens
     ),
     "sentence_embedding": Sample(
         _pairs,

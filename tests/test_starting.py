@@ -204,6 +204,8 @@ def test_documents_become_an_index_and_texts_without_labels_too(tmp_path: Path) 
     write_csv(tmp_path / "articles.csv", rows)
     choice, index = made(tmp_path, "articles.csv")
     assert choice.kind == "index" and index.documents.columns == {"text": "article", "id": "url"}
+    named, recipe = made(tmp_path, "articles.csv", task="masked_language_modeling")
+    assert named.task == "masked_language_modeling" and recipe.data.columns == {"text": "article"}
 
 
 def test_a_folder_of_tables_is_read_as_one(tmp_path: Path) -> None:

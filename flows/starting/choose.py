@@ -127,10 +127,15 @@ _HINT = "Say what to learn with --task, --text and --label."
 
 
 def _allowed(wishes: Wishes) -> list[str]:
+    """The tasks to choose from; none for an index. One that needs texts alone suits every text: it has to be named."""
     if wishes.task in (None, INDEX):
-        return sorted(task_files()) if wishes.task is None else []
+        return [name for name in sorted(task_files()) if not _of_texts_alone(name)] if wishes.task is None else []
     find_task(wishes.task)
     return [wishes.task]
+
+
+def _of_texts_alone(task: str) -> bool:
+    return [column.kind for column in find_task(task).contract.columns.values() if column.required] == ["text"]
 
 
 def _weight(task: str) -> int:

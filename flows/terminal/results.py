@@ -90,8 +90,11 @@ def rows_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def prediction_line(row: Mapping[str, Any]) -> str:
-    """A line with a tab between: what the model says, each text of it on one line, and then the input."""
-    answers = (value for key, value in row.items() if key != "input")
+    """A line with a tab between: what the model says, each text of it on one line, and then the input.
+
+    An answer that it has none of for this input is left out.
+    """
+    answers = (value for key, value in row.items() if key != "input" and value is not None)
     said = (spelled(value, len(value)) if isinstance(value, str) else _said(value) for value in answers)
     return "\t".join([*said, _said(row["input"])])
 

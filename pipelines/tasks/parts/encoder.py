@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 # tokens, ms of a core each: 32 in one batch 11.3, in batches of 512 tokens and like lengths 6.9.
 CPU_TOKENS = 512
 _HEAD = "head."
+# Numbers of the tokenizer that an architecture was published with: no encoder reads them, transformers warns of them.
+_NO_SPECIAL = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
 
 
 def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:
@@ -57,7 +59,7 @@ def base_config(base: Base, *, vocabulary: int, pad: int) -> PreTrainedConfig:
     if architecture is None:
         config = stored_config(base)
     else:
-        config = new_config(architecture, {"vocab_size": vocabulary, "pad_token_id": pad})
+        config = new_config(architecture, {**_NO_SPECIAL, "vocab_size": vocabulary, "pad_token_id": pad})
     if type(config) not in AutoModel._model_mapping or config.is_encoder_decoder or not hasattr(config, "vocab_size"):
         raise BadRequest(
             f"model.base: {config.model_type} does not read text into one vector a token. Allowed: bert, distilbert, "
@@ -82,7 +84,7 @@ def foresee(model: Model, base: Base, config: PreTrainedConfig) -> None:
         with torch.device("meta"):
             encoder = initialise(AutoModel, copy.deepcopy(config), **_no_pooler(config))
             if model.method == "lora" and (lora := model.lora or Lora()).targets != Lora().targets:
-                _with_adapters(encoder, lora, reference=str(base.reference))
+                with_adapters(encoder, lora, reference=str(base.reference))
     except BadRequest as fault:
         if not isinstance(fault.__cause__, RuntimeError):  # of torch, over numbers that there are not
             raise
@@ -103,7 +105,7 @@ def build_encoder(model: Model, base: Base, config: PreTrainedConfig) -> Any:
     else:
         encoder = pretrained(AutoModel, base, config, fresh=lambda name: name.startswith("pooler."), **options)
     if model.method == "lora":
-        encoder = _with_adapters(encoder, model.lora or Lora(), reference=str(base.reference))
+        encoder = with_adapters(encoder, model.lora or Lora(), reference=str(base.reference))
     return encoder
 
 
@@ -121,18 +123,21 @@ def save_encoder(
     Where all was trained, or base is None, model.safetensors in `folder` has everything, adapters merged, and
     AutoModel.from_pretrained(folder) reads the encoder. Adapters stand in adapter/ too, as peft writes them.
     head: the parameters behind the encoder. settings: what config.json says beside the encoder's own.
+    encoder: may be a whole model; where some of its weights were trained beside adapters, they are kept as a head is.
     """
     adapted = hasattr(encoder, "peft_config")
     named = {_HEAD + name: value for name, value in (head or {}).items()}
     if adapted:
         _save_adapters(encoder, folder / ADAPTERS)
     if base is not None and (frozen or (adapted and _on_linear_layers(encoder))):
-        write_tensors(_untrained(encoder), base / WEIGHTS)
-        if named:
-            write_tensors(named, folder / HEAD)
+        kept = _below_adapters(encoder)
+        own = {} if frozen else {name: kept.pop(name) for name in _trained_whole(encoder)}
+        write_tensors(kept, base / WEIGHTS)
+        if named | own:
+            write_tensors(named | own, folder / HEAD)
     else:
         encoder = copy.deepcopy(encoder).merge_and_unload() if adapted else encoder
-        write_tensors(encoder.state_dict() | named, folder / WEIGHTS)
+        write_tensors(_each_once(encoder) | named, folder / WEIGHTS)
     write_json(folder / "config.json", portable(encoder.config) | dict(settings or {}))
 
 
@@ -238,7 +243,7 @@ def pad_tokens(tokens: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
     return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def _with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
+def with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -275,11 +280,25 @@ def _on_linear_layers(encoder: Any) -> bool:
     return all(isinstance(layer.get_base_layer(), nn.Linear) for layer in adapted)
 
 
-def _untrained(encoder: Any) -> dict[str, Tensor]:
-    """The weights of the base below the adapters, under the names that they have without them."""
+def _below_adapters(encoder: Any) -> dict[str, Tensor]:
+    """The weights without adapters, under the names that they have without them."""
     plain = encoder.get_base_model() if hasattr(encoder, "peft_config") else encoder
-    weights = plain.state_dict().items()
+    weights = _each_once(plain).items()
     return {name.replace(".base_layer.", "."): value for name, value in weights if ".lora_" not in name}
+
+
+def _trained_whole(adapted: Any) -> list[str]:
+    """The weights that were trained themselves, beside the adapters: those of a new head."""
+    named = adapted.get_base_model().named_parameters()
+    found = (name for name, value in named if value.requires_grad and ".lora_" not in name)
+    return [name.replace(".base_layer.", ".") for name in found]
+
+
+def _each_once(module: Any) -> dict[str, Tensor]:
+    """The weights; those that are tied under their first name alone, as transformers reads and writes them."""
+    names = {name for name, _ in module.named_parameters()}
+    tied = {name for name, _ in module.named_parameters(remove_duplicate=False)} - names
+    return {name: value for name, value in module.state_dict().items() if name not in tied}
 
 
 def _ordered(value: Any) -> Any:

@@ -17,7 +17,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from core.weights.bert_config import DEFAULTS
 
-_NOWHERE = "meta"  # torch's device of tensors without numbers
+NOWHERE = "meta"  # torch's device of tensors without numbers
 
 
 class PlainBert(nn.Module):
@@ -40,7 +40,7 @@ class PlainBert(nn.Module):
         return SimpleNamespace(last_hidden_state=hidden, hidden_states=tuple(states) if output_hidden_states else None)
 
 
-class _Linear(nn.Linear):
+class Linear(nn.Linear):
     def reset_parameters(self) -> None:
         """Drawing numbers for a module without any would import torch's compiler, 2 s of CPU."""
 
@@ -53,10 +53,10 @@ class _Embedding(nn.Embedding):
 class _Embeddings(nn.Module):
     def __init__(self, config: SimpleNamespace) -> None:
         super().__init__()
-        self.word_embeddings = _Embedding(config.vocab_size, config.hidden_size, device=_NOWHERE)
-        self.position_embeddings = _Embedding(config.max_position_embeddings, config.hidden_size, device=_NOWHERE)
-        self.token_type_embeddings = _Embedding(config.type_vocab_size, config.hidden_size, device=_NOWHERE)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, device=_NOWHERE)
+        self.word_embeddings = _Embedding(config.vocab_size, config.hidden_size, device=NOWHERE)
+        self.position_embeddings = _Embedding(config.max_position_embeddings, config.hidden_size, device=NOWHERE)
+        self.token_type_embeddings = _Embedding(config.type_vocab_size, config.hidden_size, device=NOWHERE)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, device=NOWHERE)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         places = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
@@ -74,9 +74,9 @@ class _Layer(nn.Module):
         super().__init__()
         width, wide, epsilon = config.hidden_size, config.intermediate_size, config.layer_norm_eps
         self.heads = config.num_attention_heads
-        own = nn.ModuleDict({name: _Linear(width, width, device=_NOWHERE) for name in ("query", "key", "value")})
+        own = nn.ModuleDict({name: Linear(width, width, device=NOWHERE) for name in ("query", "key", "value")})
         self.attention = nn.ModuleDict({"self": own, "output": _dense_and_norm(width, width, epsilon)})
-        self.intermediate = nn.ModuleDict({"dense": _Linear(width, wide, device=_NOWHERE)})
+        self.intermediate = nn.ModuleDict({"dense": Linear(width, wide, device=NOWHERE)})
         self.output = _dense_and_norm(wide, width, epsilon)
 
     def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -92,8 +92,8 @@ class _Layer(nn.Module):
 
 
 def _dense_and_norm(reads: int, width: int, epsilon: float) -> nn.ModuleDict:
-    norm = nn.LayerNorm(width, eps=epsilon, device=_NOWHERE)
-    return nn.ModuleDict({"dense": _Linear(reads, width, device=_NOWHERE), "LayerNorm": norm})
+    norm = nn.LayerNorm(width, eps=epsilon, device=NOWHERE)
+    return nn.ModuleDict({"dense": Linear(reads, width, device=NOWHERE), "LayerNorm": norm})
 
 
 def _added(parts: Any, inner: Tensor, hidden: Tensor) -> Tensor:

@@ -35,18 +35,25 @@ class TextOptions(Section):
     ] = 8000
 
 
-def prepare(batches: Iterable[pd.DataFrame], options: TextOptions, at: Place) -> None:
+def prepare(batches: Iterable[pd.DataFrame], options: TextOptions, at: Place, *, mask: bool = False) -> None:
     """Leave the base's tokenizer, or one learnt from the column `text`, in at.folder, and the options beside it.
 
+    mask: whether the tokenizer needs a token that hides others.
     Raises BadRequest where base, tokenizer and options do not fit each other.
     """
     kept = {"max_tokens": options.max_tokens}
     if at.base.folder is not None:
         take(at, kept)
-        return
-    tokens.learn((text for rows in batches for text in rows["text"]), at.folder, size=options.vocabulary)
-    write_json(at.folder / _OPTIONS, kept)
-    config(at.base, at.folder)
+    else:
+        texts = (text for rows in batches for text in rows["text"])
+        tokens.learn(texts, at.folder, size=options.vocabulary, mask=mask)
+        write_json(at.folder / _OPTIONS, kept)
+        config(at.base, at.folder)
+    if mask and tokens.mask_token(at.folder) is None:
+        raise BadRequest(
+            f"model.base {at.base.reference!r}: its tokenizer has no token that hides another, such as [MASK]. "
+            "Choose a base that was trained as a masked language model, or an architecture."
+        )
 
 
 def take(at: Place, options: Mapping[str, Any]) -> None:

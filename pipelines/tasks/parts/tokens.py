@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+_MASK, MASK = "mask_token", "[MASK]"  # of a tokenizer that hides tokens; the others have none
 FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
@@ -25,26 +26,28 @@ def take(base: Path, folder: Path, *, reference: str) -> None:
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadRequest(f"model.base {reference!r}: no tokenizer can be read from {base} ({reason}).") from error
-    special = {name: str(getattr(tokenizer, name)) for name in _SPECIAL if getattr(tokenizer, name, None) is not None}
+    names = (*_SPECIAL, _MASK)
+    special = {name: str(getattr(tokenizer, name)) for name in names if getattr(tokenizer, name, None) is not None}
     special.setdefault("pad_token", special.get("sep_token", str(tokenizer.eos_token or "")))
     if not tokenizer.is_fast or not special["pad_token"]:
         raise BadRequest(f"model.base {reference!r}: its tokenizer is no fast one with a padding token.")
     _store(tokenizer.backend_tokenizer, special, folder)
 
 
-def learn(texts: Iterable[str], folder: Path, *, size: int) -> None:
+def learn(texts: Iterable[str], folder: Path, *, size: int, mask: bool = False) -> None:
     """Byte-level BPE, lower case. Equal texts give an equal tokenizer, whatever their order.
 
+    mask: with a token that hides another, and a way back from tokens to words.
     WordPiece would not: tokenizers 0.23 numbers its pieces in the order of a hash map that differs in each process.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=_SPECIAL["unk_token"]))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=list(_SPECIAL.values()),
+        special_tokens=[*_SPECIAL.values(), *([AddedToken(MASK, lstrip=True, special=True)] if mask else [])],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -53,7 +56,9 @@ def learn(texts: Iterable[str], folder: Path, *, size: int) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}", special_tokens=[(token, tokenizer.token_to_id(token)) for token in (start, end)]
     )
-    _store(tokenizer, _SPECIAL, folder)
+    if mask:
+        tokenizer.decoder = decoders.ByteLevel()
+    _store(tokenizer, {**_SPECIAL, **({_MASK: MASK} if mask else {})}, folder)
 
 
 def read(folder: Path, *, max_tokens: int) -> Tokenizer:
@@ -69,6 +74,12 @@ def pad_id(tokenizer: Tokenizer, folder: Path) -> int:
     number = tokenizer.token_to_id(read_json(folder / _CONFIG)["pad_token"])
     assert number is not None
     return number
+
+
+def mask_token(folder: Path) -> str | None:
+    """What hides a token, in a tokenizer that has such a token."""
+    found: str | None = read_json(folder / _CONFIG).get(_MASK)
+    return found
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

@@ -8,7 +8,7 @@ QUESTION := Who won the Best Film award?
 DEBIAN := dataset-fashion-mnist chromium
 export DO_NOT_TRACK := 1
 
-.PHONY: run walk test quick lint bench peers soak docs install debian clean
+.PHONY: run walk test quick lint bench gallery peers soak docs install debian clean
 
 run: install  ## the default recipe and the default index, end to end, and one question
 	$(BIN)/headrace run
@@ -34,6 +34,9 @@ lint: install  ## ruff, mypy, and whether every extra installs beside the lock
 
 bench: install  ## ratios against what a user would pick instead, measured in one run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+
+gallery: install debian  ## docs/families.md's table, from a run of every example; ONLY=NAME one row, DOWNLOADS=FOLDER files
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench.gallery $(ONLY:%=--only %) $(DOWNLOADS:%=--downloads %)
 
 peers: install  ## what `bench` compares indexes with, in an environment of its own that sees this one's packages
 	$(BIN)/python -m venv var/peers

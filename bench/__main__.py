@@ -7,7 +7,7 @@ import sys
 
 BENCHMARKS = (
     "startup", "overhead", "training", "limit", "gate", "volume", "window_memory", "lineage", "reproduce", "answers",
-    "quality", "peers", "engine", "served",
+    "quality", "peers", "engine", "served", "plan",
 )  # fmt: skip
 
 if __name__ == "__main__":

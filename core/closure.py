@@ -14,7 +14,7 @@ LOCAL_PACKAGES = ("core", "flows", "pipelines", "registry", "serving")
 # sha256 the caller checks. tests/test_drivers.py changes every message in them, and every stage makes the same bytes.
 BOUNDARY = (
     "core/closure.py", "core/errors.py", "core/file_locks.py", "core/patience.py", "core/progress.py",
-    "pipelines/driver.py", "pipelines/stage.py", "registry/store/",
+    "core/process/memory.py", "pipelines/driver.py", "pipelines/stage.py", "registry/store/",
 )  # fmt: skip
 
 

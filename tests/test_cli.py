@@ -25,8 +25,8 @@ VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 def test_the_verbs_are_those_of_the_interface() -> None:
     assert VERBS == [
-        "answer", "check", "compare", "forget", "gc", "history", "index", "key", "lineage", "lock", "new", "predict",
-        "promote", "query", "reproduce", "retire", "rollback", "run", "schedule", "serve", "show", "status",
+        "answer", "check", "compare", "forget", "gc", "history", "index", "key", "lineage", "lock", "new", "plan",
+        "predict", "promote", "query", "reproduce", "retire", "rollback", "run", "schedule", "serve", "show", "status",
         "stop",
     ]  # fmt: skip
 

@@ -5,6 +5,7 @@ Importing this file imports no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 History = list[dict[str, float]]  # the metrics of a training by step: {"step": 10, "loss": 0.7, "learning_rate": 1e-3}
+_SAMPLED = 8  # epochs after which a module is sampled at most
 Row = dict[str, Any]  # one encoded row: numbers as they are, lists as numpy arrays
 
 
@@ -34,6 +36,12 @@ def loss_of(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
 def trainable(module: nn.Module) -> list[nn.Parameter]:
     """Every parameter of the module that is not frozen."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def sampled_after(epochs: float) -> set[int]:
+    """The epochs, counted from 0, after which a module is sampled: the last one, and some spread over the others."""
+    whole = math.ceil(epochs)
+    return {(at + 1) * whole // _SAMPLED - 1 for at in range(_SAMPLED)} - {-1}
 
 
 def as_encoded(table: pa.Table) -> pa.Table:

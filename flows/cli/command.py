@@ -10,14 +10,15 @@ from typing import Annotated
 import typer
 
 from flows.cli.ask_verbs import answer, key, predict, query, serve
+from flows.cli.plan_verb import plan
 from flows.cli.recipe_verbs import check, index, lock, new, retire, run, status
 from flows.cli.row_verbs import show
 from flows.cli.upkeep_verbs import forget, gc, schedule, stop
 from flows.cli.version_verbs import compare, history, lineage, promote, reproduce, rollback
 
 VERBS = (
-    run, index, status, show, new, retire, lock, check, query, answer, predict, serve, key, promote, rollback, history,
-    compare, lineage, reproduce, gc, forget, schedule, stop,
+    run, index, status, show, new, plan, retire, lock, check, query, answer, predict, serve, key, promote, rollback,
+    history, compare, lineage, reproduce, gc, forget, schedule, stop,
 )  # fmt: skip
 app = typer.Typer(
     name="headrace",

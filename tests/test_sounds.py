@@ -18,6 +18,7 @@ from core.errors import BadRequest
 from core.schema.columns import MEASURED
 from core.workspace import Workspace as Root
 from pipelines.collect import collect
+from pipelines.media import sound_decoding
 from pipelines.media.media_files import keep
 from pipelines.media.sound_decoding import MAX_SECONDS, NoSound, decoded_sound, resampled
 from pipelines.settings import settings
@@ -66,6 +67,8 @@ FAULTS = {  # of one file each -> bytes, and words of the reason
     "other rate": (wav(tone(rate=22050), 22050), "its rate is 22050, and nearly all have 8000"),
     "too short": (wav(tone(seconds=0.03)), "too short"),
     "too long": (wav(np.tile(NOISE, MAX_SECONDS + 1)), f"at most {MAX_SECONDS} s"),
+    "a rate that nobody records": (wav(NOISE, 2_000_000_011), "2,000,000,011 samples a second"),
+    "a rate of nearly none": (wav(NOISE[:50], 7), "7 samples a second"),
     "cut off": (WHOLE[: len(WHOLE) // 2], "cut off"),
     "cut at its head": (WHOLE[:44], "cut off"),
     "no samples": (wav(np.zeros(0)), "without samples"),
@@ -132,6 +135,13 @@ def test_what_is_measured_of_a_file(tmp_path: Path) -> None:
     assert kept.measures.keys() == MEASURED["audio"].keys()
     assert (kept.path, kept.fault) == (f"media/ab/{'ab' * 32}.wav", None)
     assert (tmp_path / kept.path).read_bytes() == media
+
+
+def test_few_bytes_that_are_many_samples_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence in eight channels takes next to nothing as FLAC: its head says how much it would be."""
+    monkeypatch.setattr(sound_decoding, "_MAX_SAMPLES", 8 * RATE - 1)
+    with pytest.raises(NoSound, match="64,000 samples in 8 channels; at most 63,999"):
+        decoded_sound(wav(np.zeros((RATE, 8)), format="FLAC"))
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])

@@ -14,11 +14,12 @@ from pipelines.media.decoding import size_of
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_SECONDS = 600  # of one sound: 115 MB once decoded, at 48,000 samples a second; a longer one is a fault
+MAX_SECONDS = 600  # of one sound; a longer one is a fault
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64")  # in libsndfile's words
 SOUND_RULE = "all channels as one, their mean, resampled to the recipe's rate"
 _MAX_BYTES = 256 * 2**20
-_MAX_CHANNELS = 16
+_MAX_SAMPLES = MAX_SECONDS * 2 * 48_000  # of all channels: 230 MB once decoded, whatever few bytes they come in
+_RATES = range(1_000, 384_001)  # what is recorded; resampling from others would take memory without bound
 _FULL = 32766 / 32768  # of 16 bits, the last step but one
 # What libsndfile notes of a file whose head says more bytes of sound than there are.
 _CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -101,10 +102,12 @@ def _require_readable(file: Any) -> None:
             raise NoSound(f"cut off: its head says {int(said):,} bytes of sound, and {int(there):,} are there")
     if not file.frames:
         raise NoSound("a sound without samples")
+    if file.samplerate not in _RATES:
+        raise NoSound(f"a sound of {file.samplerate:,} samples a second; {_RATES[0]:,} to {_RATES[-1]:,} are read")
     if (seconds := file.frames / file.samplerate) > MAX_SECONDS:
         raise NoSound(f"a sound of {seconds:,.0f} s; at most {MAX_SECONDS} s are read")
-    if file.channels > _MAX_CHANNELS:
-        raise NoSound(f"a sound of {file.channels} channels; at most {_MAX_CHANNELS} are read")
+    if (samples := file.frames * file.channels) > _MAX_SAMPLES:
+        raise NoSound(f"a sound of {samples:,} samples in {file.channels} channels; at most {_MAX_SAMPLES:,} are read")
 
 
 def _library() -> Any:

@@ -33,8 +33,9 @@ from pipelines.train.batches import EncodedRows
 from pipelines.validate import validate
 from tests.conftest import Workspace, copy_code
 from tests.places import a_learner, a_place
+from tests.samples import pin_base
+from tests.samples.question_answering import question_rows
 from tests.small_pairs import make_base
-from tests.task_samples import pin_base, question_rows
 from tests.test_token_classification import saved_apart
 from tests.test_token_windows import wordpiece
 

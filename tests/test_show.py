@@ -32,7 +32,7 @@ from pipelines.tasks.parts.inputs.series import Series
 from pipelines.train import train
 from pipelines.validate import validate
 from tests.conftest import TINY_INDEX, Workspace, copy_code, film_rows
-from tests.task_samples import SAMPLES
+from tests.samples import image_classification, time_series_forecasting
 
 TEXTS = """\
 task: text_classification
@@ -41,8 +41,8 @@ contract: {at_most: 0.2}
 model: {base: {architecture: tfidf}, method: pretrain}
 evaluation: {resamples: 100}
 """
-PICTURES = SAMPLES["image_classification"].recipe.replace("resnet", "pixels") + "evaluation: {resamples: 100}\n"
-STEPS = SAMPLES["time_series_forecasting"].recipe.replace("lstm", "last_value") + "evaluation: {resamples: 100}\n"
+PICTURES = image_classification.SAMPLE.recipe.replace("resnet", "pixels") + "evaluation: {resamples: 100}\n"
+STEPS = time_series_forecasting.SAMPLE.recipe.replace("lstm", "last_value") + "evaluation: {resamples: 100}\n"
 WHAT: tuple[What, ...] = ("rows", "quarantine", "wrong")
 NOISE = 11  # of every so many labels one is another: no model is right about those
 
@@ -68,9 +68,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Root:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        SAMPLES["time_series_forecasting"].write(workspace)
+        time_series_forecasting.SAMPLE.write(workspace)
         _run(root, "steps")
-        SAMPLES["image_classification"].write(workspace)
+        image_classification.SAMPLE.write(workspace)
         for number in range(0, 160, 2 * NOISE):
             (root / f"pictures/left/{number}.png").rename(root / f"pictures/right/{number}.png")
         _run(root, "pictures")

@@ -1,4 +1,4 @@
-"""The battery that every task goes through, in this process. A new task joins by being a file; SAMPLES has its data.
+"""The battery that every task goes through, in this process. A new task joins by a file of tests/samples/ with its data.
 
 A family takes at most MOST_STEPS optimizer steps and one process of its own, that of the packed model.
 """
@@ -63,9 +63,9 @@ from serving.indexes.indexes import Indexes
 from serving.models.champions import Champion, Champions
 from tests.conftest import Workspace, copy_code
 from tests.places import a_learner
+from tests.samples import Sample, samples
 from tests.served_index import updates_by
 from tests.small_model import trusting
-from tests.task_samples import SAMPLES, Sample
 from tests.warm import warm_python
 
 pytestmark = pytest.mark.slow
@@ -135,7 +135,7 @@ class Prepared:
 @pytest.fixture(scope="module", params=sorted(task_files()))
 def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     name, root = request.param, tmp_path_factory.mktemp(request.param) / "workspace"
-    sample, workspace = SAMPLES[name], Workspace(root, {})
+    sample, workspace = samples()[name], Workspace(root, {})
     root.mkdir()
     copy_code(root)
     workspace.write("recipes/tiny.yaml", sample.recipe)
@@ -159,7 +159,7 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_every_task_has_a_sample() -> None:
-    assert SAMPLES.keys() == set(task_files())
+    assert samples().keys() == set(task_files())
 
 
 def test_the_contract_catches_a_planted_fault(prepared: Prepared) -> None:

@@ -1,4 +1,4 @@
-"""The battery that every task goes through, in this process. A new task joins by a file of tests/samples/ with its data.
+"""The battery that every task goes through, in this process. A new task joins by a file of tests/samples/.
 
 A family takes at most MOST_STEPS optimizer steps and one process of its own, that of the packed model.
 """

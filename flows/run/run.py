@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import GATE_REFUSED, BadRequest
+from core.errors import GATE_REFUSED, BadRequest, Outage
 from core.workspace import Kind, Workspace
 from flows.catalog.check import require_ready
 from flows.catalog.live import chosen
@@ -105,7 +105,12 @@ def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, c
         lineage_of(workspace.root, screen.say) as lineage,
     ):
         try:
-            return _drive(workspace, Work(plan, crew, screen, patience, lineage))
+            work = Work(plan, crew, screen, patience, lineage)
+            return _drive(workspace, work)
+        except Outage:
+            screen.say("a server failed: the stages go on without Prefect's page")
+            work.finish()
+            raise
         except KeyboardInterrupt:  # before the flow run listens to it, or the second one
             crew.cancel()
             stages = [StageOutcome(node.address, "cancelled") for node in plan.nodes]

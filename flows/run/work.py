@@ -59,10 +59,14 @@ class Work:
         fault = self._faults.get(address)
         return bool(fault and fault.transient) and not self.crew.cancelled.is_set()
 
+    def finish(self) -> None:
+        """Wait for the stages that run, and for those that begin behind them."""
+        while running := [stage for stage in self._begun.values() if not stage.done()]:
+            wait(running)
+
     def skip_rest(self) -> None:
         """Settle the stages that nothing brought: one that they need failed, or the run was ended."""
-        while running := [stage for stage in self._begun.values() if not stage.done()]:
-            wait(running)  # Prefect gave up a task, and its stage goes on
+        self.finish()  # Prefect may have given up a task whose stage goes on
         for node in self.plan.nodes:
             if node.address not in self._outcomes:
                 missing = [need for need in node.needs if self._outcomes[need].state not in ("ran", "cached")]

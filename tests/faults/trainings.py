@@ -57,7 +57,7 @@ SUBJECTS = {
 MOMENTS = {
     "inside accumulation": "accelerate.accelerator:Accelerator.backward",
     "between steps": "pipelines.train.history:Lines.stepped",
-    "at an epoch's end": "pipelines.train.loop:_Loop._validate",
+    "at an epoch's end": "pipelines.train.loop:Loop._validate",
     "in evaluation": "pipelines.train.validation:_sums",
     "in a save, among its files": "safetensors.torch:save_file",
     "in a save, before its manifest": "pipelines.train.checkpoints:write_manifest",

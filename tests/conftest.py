@@ -256,6 +256,19 @@ def make_tiny(root: Path) -> Workspace:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small models computed by one thread: OpenMP's threads, in four processes on two cores, wait for each other."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Workspace]:
     """`make_tiny` of the test's own; its servers are ended afterwards."""
     yield from _ended(make_tiny(tmp_path / "workspace"))

@@ -58,15 +58,13 @@ def task_runs(outcome: Outcome) -> dict[str, Any]:
     chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id(outcome)]))
     found: dict[str, Any] = {}
 
-    def settled() -> bool:  # task runs reach the server as events
+    def settled() -> bool:  # task runs reach the server as events, and have no state or another name at first
+        found.clear()
         with get_client(sync_client=True) as client:
-            found.update(
-                {
-                    each.name: each
-                    for each in client.read_task_runs(flow_run_filter=chosen, sort=TaskRunSort.NAME_ASC, limit=50)
-                }
-            )
-        return bool(found) and all(each.state.is_final() or each.state.name == "NotReady" for each in found.values())
+            for each in client.read_task_runs(flow_run_filter=chosen, sort=TaskRunSort.NAME_ASC, limit=50):
+                found[each.name] = each
+        states = [each.state for each in found.values()]
+        return bool(states) and all(state and (state.is_final() or state.name == "NotReady") for state in states)
 
     until(settled, timeout_s=20)
     return found

@@ -33,6 +33,8 @@ from pipelines.validate.feature_faults import CONSTANT, DISGUISED, ID, FeatureFa
 from tests.conftest import ROOT, Workspace
 from tests.small_table import OPTIONS, Row, base_of, fitted, folds, said_by_folds, small_workspace, table_rows, through
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TASK = find_task("tabular_classification")
 RECIPE = (
     "task: tabular_classification\ndata: {source: rows.csv, split: {train: 0.6, validation: 0.2, test: 0.2}}\n"

@@ -27,6 +27,8 @@ from pipelines.validate.feature_faults import DISGUISED, FeatureFaults
 from tests.conftest import Workspace
 from tests.small_table import OPTIONS, Row, base_of, fitted, folds, said_by_folds, small_workspace, table_rows, through
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TASK = find_task("tabular_regression")
 RECIPE = (
     "task: tabular_regression\n"

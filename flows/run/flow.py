@@ -6,7 +6,6 @@ Imports Prefect, so it is imported only when there is something to do.
 from __future__ import annotations
 
 import contextvars
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +30,6 @@ from flows.graph.plan import StageOutcome
 from flows.reporting.prefect_once import beating, current_run, decoration, left_once, made_run, patient, settings_with
 from flows.reporting.refused_state import refusal
 from flows.run.work import Work
-from flows.run.workers import Crew
 
 _WATCH_EVERY_S = 2.0
 _ENDED = (StateType.CANCELLING, StateType.CANCELLED)
@@ -86,7 +84,7 @@ def final_state(outcomes: list[StageOutcome], refused: _Refused) -> State[Any]:
 def _bring_all(work: Work, flow_run_id: UUID, report: Callable[[], None]) -> None:
     bring = _task(work)
     futures: dict[str, PrefectFuture[Any]] = {}
-    with _ending_on_signals(work.crew), _watching(work, flow_run_id):
+    with work.crew.ending_on_signals(), _watching(work, flow_run_id):
         for node in work.plan.nodes:
             needed = [futures[need] for need in node.needs]
             own = bring.with_options(name=node.stage, task_run_name=node.address)
@@ -167,25 +165,3 @@ class _ProgressBar:
             else:
                 update_progress_artifact(self._artifact, now[0], description=said)
             self._told = now
-
-
-@contextmanager
-def _ending_on_signals(crew: Crew) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the stages, and the flow run then ends by itself; a second Ctrl-C is Python's own.
-
-    Only a main thread can listen; elsewhere signals stay as they are.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, _: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Thread(target=crew.cancel).start()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -105,13 +105,14 @@ def _run(workspace: Workspace, plan: Plan, screen: Screen, patience: Patience, c
         lineage_of(workspace.root, screen.say) as lineage,
     ):
         try:
-            work = Work(plan, crew, screen, patience, lineage)
-            return _drive(workspace, work)
+            with crew.ending_on_signals():
+                work = Work(plan, crew, screen, patience, lineage)
+                return _drive(workspace, work)
         except Outage:
             screen.say("a server failed: the stages go on without Prefect's page")
             work.finish()
             raise
-        except KeyboardInterrupt:  # before the flow run listens to it, or the second one
+        except KeyboardInterrupt:  # before there is a flow run, or the second one
             crew.cancel()
             stages = [StageOutcome(node.address, "cancelled") for node in plan.nodes]
             return Outcome(stages, INTERRUPTED)
@@ -126,6 +127,8 @@ def _drive(workspace: Workspace, work: Work) -> Outcome:
     with _quick_import(), servers.prefect_environment(workspace, api):
         from flows.reporting.artifacts import leave_artifacts
         from flows.run.flow import drive
+    if work.crew.cancelled.is_set():
+        raise KeyboardInterrupt
     with servers.prefect_settings(workspace, api):
         flow_run = drive(
             work,

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -191,6 +192,27 @@ class Crew:
         """End every stage that runs, with all its processes, and start no other. Idempotent."""
         self.cancelled.set()
         self._end_all()
+
+    @contextmanager
+    def ending_on_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM cancel, and the driver then ends by itself; a second Ctrl-C is Python's own.
+
+        Only a main thread can listen; elsewhere signals stay as they are.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def end(number: int, _: object) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            threading.Thread(target=self.cancel).start()
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _go_on(self) -> None:
         if self.cancelled.is_set():

@@ -124,6 +124,7 @@ def files(root: Path) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("warm_children")
+@pytest.mark.slow
 def test_a_plan_changes_nothing_and_counts_what_is_trained(tiny: Workspace) -> None:
     """Before any stage has run; then of a source that has no recipe yet, by its words for the person."""
     before, start = files(tiny.root), time.time()

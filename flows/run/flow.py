@@ -84,6 +84,7 @@ def final_state(outcomes: list[StageOutcome], refused: _Refused) -> State[Any]:
 def _bring_all(work: Work, flow_run_id: UUID, report: Callable[[], None]) -> None:
     bring = _task(work)
     futures: dict[str, PrefectFuture[Any]] = {}
+    # Prefect's flow listens to SIGTERM itself, in place of what the driver has set.
     with work.crew.ending_on_signals(), _watching(work, flow_run_id):
         for node in work.plan.nodes:
             needed = [futures[need] for need in node.needs]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -35,13 +34,12 @@ class Work:
         self._faults: dict[str, StageFault] = {}
         self.started = threading.Event()  # its first stage runs
         self._begun: dict[str, Future[StageOutcome]] = {}
-        self._brought = set[str]()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max(plan.width, 1), thread_name_prefix="stage")
-        fresh = [node.address for node in plan.nodes if node.address not in plan.may_run]
-        for address in fresh:
-            self._end(StageOutcome(address, "cached"))
-        self._begin_behind(fresh)
+        for node in plan.nodes:
+            if node.address not in plan.may_run:
+                self._end(StageOutcome(node.address, "cached"))
+        self._begin_ready()
 
     def bring(self, address: str, *, tried: int = 0) -> StageOutcome:
         """The outcome of one stage, once it is brought; those it needs already are. A second try waits first."""
@@ -69,7 +67,7 @@ class Work:
         self.finish()  # Prefect may have given up a task whose stage goes on
         for node in self.plan.nodes:
             if node.address not in self._outcomes:
-                missing = [need for need in node.needs if self._outcomes[need].state not in ("ran", "cached")]
+                missing = [need for need in node.needs if not self._is_brought(need)]
                 state: State = "cancelled" if self.crew.cancelled.is_set() else "skipped"
                 self._end(StageOutcome(node.address, state, message=f"it needs {', '.join(missing)}"))
 
@@ -82,18 +80,22 @@ class Work:
         done = len(self._outcomes) + sum(dict(self._shares).values())
         return 100 * done / max(len(self.plan.nodes), 1), self._doing
 
-    def _begin_behind(self, brought: Collection[str]) -> None:
-        """Begin each stage that needs nothing more, now that these are brought too."""
+    def _is_brought(self, address: str) -> bool:
+        outcome = self._outcomes.get(address)
+        return outcome is not None and outcome.state in ("ran", "cached")
+
+    def _begin_ready(self) -> None:
+        """Begin each stage that needs only what is brought by now."""
         with self._lock:
-            self._brought.update(brought)
             for node in self.plan.nodes:
-                if node.address not in self._begun.keys() | self._brought and self._brought.issuperset(node.needs):
+                known = node.address in self._begun or node.address in self._outcomes
+                if not known and all(map(self._is_brought, node.needs)):
                     self._begun[node.address] = self._pool.submit(self._once, node.address)
 
     def _once(self, address: str) -> StageOutcome:
         outcome = self._end(self._tried(address))
-        if outcome.state in ("ran", "cached"):
-            self._begin_behind([address])
+        if self._is_brought(address):
+            self._begin_ready()
         return outcome
 
     def _tried(self, address: str) -> StageOutcome:

@@ -13,7 +13,7 @@ from core.errors import BadRequest
 from core.schema.model import Training
 from flows.planning.plan_training import Planned
 from flows.planning.planned_lines import planned_lines, what_fits
-from flows.starting.choose import FEW, suggest
+from flows.starting.suggest import FEW, suggest
 from pipelines.planning.apart import Tell, apart
 from pipelines.planning.forecast import Forecast, forecast
 from pipelines.planning.some_steps import _spread

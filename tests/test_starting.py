@@ -15,12 +15,13 @@ from PIL import Image
 from core.errors import BadRequest
 from core.schema.data import Data
 from core.workspace import Workspace
-from flows.starting.choose import FEW, MANY, Choice, Wishes, choose
+from flows.starting.choose import Choice, Wishes, choose
 from flows.starting.example import with_own_data
 from flows.starting.look import Seen, look
 from flows.starting.seen_lines import seen_lines
 from flows.starting.settings_text import settings_text
 from flows.starting.start import as_written, start
+from flows.starting.suggest import FEW, MANY
 from pipelines.recipes.foreseen import refuse_foreseen
 from pipelines.recipes.read import read_index, read_recipe
 from tests.conftest import ROOT

@@ -30,6 +30,10 @@ Forced = Annotated[
 ]
 Commit = Annotated[bool, typer.Option("--commit", help="Commit settings, locks and dvc.lock when it ends well.")]
 Push = Annotated[bool, typer.Option("--push", help="Commit, then dvc push and git push where remotes are set.")]
+Task = Annotated[str | None, typer.Option(help="What to learn; by default what suits.", show_default=False)]
+Text = Annotated[str | None, typer.Option(help="The column of texts.", show_default=False)]
+Label = Annotated[str | None, typer.Option(help="The column of labels.", show_default=False)]
+Base = Annotated[str | None, typer.Option(help="What to start from: a model, or an architecture.", show_default=False)]
 Index = Annotated[str, typer.Argument(help="An index.", show_default=False, autocompletion=offer_indexes)]
 Question = Annotated[str, typer.Argument(show_default=False)]
 Filters = Annotated[

@@ -8,7 +8,7 @@ import typer
 
 from core.errors import BadRequest
 from flows.cli.completion import offer_recipes
-from flows.cli.options import AsJson, here
+from flows.cli.options import AsJson, Base, Label, Task, Text, here
 from flows.terminal import output
 
 
@@ -19,12 +19,10 @@ def plan(
     source: Annotated[
         str | None, typer.Option(help="Your data, before there is a recipe, as for `new`.", show_default=False)
     ] = None,
-    task: Annotated[str | None, typer.Option(help="What to learn; by default what suits.", show_default=False)] = None,
-    text: Annotated[str | None, typer.Option(help="The column of texts.", show_default=False)] = None,
-    label: Annotated[str | None, typer.Option(help="The column of labels.", show_default=False)] = None,
-    base: Annotated[
-        str | None, typer.Option(help="What to start from: a model, or an architecture.", show_default=False)
-    ] = None,
+    task: Task = None,
+    text: Text = None,
+    label: Label = None,
+    base: Base = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a training will need, before it: parameters, memory and time of each method, what fits, what suits.
@@ -44,8 +42,7 @@ def plan(
     if (name is None) == (source is None):
         raise BadRequest("say what to plan: NAME, a live recipe, or --source DATA, before there is one.")
     if source is not None:
-        columns = {key: value for key, value in (("text", text), ("label", label)) if value is not None}
-        planned = plan_source(here(), source, Wishes(task, columns, base))
+        planned = plan_source(here(), source, Wishes.of(task, text, label, base))
     elif (task, text, label, base) != (None,) * 4:
         raise BadRequest("--task, --text, --label and --base belong to --source: a recipe says them itself.")
     else:

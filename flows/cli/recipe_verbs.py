@@ -12,7 +12,22 @@ import typer
 
 from core.errors import BadRequest, HeadraceError
 from flows.cli.completion import offer_names
-from flows.cli.options import AsJson, Commit, Force, Indexes, Kind, Names, Push, Recipes, below, here
+from flows.cli.options import (
+    AsJson,
+    Base,
+    Commit,
+    Force,
+    Indexes,
+    Kind,
+    Label,
+    Names,
+    Push,
+    Recipes,
+    Task,
+    Text,
+    below,
+    here,
+)
 from flows.terminal.output import say, show
 
 if TYPE_CHECKING:
@@ -65,12 +80,10 @@ def new(
     source: Annotated[
         str | None, typer.Option(help="Your data: a file, a folder, a URL, package://, s3:// ...", show_default=False)
     ] = None,
-    task: Annotated[str | None, typer.Option(help="What to learn; by default what suits.", show_default=False)] = None,
-    text: Annotated[str | None, typer.Option(help="The column of texts.", show_default=False)] = None,
-    label: Annotated[str | None, typer.Option(help="The column of labels.", show_default=False)] = None,
-    base: Annotated[
-        str | None, typer.Option(help="What to start from: a model, or an architecture.", show_default=False)
-    ] = None,
+    task: Task = None,
+    text: Text = None,
+    label: Label = None,
+    base: Base = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a recipe or an index live: one that fits your data, or FILE as it is; with both, FILE's choices for them.
@@ -89,8 +102,7 @@ def new(
         from flows.starting.seen_lines import facts, seen_lines
         from flows.starting.start import start
 
-        columns = {key: value for key, value in (("text", text), ("label", label)) if value is not None}
-        started = start(workspace, name, source, Wishes(task, columns, base), example=file)
+        started = start(workspace, name, source, Wishes.of(task, text, label, base), example=file)
         said = [*seen_lines(started.seen, started.choice), *started.changed]
         saw = {"seen": facts(started.seen, started.choice), "changed": started.changed}
         job = started.job

@@ -16,10 +16,11 @@ from core.errors import BadRequest, HeadraceError
 from core.schema.data import Data
 from core.workspace import Job, Workspace
 from flows.graph.dvc import own_code_last
-from flows.starting.choose import Choice, Suggested, Wishes, choose, suggest
+from flows.starting.choose import Choice, Wishes, choose
 from flows.starting.look import Seen, look
 from flows.starting.settings_text import settings_text
 from flows.starting.start import as_written
+from flows.starting.suggest import Suggested, suggest
 from pipelines.planning.borrowed import borrowed
 from pipelines.recipes.read import read_recipe
 from pipelines.tasks import find_task

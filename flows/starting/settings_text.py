@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.tables.task import Task
-from flows.starting.choose import FEW, TEXT_BASE, Choice
+from flows.starting.choose import Choice
+from flows.starting.suggest import FEW, TEXT_BASE
 from pipelines.tasks import find_task
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z_][\w/-]*(?:[.:]+[\w/-]+)*", re.IGNORECASE)

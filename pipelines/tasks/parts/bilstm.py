@@ -6,6 +6,7 @@ the code that serves every other encoder. Imports torch at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -69,14 +70,9 @@ class BiLstm(PreTrainedModel):  # type: ignore[misc]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
         """Vectors of the tokens, (texts, tokens, hidden_size); those of padding, which stands last, mean nothing."""
-        order = reading_backwards(attention_mask)
-        hidden = self.dropout(self.embeddings(input_ids))
-        states = [hidden]
-        for along, against in zip(self.along, self.against, strict=True):
-            back = in_order(against(in_order(hidden, order))[0], order)
-            hidden = self.dropout(torch.cat([along(hidden)[0], back], dim=2))
-            states.append(hidden)
-        return BaseModelOutput(last_hidden_state=hidden, hidden_states=tuple(states) if output_hidden_states else None)
+        embedded = self.dropout(self.embeddings(input_ids))
+        states = (embedded, *both_ways(embedded, attention_mask, self.along, self.against, self.dropout))
+        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=states if output_hidden_states else None)
 
 
 def register() -> None:
@@ -85,7 +81,21 @@ def register() -> None:
     AutoModel.register(BiLstmConfig, BiLstm, exist_ok=True)
 
 
-def reading_backwards(mask: Tensor) -> Tensor:
+def both_ways(
+    vectors: Tensor, mask: Tensor, along: nn.ModuleList, against: nn.ModuleList, dropout: nn.Module
+) -> Iterator[Tensor]:
+    """What each layer makes of what the one before it made: one part of it along the rows, and one against them.
+
+    vectors: (rows, steps, width). mask: (rows, steps), 1 = no padding.
+    """
+    order = _reading_backwards(mask)
+    for forth, back in zip(along, against, strict=True):
+        returned = _in_order(back(_in_order(vectors, order))[0], order)
+        vectors = dropout(torch.cat([forth(vectors)[0], returned], dim=2))
+        yield vectors
+
+
+def _reading_backwards(mask: Tensor) -> Tensor:
     """For each place the token that stands there when a text is read backwards; padding stays where it is.
 
     So the second LSTM begins with the last token and never sees padding. mask: (texts, tokens), 1 = token.
@@ -95,5 +105,5 @@ def reading_backwards(mask: Tensor) -> Tensor:
     return torch.where(back >= 0, back, places)
 
 
-def in_order(hidden: Tensor, order: Tensor) -> Tensor:
+def _in_order(hidden: Tensor, order: Tensor) -> Tensor:
     return hidden.gather(1, order[:, :, None].expand(-1, -1, hidden.shape[2]))

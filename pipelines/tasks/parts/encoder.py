@@ -9,7 +9,7 @@ import copy
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,9 +180,13 @@ def in_batches(
     what: str,
 ) -> Tensor:
     """What `forward` says of every text, asked in batches of like length, given back in the order of the texts."""
-    parts = []
-    order: list[int] = []
-    for rows, batch in by_length(module, tokens, pad=pad, batch_size=batch_size, what=what):
+    return said_of(by_length(module, tokens, pad=pad, batch_size=batch_size, what=what), forward)
+
+
+def said_of(batches: Iterable[tuple[list[int], Mapping[str, Tensor]]], forward: Callable[..., Tensor]) -> Tensor:
+    """What `forward` says of every row, on the CPU, in the rows' order. batches: each with its rows' numbers."""
+    parts, order = [], list[int]()
+    for rows, batch in batches:
         with torch.inference_mode():
             parts.append(forward(**batch).cpu())
         order += rows

@@ -1,4 +1,4 @@
-"""Any transformers text encoder with a head behind it: built for a method, its frozen vectors, its files.
+"""Any transformers encoder with a head behind it: built for a method, its frozen vectors, its files.
 
 Imports torch at once.
 """
@@ -51,13 +51,13 @@ class HeadedEncoder(nn.Module):
         if frozen:
             self.encoder.requires_grad_(False)
 
-    def vectors(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(texts, tokens, width)."""
+    def vectors(self, **inputs: Tensor) -> Tensor:
+        """(texts, tokens, width). inputs: as the encoder takes them."""
         if self.layers == 1:
-            hidden: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            hidden: Tensor = self.encoder(**inputs).last_hidden_state
             return hidden
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-        return torch.stack(states.hidden_states[-self.layers :]).mean(dim=0)
+        states = self.encoder(**inputs, output_hidden_states=True).hidden_states
+        return torch.stack(states[-self.layers :]).mean(dim=0)
 
 
 Headed = TypeVar("Headed", bound=HeadedEncoder)

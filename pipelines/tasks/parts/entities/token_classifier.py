@@ -28,7 +28,7 @@ class TokenClassifier(HeadedEncoder):
         if features is None:
             assert input_ids is not None
             assert attention_mask is not None
-            features = self.vectors(input_ids, attention_mask)
+            features = self.vectors(input_ids=input_ids, attention_mask=attention_mask)
         logits = self.head(features)
         return Said(loss=None if labels is None else _loss(logits, labels), logits=logits)
 

@@ -30,7 +30,7 @@ class AnswerFinder(HeadedEncoder):
 
         The loss is the mean of two cross-entropies over the allowed tokens (Devlin et al. 2019, sections 4.2 and 4.3).
         """
-        logits = self.head(self.vectors(input_ids, attention_mask))
+        logits = self.head(self.vectors(input_ids=input_ids, attention_mask=attention_mask))
         if allowed is None or places is None:
             return Said(loss=None, logits=logits)
         logits = logits.float().masked_fill(~allowed[..., None], torch.finfo(torch.float32).min)

@@ -1,6 +1,6 @@
 """Texts as windows of tokens, and which of a window's tokens are hidden from a masked language model.
 
-In training they are drawn anew for each batch (masked_batches.py). Where a text is scored, each token is hidden once,
+In training they are drawn anew for each batch (masked_lm.py). Where a text is scored, each token is hidden once,
 a share of them at a time, and the tokens themselves decide which together: equal texts have equal scores.
 """
 

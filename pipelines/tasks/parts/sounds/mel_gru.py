@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from pipelines.tasks.parts.bilstm import in_order, reading_backwards
+from pipelines.tasks.parts.bilstm import both_ways
 
 NAME = "mel_gru"
 
@@ -60,13 +59,8 @@ class MelGru(PreTrainedModel):  # type: ignore[misc]
         self, input_values: Tensor, attention_mask: Tensor, output_hidden_states: bool = False
     ) -> BaseModelOutput:
         """Vectors of the frames, (sounds, frames, hidden_size); those of padding, which stands last, mean nothing."""
-        order = reading_backwards(attention_mask)
-        hidden, states = input_values, []
-        for along, against in zip(self.along, self.against, strict=True):
-            back = in_order(against(in_order(hidden, order))[0], order)
-            hidden = self.dropout(torch.cat([along(hidden)[0], back], dim=2))
-            states.append(hidden)
-        return BaseModelOutput(last_hidden_state=hidden, hidden_states=tuple(states) if output_hidden_states else None)
+        states = tuple(both_ways(input_values, attention_mask, self.along, self.against, self.dropout))
+        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=states if output_hidden_states else None)
 
 
 def register() -> None:

@@ -6,7 +6,7 @@ Spectrograms are read by AST and our mel_gru, samples by wav2vec 2.0 and its rel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +21,9 @@ from core.tables.task import Base, Interface, Place
 from core.weights.device import ready
 from core.weights.pooling import mean_pool
 from pipelines.tasks.parts.architecture import new_config, stored_config
-from pipelines.tasks.parts.encoder import groups, kept_vectors
-from pipelines.tasks.parts.headed_encoder import FEATURES, HEAD_DROPOUT, HeadedEncoder, Said, vectors_file
+from pipelines.tasks.parts.encoder import groups, kept_vectors, said_of
+from pipelines.tasks.parts.headed_encoder import FEATURES, Said, vectors_file
+from pipelines.tasks.parts.pooled_classifier import PooledClassifier, with_features
 from pipelines.tasks.parts.sounds import mel_gru, sound_input
 from pipelines.tasks.parts.sounds.sound_input import Array, Hearing
 
@@ -34,12 +35,8 @@ _AT_ONCE = 32  # sounds; sorted by length first, so little of it is padding
 _ALLOWED = f"{_AST}, wav2vec2, hubert, wavlm, unispeech, data2vec-audio and the like, or mel_gru"
 
 
-class SoundClassifier(HeadedEncoder):
-    """Encoder -> mean of its vectors over time -> tanh layer -> logits."""
-
-    def __init__(self, encoder: Any, *, width: int, classes: int, layers: int = 1, frozen: bool = False) -> None:
-        head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Dropout(HEAD_DROPOUT), nn.Linear(width, classes))
-        super().__init__(encoder, head, layers=layers, frozen=frozen)
+class SoundClassifier(PooledClassifier):
+    """Of sounds, by the mean of the encoder's vectors over time."""
 
     @property
     def _norms_whole_sounds(self) -> bool:
@@ -56,13 +53,9 @@ class SoundClassifier(HeadedEncoder):
         config, given = self.encoder.config, {"input_values": input_values}
         if config.model_type != _AST and not self._norms_whole_sounds:
             given["attention_mask"] = attention_mask
-        if self.layers == 1:
-            hidden = self.encoder(**given).last_hidden_state
-        else:
-            states = self.encoder(**given, output_hidden_states=True).hidden_states
-            hidden = torch.stack(states[-self.layers :]).mean(dim=0)
+        hidden = self.vectors(**given)
         if config.model_type == _AST:
-            return torch.as_tensor(hidden.mean(dim=1))
+            return hidden.mean(dim=1)
         if hasattr(config, "conv_stride"):
             attention_mask = self.encoder._get_feature_vector_attention_mask(hidden.shape[1], attention_mask)
         return mean_pool(hidden, attention_mask)
@@ -79,9 +72,7 @@ class SoundClassifier(HeadedEncoder):
             assert input_values is not None
             assert attention_mask is not None
             features = self.pooled(input_values, attention_mask)
-        logits = self.head(features)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return Said(loss=loss, logits=logits)
+        return self.classified(features, labels)
 
 
 def what_is_read(base: Base) -> Literal["samples", "spectrogram"]:
@@ -159,25 +150,9 @@ def features(module: SoundClassifier, table: pa.Table, *, at: Place, hearing: He
 
     def make() -> Tensor:
         found = sound_input.stacked(rows, hearing.width)
-        return in_batches(module, module.pooled, found, hearing=hearing, at_once=module.at_once)
+        return said_of(_by_length(module, found, hearing, module.at_once), module.pooled)
 
-    vectors = kept_vectors(path, make)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), vectors.shape[1])
-    return table.drop_columns(["values", "length"]).append_column(FEATURES, column)
-
-
-def in_batches(
-    module: nn.Module, forward: Callable[..., Tensor], found: Sequence[Array], *, hearing: Hearing, at_once: int
-) -> Tensor:
-    """What `forward` says of every sound, asked in batches of like length, given back in their order, on the CPU."""
-    parts, order = [], list[int]()
-    for rows, batch in _by_length(module, found, hearing, at_once):
-        with torch.inference_mode():
-            parts.append(forward(**batch).cpu())
-        order += rows
-    back = torch.empty(len(order), dtype=torch.int64)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[back]
+    return with_features(table.drop_columns(["values", "length"]), kept_vectors(path, make))
 
 
 def logits(module: nn.Module, found: Sequence[Array], *, hearing: Hearing, at_once: int) -> Tensor:
@@ -187,7 +162,7 @@ def logits(module: nn.Module, found: Sequence[Array], *, hearing: Hearing, at_on
         answer: Tensor = module(**batch).logits
         return answer
 
-    return in_batches(module, forward, found, hearing=hearing, at_once=at_once)
+    return said_of(_by_length(module, found, hearing, at_once), forward)
 
 
 def _by_length(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadRequest
+from core.process.memory import resident_bytes
 from core.schema.model import Training
 from flows.planning.plan_training import Planned
 from flows.planning.planned_lines import planned_lines, what_fits
@@ -71,7 +72,7 @@ def test_a_fork_that_takes_too_much_memory_is_ended_and_what_it_told_stays() -> 
         while True:
             held.append(os.urandom(MB))
 
-    ended = apart(hungry, most_bytes=600 * MB)
+    ended = apart(hungry, most_bytes=resident_bytes() + 400 * MB)
     assert ended.stopped
     assert ended.facts == {"began": True}
     assert ended.fault is None

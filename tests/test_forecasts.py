@@ -24,6 +24,8 @@ SHAPE = Shape(context=12, horizon=4, channels=2, covariates=0, season=3)
 TINY = {
     "lstm": {"hidden_size": 8},
     "patchtst": {"patch_length": 4, "patch_stride": 4, "d_model": 8, "num_hidden_layers": 1, "ffn_dim": 16},
+    "gru": {"hidden_size": 8},
+    "time_series_transformer": {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1},
 }
 
 
@@ -141,10 +143,21 @@ def test_transformers_reads_a_saved_patchtst(tmp_path: Path) -> None:
         torch.testing.assert_close(other(past_values=past).prediction_outputs, module.eval()(past).forecast)
 
 
-def test_covariates_reach_patchtst() -> None:
-    """Channels attend to each other where there are covariates; without them each is on its own."""
+def test_a_step_is_said_from_those_before_it_alone() -> None:
+    """The transformer's forecast, by hand: each step from the means of those before, whatever stands behind it."""
+    module, (past, future) = made("time_series_transformer").eval(), waves(8, SHAPE)
+    with torch.inference_mode():
+        forecast, told = module(past).forecast, torch.full_like(future, 9.0)
+        for step in range(SHAPE.horizon):
+            told[:, step] = module(past, told).forecast[:, step]
+    torch.testing.assert_close(forecast, told)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_covariates_reach_the_forecast(name: str) -> None:
+    """PatchTST's channels attend to each other where there are covariates; without them each is on its own."""
     shape = Shape(context=12, horizon=4, channels=2, covariates=1)
-    module, (past, _) = made("patchtst", shape).eval(), waves(8, shape)
+    module, (past, _) = made(name, shape).eval(), waves(8, shape)
     other = past.clone()
     other[:, :, 2] = other[:, :, 2].flip(1)
     with torch.inference_mode():
@@ -181,11 +194,16 @@ def test_equal_seeds_begin_equally() -> None:
     ("base", "words"),
     [
         (of("lsmt"), r"model.base.architecture: 'lsmt' does not forecast. Did you mean 'lstm'\?"),
-        (of("bert"), "'bert' does not forecast. Allowed: lstm, linear, seasonal_naive, last_value, patchtst"),
+        (of("bert"), "'bert' does not forecast. Allowed: lstm, gru, linear, seasonal_naive, last_value, patchtst"),
         (of("lstm", hidden=3), r"model.base.settings.hidden: Extra inputs are not permitted.*lstm has: hidden_size"),
         (of("patchtst", patch_len=3), "patchtst has no such setting. Did you mean patch_length"),
         (of("patchtst", context_length=99), "context_length is 99, and preprocess.context says 12"),
         (of("patchtst", loss="nll"), "loss is 'nll'.* Allowed: 'mse'"),
+        (
+            of("time_series_transformer", context_length=12),
+            "context_length and the longest of lags_sequence are 15 steps",
+        ),
+        (of("time_series_transformer", input_size=2), "input_size is 2, and each column by itself says 1"),
     ],
 )
 def test_bases_that_cannot_forecast(base: Base, words: str) -> None:

@@ -35,6 +35,8 @@ OPTIONS = {"context": 12, "horizon": 4, "season": 6, "stride": 1, "values": ["lo
 SETTINGS: dict[str, dict[str, Any]] = {
     "lstm": {"hidden_size": 4},
     "patchtst": {"patch_length": 4, "patch_stride": 4, "d_model": 8, "num_hidden_layers": 1, "ffn_dim": 8},
+    "gru": {"hidden_size": 8},
+    "time_series_transformer": {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1},
     "linear": {},
     "seasonal_naive": {},
     "last_value": {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
+from core.tables.spans import Span, of_tags, written
 from core.errors import BadData, BadRequest
 from core.manifest import write_manifest
 from core.schema.model import Architecture, Lora, Method, Model
 from core.tables.learner import TorchLearner
-from core.tables.spans import Span, of_tags, written
 from core.tables.task import Base, Place, Task
 from core.weights.base_store import FOLDER, seal
 from core.weights.safety import check_weights
 from pipelines.tasks import find_task
-from pipelines.tasks.parts import bilstm, tokens
+from pipelines.tasks.parts import recurrent, tokens
 from pipelines.tasks.parts.encoder import pad_tokens
 from pipelines.tasks.parts.entities.entity_dictionary import EntityDictionary
 from pipelines.tasks.parts.entities.token_windows import NO_TAG
@@ -206,12 +207,15 @@ def test_a_text_is_answered_alone_as_among_others(task: Task, tmp_path: Path) ->
     torch.testing.assert_close(among, single, atol=1e-6, rtol=0)
 
 
-def test_the_bilstm_is_two_lstms_of_torch(tmp_path: Path) -> None:
-    """Against nn.LSTM(bidirectional=True) on a packed batch, with the same weights."""
-    bilstm.register()
-    config = AutoConfig.for_model("lstm", vocab_size=30, hidden_size=12, num_layers=1, embedding_size=5)
+@pytest.mark.parametrize(("name", "cell"), [("lstm", nn.LSTM), ("gru", nn.GRU), ("rnn", nn.RNN)])
+def test_a_recurrent_encoder_is_two_networks_of_torch(
+    name: str, cell: Callable[..., nn.RNNBase], tmp_path: Path
+) -> None:
+    """Against torch's bidirectional network on a packed batch, with the same weights."""
+    recurrent.register()
+    config = AutoConfig.for_model(name, vocab_size=30, hidden_size=12, num_layers=1, embedding_size=5)
     ours = AutoModel.from_config(config).eval()
-    theirs = nn.LSTM(5, 6, batch_first=True, bidirectional=True)
+    theirs = cell(5, 6, batch_first=True, bidirectional=True)
     theirs.load_state_dict(
         ours.along[0].state_dict() | {f"{name}_reverse": value for name, value in ours.against[0].state_dict().items()}
     )

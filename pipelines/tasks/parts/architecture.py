@@ -141,10 +141,10 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 
 def _register_own() -> None:
-    from pipelines.tasks.parts import bilstm
+    from pipelines.tasks.parts import recurrent
     from pipelines.tasks.parts.sounds import mel_gru
 
-    bilstm.register()
+    recurrent.register()
     mel_gru.register()
 
 

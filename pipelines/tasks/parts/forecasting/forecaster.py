@@ -1,4 +1,4 @@
-"""Networks that say what comes of what was: an LSTM, a linear map, PatchTST. Imports torch at once.
+"""Networks that say what comes of what was: an LSTM or GRU, a linear map, PatchTST. Imports torch at once.
 
 All of them take and give standardised values, and all make the last value, or the mean, of a context their zero: the
 level of a series moves from one year to the next (Kim et al. 2022, "Reversible Instance Normalization").
@@ -6,9 +6,9 @@ level of a series moves from one year to the next (Kim et al. 2022, "Reversible 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +29,22 @@ class Shape:
 
 @dataclass
 class Forecast:
-    """forecast: (windows, horizon, channels). loss: mean squared error, where the future was given."""
+    """forecast: (windows, horizon, channels). loss: of it, where the future was given."""
 
     loss: Tensor | None
     forecast: Tensor
 
 
+@runtime_checkable
+class Learning(Protocol):
+    """A network with a loss of its own."""
+
+    def learn(self, past: Tensor, future: Tensor) -> Forecast:
+        """What it says while it learns, and the loss."""
+
+
 class Forecaster(nn.Module):
-    """A network with the loss that it learns by.
+    """A network with the loss that it learns by: mean squared error, if it has none of its own.
 
     past: (windows, context, columns). future: (windows, horizon, channels). config: what config.json says of it.
     """
@@ -46,6 +54,8 @@ class Forecaster(nn.Module):
         self.network, self.config = network, dict(config or {})
 
     def forward(self, past: Tensor, future: Tensor | None = None) -> Forecast:
+        if future is not None and isinstance(self.network, Learning):
+            return self.network.learn(past, future)
         forecast = self.network(past)
         loss = None if future is None else nn.functional.mse_loss(forecast, future)
         return Forecast(loss, forecast)
@@ -104,10 +114,13 @@ class Lstm(nn.Module):
     together fit the training rows better and later ones worse: on ETTh1's validation rows .496, apart .419.
     """
 
+    kind: Callable[..., nn.RNNBase] = nn.LSTM
+    name = "lstm"  # of the network among the weights
+
     def __init__(self, shape: Shape, *, hidden_size: int = 64, num_layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
-        self.lstm = nn.LSTM(1 + shape.covariates, hidden_size, num_layers, batch_first=True)
+        self.add_module(self.name, self.kind(1 + shape.covariates, hidden_size, num_layers, batch_first=True))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, shape.horizon)
 
@@ -118,10 +131,17 @@ class Lstm(nn.Module):
         scaled = (past - mean) / deviation
         others = scaled[:, :, None, channels:].expand(-1, -1, channels, -1)
         inputs = torch.cat([scaled[:, :, :channels, None], others], dim=3)  # (windows, context, channels, features)
-        states, _ = self.lstm(inputs.transpose(1, 2).flatten(0, 1))
+        states, _ = self.get_submodule(self.name)(inputs.transpose(1, 2).flatten(0, 1))
         said = self.head(self.dropout(states[:, -1])).unflatten(0, (-1, channels)).transpose(1, 2)
         forecast: Tensor = said * deviation[:, :, :channels] + mean[:, :, :channels]
         return forecast
+
+
+class Gru(Lstm):
+    """The same with gated recurrent units. Source: Cho et al. 2014."""
+
+    kind = nn.GRU
+    name = "gru"
 
 
 class PatchTst(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from pipelines.tasks.parts.bilstm import both_ways
+from pipelines.tasks.parts.recurrent import both_ways, layers_of
 
 NAME = "mel_gru"
 
@@ -46,9 +46,7 @@ class MelGru(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         self.dropout = nn.Dropout(config.dropout)
         widths = [config.num_mel_bins] + [config.hidden_size] * (config.num_layers - 1)
-        half = config.hidden_size // 2
-        self.along = nn.ModuleList(nn.GRU(width, half, batch_first=True) for width in widths)
-        self.against = nn.ModuleList(nn.GRU(width, half, batch_first=True) for width in widths)
+        self.along, self.against = layers_of(nn.GRU, widths, config.hidden_size)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

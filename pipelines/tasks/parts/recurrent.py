@@ -1,12 +1,12 @@
-"""A bidirectional LSTM as an encoder of text, beside those of transformers: `architecture: lstm`.
+"""Recurrent encoders of text, beside those of transformers: `architecture: lstm`, `gru` or `rnn`, read in both ways.
 
-register() makes its model type known to transformers' AutoConfig and AutoModel, so it is built, saved and read back by
-the code that serves every other encoder. Imports torch at once.
+register() makes their model types known to AutoConfig and AutoModel, so they are built, saved and read back
+by the code that serves every other encoder. Imports torch at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,58 +14,59 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-NAME = "lstm"
 
-
-class BiLstmConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Settings of the encoder.
+class LstmConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Settings of an encoder.
 
     hidden_size: of a token's vector, half of it from each direction. embedding_size: of what a token begins as.
     """
 
-    model_type = NAME
+    model_type = "lstm"
     attribute_map = {"num_hidden_layers": "num_layers"}  # noqa: RUF012  (transformers' own name for it)
 
-    def __init__(
-        self,
-        vocab_size: int = 8000,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        embedding_size: int = 128,
-        dropout: float = 0.3,
-        pad_token_id: int = 0,
-        **others: Any,
-    ) -> None:
-        if hidden_size % 2 or min(vocab_size, hidden_size, num_layers, embedding_size) < 1:
+    vocab_size: int = 8000
+    hidden_size: int = 256
+    num_layers: int = 1
+    embedding_size: int = 128
+    dropout: float = 0.3
+    pad_token_id: int = 0
+
+    def __post_init__(self, **others: Any) -> None:
+        if self.hidden_size % 2 or min(self.vocab_size, self.hidden_size, self.num_layers, self.embedding_size) < 1:
             raise ValueError("hidden_size must be even, and it, num_layers and embedding_size at least 1")
-        self.vocab_size, self.hidden_size, self.num_layers = vocab_size, hidden_size, num_layers
-        self.embedding_size, self.dropout = embedding_size, dropout
-        super().__init__(pad_token_id=pad_token_id, **others)
+        super().__post_init__(**others)
 
 
-class BiLstm(PreTrainedModel):  # type: ignore[misc]
-    """Embeddings -> layers of two LSTMs, one along the text and one against it, side by side.
+class GruConfig(LstmConfig):
+    model_type = "gru"
+
+
+class RnnConfig(LstmConfig):
+    model_type = "rnn"
+
+
+class Lstm(PreTrainedModel):  # type: ignore[misc]
+    """Embeddings -> layers of two networks, one along the text and one against it, side by side.
 
     Source: Graves and Schmidhuber 2005; for named entities Huang et al. 2015, without the CRF.
     """
 
-    config_class = BiLstmConfig
+    config_class = LstmConfig
     base_model_prefix = "lstm"
+    cell: Callable[..., nn.RNNBase] = nn.LSTM
 
-    def __init__(self, config: BiLstmConfig) -> None:
+    def __init__(self, config: LstmConfig) -> None:
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
         self.dropout = nn.Dropout(config.dropout)
         widths = [config.embedding_size] + [config.hidden_size] * (config.num_layers - 1)
-        half = config.hidden_size // 2
-        self.along = nn.ModuleList(nn.LSTM(width, half, batch_first=True) for width in widths)
-        self.against = nn.ModuleList(nn.LSTM(width, half, batch_first=True) for width in widths)
+        self.along, self.against = layers_of(self.cell, widths, config.hidden_size)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.1)
-        elif isinstance(module, nn.LSTM):
+        elif isinstance(module, nn.RNNBase):
             module.reset_parameters()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
@@ -75,10 +76,38 @@ class BiLstm(PreTrainedModel):  # type: ignore[misc]
         return BaseModelOutput(last_hidden_state=states[-1], hidden_states=states if output_hidden_states else None)
 
 
+class Gru(Lstm):
+    """The same of gated recurrent units. Source: Cho et al. 2014."""
+
+    config_class = GruConfig
+    base_model_prefix = "gru"
+    cell = nn.GRU
+
+
+class Rnn(Lstm):
+    """The same of plain recurrent units with tanh. Source: Elman 1990."""
+
+    config_class = RnnConfig
+    base_model_prefix = "rnn"
+    cell = nn.RNN
+
+
 def register() -> None:
-    """Make the encoder known to transformers; a second call changes nothing."""
-    AutoConfig.register(NAME, BiLstmConfig, exist_ok=True)
-    AutoModel.register(BiLstmConfig, BiLstm, exist_ok=True)
+    """Make the encoders known to transformers; a second call changes nothing."""
+    for config, encoder in ((LstmConfig, Lstm), (GruConfig, Gru), (RnnConfig, Rnn)):
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModel.register(config, encoder, exist_ok=True)
+
+
+def layers_of(
+    cell: Callable[..., nn.RNNBase], widths: Sequence[int], hidden: int
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Layers that read along the rows, and as many that read against them, for both_ways().
+
+    widths: what each layer reads. hidden: what the two of a layer say together.
+    """
+    along, against = (nn.ModuleList(cell(width, hidden // 2, batch_first=True) for width in widths) for _ in range(2))
+    return along, against
 
 
 def both_ways(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.tables.answer_spans import Answer, listed, told, written
+from core.cells.answer_spans import Answer, listed, told, written
 from pipelines.tasks.text.question_answering import QuestionAnswering
 from tests.test_collect import collected, write_rows
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from core.cells.spans import listed
 from core.errors import BadRequest
 from core.schema.columns import Column, Contract
 from core.schema.data import Data
-from core.tables.spans import listed
 from pipelines.sources._files import Files, Record
 from pipelines.sources._opening import MAX_CHARS
 from pipelines.sources.readers import conll, reader_file

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from core.cells.spans import Span, written
 from core.errors import BadData
-from core.tables.spans import Span, written
 from core.tables.statistics import sample
 from pipelines.evidence.by_label import by_label, whole_by_label
 from pipelines.tasks.parts.entities import labelled_spans

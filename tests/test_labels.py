@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.cells.spans import listed, told
 from core.schema.evaluation import Gate
 from core.schema.expectations import DataContract
 from core.tables.keys import alike, label_name, name_among
 from core.tables.predictions import Answered, write_predictions
-from core.tables.spans import listed, told
 from pipelines.evidence.comparison import Yardstick, against_champion
 from pipelines.expectations.expectation_plan import plan
 from pipelines.tasks import find_task

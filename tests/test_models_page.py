@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from playwright.sync_api import Page, expect
 
 from core.atomic_files import write_json
+from core.cells.spans import Span, written
 from core.schema.model import Architecture, Model
-from core.tables.spans import Span, written
 from core.tables.task import Base
 from core.workspace import Workspace
 from pipelines.tasks import find_task

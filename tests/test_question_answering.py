@@ -16,8 +16,8 @@ import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
+from core.cells.answer_spans import Answer, told
 from core.schema.model import Method, Model
-from core.tables.answer_spans import Answer, told
 from core.tables.statistics import whole
 from core.tables.task import Base, Exportable, Place, Task
 from core.weights.base_store import FOLDER

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tables.spans import Span, entities, listed, of_tags, told, written
+from core.cells.spans import Span, entities, listed, of_tags, told, written
 
 TEXT = "Ann lives in New York ."
 NEW_YORK = {"start": 13, "end": 21, "label": "place"}

@@ -147,6 +147,17 @@ def test_labelled_spans_are_learned(row: dict[str, Any], tmp_path: Path) -> None
     assert made(tmp_path, "names.jsonl")[1].task == "token_classification"
 
 
+def test_lists_of_labels_are_learned(tmp_path: Path) -> None:
+    """A text with a list of strings that are no tags of words; a column of one label each wins over it."""
+    row = {"text": "A film about a whale", "genres": ["drama", "sea"]}
+    (tmp_path / "films.jsonl").write_text("\n".join([json.dumps(row)] * 30))
+    recipe = made(tmp_path, "films.jsonl")[1]
+    assert (recipe.task, recipe.data.columns) == ("multi_label_text_classification", {"labels": "genres"})
+    rows = [{**row, "label": ("good", "bad")[at % 2]} for at in range(30)]
+    (tmp_path / "both.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert made(tmp_path, "both.jsonl")[1].task == "text_classification"
+
+
 @pytest.mark.parametrize("form", ["lists", "places", "texts"])
 def test_answers_out_of_a_context_are_learned(form: str, tmp_path: Path) -> None:
     """Before pairs of a question and a passage, which the table has too; all questions of a context stay together."""

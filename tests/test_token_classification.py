@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
-from core.tables.spans import Span, of_tags, written
+from core.cells.spans import Span, of_tags, written
 from core.errors import BadData, BadRequest
 from core.manifest import write_manifest
 from core.schema.model import Architecture, Lora, Method, Model

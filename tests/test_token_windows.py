@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from core.tables.spans import Span, of_tags
+from core.cells.spans import Span, of_tags
 from pipelines.tasks.parts import tokens
 from pipelines.tasks.parts.entities.token_windows import (
     NO_TAG,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-ColumnKind = Literal["text", "category", "number", "time", "media", "labels", "spans", "answers"]
+ColumnKind = Literal["text", "category", "number", "time", "media", "labels", "label_set", "spans", "answers"]
 LABEL, LABEL_LENGTH = r"^[\w.:@/+-]+$", 100  # of who may read a document (core/tables/access.py)
 
 # Every table of examples, whatever its modality, starts with these.
@@ -70,8 +70,10 @@ class Column:
     text: a string that is the content. category: one of a few strings. number: a finite float. time: a date of ISO 8601
     or a number, as core/schema/times.py spells it.
     media: a path below raw/, whose bytes are the content. labels: who may read, as text with commas.
-    spans: labelled parts of a text, as a JSON list (core/tables/spans.py). answers: parts of a text that answer a
-    question, any of them, likewise (core/tables/answer_spans.py). of: the column of that text; None: the first input.
+    spans: labelled parts of a text, as a JSON list (core/cells/spans.py). answers: parts of a text that answer a
+    question, any of them, likewise (core/cells/answer_spans.py). label_set: any number of strings of a fixed set
+    (core/cells/label_sets.py); separator: what stands between them in a text, or, in a task, the option of
+    `preprocess:` that says so. of: the column of that text; None: the first input.
     feature: one of many columns that say something of a row together: its cells may be empty, but it has to vary.
     """
 
@@ -79,6 +81,7 @@ class Column:
     required: bool = True
     of: str | None = None
     feature: bool = False
+    separator: str | None = None
 
     @property
     def filled(self) -> bool:
@@ -112,7 +115,11 @@ class Contract:
         """With the columns that a recipe's options name, each as `named` says, and the least that they ask."""
         more = {set_aside(name, ADDED): column for option, column in self.named.items() for name in options[option]}
         least = {name: told for name, option in self.least.items() if (told := options.get(str(option))) is not None}
-        found = replace(self, columns={**self.columns, **more}, named={}, least=least)
+        own = {
+            name: replace(column, separator=options[column.separator]) if column.separator else column
+            for name, column in self.columns.items()
+        }
+        found = replace(self, columns={**own, **more}, named={}, least=least)
         return replace(found, agreed=(*self.agreed, *more)) if self.inputs else replace(found, inputs=tuple(more))
 
     @property

@@ -25,7 +25,7 @@ INDEX = "index"  # in place of a task
 _STRAY = 0.1  # share of files that a folder of pictures may have besides: notes, a licence
 _SMALL = 2_000  # rows below which the test split gets a larger share
 _WEIGHTS = {  # what tells most about a table
-    "answers": 6, "spans": 5, "media": 5, "text": 4, "category": 3, "time": 2, "number": 1,
+    "answers": 6, "spans": 5, "media": 5, "text": 4, "category": 3, "label_set": 2, "time": 2, "number": 1,
 }  # fmt: skip
 _NAMES: Mapping[str, Sequence[str]] = {
     "text": (
@@ -36,6 +36,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
         "label", "labels", "class", "category", "target", "intent", "topic", "sentiment", "queue", "department", "type",
         "kind", "tag", "status", "priority", "rating", "stars", "y",
     ),
+    "labels": ("labels", "tags", "genres", "categories", "topics", "keywords"),
     "target": ("target", "y", "price", "amount", "cost", "sales", "demand", "consumption", "score", "value"),
     "query": ("query", "question", "headline", "title", "anchor"),
     "passage": ("passage", "answer", "positive", "article", "body", "context"),
@@ -223,13 +224,14 @@ def _first_text(contract: Contract) -> str:
 
 def _fits(column: Column, wanted: Wanted, contract: Contract) -> bool:
     kinds: Mapping[str, Callable[[Column], bool]] = {
-        "text": lambda each: each.kind in ("text", "name", "tags"),
+        "text": lambda each: each.kind in ("text", "name", "tags", "strings"),
         "category": lambda each: each.few_values and each.kind in ("category", "number", "name"),
         "number": lambda each: each.kind == "number",
         "time": lambda each: each.kind == "time",
         "media": lambda each: each.kind == ("sound" if contract.media == "audio" else "picture"),
         "spans": lambda each: each.kind in ("spans", "tags"),
-        "answers": lambda each: each.kind in ("answers", "tags"),
+        "answers": lambda each: each.kind in ("answers", "tags", "strings"),
+        "label_set": lambda each: each.kind == "strings",
     }
     return wanted.kind in kinds and kinds[wanted.kind](column)
 

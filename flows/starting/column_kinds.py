@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,13 +15,16 @@ from core.schema.times import is_date, time_text
 from core.tables.keys import label_name
 from pipelines.sources.parsers import media_kind
 
-Kind = Literal["text", "category", "number", "time", "picture", "sound", "spans", "answers", "tags", "name", "nothing"]
+Kind = Literal[
+    "text", "category", "number", "time", "picture", "sound", "spans", "answers", "tags", "strings", "name", "nothing"
+]
 MOST_LABELS = 1000
 _NEARLY_ALL = 0.98  # share of the cells that are of a kind
 _REPEATED = 3.0  # rows a value, on average, from which on a column is one of a few values
 _LONG = 60  # characters: what is mostly longer is no label
 _WORDS = 3.0  # a cell, on average, from which on words are a text
 _SPAN = {"start", "end", "label"}
+_TAG = re.compile(r"O|[BILUES][-_].+")  # of a word: outside of every span, or where in one it stands
 _ANSWERS = ({"text", "start"}, {"text", "answer_start"})
 
 
@@ -48,12 +52,12 @@ class Column:
 
     @property
     def kind(self) -> Kind:
-        """What it holds. name: a short text that hardly repeats, as an id does."""
+        """What it holds. name: a short text that hardly repeats, as an id does. tags, strings: lists of them."""
         if not self.filled:
             return "nothing"
         if self.kinds["answers"] and self.kinds["answers"] + self.kinds["spans"] >= _NEARLY_ALL * self.filled:
             return "answers"  # the spans among them are empty lists
-        for kind in ("spans", "tags", "picture", "sound", "time", "number"):
+        for kind in ("spans", "tags", "strings", "picture", "sound", "time", "number"):
             if self.kinds[kind] >= _NEARLY_ALL * self.filled:
                 return kind
         if self.few_values:
@@ -110,4 +114,6 @@ def _of_list(value: Any) -> Kind:
         return "spans"
     if all(isinstance(each, dict) and any(each.keys() >= names for names in _ANSWERS) for each in value):
         return "answers"
-    return "tags" if all(isinstance(each, str) for each in value) else "text"
+    if not all(isinstance(each, str) for each in value):
+        return "text"
+    return "tags" if any(_TAG.fullmatch(each) for each in value) else "strings"

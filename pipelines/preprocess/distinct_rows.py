@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.cells import label_sets, spans
 from core.schema.columns import ROW_ID, Contract, set_aside
 from core.schema.data import SPLITS, Split, SplitName
 from core.splits.split import RANK, sides
@@ -24,7 +25,6 @@ from core.splits.time_split import TimeSides
 from core.tables.keys import Numbers, among, codes, label_name, repeated, row_keys
 from core.tables.prepared import KEY, SIDE
 from core.tables.row_groups import batches
-from core.tables.spans import listed
 
 BATCH_ROWS = 10_000
 RANGE_ROWS = 200_000  # in a file, about: the rows that are sorted in memory together
@@ -57,8 +57,8 @@ class Counted:
             self.rows[name] += len(part)
             if contract.label is not None:
                 self.labels[name].update(part[contract.label].to_pylist())
-            for column in _spans(contract):
-                self.labels[name].update(span.label for cell in part[column].to_pylist() for span in listed(cell))
+            for column in _several(contract):
+                self.labels[name].update(_labels(part[column].to_pylist(), contract.columns[column].kind))
             if split.stratify is not None:
                 self.values[name].update(_names(part[split.stratify]))
         if split.group_by is not None:
@@ -97,7 +97,7 @@ def write_distinct(
             stays = _first(table[KEY].to_pylist(), table[SIDE].to_pylist(), ranks, seen, counted.crossed)
             table = table.filter(pa.array(stays, pa.bool_()))
             writer.write_table(table, row_group_size=BATCH_ROWS)
-            named = (SIDE, contract.label, *_spans(contract), there.stratify, there.group_by)
+            named = (SIDE, contract.label, *_several(contract), there.stratify, there.group_by)
             counted.add(table.select(list(dict.fromkeys(filter(None, named)))), contract, there)
     return counted
 
@@ -111,8 +111,14 @@ def _said(split: Split) -> str | None:
     return SIDE if split.given == SIDE else None
 
 
-def _spans(contract: Contract) -> list[str]:
-    return [name for name in contract.targets if contract.columns[name].kind == "spans"]
+def _several(contract: Contract) -> list[str]:
+    """The targets of which one cell may hold several labels."""
+    return [name for name in contract.targets if contract.columns[name].kind in ("spans", "label_set")]
+
+
+def _labels(cells: Iterable[str], kind: str) -> Iterator[str]:
+    for cell in cells:
+        yield from label_sets.listed(cell) if kind == "label_set" else (span.label for span in spans.listed(cell))
 
 
 def _ends(source: pq.ParquetFile) -> list[str]:

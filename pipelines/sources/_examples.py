@@ -12,11 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core.cells import answer_spans, label_sets, spans
 from core.errors import BadRequest, near
 from core.schema.columns import ADDED, Column, Contract, own_name, set_aside
 from core.schema.data import Data, Scalar
 from core.schema.times import time_text
-from core.tables import access, answer_spans, spans
+from core.tables import access
 from core.tables.keys import label_name
 from pipelines.media.media_files import media_of, sha256_of
 from pipelines.sources._files import Record, spelt
@@ -99,6 +100,8 @@ class Shape:
                 value = None
             elif column is not None and column.kind == "labels":
                 value, wrong = access.told(value, needed=name in self.data.columns)
+            elif column is not None and column.kind == "label_set":
+                value, wrong = label_sets.told(value, column.separator)
             elif column is not None and column.kind in _PARTS:
                 value, wrong = _parts(value, record.values.get(self._whole(column)), _PARTS[column.kind])
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.tables.spans import of_tags, written
+from core.cells.spans import of_tags, written
 from pipelines.sources._files import Record
 
 

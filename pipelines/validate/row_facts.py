@@ -121,7 +121,7 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
     for name, column in contract.columns.items():
         if name in rows and column.kind == "text":
             found[f"length of {name}"] = rows[name].astype("str").str.len().to_numpy(np.float64, na_value=np.nan)
-        elif name in rows and column.kind in ("spans", "answers"):
+        elif name in rows and column.kind in ("spans", "answers", "label_set"):
             told = zip(rows[name], rows[FAULT].isna() & rows[name].notna(), strict=True)
             counts = [len(json.loads(cell)) if sound else np.nan for cell, sound in told]
             found[f"number of {name}"] = np.array(counts, dtype=np.float64)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from core.tables.spans import entities
+from core.cells.spans import entities
 from tests.conftest import Workspace
 from tests.samples import BERT, Sample
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from core.cells.spans import of_tags, tag_fault, written
 from core.schema.columns import Contract
 from core.schema.data import Data
-from core.tables.spans import of_tags, tag_fault, written
 from pipelines.sources._files import Files, Found, Record, Table
 from pipelines.sources._opening import MAX_CHARS, Lines, TooLong, files_of, not_text, open_text, readable
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 METRICS: Mapping[str, bool] = {"accuracy": True, "macro_f1": True, "log_loss": False, "calibration_error": False}
 BINS = 15  # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2
-_LABELS = "labels.json"
+LABELS = "labels.json"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -91,12 +91,12 @@ def write_labels(batches: Iterable[pd.DataFrame], folder: Path) -> list[str]:
     names = sorted({label for rows in batches for label in rows["label"].astype(str).unique()})
     if len(names) < 2:
         raise BadData(f"the training rows have {len(names)} label ({', '.join(names)}). A classifier needs two.")
-    write_json(folder / _LABELS, names)
+    write_json(folder / LABELS, names)
     return names
 
 
 def read_labels(folder: Path) -> list[str]:
-    names: list[str] = read_json(folder / _LABELS)
+    names: list[str] = read_json(folder / LABELS)
     return names
 
 

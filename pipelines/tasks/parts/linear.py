@@ -62,19 +62,46 @@ def fit(features: Any, labels: Array, *, classes: int, strength: float, rounds: 
     return LinearClassifier(weights, bias)
 
 
+class OneVsRest(LinearClassifier):
+    """A logistic regression a label, each of its own: a row may have any number of labels."""
+
+    def probabilities(self, features: Any) -> Array:
+        """(rows, labels), each between 0 and 1."""
+        return sigmoid(np.asarray(features @ self.weights.T + self.bias))
+
+
+def sigmoid(logits: Array) -> Array:
+    """Probabilities in float64, without an overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits.astype(np.float64))))
+
+
+def fit_each(features: Any, marks: Array, *, strength: float, rounds: int) -> OneVsRest:
+    """A logistic regression a label; of a label that all rows have, or none, its odds. marks: (rows, labels)."""
+    from sklearn.linear_model import LogisticRegression
+
+    weights, bias = np.zeros((marks.shape[1], features.shape[1])), np.zeros(marks.shape[1])
+    for at, own in enumerate(marks.T):
+        if 0 < own.sum() < len(own):
+            found = LogisticRegression(C=strength, max_iter=rounds, random_state=0).fit(features, own)
+            weights[at], bias[at] = found.coef_[0], found.intercept_[0]
+        else:
+            bias[at] = np.log((own.sum() + 0.5) / (len(own) - own.sum() + 0.5))
+    return OneVsRest(weights, bias)
+
+
 def is_kept(folder: Path) -> bool:
     """Whether save() wrote into the folder."""
     return (folder / _WEIGHTS).is_file()
 
 
-def load(folder: Path) -> tuple[LinearClassifier, dict[str, Array]]:
+def load(folder: Path, kind: type[LinearClassifier] = LinearClassifier) -> tuple[LinearClassifier, dict[str, Array]]:
     """What save() wrote. Raises BadRequest when it cannot be read."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         arrays = load_file(folder / _WEIGHTS)
-        model = LinearClassifier(arrays.pop("weights"), arrays.pop("bias"))
+        model = kind(arrays.pop("weights"), arrays.pop("bias"))
     except (OSError, KeyError, SafetensorError) as error:
         raise BadRequest(f"{folder}: its weights cannot be used ({error}).") from error
     return model, arrays
@@ -98,8 +125,11 @@ class Tfidf:
 
 
 def fit_tfidf(texts: Sequence[str], labels: Array, *, classes: int) -> Tfidf:
+    """labels: a number each, (rows,), or marks of several, (rows, classes)."""
     vectorizer = _vectorizer(min_df=2, max_features=MOST_WEIGHTS // classes)
     features = vectorizer.fit_transform(texts)
+    if labels.ndim == 2:
+        return Tfidf(vectorizer, fit_each(features, labels, strength=10.0, rounds=1000))
     return Tfidf(vectorizer, fit(features, labels, classes=classes, strength=10.0, rounds=1000))
 
 
@@ -130,10 +160,10 @@ class OneStepLearner:
         return self._fitted
 
     def fit(self, train: pa.Table, validation: pa.Table) -> History:
-        self._fitted = self.make(self.read(train), train["labels"].to_numpy())
+        self._fitted = self.make(self.read(train), _labels(train))
         if not validation.num_rows:
             return []
-        return validated(self._fitted.probabilities(self.read(validation)), validation["labels"].to_numpy())
+        return validated(self._fitted.probabilities(self.read(validation)), _labels(validation))
 
 
 def tfidf_learner(classes: int) -> OneStepLearner:
@@ -153,19 +183,25 @@ def pixels_learner(classes: int) -> OneStepLearner:
 
 def validated(probabilities: Array, labels: Array) -> History:
     """What a classifier that is fitted in one step says of the validation rows."""
-    own = probabilities[np.arange(len(labels)), labels]
-    return [
-        {
-            "step": 1,
-            "eval_loss": float(-np.log(np.clip(own, np.finfo(np.float64).eps, None)).mean()),
-            "eval_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
-        }
-    ]
+    if labels.ndim == 2:
+        own = np.where(labels, probabilities, 1 - probabilities)
+        right = {"eval_exact_match": float(((probabilities >= 0.5) == labels).all(axis=1).mean())}
+    else:
+        own = probabilities[np.arange(len(labels)), labels]
+        right = {"eval_accuracy": float((probabilities.argmax(axis=1) == labels).mean())}
+    return [{"step": 1, "eval_loss": float(-np.log(np.clip(own, np.finfo(np.float64).eps, None)).mean()), **right}]
 
 
-def load_tfidf(folder: Path) -> Tfidf:
-    """What Tfidf.save() wrote. Raises BadRequest when it cannot be read."""
-    classifier, arrays = load(folder)
+def _labels(table: pa.Table) -> Array:
+    """The column `labels`: a number each, (rows,), or marks of several, (rows, classes)."""
+    column = table["labels"].combine_chunks()
+    found: Array = np.asarray(column.flatten() if hasattr(column, "flatten") and column.type.num_fields else column)
+    return found.reshape(table.num_rows, -1) if column.type.num_fields else found
+
+
+def load_tfidf(folder: Path, kind: type[LinearClassifier] = LinearClassifier) -> Tfidf:
+    """What Tfidf.save() wrote. kind: of its classifier. Raises BadRequest when it cannot be read."""
+    classifier, arrays = load(folder, kind)
     vectorizer = _vectorizer(vocabulary=read_json(folder / _TERMS))
     vectorizer.idf_ = arrays["idf"]
     return Tfidf(vectorizer, classifier)

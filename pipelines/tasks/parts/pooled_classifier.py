@@ -27,10 +27,13 @@ class PooledClassifier(HeadedEncoder):
         super().__init__(encoder, head, layers=layers, frozen=frozen)
 
     def classified(self, features: Tensor, labels: Tensor | None) -> Said:
-        """From the vectors of the rows, (rows, width)."""
+        """From the vectors of the rows, (rows, width). labels: a number each, or marks of several, (rows, classes)."""
         logits = self.head(features)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return Said(loss=loss, logits=logits)
+        if labels is None:
+            return Said(loss=None, logits=logits)
+        if labels.dim() == 2:
+            return Said(nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype)), logits)
+        return Said(nn.functional.cross_entropy(logits, labels), logits)
 
 
 class MeanPooledClassifier(PooledClassifier):
@@ -65,7 +68,7 @@ def collate(rows: list[Row], *, pad: int) -> dict[str, Tensor]:
         inputs = {FEATURES: torch.from_numpy(np.stack([row[FEATURES] for row in rows]))}
     else:
         inputs = pad_tokens([row["input_ids"] for row in rows], pad)
-    return {**inputs, "labels": torch.tensor([row["labels"] for row in rows])}
+    return {**inputs, "labels": torch.from_numpy(np.array([row["labels"] for row in rows]))}
 
 
 def features(module: MeanPooledClassifier, table: pa.Table, *, at: Place, pad: int, batch_size: int) -> pa.Table:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.cells.answer_spans import listed
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
-from core.tables.answer_spans import listed
 from core.tables.learner import Learner, TorchLearner
 from core.tables.prepared import read_rows
 from core.tables.task import Base, Place, Predictions, Task

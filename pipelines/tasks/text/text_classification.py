@@ -1,7 +1,7 @@
 """text_classification: a text -> one label of a fixed set.
 
-Any transformers encoder with a mean-pooled head, all four methods; or TF-IDF. A row: {"text": "a gorgeous , witty
-film", "label": "positive"}.
+Any transformers encoder, LSTM, GRU or RNN with a mean-pooled head, all four methods; or TF-IDF. A row: {"text": "a
+gorgeous , witty film", "label": "positive"}.
 """
 
 from __future__ import annotations
@@ -34,6 +34,31 @@ PRETRAIN_DROPOUT = 0.3  # film reviews from scratch: .757 with it, .741 with BER
 TFIDF = "tfidf"
 
 
+class TextPredictor(classification.LabelPredictor):
+    probabilities = staticmethod(classification.softmax)
+
+    def __init__(self, module: MeanPooledClassifier, *, tokenizer: Tokenizer, pad: int, labels: Sequence[str]) -> None:
+        self.module, self.tokenizer, self.pad, self.labels = module, tokenizer, pad, labels
+
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        from pipelines.tasks.parts.pooled_classifier import logits
+
+        inputs = tokens.token_ids(self.tokenizer, rows["text"].tolist())
+        said = logits(self.module, inputs, pad=self.pad, batch_size=PREDICT_BATCH)
+        return {"probabilities": self.probabilities(said.numpy())}
+
+    def interface(self) -> Interface:
+        return text_input.interface(self.pad)
+
+
+class TfidfPredictor(classification.LabelPredictor):
+    def __init__(self, model: linear.Tfidf, labels: Sequence[str]) -> None:
+        self.model, self.labels = model, labels
+
+    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
+        return {"probabilities": self.model.probabilities(rows["text"].tolist())}
+
+
 class TextClassification(classification.Labelled):
     contract = Contract(
         columns={"text": Column("text"), "label": Column("category")}, inputs=("text",), targets=("label",)
@@ -42,6 +67,11 @@ class TextClassification(classification.Labelled):
     simple: Sequence[str] = (TFIDF,)
     Preprocess: type[Section] = text_input.TextOptions
     modules: Sequence[str] = ()
+    classifier: type[linear.LinearClassifier] = linear.LinearClassifier
+    network: type[TextPredictor] = TextPredictor
+    tfidf: type[TfidfPredictor] = TfidfPredictor
+    write_labels = staticmethod(classification.write_labels)
+    watch = staticmethod(classification.right)
 
     def defaults(self, method: Method) -> Mapping[str, Mapping[str, Any]]:
         training: Mapping[Method, Mapping[str, Any]] = {
@@ -55,7 +85,7 @@ class TextClassification(classification.Labelled):
 
     def prepare(self, batches: Iterable[pd.DataFrame], options: Section, at: Place) -> None:
         assert isinstance(options, text_input.TextOptions)
-        classification.write_labels(batches, at.folder)
+        self.write_labels(batches, at.folder)
         if at.base.starts(TFIDF):
             at.base.refuse_settings()
         else:
@@ -68,10 +98,16 @@ class TextClassification(classification.Labelled):
         else:
             text_input.foresee(model, options, base)
 
+    def encoded_labels(self, rows: pd.DataFrame, at: Place) -> pa.Array:
+        """What the network learns to say of each row: the number of its label."""
+        import pyarrow as pa
+
+        return pa.array(self.truth(rows, at)["label"])
+
     def encode(self, rows: pd.DataFrame, at: Place) -> pa.Table:
         import pyarrow as pa
 
-        labels = pa.array(self.truth(rows, at)["label"])
+        labels = self.encoded_labels(rows, at)
         if at.base.starts(TFIDF):
             return pa.table({"text": pa.array(rows["text"], pa.string()), "labels": labels})
         return text_input.encoded(rows["text"].tolist(), at.folder).append_column("labels", labels)
@@ -91,7 +127,7 @@ class TextClassification(classification.Labelled):
             module,
             partial(pooled_classifier.collate, pad=pad),
             features=partial(pooled_classifier.features, module, at=at, pad=pad, batch_size=PREDICT_BATCH),
-            watch=classification.right,
+            watch=self.watch,
         )
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
@@ -106,39 +142,16 @@ class TextClassification(classification.Labelled):
     def load(self, folder: Path) -> Predictor:
         labels, base = classification.read_labels(folder), base_folder(folder)
         if linear.is_kept(folder):
-            return TfidfPredictor(linear.load_tfidf(folder), labels)
+            return self.tfidf(linear.load_tfidf(folder, self.classifier), labels)
         from pipelines.tasks.parts import headed_encoder, pooled_classifier
 
         module = headed_encoder.load(pooled_classifier.MeanPooledClassifier, folder, base, classes=len(labels))
         tokenizer = text_input.tokenizer(folder, base)
-        return TextPredictor(module, tokenizer=tokenizer, pad=text_input.pad(folder, base), labels=labels)
+        return self.network(module, tokenizer=tokenizer, pad=text_input.pad(folder, base), labels=labels)
 
     def simple_probabilities(self, train: pd.DataFrame, labels: Array, units: pd.DataFrame, at: Place) -> Array:
         fitted = linear.fit_tfidf(train["text"].tolist(), labels, classes=len(classification.read_labels(at.folder)))
         return fitted.probabilities(units["text"].tolist())
-
-
-class TextPredictor(classification.LabelPredictor):
-    def __init__(self, module: MeanPooledClassifier, *, tokenizer: Tokenizer, pad: int, labels: Sequence[str]) -> None:
-        self.module, self.tokenizer, self.pad, self.labels = module, tokenizer, pad, labels
-
-    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
-        from pipelines.tasks.parts.pooled_classifier import logits
-
-        inputs = tokens.token_ids(self.tokenizer, rows["text"].tolist())
-        said = logits(self.module, inputs, pad=self.pad, batch_size=PREDICT_BATCH)
-        return {"probabilities": classification.softmax(said.numpy())}
-
-    def interface(self) -> Interface:
-        return text_input.interface(self.pad)
-
-
-class TfidfPredictor(classification.LabelPredictor):
-    def __init__(self, model: linear.Tfidf, labels: Sequence[str]) -> None:
-        self.model, self.labels = model, labels
-
-    def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
-        return {"probabilities": self.model.probabilities(rows["text"].tolist())}
 
 
 TASK: Task = TextClassification()

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.cells.spans import listed
 from core.schema.columns import Column, Contract
 from core.schema.model import Method, Model
 from core.schema.section import Section
 from core.tables.learner import Learner, TorchLearner
-from core.tables.spans import listed
 from core.tables.task import Base, Interface, Place, Predictions, Task
 from core.weights.base_store import base_folder
 from pipelines.tasks.parts import text_input

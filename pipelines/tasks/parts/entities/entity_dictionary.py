@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.atomic_files import read_json, write_json
-from core.tables.spans import Span, listed
+from core.cells.spans import Span, listed
 from core.tables.task import Predictions
 from pipelines.tasks.parts.entities import labelled_spans
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.atomic_files import read_json, write_json
+from core.cells.spans import Span, listed
 from core.errors import BadData
-from core.tables.spans import Span, listed
 from core.tables.task import LabelCounts, Place, Predictions, RowAnswers
 from pipelines.tasks.parts.plots import MOST, drawn
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from core.tables.spans import Span, entities
+from core.cells.spans import Span, entities
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.atomic_files import read_json, write_json
-from core.tables.answer_spans import listed
+from core.cells.answer_spans import listed
 from core.tables.task import Place, Predictions, RowAnswers
 from pipelines.tasks.parts.plots import drawn
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
+from core.cells.answer_spans import Answer
 from core.schema.section import Section
-from core.tables.answer_spans import Answer
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -63,7 +63,15 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-4
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the updates")] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, description="L2: weights shrink by it; biases and norms do not")] = 0.01
+    l1: Annotated[float, Field(ge=0, description="penalty of the weights' sizes; not of biases and norms")] = 0.0
+    class_weights: Annotated[
+        Literal["balanced"] | None,
+        Field(description="of the loss: each label counts the more, the fewer training rows have it"),
+    ] = None
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1, description="share of the true label that training spreads over all labels")
+    ] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     average: Annotated[
         float | None,

@@ -77,6 +77,8 @@ class TorchLearner:
     watch: of module(**batch) and a batch of validation rows, the sums over its rows of what is to be reported beside
     the loss; the sums of all batches are divided by the number of rows. Where it is given, the validation loss is the
     one that module(**batch) returns; otherwise it is the loss of the first turn.
+    labels: whether logits (..., labels) are what module(**batch) says, and batch["labels"] what is true: a number each,
+    -100 for none, or marks of several labels. Then class weights and label smoothing can help.
     sample: what the module makes of the same start every time; it draws from no generator that training draws from.
     samples: what it made after some epochs, by step. The loop fills them; where weights are averaged, with the average.
     """
@@ -86,5 +88,6 @@ class TorchLearner:
     turns: Sequence[Turn] = (Turn(),)
     features: Callable[[pa.Table], pa.Table] = as_encoded
     watch: Callable[[Any, Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
+    labels: bool = False
     sample: Callable[[nn.Module], Tensor] | None = None
     samples: dict[int, Tensor] = field(default_factory=dict)

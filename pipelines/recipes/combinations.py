@@ -14,7 +14,7 @@ from core.schema.columns import ADDED, DOCUMENTS, ROW_ID, Contract
 from core.schema.data import SPLITS
 from core.schema.evaluation import AGAINST_LIVE, LABEL_FIGURES, RETRIEVAL, SERVING
 from core.schema.reading import Document, Location, Mistake
-from core.tables.task import LABEL, says_labels
+from core.tables.task import LABEL, ByLabel, says_labels
 
 if TYPE_CHECKING:
     from core.tables.task import Task
@@ -28,6 +28,7 @@ def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task 
     found = [*_source(values, "data"), *_given(document.values), *_model(values), *_patience(values)]
     if task is not None:
         found += [*_columns(values, "data", task.contract), *_named(values, task.contract), *_method(values, task)]
+        found += _label_loss(values, task)
         found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING, task)]
     return [document.mistake(at, message) for at, message in found]
 
@@ -108,6 +109,12 @@ def _method(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, s
     method = _at(values, "model", "method") or "full"
     if isinstance(method, str) and method not in task.methods:
         yield ("model", "method"), _not_one(values, "method", method, task.methods)
+
+
+def _label_loss(values: Mapping[str, Any], task: Task) -> Iterator[tuple[Location, str]]:
+    for name in ("class_weights", "label_smoothing"):
+        if _at(values, "training", name) and not isinstance(task, ByLabel):
+            yield ("training", name), "what this task says are no labels of a fixed set"
 
 
 def _columns(values: Mapping[str, Any], section: str, contract: Contract) -> Iterator[tuple[Location, str]]:

@@ -31,6 +31,7 @@ class TurnOptimizer:
         self.parameters = [parameter for parameter in turn.parameters(module) if parameter.requires_grad]
         rate = training.learning_rate * turn.rate
         groups = decay_groups(module, self.parameters, training.weight_decay)
+        self.l1, self.weights = training.l1, groups[0]["params"]
         optimizer = torch.optim.AdamW(groups, lr=rate, betas=turn.betas, eps=1e-8, fused=True)
         self.optimizer: Any = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(
@@ -51,8 +52,12 @@ class TurnOptimizer:
         return torch.stack(losses).sum()
 
     def step(self) -> dict[str, float | Tensor]:
-        """Clip the gradients, move the parameters, forget the gradients. Returns what the history says of it."""
+        """Add the L1 penalty, clip, move the parameters, forget the gradients. Returns what the history says of it."""
         self.accelerator.unscale_gradients(self.optimizer)
+        if self.l1:
+            for weight in self.weights:
+                if weight.grad is not None:
+                    weight.grad.add_(weight.detach().sign(), alpha=self.l1)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
         self.optimizer.step()
         rate = self.schedule.get_last_lr()[0]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 HISTORY = "history.json"
 _KEY_CHARACTERS = 16  # of the training's key in a folder's name
 _LIBRARIES = ("accelerate", "numpy", "peft", "torch", "transformers")  # those that decide the bits of a result
+_OF_THE_LOOP = ("l1", "class_weights", "label_smoothing")  # settings of `training:` that what fits itself ignores
 _EXPERIMENT = "DVC_EXP_NAME"  # DVC sets it in `dvc exp run`
 
 
@@ -133,15 +134,20 @@ def train(
     if not rows.num_rows:
         raise BadData(f"{prepared / 'train.arrow'} has no rows. Widen data.where, or raise data.split.train.")
     if not isinstance(learner, TorchLearner):
+        if asked := [name for name in _OF_THE_LOOP if getattr(training, name)]:
+            raise BadRequest(f"training.{asked[0]}: this model is fitted in one go, without it. Take it out.")
         history = learner.fit(rows, validation)
         for line in history:
             listen(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
         return history
     if training.patience is not None and not validation.num_rows:
         raise BadRequest("training.patience needs validation rows, and data.split.validation left none.")
+    from pipelines.train.label_loss import with_label_loss
     from pipelines.train.loop import Plan, fit
 
-    return fit(learner, rows, validation, Plan(training, checkpoints, fits), listen=listen)
+    return fit(
+        with_label_loss(learner, training, rows), rows, validation, Plan(training, checkpoints, fits), listen=listen
+    )
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | int]:

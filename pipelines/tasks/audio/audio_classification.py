@@ -100,6 +100,7 @@ class AudioClassification(classification.Labelled):
             partial(sound_classifier.collate, hearing=hearing),
             features=partial(sound_classifier.features, module, at=at, hearing=hearing),
             watch=classification.right,
+            labels=True,
         )
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:

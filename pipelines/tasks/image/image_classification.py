@@ -88,7 +88,7 @@ class ImageClassification(classification.Labelled):
         from pipelines.tasks.parts.pictures import picture_classifier
 
         collate = partial(picture_classifier.collate, picture=picture_input.read(at.folder))
-        return TorchLearner(picture_classifier.build(model, at), collate, watch=classification.right)
+        return TorchLearner(picture_classifier.build(model, at), collate, watch=classification.right, labels=True)
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         shutil.copytree(at.folder, into, dirs_exist_ok=True)

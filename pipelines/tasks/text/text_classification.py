@@ -128,6 +128,7 @@ class TextClassification(classification.Labelled):
             partial(pooled_classifier.collate, pad=pad),
             features=partial(pooled_classifier.features, module, at=at, pad=pad, batch_size=PREDICT_BATCH),
             watch=self.watch,
+            labels=True,
         )
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:

@@ -93,7 +93,8 @@ class TokenClassification(labelled_spans.LabelledSpans):
         set_seed(at.seed)
         module = headed_encoder.build(token_classifier.TokenClassifier, model, at.base, config, classes=len(names))
         features = partial(tagging.features, module, at=at, pad=pad, batch_size=PREDICT_BATCH)
-        return TorchLearner(module, partial(tagging.collate, pad=pad), features=features, watch=tagging.watch)
+        collate = partial(tagging.collate, pad=pad)
+        return TorchLearner(module, collate, features=features, watch=tagging.watch, labels=True)
 
     def save(self, learnt: Learner | TorchLearner, at: Place, *, into: Path, base: Path | None = None) -> None:
         shutil.copytree(at.folder, into, dirs_exist_ok=True)

@@ -59,7 +59,7 @@ class FromColumns:
         from pipelines.tasks.parts.tables import column_network
 
         module = self.network(model, column_input.read(at.folder), at)
-        return TorchLearner(module, column_network.collate, watch=self.watch)
+        return TorchLearner(module, column_network.collate, watch=self.watch, labels=module.labels)
 
     def estimator(self, told: Architecture, at: Place) -> estimators.EstimatorLearner:
         """An estimator of scikit-learn, yet to be fitted."""

@@ -20,8 +20,8 @@ from core.schema.data import SplitName
 from core.schema.model import Training
 from core.tables.learner import TorchLearner, Turn
 from core.tables.prepared import write_features
+from pipelines.tasks.parts.answers.label_loss import balanced, label_loss, with_label_loss
 from pipelines.tasks.parts.linear import tfidf_learner
-from pipelines.train.label_loss import balanced, label_loss, with_label_loss
 from pipelines.train.optimizers import TurnOptimizer
 from pipelines.train.train import train
 

@@ -320,6 +320,7 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         "time_series_forecasting": [{"day": f"2024-01-{at:02d}", "sales": at} for at in range(1, 20)],
         "token_classification": [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
         "question_answering": asked(9),
+        "multi_label_text_classification": [{"text": f"Film {at} of many", "genres": ["sea"]} for at in range(9)],
     }
     if task.startswith(("image", "audio")):
         for at in range(20):

@@ -142,7 +142,7 @@ def train(
         return history
     if training.patience is not None and not validation.num_rows:
         raise BadRequest("training.patience needs validation rows, and data.split.validation left none.")
-    from pipelines.train.label_loss import with_label_loss
+    from pipelines.tasks.parts.answers.label_loss import with_label_loss
     from pipelines.train.loop import Plan, fit
 
     return fit(

@@ -109,7 +109,7 @@ def test_contexts_are_what_encoding_gives(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        ([1.0, 2.0], r"input 2: value has 2 steps. A forecast needs the last 3 steps of value"),
+        ([1.0, 2.0], r"input 2: value has 2 steps. Needed are the last 3 steps of value"),
         ("1 2 3", "input 2: value is no list of numbers"),
         (None, "input 2: value is no list of numbers"),
         ([1.0, None, 2.0], "input 2: value holds something that is no finite number"),

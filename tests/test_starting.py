@@ -330,7 +330,8 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         source = "own"
     else:
         source = "own.jsonl"
-        (tmp_path / source).write_text("\n".join(map(json.dumps, rows.get(task, tickets()))))
+        like = "time_series_forecasting" if read_recipe(example).data.split.time else task
+        (tmp_path / source).write_text("\n".join(map(json.dumps, rows.get(like, tickets()))))
     text, choice, changed = with_own_data(example, seen(tmp_path, source), Wishes())
     (file := tmp_path / "mine.yaml").write_text(text)
     recipe, before = read_recipe(file), read_recipe(example)

@@ -99,6 +99,7 @@ class Contract:
     or, in a task, the option of `preprocess:` that says so. named: options of `preprocess:` that are lists of more
     columns -> what those columns are: they are the inputs where there are no others, else such rows must agree on them.
     repeats: rows of one identity are examples of their own, whatever their targets; they stand on one side of a split.
+    instead: of a task that takes rows of several kinds: options of `preprocess:` -> the contract where one is set.
     """
 
     columns: Mapping[str, Column]
@@ -110,16 +111,23 @@ class Contract:
     least: Mapping[str, int | float | str] = field(default_factory=dict)
     named: Mapping[str, Column] = field(default_factory=dict)
     repeats: bool = False
+    instead: Mapping[str, Contract] = field(default_factory=dict)
+
+    def chosen(self, options: Mapping[str, Any]) -> Contract:
+        """The contract of the kind of rows that a recipe's options say."""
+        return next((other for option, other in self.instead.items() if options.get(option)), self)
 
     def with_named(self, options: Mapping[str, Any]) -> Contract:
         """With the columns that a recipe's options name, each as `named` says, and the least that they ask."""
+        if (other := self.chosen(options)) is not self:
+            return other.with_named(options)
         more = {set_aside(name, ADDED): column for option, column in self.named.items() for name in options[option]}
         least = {name: told for name, option in self.least.items() if (told := options.get(str(option))) is not None}
         own = {
             name: replace(column, separator=options[column.separator]) if column.separator else column
             for name, column in self.columns.items()
         }
-        found = replace(self, columns={**own, **more}, named={}, least=least)
+        found = replace(self, columns={**own, **more}, named={}, least=least, instead={})
         return replace(found, agreed=(*self.agreed, *more)) if self.inputs else replace(found, inputs=tuple(more))
 
     @property

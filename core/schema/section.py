@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+OF_ROWS = "of rows"  # in the annotation of a field: its value means something for certain rows alone
+
 
 class Section(BaseModel):
     """One section of a settings file.

@@ -14,7 +14,6 @@ from core.schema.columns import ADDED, DOCUMENTS, Contract
 from core.schema.columns import Column as Wanted
 from core.schema.data import Data
 from core.tables.spelling import some
-from core.tables.task import Task
 from core.workspace import Kind
 from flows.starting.column_kinds import Column
 from flows.starting.look import FolderSeen, Seen
@@ -56,11 +55,15 @@ _HELD: Mapping[_Held, str] = {"text": "texts", "image": "pictures", "audio": "so
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a person said. task: of pipelines/tasks/, or INDEX. columns: of the task -> of the source."""
+    """What a person said. task: of pipelines/tasks/, or INDEX. columns: of the task -> of the source.
+
+    options: `preprocess:` of an example that is to be followed.
+    """
 
     task: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     base: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(task: str | None, text: str | None, label: str | None, base: str | None) -> Wishes:
@@ -103,7 +106,7 @@ def choose(seen: Seen, wishes: Wishes) -> Choice:
             raise BadRequest(f"no column {said!r}. {near(said, names)}Columns: {some(names)}.")
     if not seen.columns:
         raise BadRequest(f"none of the {seen.rows:,} rows can be read; {seen.first_fault}.")
-    found = {name: _columns(find_task(name).contract, seen, wishes) for name in _allowed(wishes)}
+    found = {name: _columns(_contract(name, wishes), seen, wishes) for name in _allowed(wishes)}
     fitting = {name: columns for name, columns in found.items() if isinstance(columns, dict)}
     if not fitting and wishes.task not in (None, INDEX):
         raise BadRequest(str(found[str(wishes.task)]))
@@ -131,15 +134,20 @@ _HINT = "Say what to learn with --task, --text and --label."
 
 
 def _allowed(wishes: Wishes) -> list[str]:
-    """The tasks to choose from; none for an index. One that needs texts alone suits every text: it has to be named."""
+    """The tasks to choose from; none for an index. One that suits every text, or every table, has to be named."""
     if wishes.task in (None, INDEX):
-        return [name for name in sorted(task_files()) if not _of_texts_alone(name)] if wishes.task is None else []
+        return [name for name in sorted(task_files()) if not _suits_all(name)] if wishes.task is None else []
     find_task(wishes.task)
     return [wishes.task]
 
 
-def _of_texts_alone(task: str) -> bool:
-    return [column.kind for column in find_task(task).contract.columns.values() if column.required] == ["text"]
+def _contract(task: str, wishes: Wishes) -> Contract:
+    return find_task(task).contract.chosen(wishes.options)
+
+
+def _suits_all(task: str) -> bool:
+    """Whether a text alone is needed, or nothing of a table."""
+    return [column.kind for column in find_task(task).contract.columns.values() if column.required] in (["text"], [])
 
 
 def _weight(task: str) -> int:
@@ -147,7 +155,7 @@ def _weight(task: str) -> int:
     needed = [column.kind for column in contract.columns.values() if column.required]
     if contract.inputs:  # any column may be an input of a table: what it says is what tells
         needed += [column.kind for column in contract.named.values()]
-    return max(_WEIGHTS.get(kind, 0) for kind in needed)
+    return max((_WEIGHTS.get(kind, 0) for kind in needed), default=0)
 
 
 def _of_folder(seen: Seen, folder: FolderSeen, wishes: Wishes) -> Choice:
@@ -200,7 +208,7 @@ def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column
         reserved = set(said.values())
         fits = [each for each in left if each.name not in reserved and _fits(each, wanted, contract)]
         chosen: Column | str | None = _named(name, fits)
-        if chosen is None and of_tables:
+        if chosen is None and of_tables and wanted.required:
             answers = (Wanted("category"), Wanted("number"))
             told = [each.name for each in left if any(_fits(each, answer, contract) for answer in answers)]
             return _Unclear(f"which column is to be told by the others? --label one of: {some(told)}")
@@ -284,24 +292,24 @@ def _called_id(name: str) -> bool:
 
 
 def _recipe(seen: Seen, name: str, columns: Mapping[str, Column], wishes: Wishes) -> Choice:
-    task = find_task(name)
+    contract = _contract(name, wishes)
     suggested = suggest(name, seen.rows, wishes.base)
     preprocess: Mapping[str, Any] = {}
-    if task.contract.named:
-        preprocess = _others(task.contract, seen, columns)
-        columns = {key: column for key, column in columns.items() if not _also_named(task.contract, key)}
+    if contract.named:
+        preprocess = _others(contract, seen, columns)
+        columns = {key: column for key, column in columns.items() if not _also_named(contract, key)}
     return Choice(
-        "recipe", seen.data, name, columns, preprocess, _split(task, seen.rows),
+        "recipe", seen.data, name, columns, preprocess, _split(contract, seen.rows),
         suggested.model, seen.rows, suggested.why, suggested.source,
     )  # fmt: skip
 
 
-def _split(task: Task, rows: int) -> dict[str, Any]:
-    times = [name for name, column in task.contract.columns.items() if column.kind == "time" and column.required]
+def _split(contract: Contract, rows: int) -> dict[str, Any]:
+    times = [name for name, column in contract.columns.items() if column.kind == "time" and column.required]
     shares = {"train": 0.7, "validation": 0.1, "test": 0.2} if rows < _SMALL else {}
     if times:
         return {**shares, "time": times[0]}
-    return {**shares, **({"stratify": task.contract.label} if task.contract.label is not None else {})}
+    return {**shares, **({"stratify": contract.label} if contract.label is not None else {})}
 
 
 def _listed(columns: Sequence[Column]) -> str:

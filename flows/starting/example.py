@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import BadRequest
 from core.schema.data import Data
+from core.schema.section import OF_ROWS
 from flows.catalog.live import kind_of
 from flows.starting.choose import Choice, Wishes, choose
 from flows.starting.look import Seen
@@ -44,7 +45,8 @@ def with_own_data(example: Path, seen: Seen, wishes: Wishes) -> tuple[str, Choic
             raise BadRequest(
                 f"{example} is of {document['task']}, and --task says {wishes.task}. Leave one of both out."
             )
-        choice = choose(seen, Wishes(str(document["task"]), wishes.columns, wishes.base))
+        options = document.get("preprocess") or {}
+        choice = choose(seen, Wishes(str(document["task"]), wishes.columns, wishes.base, options))
         section = document["data"]
         _put_choice(document, section, choice, seen, wishes, changed)
     for key in _OF_THE_SOURCE:
@@ -61,9 +63,10 @@ def with_own_data(example: Path, seen: Seen, wishes: Wishes) -> tuple[str, Choic
 
 def _put_choice(document: Any, section: Any, choice: Choice, seen: Seen, wishes: Wishes, changed: list[str]) -> None:
     task = find_task(str(document["task"]))
+    contract = task.contract.chosen(document.get("preprocess") or {})
     split = section.get("split") or {}
     if split.get("given") or split.get("cuts") or {split.get("stratify"), split.get("group_by"), split.get("time")} - {
-        None, *task.contract.columns
+        None, *contract.columns
     }:  # fmt: skip
         section["split"] = {**choice.split, "seed": 7}
         changed.append("data.split: by shares, since the example's is of its own rows")
@@ -72,8 +75,11 @@ def _put_choice(document: Any, section: Any, choice: Choice, seen: Seen, wishes:
         changed.append("model.base.settings.num_channels: as the pictures have them")
     if choice.preprocess:
         document.setdefault("preprocess", {}).update(choice.preprocess)
-        for option in task.contract.named.keys() - choice.preprocess.keys():
+        for option in contract.named.keys() - choice.preprocess.keys():
             document["preprocess"].pop(option, None)
+    for option, field in task.Preprocess.model_fields.items():
+        if OF_ROWS in field.metadata and (document.get("preprocess") or {}).pop(option, None) is not None:
+            changed.append(f"preprocess.{option}: left out, which is of the example's rows")
     if wishes.base is not None:
         document["model"] = dict(choice.model)
         changed.append("model: as --base says")

@@ -45,7 +45,11 @@ def suggest(name: str, rows: int, base: str | None = None) -> Suggested:
     new, few = "pretrain" in task.methods, rows < FEW
     simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"} if task.simple and new else None
     labels = task.contract.label is not None
-    if not task.contract.inputs and rows >= FEW:
+    if (
+        not task.contract.inputs
+        and rows >= FEW
+        and all(task.contract.columns[name].required for name in task.contract.targets)
+    ):
         boosted = {"base": {"architecture": "gradient_boosting"}, "method": "pretrain"}
         return Suggested(boosted, "trees split columns of any scale, and know gaps: Grinsztajn et al. 2022", page)
     if "text" in kinds and not (simple and labels and rows >= MANY):

@@ -56,7 +56,7 @@ class Counted:
             part = rows.filter(pc.equal(rows[SIDE], name))
             self.rows[name] += len(part)
             if contract.label is not None:
-                self.labels[name].update(part[contract.label].to_pylist())
+                self.labels[name].update(filter(None, part[contract.label].to_pylist()))
             for column in _several(contract):
                 self.labels[name].update(_labels(part[column].to_pylist(), contract.columns[column].kind))
             if split.stratify is not None:

@@ -57,9 +57,8 @@ def check_shares(counted: Counted, split: Split, settings_file: str) -> None:
             )
 
 
-def encode(task: Task, prepared: Path, at: Place, total: int) -> Lengths:
-    """Write the features of each split. Returns, for every column of lists, how long each list is."""
-    size = _MEDIA_AT_ONCE if task.contract.media else _ROWS_AT_ONCE
+def encode(task: Task, prepared: Path, at: Place, total: int, *, size: int = _ROWS_AT_ONCE) -> Lengths:
+    """Write the features of each split, `size` rows at a time. Returns, for every column of lists, how long each is."""
     lengths: Lengths = {}
     with Progress("preprocess", total=total, unit="rows") as progress:
 
@@ -115,7 +114,8 @@ def run(job: Job) -> None:
         check_shares(counted, split, settings_file)
         at.folder.mkdir()
         task.prepare(Rows(folder, "train", BATCH_ROWS), options, at)
-        lengths = encode(task, folder, at, sum(counted.rows.values()))
+        size = _MEDIA_AT_ONCE if examples.media else _ROWS_AT_ONCE
+        lengths = encode(task, folder, at, sum(counted.rows.values()), size=size)
         facts = statistics(counted, split, lengths=lengths)
         write_json(folder / STATISTICS, facts)
         write_manifest(folder, {"rows": facts["rows"], "duplicates_dropped": facts["duplicates_dropped"]})

@@ -27,7 +27,9 @@ def impossible_recipe(document: Document, values: Mapping[str, Any], task: Task 
     """Combinations that cannot work; without a task (the file names an unknown one), those that need none."""
     found = [*_source(values, "data"), *_given(document.values), *_model(values), *_patience(values)]
     if task is not None:
-        found += [*_columns(values, "data", task.contract), *_named(values, task.contract), *_method(values, task)]
+        preprocess = _at(values, "preprocess")
+        contract = task.contract.chosen(preprocess if isinstance(preprocess, Mapping) else {})
+        found += [*_columns(values, "data", contract), *_named(values, contract), *_method(values, task)]
         found += _label_loss(values, task)
         found += [*_metrics(values, task), *_gates(values, list(task.metrics), PAIRED_GATES, SERVING, task)]
     return [document.mistake(at, message) for at, message in found]

@@ -84,6 +84,7 @@ def candidate(
 
 def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, str]) -> Facts:
     settings, counts = subject.job.settings, row_counts(subject.job.folder)
+    contract = subject.job.section("examples", Contract)
     return Facts(
         name=subject.name,
         task=settings["task"],
@@ -95,13 +96,13 @@ def _facts(subject: Subject, judged: Judged, tried: Tried, origin: Mapping[str, 
         data=settings["data"],
         hashes={**{key: value for key, value in origin.items() if key != "task"}, "model_hash": subject.model_hash},
         better=subject.task.metrics,
-        inputs=subject.job.section("examples", Contract).inputs,
+        inputs=contract.inputs,
         simple=subject.task.simple,
         asked=judged.claim.asked,
         rows=None if counts is None else counts.line(),
         serving={name: judged.claim.metrics[name] for name in SERVING if name in judged.claim.metrics},
         variant=None if tried.variant is None else described(tried.variant),
-        files=_FILES.get(subject.task.contract.media or ""),
+        files=_FILES.get(contract.media or ""),
         title=_title(subject.job),
     )
 

@@ -85,10 +85,10 @@ def joined(parts: Iterable[Facts], rows: int) -> Facts:
 
 
 def label_counts(facts: Facts, rows: Numbers) -> dict[str, int]:
-    """How many of these rows carry each label."""
+    """How many of these rows carry each label; those without one are left out."""
     values, counts = np.unique(facts.labels[rows], return_counts=True)
     named = {facts.label_names[int(value)]: int(count) for value, count in zip(values, counts, strict=True)}
-    return dict(sorted(named.items()))
+    return {name: count for name, count in sorted(named.items()) if name}
 
 
 def count_repeats(keys: Numbers, kept: Mask) -> int:

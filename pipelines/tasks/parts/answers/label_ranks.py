@@ -34,19 +34,26 @@ def score(measured: Predictions, weights: Array) -> dict[str, float]:
 
     Where every row has the same label, the area is _CHANCE and the precision 1.
     """
-    areas, precisions = [], []
-    for label in range(measured[_RANKS].shape[1]):
-        place, own = measured[_RANKS][:, label], weights * (measured["label"] == label)
-        right = np.bincount(place, own, _BINS)
-        wrong = np.bincount(place, weights, _BINS) - right
-        if right.sum() <= 0 or wrong.sum() <= 1e-9 * weights.sum():
-            continue
-        below = np.cumsum(wrong) - wrong
-        areas.append(right @ (below + wrong / 2) / (right.sum() * wrong.sum()))
-        hits, found = np.cumsum(right[::-1]), np.cumsum((right + wrong)[::-1])
-        precision = hits / np.where(found > 0, found, 1)
-        precisions.append(right[::-1] @ precision / right.sum())
-    return {
-        "roc_auc": float(np.mean(areas)) if areas else _CHANCE,
-        "average_precision": float(np.mean(precisions)) if precisions else 1.0,
-    }
+    found = [
+        one
+        for label in range(measured[_RANKS].shape[1])
+        if (one := areas(measured[_RANKS][:, label], measured["label"] == label, weights)) is not None
+    ]
+    area, precision = np.mean(found, axis=0) if found else (_CHANCE, 1.0)
+    return {"roc_auc": float(area), "average_precision": float(precision)}
+
+
+def areas(place: Array, own: Array, weights: Array) -> tuple[float, float] | None:
+    """The area under the ROC curve, and the average precision, of rows in the order of `place`, a whole number each.
+
+    own: (rows,) whether each row is to stand above the others. None where all are, or none is.
+    """
+    right = np.bincount(place, weights * own, int(place.max(initial=0)) + 1)
+    wrong = np.bincount(place, weights, len(right)) - right
+    if right.sum() <= 0 or wrong.sum() <= 1e-9 * weights.sum():
+        return None
+    below = np.cumsum(wrong) - wrong
+    area = right @ (below + wrong / 2) / (right.sum() * wrong.sum())
+    hits, found = np.cumsum(right[::-1]), np.cumsum((right + wrong)[::-1])
+    precision = hits / np.where(found > 0, found, 1)
+    return float(area), float(right[::-1] @ precision / right.sum())

@@ -67,7 +67,7 @@ def contexts(rows: pd.DataFrame, known: Series) -> Array:
         except ValueError as fault:
             raise BadRequest(
                 f"input {at + 1}: {VALUE} {'' if len(known.columns) == 1 else f'of {name!r} '}{fault}. "
-                f"A forecast needs the last {known.context:,} steps of {', '.join(known.columns)}."
+                f"Needed are the last {known.context:,} steps of {', '.join(known.columns)}."
             ) from None
         if len({len(lists[name]) for name in known.columns}) > 1:
             told = ", ".join(f"{name} {len(lists[name]):,}" for name in known.columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -129,7 +130,7 @@ def column(found: np.ndarray[Any, Any]) -> pa.Array:
     """Pixels as a column of encoded rows: a list of fixed length each."""
     import pyarrow as pa
 
-    return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found[0].size)
+    return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), math.prod(found.shape[1:]))
 
 
 def stacked(rows: Sequence[Mapping[str, Any]], shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:

@@ -26,21 +26,22 @@ if TYPE_CHECKING:
 
     from core.tables.learner import History
 
-Answer = Literal["label", "number"]
+Answer = Literal["label", "number", "anomaly"]
 NETWORK = "mlp"  # of the project's own loop: column_network.py
 
 
 @dataclass(frozen=True)
 class Kind:
-    """label, number: the class that says one, under sklearn; None where there is none.
+    """label, number, anomaly: the class that says one, under sklearn; None where there is none.
 
     scaled: it is told of distances, or sums, so numbers are standardised, gaps filled and categories spread over
     columns of 0 and 1; the others split columns, take numbers as they are and know gaps.
     """
 
-    label: str | None
-    number: str | None
+    label: str | None = None
+    number: str | None = None
     scaled: bool = True
+    anomaly: str | None = None
 
 
 KINDS: Mapping[str, Kind] = {
@@ -58,15 +59,37 @@ KINDS: Mapping[str, Kind] = {
     "gradient_boosting": Kind(
         "ensemble.HistGradientBoostingClassifier", "ensemble.HistGradientBoostingRegressor", scaled=False
     ),
+    "z_score": Kind(anomaly="preprocessing.StandardScaler"),
+    "mahalanobis": Kind(anomaly="covariance.LedoitWolf"),
+    "pca": Kind(anomaly="decomposition.PCA"),
+    "isolation_forest": Kind(anomaly="ensemble.IsolationForest"),
+    "local_outlier_factor": Kind(anomaly="neighbors.LocalOutlierFactor"),
 }
 # The recipe's own way to say what the data says anyway, or what would change nothing but the time.
-_NOT_A_USERS = {"n_jobs", "verbose", "warm_start", "copy_X", "categorical_features", "probability"}
+_NOT_A_USERS = {
+    "n_jobs", "verbose", "warm_start", "copy_X", "categorical_features", "probability", "copy", "with_mean", "with_std",
+    "store_precision", "assume_centered", "novelty", "contamination",
+}  # fmt: skip
 
 
 class NetworkSettings(Section):
     hidden_sizes: Annotated[list[Annotated[int, Field(ge=1, le=8192)]], Field(max_length=16)] = Field(
         default_factory=lambda: [128, 64]
     )
+
+
+class CodeSettings(NetworkSettings):
+    """Of a network that says again what it is shown, out of a code of a few numbers."""
+
+    code_size: Annotated[int, Field(ge=1, le=8192)] = 8
+
+
+VARIATIONAL = "variational_autoencoder"
+NETWORKS: Mapping[Answer, Mapping[str, type[NetworkSettings]]] = {  # of the project's own loop, by what they say
+    "label": {NETWORK: NetworkSettings},
+    "number": {NETWORK: NetworkSettings},
+    "anomaly": {"autoencoder": CodeSettings, VARIATIONAL: CodeSettings},
+}
 
 
 def network_settings(base: Base) -> NetworkSettings:
@@ -77,7 +100,7 @@ def network_settings(base: Base) -> NetworkSettings:
 
 def names(answer: Answer) -> list[str]:
     """The architectures that a task with such an answer has."""
-    return [*(name for name, kind in KINDS.items() if getattr(kind, answer)), NETWORK]
+    return [*(name for name, kind in KINDS.items() if getattr(kind, answer)), *NETWORKS[answer]]
 
 
 def check(model: Model, base: Base, answer: Answer) -> None:
@@ -86,12 +109,14 @@ def check(model: Model, base: Base, answer: Answer) -> None:
     assert told is not None
     if told.tokenizer is not None:
         raise BadRequest(f"model.base.tokenizer: {told.architecture} reads no texts. Leave it out.")
-    if told.architecture == NETWORK:
-        network_settings(base)
+    if told.architecture in NETWORKS[answer]:
+        told.settings_as(NETWORKS[answer][told.architecture])
         return
-    _estimator(told, answer, seed=0)
+    estimator(told, answer, seed=0)
     if model.dropout is not None:
-        raise BadRequest(f"model.dropout: {told.architecture} has no dropout, {NETWORK} has. Leave it out.")
+        raise BadRequest(
+            f"model.dropout: {told.architecture} has no dropout, {next(iter(NETWORKS[answer]))} has. Leave it out."
+        )
 
 
 def pipeline(told: Architecture, known: Columns, answer: Answer, *, seed: int) -> Any:
@@ -104,17 +129,17 @@ def pipeline(told: Architecture, known: Columns, answer: Answer, *, seed: int) -
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    estimator = _estimator(told, answer, seed=seed)
+    made = estimator(told, answer, seed=seed)
     categories = list(range(known.width, known.width + len(known.categories)))
     if not KINDS[told.architecture].scaled:
         if told.architecture == "gradient_boosting":
-            estimator.set_params(categorical_features=categories or None)
-        return _in_measure(make_pipeline("passthrough", estimator), answer)
+            made.set_params(categorical_features=categories or None)
+        return _in_measure(make_pipeline("passthrough", made), answer)
     filled = SimpleImputer(add_indicator=True, keep_empty_features=True)
     spread = OneHotEncoder(handle_unknown="ignore", dtype=np.float32, sparse_output=False)
     parts = [(make_pipeline(filled, StandardScaler()), list(range(known.width))), (spread, categories)]
     prepared = make_column_transformer(*(part for part in parts if part[1]))
-    return _in_measure(make_pipeline(prepared, estimator), answer)
+    return _in_measure(make_pipeline(prepared, made), answer)
 
 
 def _in_measure(found: Any, answer: Answer) -> Any:
@@ -163,7 +188,8 @@ def answered(pipeline: Any, numbers: Array, categories: Array) -> Array:
     return np.asarray(said, dtype=np.float64)
 
 
-def _estimator(told: Architecture, answer: Answer, *, seed: int) -> Any:
+def estimator(told: Architecture, answer: Answer, *, seed: int) -> Any:
+    """The class of that name with the recipe's settings, yet to be fitted. Raises BadRequest as pipeline() does."""
     name, settings = told.architecture, dict(told.settings)
     allowed = names(answer)
     if name not in allowed:
@@ -183,13 +209,15 @@ def _estimator(told: Architecture, answer: Answer, *, seed: int) -> Any:
         settings.setdefault("random_state", seed)
     if kind == "LogisticRegression":
         settings.setdefault("max_iter", 1000)  # standardised numbers converge long before; the default of 100 warns
-    estimator = made(**settings)
+    if "novelty" in inspect.signature(made).parameters:
+        settings["novelty"] = True  # of rows that it was not fitted to
+    found = made(**settings)
     try:
-        estimator._validate_params()
+        found._validate_params()
     except ValueError as error:
         raise BadRequest(f"model.base.settings: {' '.join(str(error).split())}") from None
-    if answer == "label" and not hasattr(estimator, "predict_proba"):
+    if answer == "label" and not hasattr(found, "predict_proba"):
         from sklearn.calibration import CalibratedClassifierCV
 
-        return CalibratedClassifierCV(estimator, ensemble=False)  # Platt 1999: probabilities by cross-validation
-    return estimator
+        return CalibratedClassifierCV(found, ensemble=False)  # Platt 1999: probabilities by cross-validation
+    return found

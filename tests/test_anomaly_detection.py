@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from core.atomic_files import sha256_file
 from core.errors import BadData, BadRequest
+from core.schema.columns import Contract
 from core.schema.data import Data
 from core.schema.model import Architecture, Model, Training
 from core.tables.learner import TorchLearner
@@ -33,6 +36,8 @@ from pipelines.tasks.parts.anomalies import detectors
 from pipelines.tasks.parts.anomalies.vectors import Options
 from pipelines.tasks.parts.tables import estimators
 from pipelines.train.train import train
+from registry.version.answerer import load_answerer
+from registry.version.trial import same
 from tests.conftest import Workspace
 from tests.places import a_place
 from tests.samples.anomaly_detection import machine_rows
@@ -99,6 +104,14 @@ def asked(job: Job, predictor: Any) -> tuple[pd.DataFrame, dict[str, float]]:
     said = predictor.predict(units, at.media)
     scores = whole(TASK.score, TASK.measure({**said, **TASK.truth(units, at)}))
     return units.join(predictor.answers(said), rsuffix="_said"), dict(scores)
+
+
+def served(job: Job, model: Path, inputs: list[dict[str, Any]]) -> pd.DataFrame:
+    """What a version of the model answers to a caller from elsewhere."""
+    contract, about = job.section("examples", Contract), model.parent / "about.json"
+    told = {"task": "anomaly_detection", "inputs": contract.inputs, "media": contract.media_sent}
+    about.write_text(json.dumps(told))
+    return load_answerer(model, about).answer(pd.DataFrame(inputs), local_files=False)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,6 +196,7 @@ def test_a_series_is_judged_by_windows_and_a_stretch_of_it_is_named(workspace: W
     assert {len(value) for value in units["value"]} == {6}
     flat = predictor.answers(predictor.predict(pd.DataFrame({"value": [[0.9] * 9]})))
     assert flat["label"][0] == "anomaly" and flat["because"][0][0]["input"].endswith("of 6")
+    pd.testing.assert_frame_equal(served(job, workspace.root / "model", [{"value": [0.9] * 9}]), flat)
     with pytest.raises(BadRequest, match="input 1: value has 2 steps"):
         predictor.predict(pd.DataFrame({"value": [[1.0, 2.0]]}))
 
@@ -213,9 +227,11 @@ def test_pictures_are_judged_and_a_field_of_them_is_named(workspace: Workspace) 
     job = through(workspace, PICTURES, machine_rows(5), to="preprocess")
     units, scores = asked(job, learnt(job, "pca", workspace.root / "model"))
     assert scores["roc_auc"] > 0.95
-    assert [each[0]["input"] for each in units["because"][units["label"] == "broken"]] == [
-        "rows 1 to 3, columns 1 to 3 of 12"
-    ] * int((units["label"] == "broken").sum())
+    broken = units[units["label"] == "broken"]
+    assert {each[0]["input"] for each in broken["because"]} == {"rows 1 to 3, columns 1 to 3 of 12"}
+    content = base64.b64encode((job.folder / "raw" / broken["path"].iloc[0]).read_bytes()).decode()
+    said = served(job, workspace.root / "model", [{"path": content}])
+    assert same(said["because"][0], broken["because"].iloc[0])
 
 
 @pytest.mark.parametrize(

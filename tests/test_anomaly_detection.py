@@ -239,6 +239,7 @@ def test_pictures_are_judged_and_a_field_of_them_is_named(workspace: Workspace) 
     [
         (TABLE, {"heat": 1}, "'heat' is 1.0 in every row: it tells no row from another"),
         (TABLE, {"label": "odd"}, "no training row is normal: preprocess.normal says normal, and the labels are odd"),
+        (TABLE, {"label": "normal"}, "no test row is an anomaly by their labels and preprocess.normal"),
         (TABLE, {"label": ""}, "no test row has a label, so nothing says how good a model is"),
         (SERIES, {"heat": 1}, "the column 'heat' is 1 in every normal training row"),
     ],

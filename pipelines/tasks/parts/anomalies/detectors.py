@@ -154,15 +154,16 @@ def learner(model: Model, at: Place) -> Learner | TorchLearner:
 
 def save(learnt: Learner | TorchLearner, at: Place, into: Path) -> None:
     """Write a detector, and the threshold that the validation rows give it."""
-    from pipelines.tasks.parts.anomalies import autoencoder
-    from pipelines.tasks.parts.tables import estimator_file
-
     assert at.base.architecture is not None
     known, name = vectors_of(at.folder), at.base.architecture.architecture
     if isinstance(learnt, TorchLearner):
+        from pipelines.tasks.parts.anomalies import autoencoder
+
         model = learnt.module
         autoencoder.save(model, into)
     else:
+        from pipelines.tasks.parts.tables import estimator_file
+
         assert isinstance(learnt, DetectorLearner)
         model = learnt.pipeline
         estimator_file.save(model, into)

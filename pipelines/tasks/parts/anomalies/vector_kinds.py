@@ -17,6 +17,7 @@ from core.tables.spelling import some
 from core.tables.task import Place
 from pipelines.tasks.parts.anomalies import column_vectors, picture_vectors, series_vectors
 from pipelines.tasks.parts.anomalies.vectors import FILE, LABEL, Array, Options, Vectors, anomalous, read
+from pipelines.tasks.parts.inputs.series import WHEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ def told(rows: pd.DataFrame, options: Options) -> Array:
 
 
 def _check(batches: Iterable[pd.DataFrame], options: Options, prepared: Path) -> None:
-    """Raise BadData where no training row is normal, or nothing says which test rows are.
+    """Raise BadData where no training row is normal, or no test row is known to be an anomaly.
 
     prepared: the folder with the rows of all splits.
     """
@@ -78,9 +79,13 @@ def _check(batches: Iterable[pd.DataFrame], options: Options, prepared: Path) ->
             f"no training row is normal: preprocess.normal says {some(list(map(str, options.normal)))}, and the labels "
             f"are {some(labels)}."
         )
-    tested = pq.read_table(prepared / ROWS, columns=[LABEL], filters=[(SIDE, "=", "test")])
-    if not options.anomalous_times and not any(tested[LABEL].to_pylist()):
+    columns = [LABEL, *([WHEN] if options.anomalous_times else [])]
+    tested = pq.read_table(prepared / ROWS, columns=columns, filters=[(SIDE, "=", "test")]).to_pandas()
+    if not told(tested, options).any():
         raise BadData(
             "no test row has a label, so nothing says how good a model is. Label some rows (column `label`, "
             "preprocess.normal); those of the training need none."
         )
+    if not anomalous(tested, options).any():
+        where = "preprocess.anomalous_times" if options.anomalous_times else "their labels and preprocess.normal"
+        raise BadData(f"no test row is an anomaly by {where}, so nothing says how good a model is at finding one.")

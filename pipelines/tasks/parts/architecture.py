@@ -142,9 +142,11 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 def _register_own() -> None:
     from pipelines.tasks.parts import recurrent
+    from pipelines.tasks.parts.generation import lstm_lm
     from pipelines.tasks.parts.sounds import mel_gru
 
     recurrent.register()
+    lstm_lm.register()
     mel_gru.register()
 
 

@@ -159,6 +159,23 @@ def load_encoder(folder: Path, base: Path | None) -> tuple[Any, dict[str, Tensor
     return encoder, head
 
 
+def load_model(kind: Any, folder: Path, base: Path | None) -> Any:
+    """What save_encoder() wrote of a whole model of transformers. kind: the Auto class that knows it; base: as above.
+
+    Raises BadRequest where the weights are of another model.
+    """
+    check_code(folder, "this model")
+    with as_request(f"{folder}: its weights cannot be used"):
+        weights = merged(folder, base) if base else load_file(folder / WEIGHTS)
+    with as_request(f"{folder}: its weights are of another model"):
+        model = initialise(kind, saved_config(folder))
+        report = model.load_state_dict(weights, strict=False)
+        missing = set(report.missing_keys) - model.all_tied_weights_keys.keys()
+        if missing or report.unexpected_keys:
+            raise ValueError(f"parameters that are missing or too many: {sorted({*missing, *report.unexpected_keys})}")
+    return model
+
+
 def _without_weights(folder: Path) -> tuple[Any, bool]:
     """The encoder that a folder's config.json describes, and whether it is our own."""
     check_code(folder, "this model")

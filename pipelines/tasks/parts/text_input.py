@@ -56,13 +56,13 @@ def prepare(batches: Iterable[pd.DataFrame], options: TextOptions, at: Place, *,
         )
 
 
-def take(at: Place, options: Mapping[str, Any]) -> None:
+def take(at: Place, options: Mapping[str, Any], *, writes: bool = False) -> None:
     """Leave the base's tokenizer in at.folder, and the options beside it, `max_tokens` among them.
 
-    Raises BadRequest where base, tokenizer and options do not fit each other.
+    writes: as for tokens.take(). Raises BadRequest where base, tokenizer and options do not fit each other.
     """
     assert at.base.folder is not None
-    tokens.take(at.base.folder, at.folder, reference=str(at.base.reference))
+    tokens.take(at.base.folder, at.folder, reference=str(at.base.reference), writes=writes)
     write_json(at.folder / _OPTIONS, options)
     config(at.base, at.folder)
 
@@ -87,6 +87,11 @@ def interface(pad: int) -> Interface:
 
     inputs = pad_tokens([[pad] * 3, [pad] * 2], pad)
     return Interface(inputs, dict.fromkeys(inputs, ("texts", "tokens")), ("logits",))
+
+
+def keep(options: Mapping[str, Any], folder: Path) -> None:
+    """Leave the options of a tokenizer that was learnt, as take() does."""
+    write_json(folder / _OPTIONS, options)
 
 
 def options(folder: Path) -> Mapping[str, Any]:

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 _MASK, MASK = "mask_token", "[MASK]"  # of a tokenizer that hides tokens; the others have none
 FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
+BYTES = 256 + 3  # entries of a tokenizer that is learnt for writing, where none is more than a byte
+_ENDS = ("bos_token", "eos_token")  # of a tokenizer whose model writes
+_WRITING = {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}  # of one that is learnt for it
 
 
-def take(base: Path, folder: Path, *, reference: str) -> None:
-    """Copy a base's tokenizer. Raises BadRequest when the base has none, or none that can pad."""
+def take(base: Path, folder: Path, *, reference: str, writes: bool = False) -> None:
+    """Copy a base's tokenizer. Raises BadRequest when the base has none, or none that can pad.
+
+    writes: whether its model writes: then what begins and ends a text is kept, and how a dialogue is put.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -26,7 +32,7 @@ def take(base: Path, folder: Path, *, reference: str) -> None:
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadRequest(f"model.base {reference!r}: no tokenizer can be read from {base} ({reason}).") from error
-    names = (*_SPECIAL, _MASK)
+    names = (*_SPECIAL, _MASK, *(_ENDS if writes else ()), *(("chat_template",) if writes else ()))
     special = {name: str(getattr(tokenizer, name)) for name in names if getattr(tokenizer, name, None) is not None}
     special.setdefault("pad_token", special.get("sep_token", str(tokenizer.eos_token or "")))
     if not tokenizer.is_fast or not special["pad_token"]:
@@ -61,6 +67,26 @@ def learn(texts: Iterable[str], folder: Path, *, size: int, mask: bool = False) 
     _store(tokenizer, {**_SPECIAL, **({_MASK: MASK} if mask else {})}, folder)
 
 
+def learn_writing(texts: Iterable[str], folder: Path, *, size: int, chat_template: str) -> None:
+    """Byte-level BPE that gives every text back as it was. Equal texts give an equal tokenizer, whatever their order.
+
+    size: BYTES at least; with so many, tokens are bytes. chat_template: how a dialogue is put, in Jinja.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(_WRITING.values()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(texts), trainer)
+    _store(tokenizer, {**_WRITING, "chat_template": chat_template}, folder)
+
+
 def read(folder: Path, *, max_tokens: int) -> Tokenizer:
     """The tokenizer of a folder, cutting texts at max_tokens, special tokens included."""
     from tokenizers import Tokenizer
@@ -74,6 +100,12 @@ def pad_id(tokenizer: Tokenizer, folder: Path) -> int:
     number = tokenizer.token_to_id(read_json(folder / _CONFIG)["pad_token"])
     assert number is not None
     return number
+
+
+def named(folder: Path) -> dict[str, Any]:
+    """What the tokenizer's special tokens are for -> the tokens; and its chat_template, where it has one."""
+    found: dict[str, Any] = read_json(folder / _CONFIG)
+    return found
 
 
 def mask_token(folder: Path) -> str | None:

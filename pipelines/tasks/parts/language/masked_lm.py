@@ -22,8 +22,8 @@ from core.tables.learner import Row
 from core.tables.task import Base
 from core.weights.adapters import WEIGHTS, merged
 from core.weights.safety import check_code
-from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, saved_config, set_dropout
-from pipelines.tasks.parts.encoder import by_length, pad_tokens, with_adapters
+from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, set_dropout
+from pipelines.tasks.parts.encoder import by_length, load_model, pad_tokens, with_adapters
 from pipelines.tasks.parts.headed_encoder import Said
 from pipelines.tasks.parts.language.masking import Array, Hidden, Masks, at_once
 from pipelines.tasks.parts.language.plain_masked_bert import PlainMaskedBert, is_plain
@@ -111,23 +111,17 @@ def load(folder: Path, base: Path | None) -> nn.Module:
 
     base: where what was not trained lies; None if all stands in `folder`.
     """
+    if not is_plain(told := said_in(folder / "config.json")):
+        from transformers import AutoModelForMaskedLM
+
+        return MaskedLm(load_model(AutoModelForMaskedLM, folder, base)).eval()
     check_code(folder, "this model")
-    told = said_in(folder / "config.json")
     with as_request(f"{folder}: its weights cannot be used"):
         weights = merged(folder, base) if base else load_file(folder / WEIGHTS)
     with as_request(f"{folder}: its weights are of another model"):
-        if is_plain(told):
-            plain = PlainMaskedBert(told)
-            plain.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
-            return plain.eval()
-        from transformers import AutoModelForMaskedLM
-
-        model = initialise(AutoModelForMaskedLM, saved_config(folder))
-        report = model.load_state_dict(weights, strict=False)
-        missing = set(report.missing_keys) - model.all_tied_weights_keys.keys()
-        if missing or report.unexpected_keys:
-            raise ValueError(f"parameters that are missing or too many: {sorted({*missing, *report.unexpected_keys})}")
-    return MaskedLm(model).eval()
+        plain = PlainMaskedBert(told)
+        plain.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+    return plain.eval()
 
 
 def collate(rows: list[Row], *, module: nn.Module, pad: int, masks: Masks) -> dict[str, Tensor]:

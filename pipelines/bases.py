@@ -73,9 +73,10 @@ def locked(reference: str, identity: BaseIdentity, root: Path, *, weights: bool 
     return replace(found, folder=whole(found.folder, Workspace(root).var))
 
 
-def located(reference: str, identity: BaseIdentity, root: Path) -> Path:
-    """The folder that `locked` finds, its weights not hashed: for those that read none of them."""
-    return whole(_without_code(reference, root, identity.version)[0], Workspace(root).var)
+def located(reference: str, identity: BaseIdentity | None, root: Path) -> Path:
+    """The folder that `locked` finds, its weights not hashed. identity: None for what the reference stands for now."""
+    version = identity.version if identity is not None else None
+    return whole(_without_code(reference, root, version)[0], Workspace(root).var)
 
 
 def base_of(job: Job) -> Base:

@@ -40,6 +40,9 @@ class Lora(Section):
     alpha: Annotated[float, Field(gt=0)] = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: Annotated[str | list[str], Field(description="module names or a regular expression")] = "all-linear"
+    dora: Annotated[
+        bool, Field(description="learn the weights' lengths apart from their directions (DoRA, Liu et al. 2024)")
+    ] = False
 
 
 Method = Literal["pretrain", "full", "lora", "transfer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ def _surprise_by_hand(module: Any, batch: dict[str, torch.Tensor], units: pd.Dat
     found = []
     for ids, positions in zip(batch["input_ids"], batch["position_ids"], strict=True):
         starts = [*(positions == 0).nonzero()[:, 0].tolist(), len(ids)]
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in pairwise(starts):
             own = ids[None, start:end]
             if own.shape[1] > 1:
                 found.append(float(module.model(input_ids=own, labels=own).loss) * (own.shape[1] - 1))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,14 @@ from typing import Any, Protocol
 from core.errors import BadRequest, Outage
 from core.schema.search import Answer as Settings
 from core.weights.packages import PREFIX, package_path
+from core.weights.safety import check_weights
 from core.workspace import expanded
-from pipelines.bases import resolve
+from pipelines.bases import located
+from pipelines.tasks.parts.architecture import register_own
+from pipelines.tasks.parts.tokens import without
 
 HTTP = ("http://", "https://")
+_GGUF = "gguf_file"  # what transformers calls a file that holds all of a model
 _TRIES = 2  # a request, and once more when the endpoint does not answer
 _SHOWN = 300  # characters of what an endpoint says about a fault
 _BOUND = 20  # characters a token: an endpoint that never ends is left there
@@ -43,7 +46,8 @@ def writer(settings: Settings, root: Path) -> Writer:
     assert settings.model is not None
     if settings.model.startswith(HTTP):
         return Endpoint(settings)
-    return _local(settings.model, root, settings.max_tokens)
+    folder, named = _weights(settings.model, root)  # looked up anew: a champion may be another by now
+    return _local(settings.model, folder, named.get(_GGUF), settings.max_tokens)
 
 
 def require_writer(settings: Settings, root: Path) -> None:
@@ -74,11 +78,12 @@ class Local:
     def write(self, messages: Messages) -> Iterator[str]:
         import torch
 
-        reading, cache, written, shown = torch.tensor([self.ids(messages)]), None, list[int](), ""
+        asked = self.ids(messages)
+        reading, cache, written, shown = asked, None, list[int](), ""
         last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
         for _ in range(self.max_tokens):
             with torch.inference_mode():
-                out = self.model(input_ids=reading, past_key_values=cache, use_cache=True, **last)
+                out = self.model(input_ids=torch.tensor([reading]), past_key_values=cache, use_cache=True, **last)
             token = int(out.logits[0, -1].argmax())
             if token in self._ends:
                 return
@@ -87,7 +92,8 @@ class Local:
             if not text.endswith("\ufffd"):  # half of a character that is several tokens
                 yield text[len(shown) :]
                 shown = text
-            reading, cache = torch.tensor([[token]]), out.past_key_values
+            cache = getattr(out, "past_key_values", None)
+            reading = [token] if cache is not None else [*asked, *written]  # a recurrent network keeps none
 
     @property
     def _ends(self) -> set[int]:
@@ -97,29 +103,22 @@ class Local:
     def ids(self, messages: Messages) -> list[int]:
         """The prompt's tokens."""
         special = [token for token in self.tokenizer.all_special_tokens if token]
-        plain = [{**each, "content": _without(special, each["content"])} for each in messages]
+        plain = [{**each, "content": without(special, each["content"])} for each in messages]
         if self.tokenizer.chat_template:
             text = self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
             return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         return list(self.tokenizer("\n\n".join(each["content"] for each in plain) + "\n\nAnswer:")["input_ids"])
 
 
-def _without(special: Sequence[str], text: str) -> str:
-    """A passage may not open or close a message of its own: the tokens that do are no text."""
-    pattern = "|".join(map(re.escape, special))
-    while pattern and re.search(pattern, text):  # again: taking one out may put another together
-        text = re.sub(pattern, "", text)
-    return text
-
-
 @lru_cache(maxsize=1)
-def _local(reference: str, root: Path, max_tokens: int) -> Local:
+def _local(reference: str, folder: Path, gguf: str | None, max_tokens: int) -> Local:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    folder, named = _weights(reference, root)
+    named = {} if gguf is None else {_GGUF: gguf}
+    register_own()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **named)
         model = AutoModelForCausalLM.from_pretrained(
@@ -142,8 +141,10 @@ def _weights(reference: str, root: Path) -> tuple[Path, dict[str, str]]:
             f"answer.model {reference}: {path} holds {len(files)} GGUF files. Name one: {reference}/{files[0].name}"
         )
     if files:
-        return files[0].parent, {"gguf_file": files[0].name}
-    return resolve(reference, root).folder, {}
+        return files[0].parent, {_GGUF: files[0].name}
+    folder = located(reference, None, root)
+    check_weights(folder, f"answer.model {reference}")
+    return folder, {}
 
 
 class Endpoint:

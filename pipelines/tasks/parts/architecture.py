@@ -29,7 +29,7 @@ def new_config(architecture: Architecture, defaults: Mapping[str, Any]) -> PreTr
     from transformers import CONFIG_MAPPING
 
     name = architecture.architecture
-    _register_own()
+    register_own()
     if name not in CONFIG_MAPPING:
         raise BadRequest(
             f"model.base.architecture: {name!r} is no model type of transformers.{_near(name, CONFIG_MAPPING)}"
@@ -54,7 +54,7 @@ def stored_config(base: Base) -> PreTrainedConfig:
         )
     from transformers import AutoConfig
 
-    _register_own()
+    register_own()
     with as_request(f"model.base {base.reference!r}: its config.json is not one that transformers reads"):
         return AutoConfig.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
 
@@ -64,7 +64,7 @@ def saved_config(folder: Path) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     check_code(folder, "this model")
-    _register_own()
+    register_own()
     with as_request(f"{folder}: its config.json is not one that transformers reads"):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
@@ -140,7 +140,8 @@ def _refusals() -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
-def _register_own() -> None:
+def register_own() -> None:
+    """Make the architectures of our own known to transformers' Auto classes."""
     from pipelines.tasks.parts import recurrent
     from pipelines.tasks.parts.generation import lstm_lm
     from pipelines.tasks.parts.sounds import mel_gru

@@ -268,7 +268,7 @@ def with_adapters(encoder: Any, lora: Lora, *, reference: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets, use_dora=lora.dora
     )  # fmt: skip
     try:
         with warnings.catch_warnings():
@@ -296,7 +296,9 @@ def _save_adapters(encoder: Any, folder: Path) -> None:
 
 
 def _on_linear_layers(encoder: Any) -> bool:
-    """Whether every adapter is what `merged` adds: GPT-2's layers are transposed, embeddings have others."""
+    """Whether every adapter is what `merged` adds: GPT-2's layers are transposed, embeddings and DoRA have others."""
+    if encoder.peft_config["default"].use_dora:
+        return False
     adapted = (layer for layer in encoder.modules() if hasattr(layer, "get_delta_weight"))
     return all(isinstance(layer.get_base_layer(), nn.Linear) for layer in adapted)
 

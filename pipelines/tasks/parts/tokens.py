@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,14 @@ def mask_token(folder: Path) -> str | None:
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def without(special: Sequence[str], text: str) -> str:
+    """A text that opens and closes no message: the tokens that do are taken out of it."""
+    pattern = "|".join(map(re.escape, special))
+    while pattern and re.search(pattern, text):  # again: taking one out may put another together
+        text = re.sub(pattern, "", text)
+    return text
 
 
 def _store(tokenizer: Tokenizer, special: dict[str, Any], folder: Path) -> None:

@@ -45,7 +45,7 @@ class CausalLm(nn.Module):
         """input_ids, position_ids, labels: (rows, tokens). Logits: (rows, tokens - 1, vocabulary), of the next ones.
 
         labels: the tokens themselves, _NOT_OWN for those that are not foretold. The loss is a mean over the others,
-        and what a mixture of experts asks beside it (router_aux_loss_coef), where its settings have output_router_logits.
+        with what a mixture of experts asks beside it, where its settings say output_router_logits.
         """
         said = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False)
         logits = said.logits[:, :-1]
@@ -65,7 +65,7 @@ def require_kind(config: PreTrainedConfig) -> None:
 
     if type(config) not in AutoModelForCausalLM._model_mapping:
         raise BadRequest(
-            f"model.base: {config.model_type} is no causal language model. Allowed: gpt2, llama, qwen2, qwen3, mistral, "
+            f"model.base: {config.model_type} is no causal language model. Allowed: gpt2, llama, qwen2, qwen3, "
             "mixtral, lstm and others of transformers' AutoModelForCausalLM."
         )
 
@@ -128,7 +128,8 @@ def foretold(module: CausalLm, parts: Sequence[Part], *, pad: int, batch_size: i
     """Of the own tokens of each part in turn: the surprise (-log P), and whether no other token was likelier."""
     starts = np.cumsum([0, *(part.own.sum() for part in parts)])
     surprise, likeliest = np.empty(starts[-1]), np.empty(starts[-1], bool)
-    for rows, batch in by_length(module, [part.ids for part in parts], pad=pad, batch_size=batch_size, what="predict"):
+    ids: list[Any] = [part.ids for part in parts]
+    for rows, batch in by_length(module, ids, pad=pad, batch_size=batch_size, what="predict"):
         places, real = torch.arange(batch["input_ids"].shape[1]), batch["attention_mask"].bool()
         with torch.inference_mode():
             positions = places.to(real.device) * real  # padding is no part of the sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +61,7 @@ class Texts:
         before = [self._put(prompt) for prompt in prompts]
         whole = [self._put(*pair) for pair in zip(prompts, answers, strict=True)]
         if not all(text.startswith(start) for start, text in zip(before, whole, strict=True)):
-            raise BadRequest(
-                "model.base: by its chat_template an answer changes what stands before it. Choose another."
-            )
+            raise BadRequest("model.base: by its chat_template an answer changes what stands before it.")
         said = [text[len(start) :].rstrip() for start, text in zip(before, whole, strict=True)]
         pairs = zip(self._ids(before), self._ids(said), strict=True)
         return [
@@ -81,7 +78,7 @@ class Texts:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         turns = [("user", prompt), *([] if answer is None else [("assistant", answer)])]
-        messages = [{"role": role, "content": without(self.special, text)} for role, text in turns]
+        messages = [{"role": role, "content": tokens.without(self.special, text)} for role, text in turns]
         rendered, _ = render_jinja_template(
             conversations=[messages], chat_template=self.template, add_generation_prompt=answer is None, **self.names
         )
@@ -89,7 +86,7 @@ class Texts:
         return found
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._ids([without(self.special, text) for text in texts])
+        return self._ids([tokens.without(self.special, text) for text in texts])
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return [each.ids for each in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
@@ -107,12 +104,6 @@ def texts_of(folder: Path, base: Path | None = None) -> Texts:
     names.setdefault("bos_token", names["eos_token"])
     special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
     start, end = (tokenizer.token_to_id(names[name]) for name in ("bos_token", "eos_token"))
+    assert start is not None
+    assert end is not None
     return Texts(tokenizer, template, names, special, start, end)
-
-
-def without(special: Sequence[str], text: str) -> str:
-    """A text that opens and closes no message: the tokens that do are taken out of it."""
-    pattern = "|".join(map(re.escape, special))
-    while pattern and re.search(pattern, text):  # again: taking one out may put another together
-        text = re.sub(pattern, "", text)
-    return text

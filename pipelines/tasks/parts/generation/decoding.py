@@ -71,7 +71,7 @@ def written(
                 attention_mask=torch.ones(len(rows), len(prompts[rows[0]]), dtype=torch.int64, device=model.device),
                 generation_config=GenerationConfig(
                     max_new_tokens=decoding.most, do_sample=False, num_beams=1, eos_token_id=list(decoding.ends),
-                    pad_token_id=decoding.pad,
+                    pad_token_id=decoding.pad, use_cache=getattr(model.config, "use_cache", True),
                 ),
                 logits_processor=LogitsProcessorList([drawn] if any(told[row] is not None for row in rows) else []),
             )  # fmt: skip

@@ -39,7 +39,7 @@ def truth(texts: int, tokenizer: int) -> Predictions:
 
 
 def measure(predictions: Predictions) -> Predictions:
-    """Each text's sums; no number of tokens where they are others. Texts of which nothing was foretold count nothing."""
+    """Each text's sums; no number of tokens where they are others. A text of which nothing was foretold is none."""
     foretold = predictions["tokens"] > 0
     other = predictions["tokenizer"] != predictions["own_tokenizer"]
     return {

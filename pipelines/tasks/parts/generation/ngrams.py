@@ -130,12 +130,12 @@ def _discounts(counts: Array) -> Array:
 
 def _mixed(hashes: Array, tokens: Array) -> Array:
     """The hashes with one token more each."""
-    mixed = (hashes ^ (tokens.astype(np.uint64) + np.uint64(1))) * _MIX
+    mixed: Array = (hashes ^ (tokens.astype(np.uint64) + np.uint64(1))) * _MIX
     found: Array = (mixed ^ (mixed >> _SHIFT)) * _MIX
     return found
 
 
 def _found(known: Array, asked: Array) -> tuple[Array, Array]:
     """Where each is among those known, which ascend, and whether it is there at all."""
-    at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    at: Array = np.minimum(np.searchsorted(known, asked), len(known) - 1)
     return at, known[at] == asked

@@ -15,7 +15,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens of a row. of: which row it is of. ids: (tokens,). own: (tokens,), whether each is foretold from those before it."""
+    """Tokens of a row. of: which row. ids: (tokens,). own: (tokens,), whether each is foretold from those before it."""
 
     of: int
     ids: Array

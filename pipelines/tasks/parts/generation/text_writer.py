@@ -1,4 +1,4 @@
-"""A causal language model that is asked: how a text goes on, what the answer to a prompt is, or how likely a text is."""
+"""A causal language model that is asked: how a text goes on, what answers a prompt, or how likely a text is."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TextWriter:
         self.code = tokenizer_code((base or folder) / tokens.FILE)
 
     def predict(self, rows: pd.DataFrame, media: Path | None = None) -> Predictions:
-        """As foretold() has it; and `continuation`: how a text goes on, or the answer to a prompt, where none was sent."""
+        """As foretold() has it; and `continuation`: how a text without an answer goes on."""
         asked, seeds = rows["text"].tolist(), strings(rows, "seed")
         open_ones = [row for row, answer in enumerate(strings(rows, "answer")) if answer is None]
         column = np.full(len(rows), None, dtype=object)
@@ -102,6 +102,5 @@ class TextWriter:
         room = self.options["max_tokens"] - most
         begun = (self.texts.asked if self.options[DIALOGUE] else self.texts.begun)(asked)
         decoding = Decoding(most, (self.texts.end,), self.pad, self.options["temperature"])
-        return [
-            self.texts.text(ids) for ids in written(self.module.model, [ids[-room:] for ids in begun], decoding, seeds)
-        ]
+        found = written(self.module.model, [ids[-room:] for ids in begun], decoding, seeds)
+        return [self.texts.text(ids) for ids in found]

@@ -344,7 +344,7 @@ def test_n_grams_are_probabilities_as_the_formula_says() -> None:
 
 RECIPE = """\
 task: causal_language_modeling
-data: {source: rows.csv, columns: {text: question, answer: reply}, split: {train: 0.7, validation: 0.1, test: 0.2}}
+data: {source: rows.csv, columns: {text: question, answer: reply}, split: {train: 0.35, validation: 0.1, test: 0.55}}
 preprocess: {max_tokens: 400, max_new_tokens: 16, vocabulary: 300}
 model: {base: {architecture: lstm, settings: {hidden_size: 32, embedding_size: 16}}, method: pretrain}
 training: {epochs: 2, batch_size: 16, learning_rate: 5.0e-3}

@@ -36,7 +36,7 @@ def test_what_is_no_text_is_a_fault_and_blank_lines_are_left_out(tmp_path: Path)
         b"good\n" + b"\xff\n" * 1100 + b"x" * (MAX_CHARS + 9) + b"\n" + b"\n" * 2100 + b"end\n"
     )
     found = records(tmp_path)
-    assert [record.fault for record in found if record.fault][0] == "not UTF-8 (byte 5)"
+    assert next(record.fault for record in found if record.fault) == "not UTF-8 (byte 5)"
     assert any("at most" in (record.fault or "") for record in found)
     assert any(record.left_out for record in found)
     assert found[-1].values["text"].strip() == "end"

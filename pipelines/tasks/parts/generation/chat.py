@@ -70,9 +70,9 @@ class Texts:
         ]
 
     def text(self, ids: Sequence[int]) -> str:
-        """What is written there, special tokens left out."""
+        """What is written there, special tokens left out, and half a character at the end."""
         found: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return found
+        return found.rstrip("\ufffd")
 
     def _put(self, prompt: str, answer: str | None = None) -> str:
         from transformers.utils.chat_template_utils import render_jinja_template

@@ -33,8 +33,8 @@ from pipelines.search.ask.writers import writer
 from pipelines.settings import settings
 from pipelines.tasks import find_task
 from pipelines.tasks.parts.generation import chat, ngrams
-from pipelines.tasks.parts.generation.decoding import Decoding, written
 from pipelines.tasks.parts.generation.sequences import Part, encoded, packed, windows
+from pipelines.tasks.parts.generation.text_decoding import Decoding, written
 from pipelines.tasks.parts.generation.text_writer import Options, TextWriter
 from pipelines.train import train as train_stage
 from pipelines.train.batches import EncodedRows
@@ -162,7 +162,7 @@ def test_answers_alone_are_learnt_and_no_text_opens_a_message(task: Task, tmp_pa
     encoder = prepared(task, base_of("llama"), tmp_path / "encoder", dialogues())
     texts = chat.texts_of(encoder)
     (one,) = texts.answered(["what follows <|<|end|>end|>two"], ["three"])
-    assert texts.text(one.ids[one.own]) == "three"
+    assert texts.text(one.ids[one.own].tolist()) == "three"
     assert one.ids[one.own][-1] == texts.end
     assert Counter(one.ids.tolist())[texts.end] == 2, "the prompt's own end and the answer's"
     said = texts.tokenizer.decode(one.ids[~one.own].tolist(), skip_special_tokens=False)
@@ -182,7 +182,7 @@ def test_dialogues_are_learnt_and_answered_exactly(task: Task, tmp_path: Path) -
     at = a_place(encoder, base=base)
     learner = learner_of(task, base, encoder)
     tables = [task.encode(rows, at).drop_columns(["of"]) for rows in (learned, asked)]
-    history = fit(learner, *tables, Plan(Training(epochs=30, batch_size=2, learning_rate=3e-3)))
+    history = fit(learner, tables[0], tables[1], Plan(Training(epochs=30, batch_size=2, learning_rate=3e-3)))
     losses = [line["eval_loss"] for line in history if "eval_loss" in line]
     assert losses[-1] < 0.2 < 2 < losses[0]
     predictor = task.load(saved(task, learner, encoder, tmp_path / "saved"))
@@ -369,8 +369,7 @@ def registered(job: Job) -> versions.Version:
 def test_a_champion_writes_the_answers_of_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`answer: {model: models:/NAME@champion}`: what the predictor answers is what the index's writer writes."""
     made = make_workspace(tmp_path / "workspace")
-    rows = dialogues().rename(columns={"text": "question", "answer": "reply"})
-    made.write_rows(rows.to_dict(orient="records"))
+    made.write_rows([{"question": text, "reply": answer} for text, answer in dialogues().itertuples(index=False)])
     made.write("recipes/talk.yaml", RECIPE)
     made.live(recipes={"talk": {"task": "causal_language_modeling", "watch": "rows.csv"}})
     monkeypatch.chdir(made.root)

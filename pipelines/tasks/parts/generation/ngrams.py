@@ -124,8 +124,9 @@ def _discounts(counts: Array) -> Array:
     if not n[1:].all():
         return _USUAL
     share = n[1] / (n[1] + 2 * n[2])
-    found = np.array([0.0, *(k - (k + 1) * share * n[k + 1] / n[k] for k in (1, 2, 3))])
-    return np.clip(found, 0.0, [0.0, 1.0, 2.0, 3.0])
+    estimated = np.array([0.0, *(k - (k + 1) * share * n[k + 1] / n[k] for k in (1, 2, 3))])
+    found: Array = np.clip(estimated, 0.0, [0.0, 1.0, 2.0, 3.0])
+    return found
 
 
 def _mixed(hashes: Array, tokens: Array) -> Array:

@@ -96,7 +96,7 @@ class TextWriter:
 
     def _continued(self, asked: Sequence[str], seeds: Sequence[str | None]) -> list[str]:
         """What the model writes behind each text, of which it sees the end where it is long."""
-        from pipelines.tasks.parts.generation.decoding import Decoding, written
+        from pipelines.tasks.parts.generation.text_decoding import Decoding, written
 
         most = self.options["max_new_tokens"]
         room = self.options["max_tokens"] - most

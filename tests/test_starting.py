@@ -321,6 +321,10 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         "token_classification": [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
         "question_answering": asked(9),
         "multi_label_text_classification": [{"text": f"Film {at} of many", "genres": ["sea"]} for at in range(9)],
+        "sequence_to_sequence": [
+            {"article": f"thing {at} was done, and so was much else", "summary": f"thing {at} is done"}
+            for at in range(9)
+        ],
     }
     if task.startswith(("image", "audio")):
         for at in range(20):
@@ -366,3 +370,14 @@ def test_a_path_is_written_as_it_counts_from_the_workspace(tmp_path: Path, monke
     assert as_written(workspace, "sub/t.csv") == "sub/t.csv"
     assert as_written(workspace, "https://h.example/t.csv") == "https://h.example/t.csv"
     assert as_written(workspace, "/srv/t.csv") == "/srv/t.csv"
+
+
+def test_two_columns_of_texts_become_a_translation_by_their_names_or_by_what_is_said(tmp_path: Path) -> None:
+    rows = [{"source": f"the house has number {at}", "target": f"das Haus hat Nummer {at}"} for at in range(30)]
+    write_csv(tmp_path / "t.csv", rows)
+    choice = choose(seen(tmp_path, "t.csv"), Wishes())
+    assert choice.task == "sequence_to_sequence" and choice.columns["target"].name == "target"
+    write_csv(tmp_path / "u.csv", [{"english": row["source"], "german": row["target"]} for row in rows])
+    said = Wishes("sequence_to_sequence", {"text": "english", "label": "german"})
+    columns = choose(seen(tmp_path, "u.csv"), said).columns
+    assert (columns["source"].name, columns["target"].name) == ("english", "german")

@@ -94,7 +94,8 @@ class Contract:
     """Which columns there are, and what they are for.
 
     inputs: what a caller sends. targets: what is true about them, and what a model says. key: rows that are equal here
-    are the same example; none: the inputs. agreed: columns in which such rows must not differ; none: the targets.
+    are the same example; none: the inputs. agreed: columns in which such rows must not differ; none: the targets that
+    the key does not have.
     media: what the files of the column of kind media hold. least: measures of a file -> the least that a row may have,
     or, in a task, the option of `preprocess:` that says so. named: options of `preprocess:` that are lists of more
     columns -> what those columns are: they are the inputs where there are no others, else such rows must agree on them.
@@ -142,8 +143,13 @@ class Contract:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The columns in which rows of one identity must not differ: they would contradict each other."""
-        return () if self.repeats else self.agreed or self.targets
+        """The columns in which rows of one identity must not differ: they would contradict each other.
+
+        A target that is part of the identity is none of them: one text may have several translations.
+        """
+        if self.repeats:
+            return ()
+        return self.agreed or tuple(name for name in self.targets if name not in self.identity)
 
     @property
     def identity(self) -> tuple[str, ...]:

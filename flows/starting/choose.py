@@ -36,7 +36,11 @@ _NAMES: Mapping[str, Sequence[str]] = {
         "kind", "tag", "status", "priority", "rating", "stars", "y",
     ),
     "labels": ("labels", "tags", "genres", "categories", "topics", "keywords"),
-    "target": ("target", "y", "price", "amount", "cost", "sales", "demand", "consumption", "score", "value"),
+    "source": ("source", "original", "msgid", "article", "document", "dialogue"),
+    "target": (
+        "target", "y", "price", "amount", "cost", "sales", "demand", "consumption", "score", "value", "translation",
+        "summary", "msgstr",
+    ),
     "query": ("query", "question", "headline", "title", "anchor"),
     "passage": ("passage", "answer", "positive", "article", "body", "context"),
     "spans": ("spans", "entities", "ner_tags", "tags"),
@@ -189,7 +193,8 @@ def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column
     """The source's column of each that a contract has; or why there is none, in words."""
     found: dict[str, Column] = {}
     several_texts = sum(column.kind == "text" and column.required for column in contract.columns.values()) > 1
-    label = contract.label or next((name for name in contract.targets if not contract.inputs), "label")
+    targets = (name for name in contract.targets if not contract.inputs or contract.columns[name].kind == "text")
+    label = contract.label or next(targets, "label")
     said = {label if name == "label" else _first_text(contract) if name == "text" else name: value
             for name, value in wishes.columns.items()}  # fmt: skip
     if unknown := [name for name in said if name not in contract.columns]:

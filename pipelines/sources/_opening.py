@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import re
@@ -102,15 +103,19 @@ def open_text(found: Found, encoding: str, *, newline: str = "") -> Iterator[IO[
 
     newline: what ends a line, as io.TextIOWrapper has it: "" stands for LF, CRLF and a CR alone.
     """
+    require_known(encoding)
     with open_binary(found) as file:
-        try:
-            text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline=newline)
-        except LookupError:
-            raise BadRequest(
-                f"encoding {encoding!r} is not known to Python. Examples: utf-8, latin-1, cp1252."
-            ) from None
+        text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline=newline)
         with readable(found, encoding):
             yield text
+
+
+def require_known(encoding: str) -> None:
+    """Raise BadRequest for an encoding that Python has not."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise BadRequest(f"encoding {encoding!r} is not known to Python. Examples: utf-8, latin-1, cp1252.") from None
 
 
 def is_html(head: bytes) -> bool:
@@ -149,6 +154,21 @@ class Lines(Iterator[str]):
         raise TooLong(f"a line of {length:,} characters; at most {MAX_CHARS:,} are read")
 
 
+def numbered_lines(file: IO[str], found: Found, encoding: str) -> Iterator[tuple[int, str, str | None]]:
+    """Each line's number, the line without its end, and what is wrong with it or None."""
+    lines = Lines(file)
+    while True:
+        try:
+            with readable(found, encoding):
+                line = next(lines).rstrip("\r\n")
+        except StopIteration:
+            return
+        except TooLong as error:
+            yield lines.number, "", str(error)
+            continue
+        yield lines.number, line, not_text(line, encoding)
+
+
 def undecoded(text: str, encoding: str) -> str | None:
     """What is wrong with text that open_text() could not decode in full: "not utf-8 (byte 17)"; else None."""
     if text.isascii():
@@ -181,13 +201,12 @@ def _nul(text: str) -> str | None:
 
 def document(path: Path, encoding: str) -> tuple[str | None, str | None]:
     """A whole file as one text, and what is wrong with it or None. Line ends become "\\n", a byte order mark goes."""
+    require_known(encoding)
     try:
         with path.open(encoding=encoding, errors="surrogateescape") as file:
             text = file.read(MAX_CHARS + 1).removeprefix(BYTE_ORDER_MARK)
     except UnicodeError as error:
         return None, _not(encoding, error)
-    except LookupError:
-        raise BadRequest(f"encoding {encoding!r} is not known to Python. Examples: utf-8, latin-1, cp1252.") from None
     except OSError as error:
         return None, f"cannot be read ({error.strerror})"
     if len(text) > MAX_CHARS:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import IO
 
 from core.cells.spans import of_tags, tag_fault, written
 from core.schema.columns import Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Found, Record, Table
-from pipelines.sources._opening import MAX_CHARS, Lines, TooLong, files_of, not_text, open_text, readable
+from pipelines.sources._opening import MAX_CHARS, files_of, numbered_lines, open_text
 
 SUFFIXES = (".conll",)
 COLUMNS = ("text", "spans")
@@ -58,12 +59,12 @@ class _Sentence:
 def read(files: Files, *, data: Data, contract: Contract) -> Iterator[Table]:
     for found in files_of(files, SUFFIXES):
         with open_text(found, data.encoding) as file:
-            yield Table(found.name, COLUMNS, _records(Lines(file), found, data.encoding))
+            yield Table(found.name, COLUMNS, _records(file, found, data.encoding))
 
 
-def _records(lines: Lines, found: Found, encoding: str) -> Iterator[Record]:
+def _records(file: IO[str], found: Found, encoding: str) -> Iterator[Record]:
     sentence: _Sentence | None = None
-    for number, line, fault in _numbered(lines, found, encoding):
+    for number, line, fault in numbered_lines(file, found, encoding):
         if fault or (line.strip() and not line.startswith(_DOCUMENT)):
             sentence = sentence or _Sentence(number)
             sentence.add(number, line, fault)
@@ -72,17 +73,3 @@ def _records(lines: Lines, found: Found, encoding: str) -> Iterator[Record]:
             sentence = None
     if sentence is not None:
         yield sentence.record(found.name)
-
-
-def _numbered(lines: Lines, found: Found, encoding: str) -> Iterator[tuple[int, str, str | None]]:
-    """Each line's number and text, and what is wrong with it or None."""
-    while True:
-        try:
-            with readable(found, encoding):
-                line = next(lines).rstrip("\r\n")
-        except StopIteration:
-            return
-        except TooLong as error:
-            yield lines.number, "", str(error)
-            continue
-        yield lines.number, line, not_text(line, encoding)

@@ -69,8 +69,13 @@ class Lstm(PreTrainedModel):  # type: ignore[misc]
         elif isinstance(module, nn.RNNBase):
             module.reset_parameters()
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
-        """Vectors of the tokens, (texts, tokens, hidden_size); those of padding, which stands last, mean nothing."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = False, **_: Any
+    ) -> BaseModelOutput:
+        """Vectors of the tokens, (texts, tokens, hidden_size); those of padding, which stands last, mean nothing.
+
+        What else transformers' generate() tells an encoder does not concern it.
+        """
         embedded = self.dropout(self.embeddings(input_ids))
         states = (embedded, *both_ways(embedded, attention_mask, self.along, self.against, self.dropout))
         return BaseModelOutput(last_hidden_state=states[-1], hidden_states=states if output_hidden_states else None)

@@ -136,12 +136,12 @@ def config(base: Base, folder: Path) -> Any:
     return found
 
 
-def require_positions(config: Any, limit: int) -> None:
-    """Raise BadRequest for texts that are longer than the base can read."""
+def require_positions(config: Any, limit: int, *, key: str = "max_tokens") -> None:
+    """Raise BadRequest for texts that are longer than the base has positions for. key: the option that says so."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and limit > positions:
         said = f"{limit} is more than the {positions} positions of the base. Lower it."
-        raise BadRequest(f"preprocess.max_tokens: {said}")
+        raise BadRequest(f"preprocess.{key}: {said}")
 
 
 def foresee(model: Model, options: TextOptions, base: Base) -> None:

@@ -115,6 +115,31 @@ def mask_token(folder: Path) -> str | None:
     return found
 
 
+def learn_to_write(texts: Iterable[str], folder: Path, *, size: int) -> None:
+    """Byte-level BPE that keeps letter case and blanks, gives every text back, and puts a token at its end.
+
+    Equal texts give an equal tokenizer, whatever their order.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    special = {"pad_token": "<pad>", "eos_token": "</s>"}
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.decoder = normalizers.NFC(), decoders.ByteLevel()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # a word is one, wherever it stands
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(special.values()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(texts), trainer)
+    end = special["eos_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.token_to_id(end))]
+    )
+    _store(tokenizer, special, folder)
+
+
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
 

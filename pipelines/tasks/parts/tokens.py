@@ -11,7 +11,7 @@ from core.atomic_files import read_json, write_json
 from core.errors import BadRequest
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import AddedToken, Tokenizer
 
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 _MASK, MASK = "mask_token", "[MASK]"  # of a tokenizer that hides tokens; the others have none
@@ -47,18 +47,13 @@ def learn(texts: Iterable[str], folder: Path, *, size: int, mask: bool = False) 
     mask: with a token that hides another, and a way back from tokens to words.
     WordPiece would not: tokenizers 0.23 numbers its pieces in the order of a hash map that differs in each process.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.BPE(unk_token=_SPECIAL["unk_token"]))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=[*_SPECIAL.values(), *([AddedToken(MASK, lstrip=True, special=True)] if mask else [])],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(sorted(texts), trainer)
+    hiding = [AddedToken(MASK, lstrip=True, special=True)] if mask else []
+    _learn_pieces(tokenizer, texts, size=size, special=[*_SPECIAL.values(), *hiding])
     start, end = _SPECIAL["cls_token"], _SPECIAL["sep_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}", special_tokens=[(token, tokenizer.token_to_id(token)) for token in (start, end)]
@@ -73,19 +68,45 @@ def learn_writing(texts: Iterable[str], folder: Path, *, size: int, chat_templat
 
     size: BYTES at least; with so many, tokens are bytes. chat_template: how a dialogue is put, in Jinja.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    _learn_pieces(tokenizer, texts, size=size, special=list(_WRITING.values()))
+    _store(tokenizer, {**_WRITING, "chat_template": chat_template}, folder)
+
+
+def learn_to_write(texts: Iterable[str], folder: Path, *, size: int) -> None:
+    """Byte-level BPE that keeps letter case and blanks, gives every text back, and puts a token at its end.
+
+    Equal texts give an equal tokenizer, whatever their order.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    special = {"pad_token": "<pad>", "eos_token": "</s>"}
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.decoder = normalizers.NFC(), decoders.ByteLevel()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # a word is one, wherever it stands
+    _learn_pieces(tokenizer, texts, size=size, special=list(special.values()))
+    end = special["eos_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.token_to_id(end))]
+    )
+    _store(tokenizer, special, folder)
+
+
+def _learn_pieces(tokenizer: Tokenizer, texts: Iterable[str], *, size: int, special: list[str | AddedToken]) -> None:
+    """Let a byte-level tokenizer learn `size` pieces of the texts; equal texts give equal pieces."""
+    from tokenizers import pre_tokenizers, trainers
+
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=list(_WRITING.values()),
+        special_tokens=special,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(sorted(texts), trainer)
-    _store(tokenizer, {**_WRITING, "chat_template": chat_template}, folder)
 
 
 def read(folder: Path, *, max_tokens: int) -> Tokenizer:
@@ -113,31 +134,6 @@ def mask_token(folder: Path) -> str | None:
     """What hides a token, in a tokenizer that has such a token."""
     found: str | None = read_json(folder / _CONFIG).get(_MASK)
     return found
-
-
-def learn_to_write(texts: Iterable[str], folder: Path, *, size: int) -> None:
-    """Byte-level BPE that keeps letter case and blanks, gives every text back, and puts a token at its end.
-
-    Equal texts give an equal tokenizer, whatever their order.
-    """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-    special = {"pad_token": "<pad>", "eos_token": "</s>"}
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer, tokenizer.decoder = normalizers.NFC(), decoders.ByteLevel()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # a word is one, wherever it stands
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=list(special.values()),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(sorted(texts), trainer)
-    end = special["eos_token"]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {end}", special_tokens=[(end, tokenizer.token_to_id(end))]
-    )
-    _store(tokenizer, special, folder)
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

@@ -104,6 +104,7 @@ def test_every_task_that_starts_from_a_base_foresees() -> None:
     for name in (
         "text_classification", "token_classification", "sentence_embedding", "image_classification",
         "image_generation", "time_series_forecasting", "tabular_classification", "tabular_regression",
+        "node_classification",
     ):  # fmt: skip
         assert isinstance(find_task(name), Foreseeing), name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from playwright.sync_api import Page, expect
 from core.atomic_files import write_json
 from core.cells.spans import Span, written
 from core.schema.model import Architecture, Model
+from core.tables.prepared import ROWS
 from core.tables.task import Base
 from core.workspace import Workspace
 from pipelines.tasks import find_task
@@ -34,12 +36,15 @@ __all__ = ["browser", "page"]
 pytestmark = pytest.mark.slow
 
 
-def champion(task_name: str, rows: pd.DataFrame, folder: Path, inputs: tuple[str, ...], media: str | None) -> Champion:
+def champion(
+    task_name: str, rows: pd.DataFrame, folder: Path, inputs: tuple[str, ...], media: str | None, **options: Any
+) -> Champion:
     """The simple model of a task, fitted to the rows, as a champion that answers."""
     task = find_task(task_name)
     (encoder := folder / "encoder").mkdir(parents=True)
     at = a_place(encoder, base=Base(Architecture(architecture=task.simple[0]), None, None), media=folder.parent)
-    task.prepare([rows], task.Preprocess(), at)
+    rows.to_parquet(folder / ROWS)
+    task.prepare([rows], task.Preprocess.model_validate(options), at)
     learner = task.learner(Model(base=at.base.reference, method="pretrain"), at)
     table = task.encode(rows, at)
     learner.fit(table, table[:0])  # type: ignore[union-attr]
@@ -61,11 +66,17 @@ def app(tmp_path: Path) -> FastAPI:
         sounds.append(row)
     texts = [{"text": f"{('good', 'bad')[at % 2]} film {at}", "label": ("yes", "no")[at % 2]} for at in range(20)]
     named = [{"text": "Ann is in Rome", "spans": written([Span(0, 3, "person"), Span(10, 14, "town")])}]
+    fields = [{"node": f"p{at}", "links": f'["p{at ^ 2}"]', "words": "ab"[at % 2] * 3, "label": "xy"[at % 2]}
+              for at in range(8)]  # fmt: skip
+    papers = ("node", "links", "words")
     served = Champions(tmp_path, trusting, [], print)
     served.serving = {
         "tones": champion("audio_classification", pd.DataFrame(sounds), tmp_path / "tones", ("path",), "audio"),
         "towns": champion("token_classification", pd.DataFrame(named), tmp_path / "towns", ("text",), None),
         "words": champion("text_classification", pd.DataFrame(texts), tmp_path / "words", ("text",), None),
+        "works": champion(
+            "node_classification", pd.DataFrame(fields), tmp_path / "works", papers, None, words=["words"]
+        ),
     }
     updates = updates_by(tmp_path, "true")
     keys = Keys(tmp_path / "keys.yaml", OPERATOR)
@@ -119,6 +130,22 @@ def test_a_recorded_sound_is_sent_as_wav(app: FastAPI, page: Page) -> None:
         page.get_by_role("button", name="Ask").click()
         expect(page.get_by_role("status")).to_have_text("Answered by tones, version 1.")
         expect(page.locator("#results")).to_contain_text("label")
+
+
+def test_a_node_is_asked_with_its_links_and_drawn_among_them(app: FastAPI, page: Page) -> None:
+    with running(app) as url:
+        page.goto(f"{url}/models.html")
+        page.get_by_label("Model").select_option("works")
+        page.get_by_label("links (may be left out)").fill("p1, p3")
+        page.get_by_label("words (may be left out)").fill("bbb")
+        page.get_by_role("button", name="Ask").click()
+        expect(page.get_by_role("img")).to_have_attribute("aria-label", "y, linked to p1, p3")
+        expect(page.locator("#results circle")).to_have_count(3)
+        expect(page.locator("#results tr", has_text="label").locator("td")).to_have_text("y")
+        faultless(page)
+        page.get_by_label("links (may be left out)").fill("p9")
+        page.get_by_role("button", name="Ask").click()
+        expect(page.get_by_role("status")).to_contain_text("column 'links': the graph has no node 'p9'")
 
 
 def test_a_text_is_typed_and_answered(app: FastAPI, page: Page) -> None:

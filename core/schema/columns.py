@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-ColumnKind = Literal["text", "category", "number", "time", "media", "labels", "label_set", "spans", "answers"]
+ColumnKind = Literal[
+    "text", "category", "number", "time", "media", "labels", "label_set", "spans", "answers", "links", "graph"
+]  # fmt: skip
 LABEL, LABEL_LENGTH = r"^[\w.:@/+-]+$", 100  # of who may read a document (core/tables/access.py)
 
 # Every table of examples, whatever its modality, starts with these.
@@ -74,7 +76,10 @@ class Column:
     question, any of them, likewise (core/cells/answer_spans.py). label_set: any number of strings of a fixed set
     (core/cells/label_sets.py); separator: what stands between them in a text, or, in a task, the option of
     `preprocess:` that says so. of: the column of that text; None: the first input.
+    links: names of other rows, as a JSON list (core/cells/row_links.py). of: the column of those names.
+    graph: nodes and the edges between them, as a JSON object (core/cells/graph_cells.py).
     feature: one of many columns that say something of a row together: its cells may be empty, but it has to vary.
+    empty: its cells may be empty.
     """
 
     kind: ColumnKind
@@ -82,11 +87,12 @@ class Column:
     of: str | None = None
     feature: bool = False
     separator: str | None = None
+    empty: bool = False
 
     @property
     def filled(self) -> bool:
         """Whether every row must have a value."""
-        return self.required and not self.feature
+        return self.required and not self.feature and not self.empty
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,11 @@ class Contract:
     the key does not have.
     media: what the files of the column of kind media hold. least: measures of a file -> the least that a row may have,
     or, in a task, the option of `preprocess:` that says so. named: options of `preprocess:` that are lists of more
-    columns -> what those columns are: they are the inputs where there are no others, else such rows must agree on them.
+    columns -> what those columns are: features are inputs, and on others such rows must agree.
     repeats: rows of one identity are examples of their own, whatever their targets; they stand on one side of a split.
     instead: of a task that takes rows of several kinds: options of `preprocess:` -> the contract where one is set.
+    self_links: whether a row, or a node of a graph, may link to itself, or, in a task, the option of `preprocess:` that
+    says so.
     """
 
     columns: Mapping[str, Column]
@@ -112,6 +120,7 @@ class Contract:
     least: Mapping[str, int | float | str] = field(default_factory=dict)
     named: Mapping[str, Column] = field(default_factory=dict)
     repeats: bool = False
+    self_links: bool | str = True
     instead: Mapping[str, Contract] = field(default_factory=dict)
 
     def chosen(self, options: Mapping[str, Any]) -> Contract:
@@ -128,8 +137,12 @@ class Contract:
             name: replace(column, separator=options[column.separator]) if column.separator else column
             for name, column in self.columns.items()
         }
-        found = replace(self, columns={**own, **more}, named={}, least=least, instead={})
-        return replace(found, agreed=(*self.agreed, *more)) if self.inputs else replace(found, inputs=tuple(more))
+        features = [name for name, column in more.items() if column.feature]
+        agreed = more if self.agreed else [name for name in more if name not in features]
+        return replace(
+            self, columns={**own, **more}, named={}, least=least, instead={}, inputs=(*self.inputs, *features),
+            agreed=(*self.agreed, *agreed), self_links=bool(options.get(str(self.self_links), self.self_links)),
+        )  # fmt: skip
 
     @property
     def measured(self) -> Mapping[str, str]:
@@ -160,6 +173,11 @@ class Contract:
     def label(self) -> str | None:
         """The target that is one of a few strings; None: there is none."""
         return next((name for name in self.targets if self.columns[name].kind == "category"), None)
+
+    @property
+    def links(self) -> str | None:
+        """The column that links rows into one graph: those of no split stay as neighbours. None: there is no graph."""
+        return next((name for name, column in self.columns.items() if column.kind == "links"), None)
 
     @property
     def file(self) -> str | None:

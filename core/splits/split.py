@@ -42,23 +42,30 @@ def side(key: str, split: Split) -> SplitName:
     return "validation" if position < split.train + split.validation else "test"
 
 
-def sides(keys: Sequence[str], rows: pa.RecordBatch | pa.Table, split: Split) -> list[SplitName | None]:
+def sides(
+    keys: Sequence[str], rows: pa.RecordBatch | pa.Table, split: Split, *, linked: bool = False
+) -> list[SplitName | None]:
     """The split of each row, by its key, or by the value of `group_by` where it has one.
 
     With `given` it is what that column says, None where it says nothing. Raises BadData for another value.
-    rows: with the columns that the split names. A group is read as it stands there: pandas makes floats of whole
+    rows: with the columns that the split names. linked: they are one graph, where a row may be of no split: it says
+    nothing, or "none". A group is read as it stands there: pandas makes floats of whole
     numbers among which one is missing, and long ones would lose digits.
     """
     if split.given is not None:
-        return _given(rows, split.given, split.values)
+        return _given(rows, split.given, split.values, none=("", "none") if linked else ())
     groups = [None] * len(keys) if split.group_by is None else map(label_name, rows[split.group_by].to_pylist())
     return [side(key if group is None else f"group:{group}", split) for key, group in zip(keys, groups, strict=True)]
 
 
 def _given(
-    rows: pa.RecordBatch | pa.Table, column: str, values: Mapping[SplitName, Sequence[str | int | float]] | None
+    rows: pa.RecordBatch | pa.Table,
+    column: str,
+    values: Mapping[SplitName, Sequence[str | int | float]] | None,
+    none: Collection[str],
 ) -> list[SplitName | None]:
-    said = [label_name(value) for value in rows[column].to_pylist()]
+    named_by = map(label_name, rows[column].to_pylist())
+    said = [None if name in none else name for name in named_by]
     if values is not None:
         named = {label_name(value): name for name, listed in values.items() for value in listed}
         return [None if name is None else named.get(name, "train") for name in said]

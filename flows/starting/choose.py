@@ -24,7 +24,8 @@ INDEX = "index"  # in place of a task
 _STRAY = 0.1  # share of files that a folder of pictures may have besides: notes, a licence
 _SMALL = 2_000  # rows below which the test split gets a larger share
 _WEIGHTS = {  # what tells most about a table
-    "answers": 6, "spans": 5, "media": 5, "text": 4, "category": 3, "label_set": 2, "time": 2, "number": 1,
+    "links": 6, "graph": 6, "answers": 6, "spans": 5, "media": 5, "text": 4, "category": 3, "label_set": 2, "time": 2,
+    "number": 1,
 }  # fmt: skip
 _NAMES: Mapping[str, Sequence[str]] = {
     "text": (
@@ -44,6 +45,8 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "query": ("query", "question", "headline", "title", "anchor"),
     "passage": ("passage", "answer", "positive", "article", "body", "context"),
     "spans": ("spans", "entities", "ner_tags", "tags"),
+    "node": ("node", "node_id", "id", "name"),
+    "links": ("links", "neighbours", "neighbors", "edges", "cites", "citations", "follows", "friends"),
     "question": ("question", "query"),
     "context": ("context", "passage", "paragraph", "article", "document", "text"),
     "answers": ("answers", "answer"),
@@ -217,7 +220,12 @@ def _columns(contract: Contract, seen: Seen, wishes: Wishes) -> dict[str, Column
             answers = (Wanted("category"), Wanted("number"))
             told = [each.name for each in left if any(_fits(each, answer, contract) for answer in answers)]
             return _Unclear(f"which column is to be told by the others? --label one of: {some(told)}")
-        if chosen is None and wanted.required and not (wanted.kind == "text" and several_texts):
+        if (
+            chosen is None
+            and wanted.required
+            and not _of_links(wanted, contract)
+            and not (wanted.kind == "text" and several_texts)
+        ):
             chosen = _only(name, wanted, fits)
         if isinstance(chosen, str):
             return chosen
@@ -235,13 +243,24 @@ def _first_text(contract: Contract) -> str:
     return next((name for name in contract.inputs if contract.columns[name].kind == "text"), "text")
 
 
+def _of_links(wanted: Wanted, contract: Contract) -> bool:
+    """Whether it is the column of links, or of the names that they lead to: by what it holds nobody could tell."""
+    if contract.links is None:
+        return False
+    links = contract.columns[contract.links]
+    return wanted is links or wanted is contract.columns[str(links.of)]
+
+
 def _fits(column: Column, wanted: Wanted, contract: Contract) -> bool:
+    if _of_links(wanted, contract):
+        return len(column.values) > 1 and not column.few_values
     kinds: Mapping[str, Callable[[Column], bool]] = {
         "text": lambda each: each.kind in ("text", "name", "tags", "strings"),
         "category": lambda each: each.few_values and each.kind in ("category", "number", "name"),
         "number": lambda each: each.kind == "number",
         "time": lambda each: each.kind == "time",
         "media": lambda each: each.kind == ("sound" if contract.media == "audio" else "picture"),
+        "graph": lambda each: each.kind == "graph",
         "spans": lambda each: each.kind in ("spans", "tags"),
         "answers": lambda each: each.kind in ("answers", "tags", "strings"),
         "label_set": lambda each: each.kind == "strings",

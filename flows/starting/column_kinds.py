@@ -16,7 +16,19 @@ from core.tables.keys import label_name
 from pipelines.sources.parsers import media_kind
 
 Kind = Literal[
-    "text", "category", "number", "time", "picture", "sound", "spans", "answers", "tags", "strings", "name", "nothing"
+    "text",
+    "category",
+    "number",
+    "time",
+    "picture",
+    "sound",
+    "spans",
+    "answers",
+    "graph",
+    "tags",
+    "strings",
+    "name",
+    "nothing",
 ]
 MOST_LABELS = 1000
 _NEARLY_ALL = 0.98  # share of the cells that are of a kind
@@ -57,7 +69,7 @@ class Column:
             return "nothing"
         if self.kinds["answers"] and self.kinds["answers"] + self.kinds["spans"] >= _NEARLY_ALL * self.filled:
             return "answers"  # the spans among them are empty lists
-        for kind in ("spans", "tags", "strings", "picture", "sound", "time", "number"):
+        for kind in ("spans", "graph", "tags", "strings", "picture", "sound", "time", "number"):
             if self.kinds[kind] >= _NEARLY_ALL * self.filled:
                 return kind
         if self.few_values:
@@ -108,6 +120,8 @@ def _kind(value: Any) -> Kind:
 def _of_list(value: Any) -> Kind:
     if isinstance(value, dict) and any(value.keys() >= names for names in _ANSWERS):
         return "answers"
+    if isinstance(value, dict) and value.keys() >= {"nodes", "edges"}:
+        return "graph"
     if not isinstance(value, list) or not value:
         return "spans" if value == [] else "text"
     if all(isinstance(each, dict) and each.keys() >= _SPAN for each in value):

@@ -45,6 +45,9 @@ def suggest(name: str, rows: int, base: str | None = None) -> Suggested:
     new, few = "pretrain" in task.methods, rows < FEW
     simple = {"base": {"architecture": task.simple[-1]}, "method": "pretrain"} if task.simple and new else None
     labels = task.contract.label is not None
+    if task.contract.links is not None and new:
+        why = "labels of some rows reach those that they are linked to: Kipf & Welling 2017"
+        return Suggested({"base": {"architecture": "gcn"}, "method": "pretrain"}, why, page)
     if (
         not task.contract.inputs
         and rows >= FEW

@@ -63,7 +63,8 @@ def row_counts(folder: Path) -> RowCounts | None:
     if prepared.get("read") == clean:
         by_time = {rule: count for rule, count in prepared.get("left_out", {}).items() if count}
         return replace(
-            found, kept=sum(prepared["rows"].values()), duplicates=prepared["duplicates_dropped"],
+            found, kept=sum(prepared["rows"].values()) + prepared.get("of_no_split", 0),
+            duplicates=prepared["duplicates_dropped"],
             left_out={**found.left_out, **by_time}, where={**found.where, "duplicates": "prepared/statistics.json"},
         )  # fmt: skip
     if chunks and chunks["documents"] + chunks["unlabelled"] == clean:

@@ -44,7 +44,7 @@ def plan(
     Raises BadRequest with every expectation that is unknown, has wrong arguments or names no column of the data.
     """
     rules = [FAULT_RULE, *built_in_rules(examples, contract.labels), *sound_rules(examples, usual_rate)]
-    if given is not None:
+    if given is not None and examples.links is None:
         rules.append(Rule("expect_column_values_to_not_be_null", {"column": given}, f"{given}, its split, is missing"))
     mistakes = []
     for at, entry in enumerate(contract.expectations):

@@ -39,7 +39,7 @@ class Counted:
 
     labels: how many rows, or spans, have each. values: those of the column to stratify by. groups: those of the column
     to group by, None without one. left_out: how many rows a split by time leaves out, by reason. crossed: rows that
-    gave way to an equal one of another split, where splits are given.
+    gave way to an equal one of another split, where splits are given. unsplit: rows of a graph that are of no split.
     """
 
     read: int
@@ -49,9 +49,11 @@ class Counted:
     groups: set[str] = field(default_factory=set)
     left_out: dict[str, int] = field(default_factory=dict)
     crossed: dict[SplitName, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    unsplit: int = 0
 
     def add(self, rows: pa.Table, contract: Contract, split: Split) -> None:
         """Count the rows of a part. split: with the names that its columns have there."""
+        self.unsplit += rows[SIDE].null_count
         for name in SPLITS:
             part = rows.filter(pc.equal(rows[SIDE], name))
             self.rows[name] += len(part)
@@ -69,7 +71,8 @@ def write_distinct(
     examples: Path, target: Path, contract: Contract, split: Split, scratch: Path, by_time: TimeSides | None = None
 ) -> Counted:
     """Write the rows that stay, with their split and key; of rows with one key that of the lowest row id stays, unless
-    the contract says that they are examples of their own.
+    the contract says that they are examples of their own. Rows of a graph that have no target, or that no split is
+    given to, are of none: they stay as neighbours of the others.
 
     Where the splits are given, equal rows may be on two sides: those of the test stay, then those of the validation.
     scratch: a folder for what is in between. by_time: the rows' splits, where their times decide.
@@ -158,16 +161,21 @@ def _spread(
             keys = row_keys(rows, contract)
             found.append(codes(keys))
             if by_time is None:
-                names = pa.array(sides(keys, batch, split), pa.string())
+                names = pa.array(sides(keys, batch, split, linked=contract.links is not None), pa.string())
             else:
                 names = pa.array(by_time.names(slice(start, start := start + len(rows))), pa.string())
-            given = [RANK[name] for name in names.to_pylist()] if split.given is not None else [_LAST] * len(rows)
+            if contract.links is not None:
+                told = rows[list(contract.targets)].notna().all(axis="columns").to_numpy()
+                names = pc.if_else(pa.array(told), names, pa.scalar(None, pa.string()))
+            by_split = split.given is not None
+            given = [RANK.get(name, _LAST) if by_split else _LAST for name in names.to_pylist()]
             ranks.append(np.array(given, dtype=np.int8))
             added = {ROW_ID: batch[ROW_ID], SIDE: names, KEY: pa.array(keys, pa.string())}
             added |= {column: batch[name] for name, column in own.items()}
             table = pa.table([added[name] for name in schema.names], schema)
-            stays = table[SIDE].is_valid()
-            table, rows = table.filter(stays), rows[stays.to_numpy()]
+            if contract.links is None:
+                stays = table[SIDE].is_valid()
+                table, rows = table.filter(stays), rows[stays.to_numpy()]
             ranges = np.array([bisect_right(ends, row_id) for row_id in rows[ROW_ID]])
             for at in np.unique(ranges):
                 waiting[at].append(table.filter(pa.array(ranges == at)))
@@ -208,7 +216,7 @@ def _first(
     for key, code, name in zip(keys, codes(keys).tolist(), names, strict=True):
         if code not in ranks:
             yield True
-        elif RANK[name] > ranks[code]:
+        elif RANK.get(name, _LAST) > ranks[code]:
             crossed[name] += 1
             yield False
         else:

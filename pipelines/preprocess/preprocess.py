@@ -82,8 +82,11 @@ def statistics(counted: Counted, split: Split, *, lengths: Lengths) -> dict[str,
     stratify = {"column": split.stratify, "missing": absent_values(counted.values, split)}
     return {
         "read": counted.read,
-        "duplicates_dropped": counted.read - sum(counted.rows.values()) - sum(counted.left_out.values()),
+        "duplicates_dropped": (
+            counted.read - sum(counted.rows.values()) - sum(counted.left_out.values()) - counted.unsplit
+        ),
         "left_out": counted.left_out,
+        **({"of_no_split": counted.unsplit} if counted.unsplit else {}),
         **({"in_another_split": counted.crossed} if split.given is not None else {}),
         "rows": counted.rows,
         "labels": labels if any(labels.values()) else None,
@@ -142,7 +145,8 @@ def _measure(table: pa.Table, lengths: dict[str, list[np.ndarray[Any, Any]]]) ->
 
 def _tell(facts: dict[str, Any]) -> None:
     sizes = ", ".join(f"{name} {count:,}" for name, count in facts["rows"].items())
-    print(f"{sizes}; {facts['duplicates_dropped']:,} duplicates dropped", file=sys.stderr, flush=True)
+    unsplit = f", of no split {count:,}" if (count := facts.get("of_no_split")) else ""
+    print(f"{sizes}{unsplit}; {facts['duplicates_dropped']:,} duplicates dropped", file=sys.stderr, flush=True)
     if left_out := {reason: count for reason, count in facts["left_out"].items() if count}:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
         print(f"left out by time: {reasons}", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.cells import answer_spans, label_sets, spans
+from core.cells import answer_spans, graph_cells, label_sets, row_links, spans
 from core.errors import BadRequest, near
 from core.schema.columns import ADDED, Column, Contract, own_name, set_aside
 from core.schema.data import Data, Scalar
@@ -102,6 +102,10 @@ class Shape:
                 value, wrong = access.told(value, needed=name in self.data.columns)
             elif column is not None and column.kind == "label_set":
                 value, wrong = label_sets.told(value, column.separator)
+            elif column is not None and column.kind == "links":
+                value, wrong = row_links.told(value)
+            elif column is not None and column.kind == "graph":
+                value, wrong = graph_cells.told(value, self_links=bool(self.contract.self_links))
             elif column is not None and column.kind in _PARTS:
                 value, wrong = _parts(value, record.values.get(self._whole(column)), _PARTS[column.kind])
             else:
@@ -159,11 +163,16 @@ def _matches(value: Any, wanted: Scalar | list[Scalar]) -> bool:
 
 
 def _typed(value: Any, column: Column | None) -> tuple[Any, str | None]:
-    """A cell as its column wants it, and what is wrong with it or None. NaN and "" (of numbers) are no value."""
+    """A cell as its column wants it, and what is wrong with it or None.
+
+    NaN is no value, and neither is "" of a number or in a column whose cells may be empty.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None, None
     if column is None:
         return _clean(value)
+    if column.empty and value == "":
+        return None, None
     if column.kind == "number":
         return _number(value)
     if column.kind == "time":

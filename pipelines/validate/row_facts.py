@@ -54,7 +54,8 @@ def facts_of(
     if by_time is not None:
         in_test = by_time.codes[rows.index] == SPLITS.index("test")
     elif split is not None:
-        in_test = np.array([name == "test" for name in sides(keys, batch, split)], dtype=bool)
+        named = sides(keys, batch, split, linked=contract.links is not None)
+        in_test = np.array([name == "test" for name in named], dtype=bool)
     labels, names = _coded(rows, [contract.label] if contract.label else [])
     return Facts(
         keys=codes(keys),
@@ -121,7 +122,7 @@ def _measures(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray[An
     for name, column in contract.columns.items():
         if name in rows and column.kind == "text":
             found[f"length of {name}"] = rows[name].astype("str").str.len().to_numpy(np.float64, na_value=np.nan)
-        elif name in rows and column.kind in ("spans", "answers", "label_set"):
+        elif name in rows and column.kind in ("spans", "answers", "label_set", "links"):
             told = zip(rows[name], rows[FAULT].isna() & rows[name].notna(), strict=True)
             counts = [len(json.loads(cell)) if sound else np.nan for cell, sound in told]
             found[f"number of {name}"] = np.array(counts, dtype=np.float64)

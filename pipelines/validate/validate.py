@@ -35,6 +35,7 @@ from pipelines.expectations.rules import Tally
 from pipelines.expectations.sound_rules import find_usual_rate
 from pipelines.validate.data_docs import escaped, escaped_once, offline, worded
 from pipelines.validate.feature_faults import FeatureFaults
+from pipelines.validate.link_faults import LinkFaults
 from pipelines.validate.quarantine import check_schema, numbered, write_screened
 from pipelines.validate.row_facts import Facts, facts_of, joined
 from pipelines.validate.verdict import judge, problems, report, summary
@@ -185,15 +186,16 @@ def run(job: Job) -> None:
     given, usual_rate = split.given if split is not None else None, find_usual_rate(raw, examples)
     outcomes = plan(examples, contract, columns, settings_file, given=given, usual_rate=usual_rate)
     by_time = None if split is None else sides_of_table(raw, split, settings_file=settings_file)
-    features = FeatureFaults(examples)
+    features, links = FeatureFaults(examples), LinkFaults(examples)
 
     def remember(rows: pd.DataFrame, batch: pa.RecordBatch) -> Facts:
         features.look(rows[rows[FAULT].isna()])
+        links.look(rows)
         return facts_of(rows, batch, examples, split=split, by_time=by_time)
 
     facts = scan(raw, Engine(settings_file), outcomes, remember, examples.added)
     judged = judge(
-        facts, [*(outcome.check() for outcome in outcomes), *features.checks()],
+        facts, [*(outcome.check() for outcome in outcomes), *features.checks(), *links.checks()],
         examples=examples, contract=contract, split=split, reference=job.settings["reference"],
     )  # fmt: skip
     rejected = job.workspace.var / "rejected" / f"{job.kind}-{job.name}"

@@ -4,7 +4,9 @@
 const FIELDS = {
   text: () => Object.assign(element("textarea"), { rows: 3 }),
   media: (column) => Object.assign(element("input"), { type: "file", accept: `${column.media}/*` }),
+  graph: () => Object.assign(element("textarea"), { rows: 3, placeholder: '{"nodes": ["C", "C", "O"], "edges": [[0, 1], [1, 2]]}' }),
 };
+const MOST_DRAWN = 40; // nodes of a picture
 let models = {}; // name -> what the server says of it
 let recorded = {}; // column -> the sound that was recorded in place of a chosen file
 
@@ -91,7 +93,8 @@ async function value_of(column) {
   const text = input.value;
   if (!text.trim()) return undefined;
   if (column.kind === "number" || column.kind === "time") return numbers(text, column.kind);
-  if (["spans", "labels"].includes(column.kind)) { try { return JSON.parse(text); } catch { return text; } }
+  if (["spans", "labels", "graph"].includes(column.kind)) { try { return JSON.parse(text); } catch { return text; } }
+  if (column.kind === "links") return names(text);
   return text;
 }
 
@@ -100,6 +103,12 @@ function numbers(text, kind) {
   const parts = text.replace(/^\s*\[|\]\s*$/g, "").split(/[,;\n]+/).map((part) => part.trim()).filter(Boolean);
   const values = parts.map((part) => (kind === "number" && !Number.isNaN(Number(part)) ? Number(part) : part));
   return values.length > 1 ? values : values[0];
+}
+
+// Names of other rows, with commas, blanks or line ends between them; or as a JSON list.
+function names(text) {
+  if (!text.trim().startsWith("[")) return text.split(/[\s,;]+/).filter(Boolean);
+  try { return JSON.parse(text); } catch { return text; }
 }
 
 function in_base64(file) {
@@ -127,7 +136,8 @@ async function ask() {
   }
   say("Asking …");
   const said = await (await request(`models/${encodeURIComponent(model.name)}/predict`, { body: { inputs: [input] } })).json();
-  $("results").replaceChildren(...in_place(said.answers[0], input), shown(said.answers[0]));
+  const answer = said.answers[0];
+  $("results").replaceChildren(...in_place(answer, input), ...linked(answer, input, model.inputs), shown(answer));
   $("said").hidden = false;
   say(`Answered by ${said.model}, version ${said.version}.`);
 }
@@ -165,6 +175,47 @@ function in_place(answer, input) {
     made.append(cut(at, letters.length));
     return [made];
   });
+}
+
+// The graph that was asked about; or a row in the middle of those that it was linked to, with what the answer calls it.
+function linked(answer, input, columns) {
+  const whole = columns.map((each) => input[each.name]).find((each) => each && each.nodes && each.edges);
+  if (whole) return [graph(whole.nodes.slice(0, MOST_DRAWN).map(node_name), whole.edges.filter((edge) => Math.max(...edge) < MOST_DRAWN), "the graph that was asked about", false)];
+  const column = columns.find((each) => each.kind === "links" && Array.isArray(input[each.name]) && input[each.name].length);
+  if (!column) return [];
+  const others = input[column.name].slice(0, MOST_DRAWN).map(String);
+  const middle = words(Object.values(answer)[0]);
+  return [graph([middle, ...others], others.map((_, at) => [0, at + 1]), `${middle}, linked to ${others.join(", ")}`)];
+}
+
+// What is known of a node, in a word.
+function node_name(node) {
+  return words(node && typeof node === "object" ? (node.kind ?? Object.values(node)[0]) : node);
+}
+
+// Nodes in a circle, if `middle` the first within it, and the lines between them. links: pairs of places.
+function graph(nodes, links, told, middle = true) {
+  const svg = (name, attributes) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
+    return made;
+  };
+  const place = (at) => {
+    const angle = (2 * Math.PI * (at - middle)) / Math.max(nodes.length - middle, 1);
+    return middle && !at ? [200, 130] : [200 + 140 * Math.cos(angle), 130 + 95 * Math.sin(angle)];
+  };
+  const made = svg("svg", { viewBox: "0 0 400 260", role: "img", "aria-label": told, class: "graph" });
+  for (const [from, to] of links) {
+    const [[x1, y1], [x2, y2]] = [place(from), place(to)];
+    made.append(svg("line", { x1, y1, x2, y2 }));
+  }
+  for (const [at, name] of nodes.entries()) {
+    const [cx, cy] = place(at);
+    const text = svg("text", { x: cx, y: cy - 14 });
+    text.textContent = name.length > 14 ? `${name.slice(0, 13)}…` : name;
+    made.append(svg("circle", { cx, cy, r: middle && !at ? 10 : 7 }), text);
+  }
+  return made;
 }
 
 function words(value) {

@@ -1,0 +1,1 @@
+"""Tasks over graphs: their nodes, or graphs as a whole."""

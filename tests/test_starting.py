@@ -324,6 +324,7 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         "sequence_to_sequence": [
             {"article": f"thing {at} was done, and so was much else", "summary": f"thing {at} is done"}
             for at in range(9)
+        ],
         "graph_classification": [
             {"graph": {"nodes": ["C", "O", at], "edges": [[0, 1]]}, "label": "ab"[at % 2]} for at in range(30)
         ],

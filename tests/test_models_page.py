@@ -69,11 +69,16 @@ def app(tmp_path: Path) -> FastAPI:
     fields = [{"node": f"p{at}", "links": f'["p{at ^ 2}"]', "words": "ab"[at % 2] * 3, "label": "xy"[at % 2]}
               for at in range(8)]  # fmt: skip
     papers = ("node", "links", "words")
+    pairs = [{"graph": f'{{"nodes": ["C", "{"ON"[at % 2]}"], "edges": [[0, 1]]}}', "label": "xy"[at % 2]}
+             for at in range(8)]  # fmt: skip
     served = Champions(tmp_path, trusting, [], print)
     served.serving = {
         "tones": champion("audio_classification", pd.DataFrame(sounds), tmp_path / "tones", ("path",), "audio"),
         "towns": champion("token_classification", pd.DataFrame(named), tmp_path / "towns", ("text",), None),
         "words": champion("text_classification", pd.DataFrame(texts), tmp_path / "words", ("text",), None),
+        "worked out": champion(
+            "graph_classification", pd.DataFrame(pairs), tmp_path / "graphs", ("graph",), None, categories=["kind"]
+        ),
         "works": champion(
             "node_classification", pd.DataFrame(fields), tmp_path / "works", papers, None, words=["words"]
         ),
@@ -146,6 +151,22 @@ def test_a_node_is_asked_with_its_links_and_drawn_among_them(app: FastAPI, page:
         page.get_by_label("links (may be left out)").fill("p9")
         page.get_by_role("button", name="Ask").click()
         expect(page.get_by_role("status")).to_contain_text("column 'links': the graph has no node 'p9'")
+
+
+def test_a_graph_is_told_as_json_and_drawn(app: FastAPI, page: Page) -> None:
+    with running(app) as url:
+        page.goto(f"{url}/models.html")
+        page.get_by_label("Model").select_option("worked out")
+        page.get_by_label("graph", exact=True).fill('{"nodes": ["C", "N", "C"], "edges": [[0, 1], [1, 2]]}')
+        page.get_by_role("button", name="Ask").click()
+        expect(page.get_by_role("img")).to_have_attribute("aria-label", "the graph that was asked about")
+        expect(page.locator("#results circle")).to_have_count(3)
+        expect(page.locator("#results line")).to_have_count(2)
+        expect(page.locator("#results tr", has_text="label").locator("td")).to_have_text("y")
+        faultless(page)
+        page.get_by_label("graph", exact=True).fill('{"nodes": ["C"], "edges": [[0, 1]]}')
+        page.get_by_role("button", name="Ask").click()
+        expect(page.get_by_role("status")).to_contain_text("leads to node 1, and the graph has 1")
 
 
 def test_a_text_is_typed_and_answered(app: FastAPI, page: Page) -> None:

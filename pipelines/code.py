@@ -52,7 +52,7 @@ def _starts(root: Path) -> dict[str, Path]:
     listed: dict[str, Iterable[Path]] = {
         "tasks": task_files(folder / "tasks").values(),
         "sources": folder.glob("sources/*.py"),
-        "readers": folder.glob("sources/readers/*.py"),
+        "readers": folder.glob("sources/readers/**/*.py"),
     }
     named = {(group, path.stem): path for group, paths in listed.items() for path in paths if path.stem[0] != "_"}
     stages = {path.parent.name: path for path in folder.glob("*/__main__.py")}

@@ -13,7 +13,8 @@ from core.schema.columns import Column, Contract
 from core.schema.data import Data
 from pipelines.sources._files import Files, Record
 from pipelines.sources._opening import MAX_CHARS
-from pipelines.sources.readers import conll, reader_file
+from pipelines.sources.readers import reader_file
+from pipelines.sources.readers.published import conll
 
 CONTRACT = Contract({"text": Column("text"), "spans": Column("spans")}, inputs=("text",), targets=("spans",))
 Entity = tuple[str, str]

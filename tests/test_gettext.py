@@ -12,7 +12,7 @@ import pytest
 from core.errors import BadRequest
 from core.schema.data import Data
 from pipelines.sources._files import Files, Record
-from pipelines.sources.readers import gettext
+from pipelines.sources.readers.published import gettext
 from pipelines.tasks.text.sequence_to_sequence import SequenceToSequence
 
 HEAD = 'msgid ""\nmsgstr ""\n"Language: de\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n\n'

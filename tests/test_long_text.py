@@ -7,7 +7,7 @@ from pathlib import Path
 from core.schema.data import Data
 from pipelines.sources._files import Files, Record
 from pipelines.sources._opening import MAX_CHARS
-from pipelines.sources.readers import long_text
+from pipelines.sources.readers.published import long_text
 from pipelines.tasks import find_task
 
 

@@ -43,8 +43,8 @@ def fetched_bytes(data: Data, tmp_path: Path) -> bytes:
 def test_every_kind_of_source_is_found() -> None:
     assert source_names() == ["files", "http", "hub", "package", "splits", "sql", "remote"]
     assert reader_names() == [
-        "conll", "csv", "folders", "gettext", "idx", "jsonl", "labelled_folders", "long_text", "parquet", "sheets",
-        "squad", "titled",
+        "conll", "csv", "folders", "gettext", "graph_tables", "idx", "jsonl", "labelled_folders", "long_text",
+        "parquet", "sheets", "squad", "titled",
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 from core.errors import BadRequest
 from core.schema.data import Data
 from pipelines.sources._files import Files, Record
-from pipelines.sources.readers import squad
+from pipelines.sources.readers.published import squad
 from pipelines.tasks.text.question_answering import QuestionAnswering
 from tests.test_collect import collected
 

@@ -341,7 +341,8 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         source = "own"
     else:
         source = "own.jsonl"
-        like = "time_series_forecasting" if read_recipe(example).data.split.time else task
+        of_steps = task == "anomaly_detection" and read_recipe(example).data.split.time
+        like = "time_series_forecasting" if of_steps else task
         (tmp_path / source).write_text("\n".join(map(json.dumps, rows.get(like, tickets()))))
     text, choice, changed = with_own_data(example, seen(tmp_path, source), Wishes())
     (file := tmp_path / "mine.yaml").write_text(text)

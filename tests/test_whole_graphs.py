@@ -20,7 +20,7 @@ from core.schema.model import Architecture, Model
 from core.tables.task import Base
 from pipelines.sources._examples import Shape
 from pipelines.sources._files import Files
-from pipelines.sources.readers import graph_tables
+from pipelines.sources.readers.published import graph_tables
 from pipelines.tasks.parts.graphs import graph_network, whole_graphs
 from pipelines.tasks.parts.graphs.node_features import NodeFeatures
 from pipelines.tasks.parts.graphs.whole_graphs import GraphOptions

@@ -19,7 +19,7 @@ from core.workspace import Job, sealed
 from pipelines.recipes.foreseen import refuse_foreseen
 from pipelines.recipes.read import identity, index_references, read_index, read_lock, read_recipe, references
 from pipelines.sources import addresses, source_file
-from pipelines.sources.readers import find_reader, reader_file
+from pipelines.sources.readers import READERS, find_reader, reader_file
 from pipelines.tasks import find_task
 
 _FORESEEN = ("task", "preprocess", "model", "training", "bases", "embed", "search", "judged")  # sections
@@ -63,9 +63,9 @@ def _source_code(job: Job, data: Data) -> str:
     reader = reader_file(data.source, data.reader)
     readers = root / "pipelines" / "sources" / "readers"
     if reader is not None and find_reader(reader).SUFFIXES:
-        files.append(readers / reader.name)
+        files.append(readers / reader.relative_to(READERS))
     elif reader is not None:  # of whole folders, and of whatever files they hold
-        files += readers.glob("*.py")
+        files += readers.rglob("*.py")
     return code_hash(root, closure(root, *files, boundary=BOUNDARY))
 
 

@@ -1,4 +1,4 @@
-"""How files are read into rows: one file here is one format, found by listing the folder.
+"""How files are read into rows: one file here, or in published/, is one format, found by listing the folders.
 
 A file whose name starts with an underscore holds what several share. Heavy libraries are imported when they are used.
 """
@@ -41,11 +41,16 @@ class Reader(Protocol):
 
 
 def reader_names() -> list[str]:
-    return sorted(path.stem for path in READERS.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(_files())
+
+
+@cache
+def _files() -> Mapping[str, Path]:
+    return {path.stem: path for path in READERS.rglob("*.py") if not path.stem.startswith("_")}
 
 
 def reader_file(source: str | SqlSource | SplitSource, reader: str | None) -> Path | None:
-    """The file of this folder that reads the source's files: the one named `reader`, or by the source's own name.
+    """The file of these folders that reads the source's files: the one named `reader`, or by the source's own name.
 
     None for a source that hands over rows by itself. Raises BadRequest when nothing fits, naming what is allowed.
     """
@@ -64,10 +69,10 @@ def reader_file(source: str | SqlSource | SplitSource, reader: str | None) -> Pa
     if reader:
         if reader not in names:
             raise BadRequest(f"no reader {reader!r}. Allowed: {', '.join(names)}")
-        return READERS / f"{reader}.py"
+        return _files()[reader]
     for name in _names(str(source)):
         if found_name := _of_tables().get(suffix_of(name)):
-            return READERS / f"{found_name}.py"
+            return _files()[found_name]
     raise BadRequest(f"the name {source!r} does not say how to read it: add `reader:`. Allowed: {', '.join(names)}")
 
 
@@ -147,4 +152,5 @@ def _names(source: str) -> tuple[str, ...]:
 
 
 def _load(name: str) -> Reader:
-    return cast(Reader, importlib.import_module(f"pipelines.sources.readers.{name}"))
+    module = ".".join(_files()[name].relative_to(READERS).with_suffix("").parts)
+    return cast(Reader, importlib.import_module(f"pipelines.sources.readers.{module}"))

@@ -25,6 +25,7 @@ from flows.starting.suggest import FEW, MANY
 from pipelines.recipes.foreseen import refuse_foreseen
 from pipelines.recipes.read import read_index, read_recipe
 from tests.conftest import ROOT
+from tests.samples import samples
 
 QUEUES = ("billing", "login", "Other: legal")
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -312,27 +313,6 @@ def test_a_table_without_a_column_called_as_labels_are_is_asked_for_one(tmp_path
 def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> None:
     """What is of the example's own rows goes; what it chose stays, with its comments."""
     task = read_recipe(example).task
-    rows: dict[str, list[dict[str, Any]]] = {
-        "sentence_embedding": [
-            {"question": f"who did thing {at}?", "answer": f"it was number {at}"} for at in range(9)
-        ],
-        "tabular_regression": [{"rooms": at % 4, "price": 1.5 * at} for at in range(30)],
-        "time_series_forecasting": [{"day": f"2024-01-{at:02d}", "sales": at} for at in range(1, 20)],
-        "token_classification": [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
-        "question_answering": asked(9),
-        "multi_label_text_classification": [{"text": f"Film {at} of many", "genres": ["sea"]} for at in range(9)],
-        "sequence_to_sequence": [
-            {"article": f"thing {at} was done, and so was much else", "summary": f"thing {at} is done"}
-            for at in range(9)
-        ],
-        "graph_classification": [
-            {"graph": {"nodes": ["C", "O", at], "edges": [[0, 1]]}, "label": "ab"[at % 2]} for at in range(30)
-        ],
-        "node_classification": [
-            {"node": f"n{at}", "links": [f"n{at // 2}"], "words": f"{'ab'[at % 2]} word of {at}", "label": "ab"[at % 2]}
-            for at in range(30)
-        ],
-    }
     if task.startswith(("image", "audio")):
         for at in range(20):
             file = tmp_path / "own" / "ab"[at % 2] / f"{at}.{'png' if task.startswith('image') else 'wav'}"
@@ -341,9 +321,8 @@ def test_an_examples_choices_with_own_data(example: Path, tmp_path: Path) -> Non
         source = "own"
     else:
         source = "own.jsonl"
-        of_steps = task == "anomaly_detection" and read_recipe(example).data.split.time
-        like = "time_series_forecasting" if of_steps else task
-        (tmp_path / source).write_text("\n".join(map(json.dumps, rows.get(like, tickets()))))
+        like = "time_series_forecasting" if read_recipe(example).data.split.time == "time" else task
+        (tmp_path / source).write_text("\n".join(map(json.dumps, samples()[like].like or tickets())))
     text, choice, changed = with_own_data(example, seen(tmp_path, source), Wishes())
     (file := tmp_path / "mine.yaml").write_text(text)
     recipe, before = read_recipe(file), read_recipe(example)

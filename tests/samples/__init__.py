@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Sample:
     architecture: None for a task that goes on from a base, which `write` then leaves in start/. said: of predictions,
     what is compared between two ways to get them. expected: the same from the module itself, and how close that is.
     drawn: whether the learner begins with numbers that its seed draws, if only those of a head on a base.
+    like: rows of a person's own that `headrace new --from` finds the task's columns in; none: tickets have them.
     """
 
     write: Callable[[Workspace], None]
@@ -50,6 +51,7 @@ class Sample:
     close: float = 1e-5
     rate: float = 2e-2  # to overfit a batch with
     drawn: bool = True
+    like: Sequence[Mapping[str, Any]] = ()
 
 
 def samples() -> dict[str, Sample]:

@@ -37,4 +37,5 @@ SAMPLE = Sample(
     "model: {base: {architecture: gin, settings: {hidden_size: 16, dropout: 0.0}}, method: pretrain}\n",
     "leads to node 2, and the graph has 2",
     Architecture(architecture="gin", settings={"hidden_size": 16, "dropout": 0.0}),
+    like=[{"graph": {"nodes": ["C", "O", at], "edges": [[0, 1]]}, "label": "ab"[at % 2]} for at in range(30)],
 )

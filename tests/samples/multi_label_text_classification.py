@@ -24,4 +24,5 @@ SAMPLE = Sample(
     "not a JSON list",
     BERT,
     expected=lambda module, batch, units: module(**batch).logits.sigmoid(),
+    like=[{"text": f"Film {at} of many", "genres": ["sea"]} for at in range(9)],
 )

@@ -46,4 +46,8 @@ SAMPLE = Sample(
     "names a row that is not there",
     Architecture(architecture="gat", settings={"hidden_size": 16, "heads": 2, "dropout": 0.0}),
     rate=1e-1,
+    like=[
+        {"node": f"n{at}", "links": [f"n{at // 2}"], "words": f"{'ab'[at % 2]} word of {at}", "label": "ab"[at % 2]}
+        for at in range(30)
+    ],
 )

@@ -52,4 +52,12 @@ SAMPLE = Sample(
     None,
     said=lambda said: said["confidence"],
     expected=_surest,
+    like=[
+        {
+            "question": f"where is {at} from?",
+            "context": f"{at} is of Rome.",
+            "answers": {"text": ["Rome"], "answer_start": [len(str(at)) + 7]},
+        }
+        for at in range(9)
+    ],
 )

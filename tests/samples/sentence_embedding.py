@@ -25,4 +25,5 @@ SAMPLE = Sample(
     expected=lambda module, batch, units: module.embed(batch["query_ids"], batch["query_mask"]),
     rate=5e-3,
     drawn=False,
+    like=[{"question": f"who did thing {at}?", "answer": f"it was number {at}"} for at in range(9)],
 )

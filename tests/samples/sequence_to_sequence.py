@@ -56,4 +56,7 @@ SAMPLE = Sample(
     Architecture(architecture="lstm", settings={"hidden_size": 32, "embedding_size": 32}),
     said=lambda said: said["confidence"],
     expected=_sureness,
+    like=[
+        {"article": f"thing {at} was done, and so was much else", "summary": f"thing {at} is done"} for at in range(9)
+    ],
 )

@@ -14,4 +14,5 @@ SAMPLE = Sample(
     Architecture(architecture="mlp", settings={"hidden_sizes": [32]}),
     said=lambda said: said["number"],
     expected=lambda module, batch, units: module(**batch).logits[:, 0],
+    like=[{"rooms": at % 4, "price": 1.5 * at} for at in range(30)],
 )

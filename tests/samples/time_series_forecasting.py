@@ -26,4 +26,5 @@ SAMPLE = Sample(
     Architecture(architecture="lstm", settings={"hidden_size": 16}),
     said=lambda said: said["forecast"],
     expected=lambda module, batch, units: module(past=batch["past"]).forecast.flatten(1),
+    like=[{"day": f"2024-01-{at:02d}", "sales": at} for at in range(1, 20)],
 )

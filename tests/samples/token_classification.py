@@ -42,4 +42,5 @@ SAMPLE = Sample(
     BERT,
     said=lambda said: said["confidence"],
     expected=_least_sure,
+    like=[{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "x"}]}] * 9,
 )

@@ -35,7 +35,7 @@ HEAD = (
 )
 _DEFAULT = ROOT / "recipes" / "film-reviews.yaml"
 _NAME = re.compile(r"\| `([^`]+)`")
-_MARKS = (("http", " *"), ("/usr/share/datasets/", " †"))  # what a source begins with, and what its row is marked by
+_MARKS = (("http", " *"), ("/usr/share/datasets/", " †"), ("~/", " ‡"))  # what a source begins with, and what its row is marked by
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from flows.starting.look import Seen, look
 from flows.starting.seen_lines import seen_lines
 from flows.starting.settings_text import settings_text
 from flows.starting.start import as_written, start
-from flows.starting.suggest import FEW, MANY
+from flows.starting.suggest import FEW
 from pipelines.recipes.foreseen import refuse_foreseen
 from pipelines.recipes.read import read_index, read_recipe
 from tests.conftest import ROOT
@@ -108,15 +108,12 @@ def test_what_the_bytes_say_is_written_down(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "method", "baseline"),
-    [
-        (30, "transfer", "majority"),
-        (FEW, "lora", None),
-        pytest.param(MANY, "pretrain", None, marks=pytest.mark.slow),
-    ],
+    [(30, "transfer", "majority"), (FEW, "lora", None), (2 * FEW, "pretrain", None)],
 )
 def test_the_model_and_its_gate_suit_the_number_of_rows(
-    rows: int, method: str, baseline: str | None, tmp_path: Path
+    rows: int, method: str, baseline: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("flows.starting.suggest.MANY", 2 * FEW)
     write_csv(tmp_path / "t.csv", tickets(rows))
     _, recipe = made(tmp_path, "t.csv")
     assert (recipe.model.method, recipe.gates["against_baseline"].baseline) == (method, baseline)

@@ -112,7 +112,9 @@ def test_a_model_is_saved_loaded_and_exported(name: str, prepared: Path, tmp_pat
     assert said["forecast"].shape == (2 * 67, 8)
     alone = predictor.predict(asked.iloc[[5]])
     np.testing.assert_allclose(alone["forecast"][0], said["forecast"][5], atol=1e-6)
-    assert isinstance(predictor, Exportable)
+    assert isinstance(predictor, Exportable) == (name != "time_series_transformer"), "it says step after step"
+    if not isinstance(predictor, Exportable):
+        return
     interface = predictor.interface()
     graph = export(predictor.module, interface)
     other = exchanged(predictor, opened(graph, predictor.module.state_dict(), interface.outputs))

@@ -87,11 +87,10 @@ class TimeSeriesForecasting:
         forecaster_base.save(learnt.module, into)
 
     def load(self, folder: Path) -> ForecastPredictor:
-        from pipelines.tasks.parts.forecasting import forecaster_base
-        from pipelines.tasks.parts.forecasting.forecast_learner import ForecastPredictor
+        from pipelines.tasks.parts.forecasting import forecast_learner, forecaster_base
 
         known = series.read(folder)
-        return ForecastPredictor(forecaster_base.load(folder, _shape(known)), known, folder)
+        return forecast_learner.predictor(forecaster_base.load(folder, _shape(known)), known, folder)
 
     def units(self, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         """Windows whose future lies in the test split; what was before may lie in the splits before it."""

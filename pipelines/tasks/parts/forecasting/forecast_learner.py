@@ -18,6 +18,7 @@ from core.tables.task import Interface, Predictions
 from core.weights.device import ready
 from pipelines.tasks.parts.answers import forecasts
 from pipelines.tasks.parts.forecasting.forecaster import Forecast, Forecaster
+from pipelines.tasks.parts.forecasting.series_transformer import SeriesTransformer
 from pipelines.tasks.parts.inputs.contexts import contexts
 from pipelines.tasks.parts.inputs.series import Series, windows
 from pipelines.tasks.parts.inputs.windows import START, Windows
@@ -108,6 +109,16 @@ class ForecastPredictor:
     def answers(self, predictions: Predictions) -> pd.DataFrame:
         return forecasts.answers(predictions, self.known)
 
+
+class GraphForecastPredictor(ForecastPredictor):
+    """One that can be exported: all steps are said at once. A graph of step after step would be as long as they are."""
+
     def interface(self) -> Interface:
         past = torch.zeros(2, self.known.context, len(self.known.columns))
         return Interface({"past": past}, {"past": ("windows", None, None)}, ("forecast",))
+
+
+def predictor(module: Forecaster, known: Series, folder: Path) -> ForecastPredictor:
+    """Who asks a forecaster. folder: where write_intervals() left its intervals."""
+    stepwise = isinstance(module.network, SeriesTransformer)
+    return (ForecastPredictor if stepwise else GraphForecastPredictor)(module, known, folder)

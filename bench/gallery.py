@@ -35,7 +35,8 @@ HEAD = (
 )
 _DEFAULT = ROOT / "recipes" / "film-reviews.yaml"
 _NAME = re.compile(r"\| `([^`]+)`")
-_MARKS = (("http", " *"), ("/usr/share/datasets/", " †"), ("~/", " ‡"))  # what a source begins with, and what its row is marked by
+# What a source begins with, and what its row is marked by.
+_MARKS = (("http", " *"), ("/usr/share/datasets/", " †"), ("~/", " ‡"))
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ def row_of(name: str, recipe: Recipe, report: Mapping[str, Any], ran: Ran) -> st
     more = find_task(recipe.task).metrics[metric]
     model = report["model"][metric]["value"]
     baselines = []
-    for each, figures in report["baselines"].items():
-        if metric in figures:
-            value = figures[metric]["value"]
+    for each in sorted(report["baselines"], key=lambda each: each != report["trivial_baseline"]):
+        if metric in report["baselines"][each]:
+            value = report["baselines"][each][metric]["value"]
             said = f"{each} {_figure(value)}"
             baselines.append(f"**{said}**" if (value >= model if more else value <= model) else said)
     trivial, *others = baselines or [""]

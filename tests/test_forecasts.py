@@ -115,7 +115,8 @@ def test_one_batch_is_overfitted(name: str, covariates: int) -> None:
         loss = module(past, future).loss
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.05
+    with torch.inference_mode():
+        assert torch.nn.functional.mse_loss(module.eval()(past).forecast, future) < 0.1
 
 
 @pytest.mark.parametrize("name", [*TINY, "linear", "seasonal_naive", "last_value"])

@@ -16,10 +16,15 @@ def test_a_row_is_the_runs_own_figures_and_a_baseline_that_wins_is_bold() -> Non
     recipe = read_recipe(ROOT / "examples" / "etth1.yaml")
     report = {
         "model": {"mse": {"value": 0.3059, "low": 0.269, "high": 1.0}},
-        "baselines": {"last_value": {"mse": {"value": 1.2318}}, "linear": {"mse": {"value": 0.298}}},
+        "baselines": {
+            "ar": {"mse": {"value": 0.9}},
+            "last_value": {"mse": {"value": 1.2318}},
+            "linear": {"mse": {"value": 0.298}},
+        },
+        "trivial_baseline": "last_value",
     }
     assert row_of("etth1", recipe, report, Ran(31.4, 1076.4)) == (
-        "| `etth1` (pretrain) * | mse | .306 [.269, 1] | last_value 1.23 | **linear .298** | 31 | 1,076 MB |"
+        "| `etth1` (pretrain) * | mse | .306 [.269, 1] | last_value 1.23 | ar .900, **linear .298** | 31 | 1,076 MB |"
     )
 
 

@@ -110,6 +110,7 @@ def summary(findings: Findings) -> dict[str, Any]:
         "primary": findings.primary,
         "first_lines": findings.first_lines(),
         "best_baseline": best,
+        "trivial_baseline": next(iter(findings.baselines), None),
         "beaten_by": findings.beaten_by(),
         "not_surely_ahead_of": findings.not_beaten(),
         **findings.measured(),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadRequest
-from core.schema.model import Architecture
+from core.schema.model import Architecture, Model
 from core.tables.task import Base
 from core.weights.safety import check_code
 
@@ -82,6 +82,13 @@ def set_dropout(config: PreTrainedConfig, share: float) -> None:
     for name, value in config.to_dict().items():
         if "dropout" in name and isinstance(value, float):
             setattr(config, name, share)
+
+
+def starting_dropout(config: PreTrainedConfig, model: Model, base: Base) -> None:
+    """Set the recipe's dropout; where it says none, that of a base is off, and an architecture keeps its own."""
+    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
+    if share is not None:
+        set_dropout(config, share)
 
 
 def initialise(kind: Any, config: PreTrainedConfig, **options: bool) -> Any:

@@ -35,7 +35,7 @@ from pipelines.tasks.parts.architecture import (
     portable,
     pretrained,
     saved_config,
-    set_dropout,
+    starting_dropout,
     stored_config,
 )
 from pipelines.tasks.parts.plain_bert import PlainBert
@@ -96,9 +96,7 @@ def build_encoder(model: Model, base: Base, config: PreTrainedConfig) -> Any:
     """The encoder that `model.method` starts from, with adapters for lora; the base's own dropout is off."""
     from transformers import AutoModel
 
-    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
-    if share is not None:
-        set_dropout(config, share)
+    starting_dropout(config, model, base)
     options = _no_pooler(config)
     if base.architecture is not None:
         encoder = initialise(AutoModel, config, **options)

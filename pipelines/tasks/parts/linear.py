@@ -195,8 +195,9 @@ def validated(probabilities: Array, labels: Array) -> History:
 def _labels(table: pa.Table) -> Array:
     """The column `labels`: a number each, (rows,), or marks of several, (rows, classes)."""
     column = table["labels"].combine_chunks()
-    found: Array = np.asarray(column.flatten() if hasattr(column, "flatten") and column.type.num_fields else column)
-    return found.reshape(table.num_rows, -1) if column.type.num_fields else found
+    if column.type.num_fields == 0:
+        return np.asarray(column)
+    return np.asarray(column.flatten()).reshape(table.num_rows, -1)
 
 
 def load_tfidf(folder: Path, kind: type[LinearClassifier] = LinearClassifier) -> Tfidf:

@@ -18,7 +18,7 @@ from core.schema.model import Lora, Model
 from core.tables.learner import Row
 from core.tables.task import Base
 from pipelines.tasks.parts import text_input
-from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, set_dropout
+from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, starting_dropout
 from pipelines.tasks.parts.encoder import by_length, load_model, with_adapters
 from pipelines.tasks.parts.generation.chat import texts_of
 from pipelines.tasks.parts.generation.sequences import Array, Part
@@ -83,9 +83,7 @@ def build(model: Model, base: Base, config: PreTrainedConfig) -> CausalLm:
     from transformers import AutoModelForCausalLM
 
     require_kind(config)
-    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
-    if share is not None:
-        set_dropout(config, share)
+    starting_dropout(config, model, base)
     if base.architecture is not None:
         found = initialise(AutoModelForCausalLM, config)
     else:

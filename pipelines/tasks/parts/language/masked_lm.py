@@ -22,7 +22,7 @@ from core.tables.learner import Row
 from core.tables.task import Base
 from core.weights.adapters import WEIGHTS, merged
 from core.weights.safety import check_code
-from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, set_dropout
+from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, starting_dropout
 from pipelines.tasks.parts.encoder import by_length, load_model, pad_tokens, with_adapters
 from pipelines.tasks.parts.headed_encoder import Said
 from pipelines.tasks.parts.language.masking import Array, Hidden, Masks, at_once
@@ -83,9 +83,7 @@ def build(model: Model, base: Base, config: PreTrainedConfig) -> MaskedLm:
     from transformers import AutoModelForMaskedLM
 
     require_kind(config)
-    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
-    if share is not None:
-        set_dropout(config, share)
+    starting_dropout(config, model, base)
     if base.architecture is not None:
         module = MaskedLm(initialise(AutoModelForMaskedLM, config))
     else:

@@ -25,7 +25,7 @@ from pipelines.tasks.parts.architecture import (
     initialise,
     new_config,
     pretrained,
-    set_dropout,
+    starting_dropout,
     stored_config,
 )
 from pipelines.tasks.parts.encoder import groups, load_model, pad_tokens, save_encoder, with_adapters
@@ -102,9 +102,7 @@ def build(model: Model, base: Base, config: PreTrainedConfig) -> Any:
     """
     from transformers import AutoModelForSeq2SeqLM
 
-    share = model.dropout if model.dropout is not None else (0.0 if base.architecture is None else None)
-    if share is not None:
-        set_dropout(config, share)
+    starting_dropout(config, model, base)
     if base.architecture is not None:
         return initialise(AutoModelForSeq2SeqLM, config)
     module = pretrained(AutoModelForSeq2SeqLM, base, config, fresh=lambda name: False, dtype=torch.float32)

@@ -49,6 +49,14 @@ def as_encoded(table: pa.Table) -> pa.Table:
     return table
 
 
+@dataclass
+class Said:
+    """What a module says of a batch. loss: None where it was given no labels."""
+
+    loss: Tensor | None
+    logits: Tensor
+
+
 @dataclass(frozen=True)
 class Turn:
     """One optimizer's turn in an update of the weights. Most learners have one turn; a GAN has two.

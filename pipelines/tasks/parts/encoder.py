@@ -39,6 +39,7 @@ from pipelines.tasks.parts.architecture import (
     stored_config,
 )
 from pipelines.tasks.parts.plain_bert import PlainBert
+from pipelines.tasks.parts.tokens import keep_with_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -120,6 +121,7 @@ def save_encoder(
 
     Where all was trained, or base is None, model.safetensors in `folder` has everything, adapters merged, and
     AutoModel.from_pretrained(folder) reads the encoder. Adapters stand in adapter/ too, as peft writes them.
+    A tokenizer in `folder` goes to `base` with such weights.
     head: the parameters behind the encoder. settings: what config.json says beside the encoder's own.
     encoder: may be a whole model; where some of its weights were trained beside adapters, they are kept as a head is.
     """
@@ -137,6 +139,7 @@ def save_encoder(
         encoder = copy.deepcopy(encoder).merge_and_unload() if adapted else encoder
         write_tensors(_each_once(encoder) | named, folder / WEIGHTS)
     write_json(folder / "config.json", portable(encoder.config) | dict(settings or {}))
+    keep_with_base(folder, base)
 
 
 def load_encoder(folder: Path, base: Path | None) -> tuple[Any, dict[str, Tensor]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +17,6 @@ from core.schema.model import Model
 from core.tables.learner import Learner, TorchLearner
 from core.tables.task import Base, Place
 from core.weights.device import device_here
-from pipelines.tasks.parts import text_input
 from pipelines.tasks.parts.architecture import as_request
 from pipelines.tasks.parts.encoder import CPU_TOKENS, build_encoder, load_encoder, save_encoder
 
@@ -29,14 +27,6 @@ HEAD_DROPOUT = 0.1  # the head is new whatever the method, so it is regularised 
 FROZEN_LAYERS = 3  # a frozen base's last layer is shaped by its own task: film reviews .746 with it alone, .762 with 3
 FEATURES = "features"  # a column of encoded rows: what a frozen encoder made of them
 _LAYERS = "head_layers"
-
-
-@dataclass
-class Said:
-    """What a module says of a batch. loss: None where it was given no labels."""
-
-    loss: Tensor | None
-    logits: Tensor
 
 
 class HeadedEncoder(nn.Module):
@@ -79,7 +69,6 @@ def save(learnt: Learner | TorchLearner, folder: Path, base: Path | None) -> Non
     assert isinstance(module, HeadedEncoder)
     head, settings = module.head.state_dict(), {_LAYERS: module.layers}
     save_encoder(module.encoder, folder, base, head=head, frozen=module.frozen, settings=settings)
-    text_input.keep_with_base(folder, base)
 
 
 def load(kind: Callable[..., Headed], folder: Path, base: Path | None, *, classes: int) -> Headed:

@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from core.tables.learner import Row
+from core.tables.learner import Row, Said
 from core.tables.task import Place
 from core.weights.pooling import mean_pool
 from pipelines.tasks.parts.encoder import in_batches, kept_vectors, pad_tokens
-from pipelines.tasks.parts.headed_encoder import FEATURES, HEAD_DROPOUT, HeadedEncoder, Said, vectors_file
+from pipelines.tasks.parts.headed_encoder import FEATURES, HEAD_DROPOUT, HeadedEncoder, vectors_file
 
 
 class PooledClassifier(HeadedEncoder):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from core.schema.model import Model
+from core.tables.learner import Said
 from core.tables.task import Base
 from core.weights.pooling import Pooling, mean_pool
 from pipelines.tasks.parts.encoder import build_encoder, in_batches
-from pipelines.tasks.parts.headed_encoder import Said
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

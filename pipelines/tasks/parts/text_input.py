@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,14 +104,8 @@ def max_tokens(folder: Path) -> int:
     return number
 
 
-def keep_with_base(into: Path, base: Path | None) -> None:
-    """Move a saved model's tokenizer, if it has one, to its base, where that is kept apart: it may be megabytes."""
-    if base is not None and any(base.iterdir()) and (into / tokens.FILE).is_file():
-        shutil.move(into / tokens.FILE, base / tokens.FILE)
-
-
 def tokenizer(folder: Path, base: Path | None = None) -> Tokenizer:
-    """The tokenizer that prepare() left in `folder`, or that keep_with_base() moved."""
+    """The tokenizer that prepare() left in `folder`, or that tokens.keep_with_base() moved."""
     return tokens.read(base or folder, max_tokens=max_tokens(folder))
 
 

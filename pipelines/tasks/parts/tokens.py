@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,12 @@ def _learn_pieces(tokenizer: Tokenizer, texts: Iterable[str], *, size: int, spec
         show_progress=False,
     )
     tokenizer.train_from_iterator(sorted(texts), trainer)
+
+
+def keep_with_base(into: Path, base: Path | None) -> None:
+    """Move a saved model's tokenizer, if it has one, to its base, where that is kept apart: it may be megabytes."""
+    if base is not None and any(base.iterdir()) and (into / FILE).is_file():
+        shutil.move(into / FILE, base / FILE)
 
 
 def read(folder: Path, *, max_tokens: int) -> Tokenizer:

@@ -100,7 +100,6 @@ class CausalLanguageModeling:
         assert isinstance(learnt, TorchLearner)
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
         save_encoder(learnt.module.get_submodule("model"), into, base)
-        text_input.keep_with_base(into, base)
 
     def load(self, folder: Path) -> text_writer.TextWriter:
         from pipelines.tasks.parts.generation import causal_lm

@@ -99,7 +99,6 @@ class MaskedLanguageModeling:
         assert isinstance(learnt, TorchLearner)
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
         save_encoder(learnt.module.get_submodule("model"), into, base)
-        text_input.keep_with_base(into, base)
 
     def load(self, folder: Path) -> fill.FillPredictor:
         from pipelines.tasks.parts.language import masked_lm

@@ -110,7 +110,6 @@ class SentenceEmbedding:
         assert isinstance(module, SentenceEmbedder)
         shutil.copytree(at.folder, into, dirs_exist_ok=True)
         save_encoder(module.encoder, into, base)
-        text_input.keep_with_base(into, base)
 
     def load(self, folder: Path) -> EmbeddingPredictor:
         from pipelines.tasks.parts.encoder import load_encoder

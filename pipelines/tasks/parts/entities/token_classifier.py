@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from core.tables.learner import Said
 from pipelines.tasks.parts.entities.token_windows import NO_TAG
-from pipelines.tasks.parts.headed_encoder import HEAD_DROPOUT, HeadedEncoder, Said
+from pipelines.tasks.parts.headed_encoder import HEAD_DROPOUT, HeadedEncoder
 
 
 class TokenClassifier(HeadedEncoder):

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.tasks.parts.headed_encoder import HEAD_DROPOUT, HeadedEncoder, Said
+from core.tables.learner import Said
+from pipelines.tasks.parts.headed_encoder import HEAD_DROPOUT, HeadedEncoder
 
 ENDS = 2  # scores a token: that the answer begins there, and that it ends there
 

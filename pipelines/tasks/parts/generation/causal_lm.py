@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from core.errors import BadRequest
 from core.schema.model import Lora, Model
-from core.tables.learner import Row
+from core.tables.learner import Row, Said
 from core.tables.task import Base
 from pipelines.tasks.parts import text_input
 from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, starting_dropout
 from pipelines.tasks.parts.encoder import by_length, load_model, with_adapters
 from pipelines.tasks.parts.generation.chat import texts_of
 from pipelines.tasks.parts.generation.sequences import Array, Part
-from pipelines.tasks.parts.headed_encoder import Said
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from core.atomic_files import read_json, write_json
 from core.schema.model import Model
+from core.tables.learner import Said
 from core.tables.task import Base
 from core.weights.tensor_files import write_tensors
 from pipelines.tasks.parts.architecture import as_request, saved_weights
@@ -31,14 +31,6 @@ _KINDS: Mapping[str, Any] = {"gcn": GCN, "gat": GAT, "graphsage": GraphSAGE, "gi
 # of it is in a batch.
 _OWN: Mapping[str, dict[str, Any]] = {"gcn": {"normalize": False}, "gat": {"add_self_loops": False}}
 _CONFIG = "config.json"
-
-
-@dataclass
-class Said:
-    """logits: (nodes or graphs, classes). loss: None where no labels were given."""
-
-    loss: Tensor | None
-    logits: Tensor
 
 
 class GraphNetwork(nn.Module):

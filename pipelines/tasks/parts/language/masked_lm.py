@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from core.atomic_files import said_in
 from core.errors import BadRequest
 from core.schema.model import Lora, Model
-from core.tables.learner import Row
+from core.tables.learner import Row, Said
 from core.tables.task import Base
 from core.weights.adapters import WEIGHTS, merged
 from core.weights.safety import check_code
 from pipelines.tasks.parts.architecture import as_request, initialise, pretrained, starting_dropout
 from pipelines.tasks.parts.encoder import by_length, load_model, pad_tokens, with_adapters
-from pipelines.tasks.parts.headed_encoder import Said
 from pipelines.tasks.parts.language.masking import Array, Hidden, Masks, at_once
 from pipelines.tasks.parts.language.plain_masked_bert import PlainMaskedBert, is_plain
 

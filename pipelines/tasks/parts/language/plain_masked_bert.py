@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
+from core.tables.learner import Said
 from core.weights.bert_config import is_plain_bert
-from pipelines.tasks.parts.headed_encoder import Said
 from pipelines.tasks.parts.plain_bert import NOWHERE, Linear, PlainBert
 
 

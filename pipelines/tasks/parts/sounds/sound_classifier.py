@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import BadRequest
-from core.tables.learner import Row
+from core.tables.learner import Row, Said
 from core.tables.task import Base, Interface, Place
 from core.weights.device import ready
 from core.weights.pooling import mean_pool
 from pipelines.tasks.parts.architecture import new_config, stored_config
 from pipelines.tasks.parts.encoder import groups, kept_vectors, said_of
-from pipelines.tasks.parts.headed_encoder import FEATURES, Said, vectors_file
+from pipelines.tasks.parts.headed_encoder import FEATURES, vectors_file
 from pipelines.tasks.parts.pooled_classifier import PooledClassifier, with_features
 from pipelines.tasks.parts.sounds import mel_gru, sound_input
 from pipelines.tasks.parts.sounds.sound_input import Array, Hearing

@@ -6,7 +6,6 @@ Source: Guo & Berkhahn 2016, "Entity Embeddings of Categorical Variables". Impor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from core.atomic_files import read_json, write_json
 from core.schema.model import Model
+from core.tables.learner import Said
 from core.tables.task import Base, Interface
 from core.weights.device import ready
 from core.weights.tensor_files import write_tensors
@@ -28,14 +28,6 @@ DROPOUT = 0.1
 _CONFIG = "network.json"
 _AT_ONCE = 4096  # rows that are predicted together
 _WIDEST = 50  # numbers of an embedding; a category of k values has 1.6 k ** 0.56 of them (Howard & Gugger 2020, fastai)
-
-
-@dataclass
-class Answered:
-    """logits: (rows, outputs). loss: None where no labels were given."""
-
-    loss: Tensor | None
-    logits: Tensor
 
 
 class ColumnNetwork(nn.Module):
@@ -64,17 +56,17 @@ class ColumnNetwork(nn.Module):
         ]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
-    def forward(self, numbers: Tensor, categories: Tensor, labels: Tensor | None = None) -> Answered:
+    def forward(self, numbers: Tensor, categories: Tensor, labels: Tensor | None = None) -> Said:
         missing = numbers.isnan()
         parts = [torch.where(missing, 0.0, numbers), missing.to(numbers.dtype)]
         parts += [embedding(categories[:, at]) for at, embedding in enumerate(self.embeddings)]
         logits = self.mean + self.deviation * self.layers(torch.cat(parts, dim=1))
         if labels is None:
-            return Answered(None, logits)
+            return Said(None, logits)
         if self.labels:
-            return Answered(nn.functional.cross_entropy(logits, labels), logits)
+            return Said(nn.functional.cross_entropy(logits, labels), logits)
         errors = (logits[:, 0] - labels) / self.deviation
-        return Answered((errors**2).mean(), logits)
+        return Said((errors**2).mean(), logits)
 
 
 def build(

@@ -118,7 +118,6 @@ def save(module: Any, folder: Path, base: Path | None) -> None:
     save_encoder(module, folder, base)
     said = module.generation_config.to_diff_dict()
     write_json(folder / _GENERATION, {key: said[key] for key in said if key != "transformers_version"})
-    text_input.keep_with_base(folder, base)
 
 
 def load(folder: Path, base: Path | None) -> Any:
